@@ -1,0 +1,76 @@
+# Everything from a bare checkout: what is missing is installed, the rest lives in .venv/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help venv test check demo bench clean tools
+
+# Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
+# modprobe loads its modules, ip and mandoc are for tests.
+TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc
+
+export PATH := $(PATH):/usr/sbin:/sbin
+# A real interpreter, 3.11 or later; make PYTHON=... takes another one.
+PYTHON ?= $(shell for python in python3 python3.{11..19}; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	"$$python" -c 'import sys; print(sys.executable)' && break; done)
+BIN := .venv/bin
+# Tests make network namespaces: whoever is not root becomes so in a user namespace.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user)
+
+help: ## show the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+venv: .venv/installed ## make .venv with setkey, kame-sysctl and kamexfrm in its bin
+
+.venv/installed: pyproject.toml | tools
+	@if [ -z "$(PYTHON)" ]; then echo "install Python 3.11 or later" >&2; exit 1; fi
+	[ -x $(BIN)/python ] && [ -x $(BIN)/pip ] || "$(PYTHON)" -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+# Debian's python3 lacks ensurepip, which venv needs, until python3-venv is there.
+tools:
+	@missing=
+	for tool in $(TOOLS); do
+		command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"
+	done
+	if [ ! -x $(BIN)/pip ] && [ -n "$(PYTHON)" ] &&
+			! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then
+		missing="$$missing python3-venv"
+	fi
+	if [ -z "$$missing" ]; then
+		exit 0
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "installing:$$missing"
+		export DEBIAN_FRONTEND=noninteractive
+		log=$$(mktemp)
+		{ apt-get -q update && apt-get -q -y install --no-install-recommends $$missing; } \
+			>"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }
+		rm "$$log"
+	else
+		echo "please install:$$missing (Debian's names)" >&2
+		exit 1
+	fi
+
+test: check ## run the checks and all tests, data plane included
+	$(AS_ROOT) $(BIN)/python -m pytest
+
+check: venv ## run ruff, mypy, mandoc and the test of the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	mandoc -Tlint -Wwarning man/*
+	$(BIN)/python -m pytest -q tests/test_floors.py
+
+demo: venv ## two hosts, setkey on each, ESP on the wire
+	$(AS_ROOT) $(BIN)/kamexfrm demo
+
+bench: venv ## compare our speed with ip(8)'s, side by side
+	$(AS_ROOT) $(BIN)/python tests/bench/load.py
+
+clean: ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""What can be asked of the engine: writes are queued and answered in order, reads act at once.
+
+``context`` is the asker's own (setkey's statement, a server's client); it comes back untouched.
+"""
+
+from typing import NamedTuple
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.model.association import SaId, SecurityAssociation
+from kamexfrm.model.knobs import Knob
+from kamexfrm.model.policy import Direction, IpsecProtocol, SecurityPolicy, Selector
+from kamexfrm.net import Address
+
+
+class SpdAdd(NamedTuple):
+    """Add a policy (KAME key_spdadd()); ``replace`` for SPDUPDATE, ``twin`` for the fwd copy."""
+
+    policy: SecurityPolicy
+    twin: bool = True
+    replace: bool = False
+    context: object = None
+
+
+class SpdDelete(NamedTuple):
+    """Delete the policy with exactly this selector, and its fwd copy if ``twin``."""
+
+    selector: Selector
+    direction: Direction
+    twin: bool = True
+    context: object = None
+
+
+class SpdDeleteId(NamedTuple):
+    """Delete a policy by its id, and its fwd copy."""
+
+    id: int
+    context: object = None
+
+
+class SpdFlush(NamedTuple):
+    """Delete all policies, foreign ones too; knobs and def_policy stay."""
+
+    context: object = None
+
+
+class SaAdd(NamedTuple):
+    """Add an SA, or update one (``replace``)."""
+
+    association: SecurityAssociation
+    replace: bool = False
+    context: object = None
+
+
+class SaDelete(NamedTuple):
+    """Delete one SA."""
+
+    id: SaId
+    context: object = None
+
+
+class SaDeleteAll(NamedTuple):
+    """Delete all SAs between two addresses, of one protocol or of all (None)."""
+
+    source: Address
+    destination: Address
+    protocol: IpsecProtocol | None = None
+    context: object = None
+
+
+class SaFlush(NamedTuple):
+    """Delete all SAs of one protocol or of all (None)."""
+
+    protocol: IpsecProtocol | None = None
+    context: object = None
+
+
+class SetKnob(NamedTuple):
+    """Write a knob; entries of level default follow at once."""
+
+    knob: Knob
+    value: int
+    context: object = None
+
+
+Write = (
+    SpdAdd | SpdDelete | SpdDeleteId | SpdFlush | SaAdd | SaDelete | SaDeleteAll | SaFlush | SetKnob
+)
+
+
+class Refused(NamedTuple):
+    """A write that did not happen, and why; nothing of it is left in the kernel."""
+
+    request: Write
+    error: KamexfrmError

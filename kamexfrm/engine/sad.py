@@ -1,0 +1,137 @@
+"""The engine's half for SAs: add, update, delete, flush (KAME key_add() and its kin).
+
+A Linux SA has one mode; KAME's mode `any` serves both. An SA of mode any is therefore made a
+tunnel one while some tunnel request of the SPD needs it, and a transport one otherwise.
+"""
+
+import errno
+import os
+
+from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
+from kamexfrm.engine.session import Session
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Request
+from kamexfrm.model.association import SaId, SecurityAssociation
+from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
+from kamexfrm.translate.marker import HAS_MODE_ANY
+from kamexfrm.translate.plan import entries_of
+from kamexfrm.translate.state import remade, state_to_kernel
+from kamexfrm.translate.tag import is_mode_any
+from kamexfrm.xfrm import (
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
+    State,
+    StateId,
+    XfrmMsg,
+    encode_state,
+    encode_state_flush,
+    encode_state_id,
+)
+
+#: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
+_Want = tuple[int, object, object, int]
+
+#: What is an SA to PF_KEY; the kernel's helper states (IPIP beneath IPComp) are not.
+_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
+
+
+def check(association: SecurityAssociation) -> None:
+    """Refuse what KAME and RFC 2367 do not allow; raises KamexfrmError (EINVAL)."""
+    if association.spi == 0:
+        raise _invalid("SPI 0 names no SA")
+    auth = association.authentication
+    if (
+        association.protocol is IpsecProtocol.AH
+        and auth is not None
+        and auth.algorithm is not None
+        and not auth.algorithm.takes_key
+    ):
+        raise _invalid("AH needs an authentication key")
+
+
+def _invalid(reason: str) -> KamexfrmError:
+    return KamexfrmError(f"{os.strerror(errno.EINVAL)} ({reason})")
+
+
+def state_id(id: SaId) -> StateId:
+    """Return the kernel's name of an SA."""
+    return StateId(id.destination, id.spi, id.protocol, id.destination.family)
+
+
+def sa_add(session: Session, request: SaAdd) -> None:
+    """Add or update an SA; raises KamexfrmError."""
+    association = request.association
+    check(association)
+    mode = association.mode
+    if mode is Mode.ANY:
+        mode = Mode.TRANSPORT
+        session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
+    payload = encode_state(state_to_kernel(association, mode))
+    type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
+    session.sad_touched()
+    session.issue(request, (Request(type_, payload),))
+
+
+def sa_delete(session: Session, request: SaDelete) -> None:
+    """Delete an SA; the kernel's ESRCH when there is none."""
+    session.sad_touched()
+    payload = encode_state_id(state_id(request.id))
+    session.issue(request, (Request(XfrmMsg.DELSA, payload),))
+
+
+def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
+    """Delete the SAs between two addresses; raises Refusal (ESRCH) when there is none."""
+    session.send()
+    doomed = [
+        Request(
+            XfrmMsg.DELSA,
+            encode_state_id(StateId(s.destination, s.spi, s.protocol, s.destination.family)),
+        )
+        for s in session.kernel.states(request.protocol or 0)
+        if s.source == request.source
+        and s.destination == request.destination
+        and s.protocol in _PROTOCOLS
+    ]
+    if not doomed:
+        raise Refusal(errno.ESRCH)
+    session.sad_touched()
+    session.issue(request, doomed)
+
+
+def sa_flush(session: Session, request: SaFlush) -> None:
+    """Delete all SAs of a protocol, or all."""
+    session.sad_touched()
+    payload = encode_state_flush(request.protocol or 0)
+    session.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
+
+
+def choose_modes(session: Session) -> None:
+    """Make each SA of mode any a tunnel or a transport one, as the SPD now needs it."""
+    states = [s for s in session.kernel.states() if is_mode_any(s.selector.user) and s.spi]
+    if not states:
+        session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
+        return
+    wanted: set[_Want] = {
+        (int(r.protocol), r.source, r.destination, r.reqid)
+        for entry in entries_of(session.policies())
+        for r in entry.policy.requests
+        if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
+    }
+    for state in states:
+        want = (int(state.protocol), state.source, state.destination, state.reqid)
+        mode = XFRM_MODE_TUNNEL if want in wanted else XFRM_MODE_TRANSPORT
+        if state.mode != mode:
+            _remake(session, state, mode)
+
+
+def _remake(session: Session, state: State, mode: int) -> None:
+    """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
+    id = StateId(state.destination, state.spi, state.protocol, state.family)
+    delete = Request(XfrmMsg.DELSA, encode_state_id(id))
+    again = remade(state, mode, session.now)
+    failures = session.kernel.apply([delete, Request(XfrmMsg.NEWSA, encode_state(again))])
+    if any(f.position == 1 for f in failures):
+        back = remade(state, state.mode, session.now)
+        session.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(back))])
+        raise failures[-1].refusal
+    session.sad_touched()

@@ -1,0 +1,265 @@
+"""What holds while the engine writes: the lock is had, the marker is read, operations gather.
+
+A *job* is the kernel operations of one request. They are sent together with other jobs'; when the
+kernel refuses one of them, the job's others are undone: a request happens whole or not at all.
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from kamexfrm.engine.placing import Placing
+from kamexfrm.engine.requests import Refused, Write
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.policy import IpsecRequest, Level
+from kamexfrm.translate.marker import MARKER_ID, Marker, is_marker, marker_policy, read_marker
+from kamexfrm.translate.order import Order, Position
+from kamexfrm.translate.plan import renumbered
+from kamexfrm.translate.policy import (
+    entry_from_kernel,
+    is_ordinary,
+    verdict_of,
+)
+from kamexfrm.xfrm import (
+    XFRM_MODE_TUNNEL,
+    Default,
+    Policy,
+    PolicyId,
+    Selector,
+    State,
+    XfrmMsg,
+    encode_default,
+    encode_policy,
+)
+
+#: Decides over a job of which something failed: gets the refusals by operation, returns the
+#: refusal to report or None when all is well after all.
+Settle = Callable[[dict[int, Refusal]], KamexfrmError | None]
+
+#: Makes the operation that takes back what a job's operation did; None where there is none.
+Undo = Callable[[], Request] | None
+
+#: A SETDEFAULT that changes nothing but makes the kernel forget cached routes: without it a
+#: connected flow that went out in clear does not notice a new SA.
+FORGET_ROUTES = Request(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
+
+
+class _Job(NamedTuple):
+    turn: int
+    request: Write
+    start: int
+    size: int
+    undo: Sequence[Undo]
+    settle: Settle | None
+
+
+class Services(NamedTuple):
+    """Which tunnel requests have an SA: (protocol, source, destination, reqid) of tunnel SAs."""
+
+    tunnels: frozenset[tuple[int, object, object, int]]
+
+    @classmethod
+    def of(cls, states: Sequence[State]) -> "Services":
+        """Collect from a dump of the SAD."""
+        return cls(
+            frozenset(
+                (s.protocol, s.source, s.destination, s.reqid)
+                for s in states
+                if s.mode == XFRM_MODE_TUNNEL and s.spi
+            )
+        )
+
+    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        """Return those of some tunnel requests that no SA serves now."""
+        return tuple(
+            r
+            for r in requests
+            if (int(r.protocol), r.source, r.destination, r.reqid) not in self.tunnels
+        )
+
+
+class Session:
+    """One flush of the engine's queue, under the namespace's lock."""
+
+    def __init__(self, kernel: Kernel, now: int, order: Order | None, known: Marker | None) -> None:
+        """``order`` is what an earlier session left, good if the marker still is ``known``."""
+        self.kernel = kernel
+        self.now = now
+        self.refused: list[tuple[int, Refused]] = []
+        self.turn = 0
+        self.spd_changed = False
+        self.sad_changed = False
+        self.stored = self._read_marker()
+        self.marker = self.stored or Marker()
+        self._operations: list[Request] = []
+        self._jobs: list[_Job] = []
+        self._services: Services | None = None
+        self._reqids: set[int] | None = None
+        self.forget_routes = False
+        kept = order if self.stored == known else None
+        self.placing = Placing(self.marker, kept, self._read_order, self._spread)
+        if self.stored is None and any(kernel.spd_info()[:3]):
+            self.placing.recover()
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs in force."""
+        return self.marker.knobs
+
+    def _read_marker(self) -> Marker | None:
+        try:
+            policy = self.kernel.policy(MARKER_ID)
+        except Refusal as refusal:
+            if refusal.errno == errno.ENOENT:
+                return None
+            raise
+        return read_marker(policy) if is_marker(policy) else None
+
+    # Jobs
+
+    def issue(
+        self,
+        request: Write,
+        operations: Sequence[Request],
+        undo: Sequence[Undo] = (),
+        settle: Settle | None = None,
+    ) -> None:
+        """Add a request's operations to what is sent next."""
+        self._jobs.append(
+            _Job(self.turn, request, len(self._operations), len(operations), undo, settle)
+        )
+        self._operations += operations
+
+    def refuse(self, request: Write, error: KamexfrmError) -> None:
+        """Report a request that is refused without asking the kernel."""
+        self.refused.append((self.turn, Refused(request, error)))
+
+    def send(self) -> None:
+        """Send what has gathered, the marker first if it changed, and settle refusals."""
+        jobs, operations = self._jobs, self._operations
+        if not jobs:
+            return
+        self._jobs, self._operations = [], []
+        head = self._marker_operations()
+        tail = [FORGET_ROUTES] if self.forget_routes else []
+        self.forget_routes = False
+        failures = self.kernel.apply([*head, *operations, *tail])
+        by_index = {f.position - len(head): f.refusal for f in failures}
+        if -1 in by_index:
+            self.stored = None
+        if any(0 <= index < len(operations) for index in by_index):
+            self._settle(jobs, operations, by_index)
+
+    def _marker_operations(self) -> list[Request]:
+        self.marker = marker = self.placing.note(self.marker)
+        if marker == (self.stored or Marker()):
+            return []
+        self.stored = marker
+        return [Request(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(marker)))]
+
+    def write_marker(self) -> None:
+        """Send the marker now; raises Refusal."""
+        self.send()
+        self.must(self._marker_operations())
+
+    def must(self, operations: Sequence[Request]) -> None:
+        """Send operations that belong to no job; raises the first Refusal."""
+        failures = self.kernel.apply(operations) if operations else []
+        if failures:
+            raise failures[0].refusal
+
+    def _settle(
+        self, jobs: list[_Job], operations: list[Request], failures: dict[int, Refusal]
+    ) -> None:
+        for job in jobs:
+            mine = {
+                at: failures[job.start + at] for at in range(job.size) if job.start + at in failures
+            }
+            if not mine:
+                continue
+            error = job.settle(mine) if job.settle else mine[min(mine)]
+            if error is None:
+                continue
+            undo = [step() for at, step in enumerate(job.undo) if step and at not in mine]
+            if undo:
+                self.kernel.apply(undo[::-1])
+            self.refused.append((job.turn, Refused(job.request, error)))
+
+    # What is there
+
+    def find(self, selector: Selector, direction: int, if_id: int = 0) -> Policy | None:
+        """Return the kernel's policy with exactly this selector, or None."""
+        self.send()
+        try:
+            return self.kernel.policy(PolicyId(selector, index=0, direction=direction, if_id=if_id))
+        except Refusal as refusal:
+            if refusal.errno == errno.ENOENT:
+                return None
+            raise
+
+    def policies(self) -> list[Policy]:
+        """Return a dump of the SPD, after all that was issued."""
+        self.send()
+        return list(self.kernel.policies())
+
+    def services(self) -> Services:
+        """Return which tunnels have an SA, read once until an SA is written."""
+        if self._services is None:
+            self.send()
+            self._services = Services.of(list(self.kernel.states()))
+        return self._services
+
+    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        """Return those of some tunnel requests that no SA serves now."""
+        return self.services().unserved(requests)
+
+    def sad_touched(self) -> None:
+        """Note that an SA is written: cached routes and what was known of SAs are stale."""
+        self.sad_changed = True
+        self.forget_routes = True
+        self._services = None
+
+    # Numbers
+
+    def _read_order(self) -> Order:
+        self.send()
+        positions = set()
+        for policy in self.kernel.policies():
+            verdict = verdict_of(policy)
+            if verdict.tag and is_ordinary(policy):
+                positions.add(Position(verdict.tag.priority, verdict.tag.order, policy.priority))
+        return Order(list(positions))
+
+    def _spread(self, order: Order) -> None:
+        """Give all entries new kernel priorities; at no moment do two change places."""
+        moves = {
+            (position.priority, position.order): (at, number)
+            for at, (position, number) in enumerate(order.spread())
+        }
+        self.must([Request(*step) for step in renumbered(self.policies(), moves, self.now)])
+
+    def next_reqid(self) -> int:
+        """Return a reqid that no SA and no policy uses, from 16384 up."""
+        if self._reqids is None:
+            self.send()
+            used = {s.reqid for s in self.kernel.states()}
+            for policy in self.policies():
+                used.update(t.reqid for t in policy.templates)
+                used.update(r.reqid for r in entry_from_kernel(policy).policy.requests)
+            self._reqids = used
+        number = self.marker.reqid + 1
+        while number in self._reqids:
+            number += 1
+        self.marker = self.marker._replace(reqid=number)
+        return number
+
+    def numbered(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
+        """Give `unique` requests without a number one each."""
+        if not any(r.level is Level.UNIQUE and not r.reqid for r in requests):
+            return requests
+        return tuple(
+            r._replace(reqid=self.next_reqid()) if r.level is Level.UNIQUE and not r.reqid else r
+            for r in requests
+        )

@@ -1,0 +1,277 @@
+"""The engine's half for policies: add, replace, delete, flush (KAME key_spdadd() and its kin)."""
+
+import errno
+import os
+
+from kamexfrm.engine.requests import SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
+from kamexfrm.engine.session import Session, Undo
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Request
+from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
+from kamexfrm.translate import tag as tags
+from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, Marker, marker_policy
+from kamexfrm.translate.plan import (
+    delete_by_index,
+    delete_policy,
+    delete_sidecar,
+    has_sidecar,
+)
+from kamexfrm.translate.policy import (
+    Installed,
+    Placement,
+    install,
+    is_ordinary,
+    is_sidecar,
+    selector_to_kernel,
+    tunnel_uses,
+    verdict_of,
+)
+from kamexfrm.translate.shape import encode_plain, encode_twin, shape_of
+from kamexfrm.xfrm import (
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
+    Policy,
+    PolicyId,
+    Selector,
+    XfrmMsg,
+    encode_policy,
+    encode_policy_flush,
+)
+
+#: The kernel's limit of templates in a policy (XFRM_MAX_DEPTH).
+MAX_REQUESTS = 6
+
+_NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
+
+
+def _always(step: Request) -> Undo:
+    return lambda: step
+
+
+def check(policy: SecurityPolicy) -> None:
+    """Refuse what KAME's kernel or AF_KEY would; raises KamexfrmError."""
+    if policy.type in (PolicyType.ENTRUST, PolicyType.BYPASS):
+        raise KamexfrmError(
+            f"{os.strerror(errno.EINVAL)} ({policy.type.name.lower()} is for sockets only)"
+        )
+    if len(policy.requests) > MAX_REQUESTS:
+        raise KamexfrmError(
+            f"{os.strerror(errno.ELOOP)} (at most {MAX_REQUESTS} requests)", errno=errno.ELOOP
+        )
+
+
+def spd_add(session: Session, request: SpdAdd) -> None:
+    """Add or replace a policy with its fwd twin and sidecar; raises KamexfrmError."""
+    policy, twin, replace, _ = request
+    selector, direction, type_, requests, priority, _, _, context = policy
+    if len(requests) > MAX_REQUESTS or type_ > PolicyType.IPSEC:
+        check(policy)
+    session.spd_changed = True
+    family = selector[0][0]
+    shape = shape_of(type_, requests, direction, family, session.knobs.of(family))
+    if replace or context is not None or not shape.plain or direction is Direction.FWD:
+        _add_with_care(session, request)
+        return
+    number, order = session.placing.place(priority)
+    entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
+    if twin and direction is Direction.IN:
+        copy = Request(_NEW, encode_twin(policy, shape, number, order, session.now))
+        _add_pair(session, request, entry, copy)
+    else:
+        session.issue(request, (entry,))
+
+
+def _add_with_care(session: Session, request: SpdAdd) -> None:
+    """Add or replace a policy that needs a look at what is there, or numbers of its own."""
+    policy = request.policy
+    policy = policy._replace(requests=session.numbered(policy.requests))
+    uses = tunnel_uses(policy, session.knobs)
+    unserved: tuple[IpsecRequest, ...] = ()
+    if uses:
+        unserved = session.unserved(uses)
+        session.marker = session.marker._replace(flags=session.marker.flags | HAS_TUNNEL_USE)
+    placement = Placement(*session.placing.place(policy.priority))
+    installed = install(policy, session.knobs, placement, session.now, unserved=unserved)
+    twin = None
+    if request.twin and policy.direction is Direction.IN:
+        forward = policy._replace(direction=Direction.FWD)
+        twin = install(forward, session.knobs, placement, session.now, twin=True).policy
+    entry = Request(_NEW, encode_policy(installed.policy))
+    if request.replace:
+        _replace(session, request, installed, twin)
+    elif installed.sidecar:
+        _add_with_sidecar(session, request, installed)
+    elif twin:
+        _add_pair(session, request, entry, Request(_NEW, encode_policy(twin)))
+    elif policy.direction is Direction.FWD:
+        _add_forward(session, request, installed.policy)
+    else:
+        session.issue(request, (entry,))
+
+
+def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:
+    # The sidecar may only be written once it is known that the entry itself is new.
+    policy, sidecar = installed
+    assert sidecar is not None  # noqa: S101
+    if session.find(policy.selector, policy.direction):
+        raise Refusal(errno.EEXIST)
+    operations = (
+        Request(_UPDATE, encode_policy(sidecar)),
+        Request(_NEW, encode_policy(policy)),
+    )
+    session.issue(request, operations, (_always(Request(*delete_sidecar(policy.selector))), None))
+
+
+def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
+    selector = selector_to_kernel(request.policy.selector)
+    undo = (
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN)),
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD)),
+    )
+
+    def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
+        if 0 in failures:
+            return failures[0]
+        if failures[1].errno != errno.EEXIST:
+            return failures[1]
+        there = session.kernel.policy(PolicyId(selector, index=0, direction=XFRM_POLICY_FWD))
+        tag = verdict_of(there).tag
+        if tag is None:
+            return Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
+        if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
+            session.must([Request(_UPDATE, copy.payload)])
+        return None
+
+    session.issue(request, (entry, copy), undo, settle)
+
+
+def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
+    payload = encode_policy(forward)
+
+    def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
+        if failures[0].errno != errno.EEXIST:
+            return failures[0]
+        wanted = PolicyId(forward.selector, index=0, direction=XFRM_POLICY_FWD)
+        tag = verdict_of(session.kernel.policy(wanted)).tag
+        if tag is None or not tag.flags & tags.TWIN:
+            return failures[0]
+        session.must([Request(_UPDATE, payload)])  # an explicit fwd takes the twin over
+        return None
+
+    session.issue(request, (Request(_NEW, payload),), settle=settle)
+
+
+def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
+    policy, sidecar = installed
+    operations: list[Request] = []
+    undo: list[Undo] = []
+
+    def update(new: Policy, old: Policy | None) -> None:
+        operations.append(Request(_UPDATE, encode_policy(new)))
+        undo.append(
+            _always(
+                Request(_UPDATE, encode_policy(old))
+                if old
+                else Request(*delete_policy(new.selector, new.direction))
+            )
+        )
+
+    old = session.find(policy.selector, policy.direction)
+    if sidecar:
+        operations.append(Request(_UPDATE, encode_policy(sidecar)))
+        undo.append(None)
+    update(policy, old)
+    if twin:
+        there = session.find(twin.selector, XFRM_POLICY_FWD)
+        tag = verdict_of(there).tag if there else None
+        if there and tag is None:
+            raise Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
+        if tag is None or tag.flags & tags.TWIN:
+            update(twin, there)
+    if old and has_sidecar(old) and not sidecar:
+        operations.append(Request(*delete_sidecar(policy.selector)))
+        undo.append(None)
+    session.issue(request, operations, undo)
+    session.send()
+
+
+def spd_delete(session: Session, request: SpdDelete) -> None:
+    """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
+    selector = selector_to_kernel(request.selector)
+    there = session.find(selector, request.direction - 1)
+    _delete(session, request, there, selector, twin=request.twin)
+
+
+def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
+    """Delete a policy by id; raises Refusal (ENOENT)."""
+    session.send()
+    there = next((p for p in session.kernel.policies() if p.index == request.id), None)
+    if there is None:
+        raise Refusal(errno.ENOENT)
+    _delete(session, request, there, there.selector, twin=True)
+
+
+def _delete(
+    session: Session,
+    request: SpdDelete | SpdDeleteId,
+    there: Policy | None,
+    selector: Selector,
+    *,
+    twin: bool,
+) -> None:
+    session.spd_changed = True
+    operations: list[Request] = []
+    undo: list[Undo] = []
+    inbound = there.direction == XFRM_POLICY_IN if there else True
+    if twin and inbound:
+        forward = session.find(selector, XFRM_POLICY_FWD)
+        tag = verdict_of(forward).tag if forward else None
+        if forward and tag and tag.flags & tags.TWIN:
+            operations.append(Request(*delete_by_index(forward)))
+            undo.append(_always(Request(_NEW, encode_policy(forward))))
+    if there is None:
+        session.must(operations)
+        raise Refusal(errno.ENOENT)
+    operations.append(Request(*delete_by_index(there)))
+    undo.append(None)
+    if has_sidecar(there):
+        operations.append(Request(*delete_sidecar(selector)))
+        undo.append(None)
+    session.issue(request, operations, undo)
+    session.send()
+
+
+def spd_flush(session: Session, request: SpdFlush) -> None:
+    """Delete all policies; the knobs and def_policy's catch-alls outlive it."""
+    session.send()
+    session.spd_changed = True
+    knobs = session.knobs
+    kept = Marker(knobs, reqid=session.marker.reqid, flags=session.marker.flags & HAS_MODE_ANY)
+    if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
+        # FLUSHPOLICY is not atomic: clear packets were seen inside one. So all but the
+        # catch-alls and the marker goes one by one.
+        doomed = [
+            p
+            for p in session.kernel.policies()
+            if (is_ordinary(p) or is_sidecar(p)) and p.direction <= XFRM_POLICY_FWD
+        ]
+        operations = [Request(*delete_by_index(p)) for p in doomed]
+        session.marker = kept
+        session.placing.forget()
+        session.issue(request, operations, settle=_gone_already)
+        session.write_marker()
+        return
+    fresh = kept._replace(reqid=Marker().reqid) == Marker()
+    operations = [Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
+    session.placing.forget()
+    if fresh:
+        session.marker, session.stored = Marker(), None
+    else:
+        session.marker = session.stored = kept
+        operations.append(Request(_UPDATE, encode_policy(marker_policy(kept))))
+    session.issue(request, operations)
+    session.send()
+
+
+def _gone_already(failures: dict[int, Refusal]) -> KamexfrmError | None:
+    return next((f for f in failures.values() if f.errno != errno.ENOENT), None)

@@ -1,0 +1,117 @@
+"""What the engine needs of a kernel, at the height of XFRM's own operations."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from kamexfrm.errors import Refusal
+from kamexfrm.xfrm import Default, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
+
+
+class Request(NamedTuple):
+    """One message to the kernel: its XFRM_MSG_ number and its encoded payload."""
+
+    type: int
+    payload: bytes
+
+
+class Failure(NamedTuple):
+    """A request that the kernel refused, by its place in what was applied."""
+
+    position: int
+    refusal: Refusal
+
+
+class Event(NamedTuple):
+    """Something that the kernel told a group: type, payload and the cause's netlink header."""
+
+    type: int
+    payload: bytes
+    sequence: int
+    pid: int
+
+
+class Events(Protocol):
+    """A subscription to XFRM's multicast groups."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while an event waits."""
+        ...
+
+    def receive(self) -> list[Event]:
+        """Return what waits, perhaps nothing; raises Refusal (ENOBUFS) when events were lost."""
+        ...
+
+    def close(self) -> None:
+        """End the subscription."""
+        ...
+
+
+class Kernel(Protocol):
+    """One network namespace's XFRM databases.
+
+    All methods raise Refusal with the kernel's errno and text, EPERM for want of CAP_NET_ADMIN.
+    """
+
+    def apply(self, requests: Sequence[Request]) -> list[Failure]:
+        """Carry out requests in order, all of them whatever happens to one; return the refused."""
+        ...
+
+    def policies(self) -> Iterator[Policy]:
+        """Return a consistent dump of the SPD's main table, sockets' policies included."""
+        ...
+
+    def states(self, protocol: int = 0) -> Iterator[State]:
+        """Return a consistent dump of the SAD, of one IPsec protocol or of all (0)."""
+        ...
+
+    def policy(self, id: PolicyId) -> Policy:
+        """Return one policy, by index or by selector; raises Refusal (ENOENT)."""
+        ...
+
+    def state(self, id: StateId) -> State:
+        """Return one state; raises Refusal (ESRCH)."""
+        ...
+
+    def allocate_spi(self, state: State, minimum: int, maximum: int) -> State:
+        """Make a larval state with a free SPI of a range; raises Refusal (ENOENT if none)."""
+        ...
+
+    def default(self) -> Default:
+        """Return what becomes of packets that match no policy."""
+        ...
+
+    def spd_info(self) -> SpdInfo:
+        """Return how many policies there are."""
+        ...
+
+    def sad_info(self) -> SadInfo:
+        """Return how many states there are."""
+        ...
+
+    def subscribe(self, groups: Sequence[int]) -> Events:
+        """Join multicast groups (XFRMNLGRP_ numbers)."""
+        ...
+
+    def lock(self) -> "Lock":
+        """Return the lock that keeps our writers apart in this namespace."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the kernel object holds."""
+        ...
+
+
+class Lock(Protocol):
+    """A context manager: inside, no other writer of ours is at work, or ``holder`` says who is."""
+
+    holder: str
+
+    def __enter__(self) -> "Lock": ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,78 @@
+"""A lock per network namespace that needs no file: flock(2) on the namespace's own inode.
+
+It goes with its holder, whatever kills that. Any local user can take it, so waiting has a
+deadline; after it the caller goes on and checks afterwards that its numbers are still unique.
+"""
+
+import fcntl
+import os
+import time
+from types import TracebackType
+
+#: How long a writer waits for another one, in seconds.
+DEADLINE = 2.0
+_PAUSE = 0.005
+
+
+class NamespaceLock:
+    """Excludes other writers of the calling thread's network namespace.
+
+    ``holder`` is empty when the lock was had, otherwise it names who kept it past the deadline.
+    """
+
+    def __init__(self, deadline: float = DEADLINE) -> None:
+        self.holder = ""
+        self._deadline = deadline
+        self._descriptor = -1
+
+    def __enter__(self) -> "NamespaceLock":
+        self.holder = ""
+        try:
+            self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self.holder = f"nobody: {error.strerror} at /proc/thread-self/ns/net"
+            return self
+        until = time.monotonic() + self._deadline
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    self.holder = _holder(self._descriptor)
+                    return self
+                time.sleep(_PAUSE)
+            else:
+                return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _holder(descriptor: int) -> str:
+    """Name the process that holds a flock on this inode, from /proc/locks."""
+    status = os.fstat(descriptor)
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            rows = [line.split() for line in locks]
+    except OSError:
+        return "another process"
+    for row in rows:
+        if "FLOCK" in row and inode in row and "->" not in row:
+            return _process(row[row.index(inode) - 1])
+    return "another process"
+
+
+def _process(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+            return f"process {pid} ({comm.read().strip()})"
+    except OSError:
+        return f"process {pid}"

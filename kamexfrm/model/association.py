@@ -1,0 +1,116 @@
+"""Security associations as PF_KEY has them (RFC 2367 section 2.3), with KAME's mode and reqid.
+
+A key's representation never shows its bytes.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from kamexfrm.algorithms import Algorithm
+from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
+from kamexfrm.net import Address
+
+
+class SaState(IntEnum):
+    """Where an SA is in its life (RFC 2367 SADB_SASTATE_*)."""
+
+    LARVAL = 0
+    MATURE = 1
+    DYING = 2
+    DEAD = 3
+
+
+class Key(NamedTuple):
+    """An algorithm with its key; ``material`` is empty for algorithms that take none.
+
+    ``algorithm`` is None for one that the kernel knows and PF_KEY does not; ``kernel`` is then the
+    kernel's name for it. ``icv_bits`` is the truncation in force for authentication and AEAD.
+    """
+
+    algorithm: Algorithm | None
+    material: bytes
+    icv_bits: int = 0
+    kernel: str = ""
+
+    def __repr__(self) -> str:
+        name = self.algorithm.name if self.algorithm else self.kernel
+        return f"<Key {name}, {len(self.material) * 8} bits>"
+
+
+class Lifetime(NamedTuple):
+    """A limit (RFC 2367 section 2.3.2): packets, bytes, seconds since creation and first use.
+
+    0 means no limit.
+    """
+
+    allocations: int = 0
+    bytes: int = 0
+    addtime: int = 0
+    usetime: int = 0
+
+
+class NatTraversal(NamedTuple):
+    """UDP encapsulation (RFC 3948): UDP ports and the peer's original address, if told."""
+
+    source_port: int
+    destination_port: int
+    original_address: Address | None = None
+
+
+class SaId(NamedTuple):
+    """What names an SA: destination, protocol and SPI. The source is not compared."""
+
+    destination: Address
+    protocol: IpsecProtocol
+    spi: int
+
+
+class SecurityAssociation(NamedTuple):
+    """An SA as somebody writes it.
+
+    ``replay_window`` is in packets, 0 for off. ``encryption`` holds an AEAD algorithm too.
+    ``flags`` are Linux's XFRM_STATE_* bits beyond those that other fields say.
+    """
+
+    source: Address
+    destination: Address
+    protocol: IpsecProtocol
+    spi: int
+    mode: Mode = Mode.ANY
+    reqid: int = 0
+    replay_window: int = 0
+    encryption: Key | None = None
+    authentication: Key | None = None
+    compression: Key | None = None
+    hard: Lifetime = Lifetime()
+    soft: Lifetime = Lifetime()
+    nat_traversal: NatTraversal | None = None
+    context: SecurityContext | None = None
+    esn: bool = False
+    flags: int = 0
+
+    @property
+    def id(self) -> SaId:
+        """The SA's name in the kernel."""
+        return SaId(self.destination, self.protocol, self.spi)
+
+
+class SadEntry(NamedTuple):
+    """An SA as the kernel holds it: times in seconds since the epoch, 0 for never.
+
+    ``mode_number`` is the kernel's own number where it is a mode that KAME has no word for, and
+    None otherwise. ``kernel_mode`` is the mode in force where the SA was declared with mode ANY.
+    """
+
+    association: SecurityAssociation
+    state: SaState
+    created: int
+    last_used: int
+    bytes: int
+    packets: int
+    kernel_mode: Mode = Mode.TRANSPORT
+    mode_number: int | None = None
+    sequence: int = 0
+    noecn: bool = False
+    decap_dscp: bool = False
+    nopmtudisc: bool = False

@@ -1,0 +1,400 @@
+"""The language of ipsec_set_policy(3): ``out prio high ipsec esp/tunnel/A-B/require`` as data.
+
+Grammar: KAME libipsec policy_parse.y and policy_token.l, the priorities and ``fwd`` of ipsec-tools.
+White space and comments may stand between any two tokens.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple, NoReturn
+
+from kamexfrm.errors import LanguageError
+from kamexfrm.model.policy import (
+    MANUAL_REQID_MAX,
+    PRIORITY_DEFAULT,
+    PRIORITY_HIGH,
+    PRIORITY_LOW,
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+)
+from kamexfrm.net import Address
+
+
+class PolicyText(NamedTuple):
+    """What a policy text says; ``type`` is None where it has a direction only (for deletion).
+
+    Requests written after an action other than ``ipsec`` are read and dropped, as KAME does.
+    """
+
+    direction: Direction
+    priority: int = PRIORITY_DEFAULT
+    type: PolicyType | None = None
+    requests: tuple[IpsecRequest, ...] = ()
+
+
+class PolicyError(LanguageError):
+    """A text that is no policy.
+
+    ``offset`` is where the culprit begins, in characters. ``detail`` is the line that libipsec
+    writes to stderr by itself, or empty.
+    """
+
+    def __init__(
+        self, reason: str, offset: int, *, detail: str = "", hints: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(reason, hints=hints)
+        self.offset = offset
+        self.detail = detail
+
+
+DIRECTIONS = {"in": Direction.IN, "out": Direction.OUT, "fwd": Direction.FWD}
+ACTIONS = {
+    "discard": PolicyType.DISCARD,
+    "none": PolicyType.NONE,
+    "ipsec": PolicyType.IPSEC,
+    "entrust": PolicyType.ENTRUST,
+    "bypass": PolicyType.BYPASS,
+}
+PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH, "ipcomp": IpsecProtocol.IPCOMP}
+MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL}
+LEVELS = {
+    "default": Level.DEFAULT,
+    "use": Level.USE,
+    "require": Level.REQUIRE,
+    "unique": Level.UNIQUE,
+}
+_BASES = {"low": PRIORITY_LOW, "def": PRIORITY_DEFAULT, "high": PRIORITY_HIGH}
+
+_BASE_RANGE = (
+    "Priority offset from base not in valid range [0, 1073741823] for negative offsets"
+    " and [0, 1073741824] for positive offsets"
+)
+_PLAIN_RANGE = "Priority offset not in valid range [-2147483647, 2147483648]"
+
+#: A token with the white space and comments before it; ``/unique#5`` and ``/use#5`` are none.
+_TOKEN = re.compile(
+    r"(?:\s+|\\\r?\n|(?<!/unique)(?<!/use)#[^\n]*|#(?![0-9])[^\n]*)*+"
+    r"([A-Za-z0-9:.%_]+|[-+/\[\]#]|.|\Z)",
+    re.DOTALL,
+)
+
+
+@lru_cache(maxsize=1024)
+def parse_policy(text: str) -> PolicyText:
+    """Read a policy text; raises PolicyError with the words of ipsec_strerror(3)."""
+    return _parse_plain(text) or _Parser(text).policy()
+
+
+@lru_cache(maxsize=1024)
+def parse_request(text: str) -> IpsecRequest:
+    """Read one ``protocol/mode/source-destination/level``; raises PolicyError."""
+    parser = _Parser(text)
+    request = parser.request(Direction.OUT)
+    if parser.word:
+        parser.unexpected()
+    return request
+
+
+def _parse_plain(text: str) -> PolicyText | None:
+    """Read the usual spelling, quickly; None says that the grammar must decide."""
+    words = text.split()
+    if len(words) < 2 or words[0] not in DIRECTIONS or words[1] not in ACTIONS:
+        return None
+    requests = []
+    for word in words[2:]:
+        request = _plain_request(word)
+        if request is None:
+            return None
+        requests.append(request)
+    action = ACTIONS[words[1]]
+    return PolicyText(
+        DIRECTIONS[words[0]],
+        PRIORITY_DEFAULT,
+        action,
+        tuple(requests) if action is PolicyType.IPSEC else (),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _plain_request(word: str) -> IpsecRequest | None:
+    parts = word.split("/")
+    if len(parts) != 4:
+        return None
+    protocol, mode, ends, level_word = parts
+    level, reqid = LEVELS.get(level_word), 0
+    if level is None:
+        name, _, number = level_word.partition(":")
+        if name != "unique" or len(number) > 9 or not (number.isascii() and number.isdigit()):
+            return None
+        level, reqid = Level.UNIQUE, int(number)
+    if protocol not in PROTOCOLS or mode not in MODES:
+        return None
+    source = destination = None
+    if ends:
+        first, _, second = ends.partition("-")
+        try:
+            source, destination = Address.parse(first), Address.parse(second)
+        except ValueError:
+            return None
+        if source.family != destination.family:
+            return None
+    elif mode == "tunnel":
+        return None
+    return IpsecRequest(PROTOCOLS[protocol], MODES[mode], level, reqid, source, destination)
+
+
+def _number(word: str, limit: int) -> int | None:
+    """Return a decimal number up to ``limit``, or None; long digit strings cost nothing."""
+    digits = word.lstrip("0") or "0"
+    if len(digits) > 20 or int(digits) > limit:
+        return None
+    return int(digits)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit()
+
+
+class _Parser:
+    """The grammar by recursive descent over the tokens of one text."""
+
+    def __init__(self, text: str) -> None:
+        found = list(_TOKEN.finditer(text))
+        self._words = [match[1] for match in found] + [""]
+        self._offsets = [match.start(1) for match in found] + [len(text)]
+        self._at = 0
+
+    @property
+    def word(self) -> str:
+        """The token that comes next, empty at the end."""
+        return self._words[self._at]
+
+    def _follows(self, ahead: int = 1) -> str:
+        at = self._at + ahead
+        return self._words[at] if at < len(self._words) else ""
+
+    def _take(self) -> str:
+        word = self.word
+        self._at += 1
+        return word
+
+    def _skip(self, word: str) -> bool:
+        if self.word != word:
+            return False
+        self._at += 1
+        return True
+
+    def fail(self, reason: str, *hints: str, detail: str = "", at: int | None = None) -> NoReturn:
+        """Raise at the next token, or at the token numbered ``at``."""
+        offset = self._offsets[self._at if at is None else at]
+        raise PolicyError(reason, offset, detail=detail, hints=hints)
+
+    def unexpected(self, *hints: str, among: dict[str, object] | None = None) -> NoReturn:
+        """Raise about the next token as the original's grammar would."""
+        if among:
+            hints += _suggestions(self.word, among)
+        self.fail(
+            "Invalid argument",
+            *hints,
+            detail=f'libipsec: syntax error while parsing "{self.word}"',
+        )
+
+    def policy(self) -> PolicyText:
+        """direction [priority] action {request}, or a direction alone."""
+        direction = DIRECTIONS.get(self.word)
+        if direction is None:
+            self.unexpected("a policy begins with in, out or fwd", among={**DIRECTIONS})
+        self._at += 1
+        if not self.word:
+            return PolicyText(direction)
+        priority = PRIORITY_DEFAULT
+        if self.word in ("prio", "priority"):
+            self._at += 1
+            priority = self._priority()
+        action = ACTIONS.get(self.word)
+        if action is None:
+            self.unexpected(
+                "an action is discard, none, ipsec, entrust or bypass", among={**ACTIONS}
+            )
+        self._at += 1
+        requests = []
+        while self.word:
+            requests.append(self.request(direction))
+        kept = tuple(requests) if action is PolicyType.IPSEC else ()
+        return PolicyText(direction, priority, action, kept)
+
+    def _priority(self) -> int:
+        start = self._at
+        base = _BASES.get(self.word)
+        if base is not None:
+            self._at += 1
+            if self.word not in ("+", "-"):
+                return base
+        sign = self._take() if self.word == "-" or base is not None else "+"
+        if not _is_number(self.word):
+            self.unexpected()
+        number = self._take()
+        if base is None:
+            offset = _number(number, 0x80000000 if sign == "+" else 0x7FFFFFFF)
+        else:
+            offset = _number(number, 0x40000000 if sign == "+" else 0x3FFFFFFF)
+        if offset is None:
+            self.fail(_PLAIN_RANGE if base is None else _BASE_RANGE, at=start)
+        base = PRIORITY_DEFAULT if base is None else base
+        return base - offset if sign == "+" else base + offset
+
+    def request(self, direction: Direction) -> IpsecRequest:
+        """protocol/mode, then endpoints and a level, or less of it."""
+        if self.word == "encap":
+            self.fail("Invalid ipsec protocol", "encap (IP in IP) is not in XFRM: use a tunnel device")
+        protocol = PROTOCOLS.get(self.word)
+        if protocol is None:
+            self.unexpected(*self._slash_hint(), among={**PROTOCOLS})
+        start = self._at
+        self._at += 1
+        if self.word == "/" and self._follows().partition(":")[0] in LEVELS:
+            self._at += 1
+            level, reqid = self._level()  # final KAME's short form: transport mode
+            return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid)
+        mode = MODES.get(self._follows()) if self.word == "/" else None
+        if mode is None:
+            self._at += self.word == "/"
+            self.fail(
+                "Too few arguments",
+                "a request is protocol/mode/source-destination/level",
+                *_suggestions(self.word, {**MODES}),
+            )
+        self._at += 2
+        ends: tuple[Address, Address] | None = None
+        level, reqid = Level.DEFAULT, 0
+        if self._skip("/"):
+            if self._skip("/"):
+                level, reqid = self._level()
+            elif self._follows() in ("-", "["):
+                ends = self._endpoints(direction)
+                if self._skip("/") and self.word.partition(":")[0] in LEVELS:
+                    level, reqid = self._level()
+                elif self.word and self.word not in PROTOCOLS and self.word != "encap":
+                    self.unexpected(among={**LEVELS})
+        if mode is Mode.TUNNEL and ends is None:
+            self.fail(
+                "Invalid address specification", "a tunnel needs both its endpoints", at=start
+            )
+        source, destination = ends or (None, None)
+        return IpsecRequest(protocol, mode, level, reqid, source, destination)
+
+    def _slash_hint(self) -> tuple[str, ...]:
+        if self.word in LEVELS:
+            return (f"a level comes after two slashes: esp/transport//{self.word}",)
+        return ()
+
+    def _level(self) -> tuple[Level, int]:
+        name, colon, number = self.word.partition(":")
+        level = LEVELS.get(name)
+        if level is None:
+            self.unexpected("a level is default, use, require or unique", among={**LEVELS})
+        if not colon and self._follows() == "#":
+            self._at += 2
+            number = self.word
+        elif not colon:
+            self._at += 1
+            return level, 0
+        if level not in (Level.UNIQUE, Level.USE) or not _is_number(number):
+            self.unexpected()
+        reqid = _number(number, 0xFFFFFFFF)
+        if reqid is None:
+            self.fail("Invalid ipsec level", "a reqid has 32 bits: at most 4294967295")
+        self._at += 1
+        return level, reqid
+
+    def _endpoints(self, direction: Direction) -> tuple[Address, Address] | None:
+        """address-address, with ports that are read and dropped, or me-any and any-me."""
+        start = self._at
+        pair = (self.word, self._follows(2))
+        if pair in (("me", "any"), ("any", "me")) and self._follows() == "-":
+            if direction is not (Direction.OUT if pair[0] == "me" else Direction.IN):
+                self.fail("Invalid direction", "me-any is for out, any-me for in")
+            self._at += 3
+            return None
+        source = self._endpoint()
+        if not self._skip("-"):
+            self.unexpected()
+        destination = self._endpoint()
+        if source.family != destination.family:
+            self.fail("Family mismatch", "both endpoints must be IPv4, or both IPv6", at=start)
+        return source, destination
+
+    def _endpoint(self) -> Address:
+        try:
+            address = Address.parse(self.word.partition("%")[0])
+        except ValueError:
+            self.fail(
+                "Name or service not known",
+                "an endpoint is a numeric address, never a name",
+                detail=f'libipsec: invalid IP address while parsing "{self._follows() or self.word}"',
+            )
+        self._at += 1
+        if self._skip("["):
+            if not _is_number(self.word) or _number(self.word, 0xFFFF) is None:
+                self.unexpected()
+            self._at += 1
+            if not self._skip("]"):
+                self.unexpected()
+        return address
+
+
+def _suggestions(word: str, among: dict[str, object]) -> tuple[str, ...]:
+    import difflib  # costs 8 ms; on errors only
+
+    close = difflib.get_close_matches(word[:40].lower(), among, 1)
+    return (f"did you mean {close[0]}?",) if close else ()
+
+
+def format_priority(priority: int) -> str:
+    """Return ``prio def + 5``: the nearest base and the distance; higher is a lower number."""
+    if priority < 0x60000000:
+        name, base = "high", PRIORITY_HIGH
+    elif priority < 0xA0000000:
+        name, base = "def", PRIORITY_DEFAULT
+    else:
+        name, base = "low", PRIORITY_LOW
+    if priority == base:
+        return f"prio {name}"
+    return f"prio {name} {'+' if priority < base else '-'} {abs(base - priority)}"
+
+
+def format_level(level: Level, reqid: int) -> str:
+    """Return a level with its reqid: ``unique:5`` for one a person may choose, ``unique#70000``."""
+    name = level.name.lower()
+    if not reqid:
+        return name
+    if level is Level.REQUIRE:
+        name = "unique"  # the same thing: an SA with this reqid, or none
+    return f"{name}{':' if reqid <= MANUAL_REQID_MAX else '#'}{reqid}"
+
+
+def format_request(request: IpsecRequest, *, ports: bool = False) -> str:
+    """Return ``esp/tunnel/192.0.2.1-192.0.2.2/require``; ``ports`` adds ``[0]`` to endpoints."""
+    ends = ""
+    if request.source is not None and request.destination is not None:
+        port = "[0]" if ports else ""
+        ends = f"{request.source}{port}-{request.destination}{port}"
+    return (
+        f"{request.protocol.name.lower()}/{request.mode.name.lower()}/{ends}/"
+        f"{format_level(request.level, request.reqid)}"
+    )
+
+
+def format_policy(policy: PolicyText) -> str:
+    """Return the text that parse_policy() reads as this; a usual priority is left out."""
+    words = [policy.direction.name.lower()]
+    if policy.priority != PRIORITY_DEFAULT:
+        words.append(format_priority(policy.priority))
+    if policy.type is not None:
+        words.append(policy.type.name.lower())
+        words += (format_request(request) for request in policy.requests)
+    return " ".join(words)

@@ -1,0 +1,154 @@
+"""Security policies as KAME has them: selector, direction, action and an ordered list of requests.
+
+A policy's first request is its innermost header. Numbers are KAME's (netinet6/ipsec.h); the
+direction FWD and the priority are the two additions of ipsec-tools for Linux.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from kamexfrm.net import Address
+
+#: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).
+ULPROTO_ANY = 255
+
+#: ipsec-tools' priorities: 32 bits, the lower number is looked at first.
+PRIORITY_HIGH = 0x40000000
+PRIORITY_DEFAULT = 0x80000000
+PRIORITY_LOW = 0xC0000000
+
+#: `unique:N` is printed so up to this number (KAME IPSEC_MANUAL_REQID_MAX), `unique#N` above it.
+MANUAL_REQID_MAX = 0x3FFF
+
+
+class Level(IntEnum):
+    """How much a request insists on its protection (KAME IPSEC_LEVEL_*)."""
+
+    DEFAULT = 0
+    USE = 1
+    REQUIRE = 2
+    UNIQUE = 3
+
+
+class PolicyType(IntEnum):
+    """What is done with a matching packet (KAME IPSEC_POLICY_*)."""
+
+    DISCARD = 0
+    NONE = 1
+    IPSEC = 2
+    ENTRUST = 3
+    BYPASS = 4
+
+
+class Direction(IntEnum):
+    """Which way a packet goes (KAME IPSEC_DIR_*); FWD is Linux's, for forwarded packets."""
+
+    IN = 1
+    OUT = 2
+    FWD = 3
+
+
+class Mode(IntEnum):
+    """KAME IPSEC_MODE_*."""
+
+    ANY = 0
+    TRANSPORT = 1
+    TUNNEL = 2
+
+
+class IpsecProtocol(IntEnum):
+    """An IPsec protocol by its IP protocol number."""
+
+    ESP = 50
+    AH = 51
+    IPCOMP = 108
+
+
+class IpsecRequest(NamedTuple):
+    """One ``protocol/mode/src-dst/level`` of a policy.
+
+    ``reqid`` (32 bits) belongs to level UNIQUE, where 0 asks for a generated one; a foreign entry
+    may carry one at any level. Endpoints are None where none were written; tunnels have both.
+    """
+
+    protocol: IpsecProtocol
+    mode: Mode
+    level: Level = Level.DEFAULT
+    reqid: int = 0
+    source: Address | None = None
+    destination: Address | None = None
+
+
+class Selector(NamedTuple):
+    """What packets an entry matches: prefixes in bits, ports None for any.
+
+    For ICMP and ICMPv6 (and MH) the source port is the type and the destination port the code; for
+    GRE the two are the key's upper and lower half. Addresses are kept as written, host bits too:
+    KAME compares entries unmasked (key.c key_cmpspidx_exactly).
+    """
+
+    source: Address
+    source_prefix: int
+    destination: Address
+    destination_prefix: int
+    upper: int = ULPROTO_ANY
+    source_port: int | None = None
+    destination_port: int | None = None
+
+    @property
+    def family(self) -> int:
+        """The address family of both sides."""
+        return self.source.family
+
+
+class SecurityContext(NamedTuple):
+    """An LSM label (setkey's ``-ctx DOI ALGORITHM "LABEL"``)."""
+
+    doi: int
+    algorithm: int
+    label: bytes
+
+
+class SecurityPolicy(NamedTuple):
+    """An entry of the SPD as somebody writes it.
+
+    ``lifetime`` and ``validtime`` are seconds since creation and since last use, 0 for none.
+    ``priority`` is ipsec-tools' 32-bit value.
+    """
+
+    selector: Selector
+    direction: Direction
+    type: PolicyType
+    requests: tuple[IpsecRequest, ...] = ()
+    priority: int = PRIORITY_DEFAULT
+    lifetime: int = 0
+    validtime: int = 0
+    context: SecurityContext | None = None
+
+
+class Owner(IntEnum):
+    """Whose entry of the kernel's SPD it is."""
+
+    OURS = 0
+    FOREIGN = 1  # no tag: strongSwan, ip xfrm, AF_KEY
+    NEWER = 2  # tagged by a later version of this program: shown, left alone
+
+
+class SpdEntry(NamedTuple):
+    """A policy as the kernel holds it.
+
+    ``id`` is the kernel's policy index (KAME's spid), ``created`` and ``last_used`` are seconds
+    since the epoch (0 for never), ``order`` the insertion number among ours, ``kernel_priority``
+    the number the kernel sorts by. ``twin`` says that it is the automatic fwd copy of an in entry,
+    ``socket`` that it is a per-socket policy (its direction is then IN or OUT).
+    """
+
+    policy: SecurityPolicy
+    id: int
+    created: int
+    last_used: int
+    owner: Owner
+    order: int
+    kernel_priority: int
+    twin: bool = False
+    socket: bool = False

@@ -1,0 +1,136 @@
+"""The four dialects: which numbers Linux, KAME, FreeBSD and NetBSD give to which extension.
+
+KAME means its last state of 2008. Sources: linux/pfkeyv2.h; KAME, FreeBSD and NetBSD
+net/pfkeyv2.h (NetBSD leaves TAG, SA3, PACKET and MIGRATE of KAME out). The number of AF_INET6
+comes from each system's sys/socket.h, KAME's being that of NetBSD and OpenBSD.
+"""
+
+import sys
+
+from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.pfkey.address import (
+    AddressDst,
+    AddressProxy,
+    AddressSrc,
+    NatTDport,
+    NatTFrag,
+    NatTOa,
+    NatTOai,
+    NatTOar,
+    NatTSport,
+    NatTType,
+    NewAddressDst,
+    NewAddressSrc,
+)
+from kamexfrm.pfkey.association import (
+    KeyAuth,
+    KeyEncrypt,
+    LifetimeCurrent,
+    LifetimeCurrentHardware,
+    LifetimeCurrentSoftware,
+    LifetimeHard,
+    LifetimeSoft,
+    Sa,
+    Sa2,
+    SaReplay,
+    SpiRange,
+)
+from kamexfrm.pfkey.constants import SadbType
+from kamexfrm.pfkey.cursor import ByteOrder
+from kamexfrm.pfkey.dialect import Dialect
+from kamexfrm.pfkey.extension import Extension
+from kamexfrm.pfkey.identity import IdentityDst, IdentitySrc, KmPrivate, SecCtx, Sensitivity
+from kamexfrm.pfkey.policy import IPSECREQUEST_KAME, IPSECREQUEST_LINUX, KmAddress, Policy
+from kamexfrm.pfkey.proposal import Proposal, SupportedAuth, SupportedEncrypt
+from kamexfrm.pfkey.selection import Filter, IfHwOffl, Packet, Tag
+
+_HOST: ByteOrder = "little" if sys.byteorder == "little" else "big"
+
+_COMMON: dict[int, type[Extension]] = {
+    1: Sa,
+    2: LifetimeCurrent,
+    3: LifetimeHard,
+    4: LifetimeSoft,
+    5: AddressSrc,
+    6: AddressDst,
+    7: AddressProxy,
+    8: KeyAuth,
+    9: KeyEncrypt,
+    10: IdentitySrc,
+    11: IdentityDst,
+    12: Sensitivity,
+    13: Proposal,
+    14: SupportedAuth,
+    15: SupportedEncrypt,
+    16: SpiRange,
+    17: KmPrivate,
+    18: Policy,
+    19: Sa2,
+}
+_NAT_T: dict[int, type[Extension]] = {20: NatTType, 21: NatTSport, 22: NatTDport}
+_NAT_T_BSD = _NAT_T | {23: NatTOai, 24: NatTOar, 25: NatTFrag}
+
+
+def _types(last: int, *left_out: int) -> dict[int, str]:
+    """Return the names of the message types up to ``last`` but for those left out."""
+    return {t.value: t.name for t in SadbType if t <= last and t not in left_out}
+
+
+def _policy_members(reserved: str, priority: str) -> tuple[str, ...]:
+    """Return the C names of the members of sadb_x_policy."""
+    names = ("len", "exttype", "type", "dir", reserved, "id", priority)
+    return tuple(f"sadb_x_policy_{name}" for name in names)
+
+
+LINUX = Dialect(
+    name="Linux",
+    byte_order=_HOST,
+    has_sa_len=False,
+    families={2: AF_INET, 10: AF_INET6},
+    ipsecrequest=IPSECREQUEST_LINUX,
+    policy_members=_policy_members("reserved", "priority"),
+    message_types=_types(24),
+    extensions=_COMMON | _NAT_T | {23: NatTOa, 24: SecCtx, 25: KmAddress, 26: Filter},
+)
+
+KAME = Dialect(
+    name="KAME",
+    byte_order=_HOST,
+    has_sa_len=True,
+    families={2: AF_INET, 24: AF_INET6},
+    ipsecrequest=IPSECREQUEST_KAME,
+    policy_members=_policy_members("reserved", "reserved2"),
+    message_types=_types(24, SadbType.SADB_X_NAT_T_NEW_MAPPING),
+    extensions=_COMMON | {25: Tag, 27: Packet},
+)
+
+FREEBSD = Dialect(
+    name="FreeBSD",
+    byte_order=_HOST,
+    has_sa_len=True,
+    families={2: AF_INET, 28: AF_INET6},
+    ipsecrequest=IPSECREQUEST_KAME,
+    policy_members=_policy_members("scope", "priority"),
+    message_types=_types(22),
+    extensions=_COMMON
+    | _NAT_T_BSD
+    | {
+        26: SaReplay,
+        27: NewAddressSrc,
+        28: NewAddressDst,
+        29: LifetimeCurrentSoftware,
+        30: LifetimeCurrentHardware,
+        31: IfHwOffl,
+    },
+)
+
+NETBSD = Dialect(
+    name="NetBSD",
+    byte_order=_HOST,
+    has_sa_len=True,
+    families={2: AF_INET, 24: AF_INET6},
+    ipsecrequest=IPSECREQUEST_KAME,
+    policy_members=_policy_members("reserved", "reserved2"),
+    message_types=_types(23),
+    extensions=_COMMON | _NAT_T_BSD,
+)

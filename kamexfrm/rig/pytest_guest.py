@@ -1,0 +1,296 @@
+"""A pytest plugin: tests that need ESP run where there is ESP, in one guest for all of them.
+
+``@pytest.mark.dataplane`` marks a test that needs ESP or AH. It runs right here when the running
+kernel has both, else in a guest. ``@pytest.mark.both_kernels`` marks a test that runs twice, as
+``[host]`` and as ``[guest]``. All tests for the guest go to one pytest in one guest, which boots
+while the other tests run; its reports come back through a shared folder and are replayed here in
+the place of the tests, so that ``-x``, ``-k``, node ids and the closing line mean what they always
+do. A guest that does not boot, or dies, fails its tests: none is skipped.
+
+Fixtures: ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kamexfrm.rig.guest import Guest, GuestError
+from kamexfrm.rig.host import Host
+from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
+from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
+from kamexfrm.rig.rig import gateways as make_gateways
+from kamexfrm.rig.rig import two_hosts as make_two_hosts
+
+#: Set inside the guest: the shared folder with the files below.
+_FOLDER = "KAMEXFRM_GUEST_TESTS"
+_TESTS = "tests.json"
+_REPORTS = "reports.jsonl"
+
+_MARKERS = (
+    "dataplane: needs ESP and AH; runs in a guest when the running kernel has none",
+    "both_kernels: runs twice, on the running kernel [host] and in a guest [guest]",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the guest's options."""
+    group = parser.getgroup("guest", "tests in a guest kernel")
+    group.addoption(
+        "--guest-timeout",
+        type=float,
+        default=900.0,
+        metavar="SECONDS",
+        help="fail what has not run in the guest after so many seconds (900)",
+    )
+    group.addoption("--guest-memory", default="2G", help="the guest's memory (2G)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and the half of the plugin for this side of the guest."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    folder = os.environ.get(_FOLDER)
+    half: object = InsideGuest(config, Path(folder)) if folder else OutsideGuest(config)
+    config.pluginmanager.register(half, "kamexfrm-guest")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make two tests of each one marked ``both_kernels``."""
+    if metafunc.definition.get_closest_marker("both_kernels"):
+        if "kernel" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("kernel")
+        metafunc.parametrize("kernel", ["host", "guest"], indirect=True)
+
+
+class InsideGuest:
+    """Runs the tests it was told to and writes their reports as they come."""
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._reports = (folder / _REPORTS).open("a", encoding="utf-8", buffering=1)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests that the outer session named, in its order."""
+        wanted = json.loads((self._folder / _TESTS).read_text(encoding="utf-8"))
+        by_id = {item.nodeid: item for item in items}
+        items[:] = [by_id[nodeid] for nodeid in wanted if nodeid in by_id]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write a report of a test's setup, call or teardown."""
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._write({"nodeid": report.nodeid, "report": data})
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Write that a test has no more reports."""
+        self._write({"nodeid": nodeid, "report": None})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._reports.write(json.dumps(row, default=str) + "\n")
+
+    def pytest_unconfigure(self) -> None:
+        """Close the file of reports."""
+        self._reports.close()
+
+
+class OutsideGuest:
+    """Sends tests to the guest and replays what comes back."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._items: list[pytest.Item] = []
+        self._run: GuestRun | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put the guest's tests last: it boots and works while the others run here."""
+        here = [item for item in items if not _belongs_to_guest(item)]
+        items[:] = here + [item for item in items if _belongs_to_guest(item)]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        """Boot the guest before the first test when there is a test for it."""
+        self._items = [item for item in session.items if _belongs_to_guest(item)]
+        if self._items and not self._config.option.collectonly and not session.testsfailed:
+            self._run = GuestRun(self._config, self._items)
+        try:
+            return (yield)
+        finally:
+            if self._run is not None:
+                self._run.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Replay the reports of a test that ran in the guest."""
+        if self._run is None or item not in self._items:
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in self._run.reports(item):
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+
+def _belongs_to_guest(item: pytest.Item) -> bool:
+    """Whether the test must run in a guest rather than on the running kernel."""
+    if item.get_closest_marker("both_kernels"):
+        callspec = getattr(item, "callspec", None)
+        return callspec is not None and callspec.params.get("kernel") == "guest"
+    if item.get_closest_marker("dataplane"):
+        return not (kernel_has_esp() and kernel_has_ah())
+    return False
+
+
+class GuestRun:
+    """One pytest in one guest, and its reports as they arrive."""
+
+    def __init__(self, config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+        self._config = config
+        self._trouble = ""
+        self._output = b""
+        self._tail = b""
+        self._offset = 0
+        self._rows: dict[str, list[Any]] = {}
+        self._guest: Guest | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="kamexfrm-tests."))
+        tests = [item.nodeid for item in items]
+        (self.folder / _TESTS).write_text(json.dumps(tests), encoding="utf-8")
+        (self.folder / _REPORTS).touch()
+        files = list(dict.fromkeys(str(item.path) for item in items))
+        try:
+            self._guest = Guest(
+                [sys.executable, "-m", "pytest", *_options(config), *files],
+                share=self.folder,
+                memory=config.getoption("guest_memory"),
+                timeout=config.getoption("guest_timeout"),
+                environment={**os.environ, _FOLDER: str(self.folder)},
+                directory=config.invocation_params.dir,
+            )
+        except GuestError as error:
+            self._trouble = str(error)
+
+    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        """Yield a test's reports as they come, one failed report when they do not come."""
+        last = "setup"
+        while True:
+            over = self._look()
+            rows = self._rows.get(item.nodeid, [])
+            while rows:
+                row = rows.pop(0)
+                if row is None:
+                    return
+                report = self._config.hook.pytest_report_from_serializable(
+                    config=self._config, data=row
+                )
+                last = report.when
+                yield report
+            if over:
+                yield self._missing(item, "call" if last == "setup" else "teardown")
+                return
+            time.sleep(0.02)  # no file system event crosses from the guest: look again
+
+    def _look(self) -> bool:
+        """Take over new rows; return whether none can come any more."""
+        over = self._guest is None
+        if self._guest is not None and not self._trouble:
+            try:
+                status = self._guest.poll()
+                if status is not None:
+                    self._trouble = f"pytest in the guest ended with status {status}"
+            except GuestError as error:
+                self._trouble = str(error)
+            over = bool(self._trouble)
+            self._show(self._guest.output("stdout") + self._guest.output("stderr"))
+        self._read_rows()
+        return over or bool(self._trouble)
+
+    def _show(self, data: bytes) -> None:
+        """Keep the inner session's output for a failure; show it at once under ``-s``."""
+        self._output += data
+        if data and self._config.option.capture == "no":
+            sys.stdout.write(data.decode(errors="replace"))
+            sys.stdout.flush()
+
+    def _read_rows(self) -> None:
+        with (self.folder / _REPORTS).open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        self._offset += len(data)
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            row = json.loads(line)
+            self._rows.setdefault(row["nodeid"], []).append(row["report"])
+
+    def _missing(self, item: pytest.Item, when: str) -> pytest.TestReport:
+        """Return the failed report of a test that the guest did not finish."""
+        output = self._output.decode(errors="replace").splitlines()[-40:]
+        return pytest.TestReport(
+            nodeid=item.nodeid,
+            location=item.location,
+            keywords={},
+            outcome="failed",
+            longrepr="\n".join(["not finished in the guest: " + self._trouble, *output]),
+            when=when,  # type: ignore[arg-type]  # a str where pytest wants a Literal
+            start=time.time(),
+            stop=time.time(),
+        )
+
+    def close(self) -> None:
+        """End the guest and remove the folder."""
+        if self._guest is not None:
+            self._guest.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _options(config: pytest.Config) -> list[str]:
+    """Return the options of this session that change how a test runs or how it is reported."""
+    option = config.option
+    words = ["-q", "-p", "no:cacheprovider", f"--rootdir={config.rootpath}"]
+    if config.inipath is not None:
+        words += ["-c", str(config.inipath)]
+    words += [f"--tb={option.tbstyle}", f"--capture={option.capture}"]
+    words += ["--showlocals"] if option.showlocals else []
+    for name in option.override_ini or ():
+        words += ["-o", name]
+    for name in option.pythonwarnings or ():
+        words += ["-W", name]
+    return words
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest) -> str:
+    """``guest`` in a guest, else ``host``."""
+    return str(getattr(request, "param", "guest" if _FOLDER in os.environ else "host"))
+
+
+@pytest.fixture
+def namespace() -> Iterator[Host]:
+    """Put the test into a new host without links; back at its end."""
+    with Rig() as rig:
+        host = rig.host("here")
+        with host.enter():
+            yield host
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[TwoHosts]:
+    """Two hosts on one link: ``a`` 10.0.0.1 fd00::1, ``b`` 10.0.0.2 fd00::2, both on eth0."""
+    with make_two_hosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def gateways() -> Iterator[Gateways]:
+    """Two gateways with a host behind each: ``kamexfrm.rig.Gateways`` has the addresses."""
+    with make_gateways() as hosts:
+        yield hosts
+

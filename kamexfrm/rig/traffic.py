@@ -1,0 +1,137 @@
+"""Traffic of our own: ICMP echo and UDP echo, so that no test needs ping or netcat."""
+
+import contextlib
+import errno
+import itertools
+import os
+import select
+import socket
+import struct
+import threading
+import time
+
+_ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}  # RFC 792, RFC 4443 section 4
+
+#: Errors of a send that mean "this packet may not or cannot go": a policy, or no route.
+_NO_WAY = {
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.ECONNREFUSED,
+    errno.EINVAL,
+    errno.EAGAIN,
+    errno.ESRCH,
+}
+
+_identifiers = itertools.count(os.getpid())
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """Return AF_INET6 for an address with a colon, AF_INET for any other."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def ping(destination: str, count: int, timeout: float, payload: bytes, source: str | None) -> bool:
+    """Return whether each of ``count`` echo requests was answered within ``timeout`` seconds."""
+    family = family_of(destination)
+    protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
+    identifier = next(_identifiers) & 0xFFFF
+    with socket.socket(family, socket.SOCK_RAW, protocol) as link:
+        if source is not None:
+            link.bind((source, 0))
+        for sequence in range(1, count + 1):
+            request = _echo_request(family, identifier, sequence, payload)
+            try:
+                link.sendto(request, (destination, 0))
+            except OSError as error:
+                if error.errno in _NO_WAY:
+                    return False
+                raise
+            if not _answered(link, family, request, timeout):
+                return False
+    return True
+
+
+def _echo_request(family: int, identifier: int, sequence: int, payload: bytes) -> bytes:
+    """Return an ICMP echo request; the kernel fills in ICMPv6's checksum, not ICMP's."""
+    kind = _ECHO[socket.AddressFamily(family)][0]
+    message = struct.pack("!BBHHH", kind, 0, 0, identifier, sequence) + payload
+    if family == socket.AF_INET:
+        message = message[:2] + struct.pack("!H", _checksum(message)) + message[4:]
+    return message
+
+
+def _checksum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071)."""
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _answered(link: socket.socket, family: int, request: bytes, timeout: float) -> bool:
+    """Whether the answer to ``request`` comes; a raw socket hears all other ICMP as well."""
+    end = time.monotonic() + timeout
+    while (left := end - time.monotonic()) > 0:
+        if not select.select([link], [], [], left)[0]:
+            break
+        with contextlib.suppress(OSError):  # an ICMP error about our request
+            data = link.recv(65536)
+            if family == socket.AF_INET:
+                data = data[(data[0] & 15) * 4 :]
+            is_reply = data[:1] == bytes([_ECHO[socket.AddressFamily(family)][1]])
+            if is_reply and data[4:] == request[4:]:
+                return True
+    return False
+
+
+class UdpEcho:
+    """Answers datagrams with their own data, in a thread, until closed."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        self._socket.bind((address, port))
+        self.address = address
+        self.port: int = self._socket.getsockname()[1]
+        self.heard: list[bytes] = []
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="udp echo")
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._woken not in (ready := select.select([self._socket, self._woken], [], [])[0]):
+            if self._socket in ready:
+                with contextlib.suppress(OSError):  # refused by a policy, or an ICMP error
+                    data, sender = self._socket.recvfrom(65536)
+                    self.heard.append(data)
+                    self._socket.sendto(data, sender)
+
+    def close(self) -> None:
+        """End the thread and close its sockets."""
+        self._wake.send(b"x")
+        self._thread.join()
+        for each in (self._socket, self._wake, self._woken):
+            each.close()
+
+
+def udp_ask(
+    destination: str, port: int, payload: bytes, timeout: float, source: str | None
+) -> bytes | None:
+    """Return the answer to a datagram, or None when none came or it could not be sent."""
+    with socket.socket(family_of(destination), socket.SOCK_DGRAM) as link:
+        link.settimeout(timeout)
+        try:
+            if source is not None:
+                link.bind((source, 0))
+            link.sendto(payload, (destination, port))
+            return link.recv(65536)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            if error.errno in _NO_WAY:
+                return None
+            raise

@@ -1,0 +1,187 @@
+"""Addresses, ports and upper protocols of a statement, with setkey's wording where they fail."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.net import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_AH,
+    IPPROTO_COMP,
+    IPPROTO_ESP,
+    IPPROTO_ICMPV6,
+    IPPROTO_IPIP,
+    Address,
+    protocol_number,
+)
+from kamexfrm.model.policy import ULPROTO_ANY
+from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_hexadecimal
+
+#: What resolves names: the signature and the answer of socket.getaddrinfo().
+Resolver = Callable[..., Sequence[tuple[Any, ...]]]
+
+_inet_pton = socket.inet_pton
+_PORT_ANY = ("any", "0")
+
+#: Upper protocols that need no look at /etc/protocols, or that it names otherwise.
+_UPPERS = {
+    "any": ULPROTO_ANY,
+    "ip": ULPROTO_ANY,
+    "tcp": 6,
+    "udp": 17,
+    "icmp": 1,
+    "icmp6": IPPROTO_ICMPV6,
+    "ip4": IPPROTO_IPIP,
+    "esp": IPPROTO_ESP,
+    "ah": IPPROTO_AH,
+    "ipcomp": IPPROTO_COMP,
+}
+
+
+class UnknownHostError(KamexfrmError):
+    """A name or a service that the resolver does not find; the text is the resolver's."""
+
+
+class Host(NamedTuple):
+    """A host as written: ``at`` is the index of its word, ``port`` empty where none is."""
+
+    at: int
+    name: str
+    port: str
+    port_at: int
+
+
+class Flags(NamedTuple):
+    """What ``-4``, ``-6`` and ``-n`` ask of the resolver."""
+
+    family: int = 0
+    numeric: bool = False
+
+
+_NO_FLAGS = Flags()
+
+
+def read_flags(words: Words) -> Flags:
+    """Step over the address flags; of 4 and 6 the last one holds."""
+    word = words.words[words.at]
+    if not word.startswith("-"):
+        return _NO_FLAGS
+    family, numeric = 0, False
+    while len(word) > 1 and word[0] == "-" and word[1:].strip("46n") == "":
+        for letter in word[1:]:
+            if letter == "n":
+                numeric = True
+            else:
+                family = AF_INET if letter == "4" else AF_INET6
+        words.at += 1
+        word = words.words[words.at]
+    return Flags(family, numeric)
+
+
+def read_name(words: Words) -> tuple[int, str]:
+    """Step over a word that can be a host's name or address."""
+    at = words.at
+    word = words.words[at]
+    if word in KEYWORDS or not (word[:1].isalnum() or word[:1] == ":") or "," in word:
+        words.unexpected()
+    if word.isdigit():
+        words.unexpected("write an address with dots: 10.0.0.1, 0.0.0.0/0")
+    if is_hexadecimal(word):
+        words.unexpected()
+    words.at = at + 1
+    return at, word
+
+
+def read_port(words: Words) -> tuple[str, int]:
+    """Step over ``[port]`` if it is there; return its word and index."""
+    at = words.at
+    if words.words[at] != "[":
+        return "", at
+    words.at = at + 1
+    port = words.words[words.at]
+    if not (port[:1].isalnum() or port[:1] == ",") or (port in KEYWORDS and port != "any"):
+        words.unexpected()
+    if is_hexadecimal(port):
+        words.unexpected()
+    if port.isdigit() and decimal(port, 0xFFFF) is None:
+        words.fail("port too big", hints=("a port has 16 bits: at most 65535",))
+    words.at += 1
+    words.expect("]")
+    return port, at + 1
+
+
+def read_host(words: Words) -> Host:
+    """Step over ``name[port]``, with or without the port."""
+    at, name = read_name(words)
+    port, port_at = read_port(words)
+    return Host(at, name, port, port_at)
+
+
+def numeric_address(word: str) -> Address | None:
+    """Return the address that a word writes out, or None."""
+    try:
+        if ":" in word:
+            return Address(AF_INET6, _inet_pton(AF_INET6, word))
+        return Address(AF_INET, _inet_pton(AF_INET, word))
+    except (OSError, ValueError):
+        return None
+
+
+def system_resolver(
+    host: str, port: str | None, family: int, kind: int, protocol: int, flags: int
+) -> Sequence[tuple[Any, ...]]:
+    """Ask getaddrinfo(3); as bytes, so that no IDNA rule stands between the word and it."""
+    return socket.getaddrinfo(host.encode(), port, family, kind, protocol, flags)
+
+
+def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...], int]:
+    """Return a host's addresses and its port, 0 for any; raises UnknownHostError.
+
+    Services are looked up as UDP's, as setkey does for every protocol.
+    """
+    port = 0
+    service: str | None = None
+    if host.port and host.port != "any":
+        if host.port.isdigit():
+            port = int(host.port)
+        else:
+            service = host.port
+    address = numeric_address(host.name)
+    if address is not None and service is None and flags.family in (0, address.family):
+        return (address,), port
+    mode = socket.AI_NUMERICHOST if flags.numeric else 0
+    try:
+        found = ask(
+            host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode
+        )
+    except socket.gaierror as error:
+        raise UnknownHostError(error.strerror or str(error)) from None
+    except (OSError, UnicodeError, ValueError):
+        raise UnknownHostError("Name or service not known") from None
+    addresses = []
+    for family, _, _, _, sockaddr in found:
+        known = numeric_address(str(sockaddr[0]).partition("%")[0])
+        if known is not None and known.family == family and known not in addresses:
+            addresses.append(known)
+        port = sockaddr[1] if service is not None else port
+    if not addresses:
+        raise UnknownHostError("Name or service not known")
+    return tuple(addresses), port
+
+
+def upper_protocol(word: str) -> int | None:
+    """Return the number of an upper protocol (255 for any), or None; ``0`` and ``ip`` are any."""
+    number = _UPPERS.get(word)
+    if number is not None:
+        return number
+    if word.isdigit():
+        number = decimal(word, 255)
+    else:
+        number = protocol_number(word)
+    if number is not None:
+        number = number or ULPROTO_ANY
+        if len(_UPPERS) < 1000:
+            _UPPERS[word] = number
+    return number

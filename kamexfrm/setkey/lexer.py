@@ -1,0 +1,249 @@
+"""From the text of a script to the words of one statement, and back from a word to its place.
+
+A statement is cut out and split into words by two compiled expressions; where a word stands is
+computed again only when somebody asks, that is, for an error.
+"""
+
+import re
+from typing import NoReturn
+
+from kamexfrm.errors import Place
+from kamexfrm.setkey.messages import ScriptError, suggestion
+from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
+
+#: A number sign that belongs to a level of a policy: ``//unique#70000``.
+_NUMBER_SIGN = r"(?<=/unique)#(?=[0-9])|(?<=/use)#(?=[0-9])"
+
+_SKIP = r"(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*+"
+
+#: White space, comments and continued lines.
+SKIP = re.compile(_SKIP)
+
+#: A whole statement with its semicolon. No match means that the text ends before it does.
+STATEMENT = re.compile(rf'(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*+;')
+
+#: One word after what may be skipped. ``-P`` and the policy text are one word; the last
+#: alternatives are a character that belongs to no word, and the end.
+WORD = re.compile(
+    _SKIP + rf"(-P(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*+"
+    r'|"[^"]*"'
+    r"|-(?:natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
+    r"|[0-9]*,[0-9,]*|[A-Za-z0-9:][A-Za-z0-9:%.-]*|.|\Z)",
+    re.DOTALL,
+)
+
+#: The words of one character; any other single character is none.
+_SINGLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:,/[];")
+#: The words that begin a statement.
+COMMANDS = (
+    *("add", "update", "getspi", "get", "delete", "deleteall", "flush", "dump"),
+    *("exit", "quit", "bye"),
+    *("spdadd", "spdupdate", "spddelete", "spdget", "spddump", "spdflush"),
+)
+
+#: Words that can name no host.
+KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged"))
+
+_HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
+
+
+def complete_length(text: str) -> int:
+    """Return how much of an interactive input is whole statements, in characters.
+
+    What comes after is the beginning of a statement that has no semicolon yet, or nothing.
+    """
+    end = 0
+    while match := STATEMENT.match(text, end):
+        end = match.end()
+    return len(text) if SKIP.fullmatch(text, end) else end
+
+
+def is_decimal(word: str) -> bool:
+    """Whether a word is a decimal number."""
+    return word.isdigit()  # a word is ASCII
+
+
+def is_hexadecimal(word: str) -> bool:
+    """Whether a word is a hexadecimal number with its ``0x``."""
+    return _HEX.fullmatch(word) is not None
+
+
+def decimal(word: str, limit: int) -> int | None:
+    """Return a decimal number up to ``limit``, or None; long digit strings cost nothing."""
+    if len(word) > 20:
+        word = word.lstrip("0") or "0"
+        if len(word) > 20:
+            return None
+    number = int(word)
+    return number if number <= limit else None
+
+
+class Words:
+    """The words of one statement and the next one's index, ``at``.
+
+    ``words`` ends with an empty word. ``line`` and ``column`` are the place of the first
+    character, ``end_line`` is the line of the last.
+    """
+
+    __slots__ = ("at", "column", "end_line", "file", "line", "text", "warnings", "words")
+
+    def __init__(self, text: str, file: str, line: int, column: int) -> None:
+        self.text = text
+        self.file = file
+        self.line = line
+        self.column = column
+        self.end_line = line + text.count("\n")
+        self.words: list[str] = WORD.findall(text)
+        self.at = 0
+        self.warnings: tuple[LanguageWarning, ...] = ()
+
+    def take(self) -> str:
+        """Return the next word and step over it."""
+        word = self.words[self.at]
+        self.at += 1
+        return word
+
+    def skip(self, word: str) -> bool:
+        """Step over the next word if it is this one, and say whether it was."""
+        if self.words[self.at] != word:
+            return False
+        self.at += 1
+        return True
+
+    def expect(self, word: str) -> None:
+        """Step over this word, which must come next."""
+        if self.words[self.at] != word:
+            self.unexpected()
+        self.at += 1
+
+    def number(self, limit: int, what: str) -> int:
+        """Step over a decimal number and return it; ``what`` names it where it is too big."""
+        word = self.words[self.at]
+        if not word.isdigit():
+            self.unexpected()
+        value = decimal(word, limit)
+        if value is None:
+            self.fail(f"{what} too big", hints=(f"the limit is {limit}",))
+        self.at += 1
+        return value
+
+    def place(self, at: int = 0) -> Place:
+        """Return where the word numbered ``at`` stands."""
+        return self._place_of(self._offset(at)) if at else Place(self.file, self.line, self.column)
+
+    def shown(self, at: int) -> str:
+        """Return a word as setkey names it, with the digits of a key covered."""
+        word = self.words[at]
+        if word.startswith("-P"):
+            return "-P"
+        if self._is_key(at):
+            return "0x" + "*" * (len(word) - 2) if word[0] == "0" else "*" * (len(word) - 2)
+        return word
+
+    def warn(self, text: str, at: int) -> None:
+        """Note a remark about a word."""
+        self.warnings += (LanguageWarning(text, self.shown(at), self.place(at)),)
+
+    def unexpected(self, *hints: str, among: tuple[str, ...] = ()) -> NoReturn:
+        """Raise about the next word, which the grammar does not allow here."""
+        word = self.words[self.at]
+        if not word:
+            self.fail("syntax error", hints=(*hints, "the text ends before the statement's `;'"))
+        if len(word) == 1 and word not in _SINGLE:
+            self._illegal(word)
+        if among:
+            hints += suggestion(word, among)
+        if word in COMMANDS and self.at and self._begins_a_line(self.at):
+            hints += ("is there a `;' missing before it?",)
+        self.fail("syntax error", hints=hints)
+
+    def _illegal(self, word: str) -> NoReturn:
+        hints: tuple[str, ...] = ()
+        if word == '"':
+            hints = ("the quotation mark has no partner",)
+        elif word == "-" and self.words[self.at + 1]:
+            hints = (f"there is no option -{self.words[self.at + 1][:20]}",)
+        self.fail("Syntax error", hints=hints, fatal=True)
+
+    def fail(
+        self,
+        reason: str,
+        *,
+        at: int | None = None,
+        token: str | None = None,
+        offset: int | None = None,
+        before: tuple[str, ...] = (),
+        hints: tuple[str, ...] = (),
+        fatal: bool = False,
+    ) -> NoReturn:
+        """Raise ScriptError about the word numbered ``at``, by default the next one.
+
+        ``token`` is the word that setkey would name, where that is another one, and ``offset`` the
+        place of the culprit in the statement's text, where it is not a word's first character.
+        """
+        at = self.at if at is None else at
+        if token is None:
+            token = self.shown(at)
+        if offset is None:
+            offset = self._offset(at)
+        place = self._place_of(offset)
+        line, shift = self._source(offset)
+        raise ScriptError(
+            reason,
+            token=token,
+            place=place,
+            hints=hints,
+            before=before,
+            fatal=fatal,
+            source=line,
+            caret=shift,
+        )
+
+    def _offset(self, at: int) -> int:
+        end = 0
+        for index, match in enumerate(WORD.finditer(self.text)):
+            if not match[1]:
+                break
+            if index == at:
+                return match.start(1)
+            end = match.end(1)
+        return end
+
+    def _place_of(self, offset: int) -> Place:
+        start = self.text.rfind("\n", 0, offset) + 1
+        line = self.line + self.text.count("\n", 0, offset)
+        return Place(self.file, line, offset - start + (1 if start else self.column))
+
+    def _begins_a_line(self, at: int) -> bool:
+        offset = self._offset(at)
+        return not self.text[self.text.rfind("\n", 0, offset) + 1 : offset].strip()
+
+    def _source(self, offset: int) -> tuple[str, int]:
+        """Return the line with this offset, keys covered, and the offset in it."""
+        text = self._covered()
+        start = text.rfind("\n", 0, offset) + 1
+        end = text.find("\n", offset)
+        return text[start : end if end >= 0 else len(text)], offset - start
+
+    def _is_key(self, at: int) -> bool:
+        word = self.words[at]
+        if word[:1] == '"':
+            return len(word) > 1
+        return is_hexadecimal(word) and (
+            len(word) > 10 or (at > 1 and self.words[at - 2] in ("-E", "-A"))
+        )
+
+    def _covered(self) -> str:
+        """Return the text with every key replaced by as many asterisks."""
+        pieces = []
+        end = 0
+        for index, match in enumerate(WORD.finditer(self.text)):
+            if match[1] == '"':  # no partner: all that follows may be a key
+                pieces.append(self.text[end : match.end()])
+                end = match.end()
+                pieces.append(re.sub(r"[^\s;]", "*", self.text[end:]))
+                return "".join(pieces)
+            if match[1] and self._is_key(index):
+                pieces += (self.text[end : match.start(1)], re.sub(r"[^\n]", "*", match[1]))
+                end = match.end()
+        return "".join((*pieces, self.text[end:]))

@@ -1,0 +1,122 @@
+"""How setkey words its trouble: on stderr for a file, on stdout for a terminal.
+
+The first lines are those of ipsec-tools, byte for byte; what helps a human comes after them.
+"""
+
+from collections.abc import Iterable
+
+from kamexfrm.errors import LanguageError, Place
+
+#: Columns of a source line that are shown around the culprit.
+_SHOWN = 100
+
+
+class ScriptError(LanguageError):
+    """A statement that the grammar or its meaning forbids.
+
+    ``before`` holds lines that the original writes before its message, ``fatal`` says that the
+    lexer met a character of no word (setkey then ends at once), ``source`` is the culprit's line
+    with keys covered and ``caret`` the culprit's index in it. An empty reason is setkey's silent
+    ``parse failed``.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        token: str,
+        place: Place,
+        hints: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+        fatal: bool = False,
+        source: str = "",
+        caret: int = 0,
+    ) -> None:
+        super().__init__(reason, token=token, place=place, hints=hints)
+        self.reason = reason
+        self.before = before
+        self.fatal = fatal
+        self.source = source
+        self.caret = caret
+
+    def __str__(self) -> str:
+        return f"{self.reason or 'parse failed'} at `{self.token}'"
+
+
+def format_script_error(error: ScriptError) -> str:
+    """Return what ``setkey -f`` writes to stderr about a statement that it cannot read."""
+    place = error.place or Place("-", 0)
+    where = f"setkey: {printable(place.file)},{place.line}:"
+    lines = list(error.before)
+    if error.reason:
+        lines.append(f"{where} {error.reason} at `{_token(error)}'")
+    if not error.fatal:
+        lines.append(f"{where} parse failed")
+    return "".join(f"{line}\n" for line in (*lines, *_detail(error)))
+
+
+def format_interactive_error(error: ScriptError) -> tuple[str, str]:
+    """Return what ``setkey -c`` writes about it: to stdout and to stderr."""
+    # Differs from ipsec-tools: the message ends its line.
+    text = f"{error.reason} at `{_token(error)}'\n" if error.reason else "parse failed\n"
+    before = "".join(f"{line}\n" for line in error.before)
+    return text + "".join(f"{line}\n" for line in _detail(error)), before
+
+
+def format_refusal(place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> str:
+    """Return what ``setkey -f`` writes to stderr about a command that the kernel refuses.
+
+    ``details`` are further lines for a human; they are indented.
+    """
+    lines = [f"setkey: {printable(place.file)},{end_line}: {text}"]
+    lines += (f"    {printable(detail)}" for detail in details)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def format_interactive_refusal(text: str, details: Iterable[str] = ()) -> str:
+    """Return what ``setkey -c`` and ``-D`` write to stdout: the text with a full stop."""
+    return f"{text}.\n" + "".join(f"    {printable(detail)}\n" for detail in details)
+
+
+def format_warning(place: Place, text: str, token: str) -> str:
+    """Return what ``setkey -f`` writes to stderr where it goes on nevertheless."""
+    return f"setkey: {printable(place.file)},{place.line}: {text} at `{printable(token)}'\n"
+
+
+def printable(text: str) -> str:
+    """Return a text that no terminal takes for a command; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else _escape(char) for char in text
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _token(error: ScriptError) -> str:
+    token = error.token or ""
+    return printable(token if len(token) <= 2000 else token[:2000] + "...")
+
+
+def _detail(error: ScriptError) -> list[str]:
+    lines = []
+    if error.source.strip():
+        first = max(0, error.caret - _SHOWN // 2)
+        shown = printable(error.source[first : first + _SHOWN].replace("\t", " ")).rstrip()
+        left = len(printable(error.source[first : error.caret].replace("\t", " ")))
+        lines += [f"    {shown}", f"    {' ' * left}^"]
+    return lines + [f"    {printable(hint)}" for hint in error.hints]
+
+
+def suggestion(word: str, among: Iterable[str]) -> tuple[str, ...]:
+    """Return ``("did you mean WORD?",)`` for the nearest word, or nothing."""
+    import difflib  # costs 8 ms; on errors only
+
+    close = difflib.get_close_matches(word[:40].lower(), list(among), 1)
+    return (f"did you mean {close[0]}?",) if close and close[0] != word else ()

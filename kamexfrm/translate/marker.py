@@ -1,0 +1,131 @@
+"""The marker: one inert policy per network namespace that holds the knobs and our counters.
+
+It is a ``fwd`` policy with an interface id of ours, so no packet meets it. Its four words:
+
+========  ====================================================================
+word 0    magic (24), version (8), written priority of the last entry (32)
+word 1    last insertion order (48), flags (16)
+word 2    last generated reqid (32), zero (14), knobs: inet6 (9), inet (9)
+word 3    kernel priority of the last entry (32), zero (32)
+========  ====================================================================
+
+A family's nine knob bits: def_policy (1), then the deflevs esp_trans, esp_net, ah_trans and ah_net
+(2 each).
+"""
+
+from typing import NamedTuple
+
+from kamexfrm.model.knobs import FamilyKnobs, Knobs
+from kamexfrm.net import AF_INET, Address
+from kamexfrm.translate.tag import MAGIC, MARKER_IF_ID, VERSION, Words
+from kamexfrm.xfrm import (
+    XFRM_POLICY_BLOCK,
+    XFRM_POLICY_FWD,
+    LifetimeConfig,
+    Policy,
+    PolicyId,
+    Selector,
+)
+
+#: Flags in word 1: what a command need not look for where they are clear.
+HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
+HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
+UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
+_KNOWN_FLAGS = 0x0007
+
+#: The lowest reqid that is generated for `unique` without a number (KAME IPSEC_MANUAL_REQID_MAX+1).
+FIRST_GENERATED_REQID = 0x4000
+
+
+class Marker(NamedTuple):
+    """What a namespace remembers. ``last_*`` describe the entry that is matched last.
+
+    ``last_priority`` is as written, ``last_kernel_priority`` as installed; 0 and 0 where there was
+    no entry yet.
+    """
+
+    knobs: Knobs = Knobs()
+    order: int = 0
+    last_priority: int = 0
+    last_kernel_priority: int = 0
+    reqid: int = FIRST_GENERATED_REQID - 1
+    flags: int = 0
+
+
+def _pack_family(knobs: FamilyKnobs) -> int:
+    bits = knobs.def_policy
+    for level in knobs[1:]:
+        bits = bits << 2 | level
+    return bits
+
+
+def _unpack_family(bits: int) -> FamilyKnobs | None:
+    levels = [bits >> shift & 3 for shift in (6, 4, 2, 0)]
+    if not all(level in (1, 2) for level in levels):
+        return None
+    return FamilyKnobs(bits >> 8 & 1, *levels)
+
+
+def marker_words(marker: Marker) -> Words:
+    """Return the marker's four words."""
+    knobs = _pack_family(marker.knobs.inet6) << 9 | _pack_family(marker.knobs.inet)
+    return (
+        (MAGIC << 8 | VERSION) << 32 | marker.last_priority,
+        marker.order << 16 | marker.flags,
+        marker.reqid << 32 | knobs,
+        marker.last_kernel_priority << 32,
+    )
+
+
+def read_marker_words(words: Words) -> Marker | None:
+    """Read four words; None where they are not a marker of this version."""
+    first, second, third, fourth = words
+    inet, inet6 = _unpack_family(third & 0x1FF), _unpack_family(third >> 9 & 0x1FF)
+    if (
+        first >> 32 != MAGIC << 8 | VERSION
+        or second & 0xFFFF & ~_KNOWN_FLAGS
+        or third & 0xFFFC0000
+        or fourth & 0xFFFFFFFF
+        or inet is None
+        or inet6 is None
+    ):
+        return None
+    return Marker(
+        Knobs(inet, inet6),
+        second >> 16,
+        first & 0xFFFFFFFF,
+        fourth >> 32,
+        third >> 32,
+        second & 0xFFFF,
+    )
+
+
+_ANYWHERE = Address.unspecified(AF_INET)
+
+#: Any selector would do: what tells a marker is its interface id.
+_SELECTOR = Selector(_ANYWHERE, _ANYWHERE, family=AF_INET)
+
+#: What GETPOLICY and DELPOLICY need to find it.
+MARKER_ID = PolicyId(_SELECTOR, index=0, direction=XFRM_POLICY_FWD, if_id=MARKER_IF_ID)
+
+
+def marker_policy(marker: Marker) -> Policy:
+    """Return the policy that holds a marker."""
+    return Policy(
+        _SELECTOR,
+        XFRM_POLICY_FWD,
+        action=XFRM_POLICY_BLOCK,
+        priority=0xFFFFFFFF,
+        lifetime=LifetimeConfig(*marker_words(marker)),
+        if_id=MARKER_IF_ID,
+    )
+
+
+def is_marker(policy: Policy) -> bool:
+    """Whether a dumped policy is a marker, of whatever version."""
+    return policy.if_id == MARKER_IF_ID and policy.direction == XFRM_POLICY_FWD
+
+
+def read_marker(policy: Policy) -> Marker | None:
+    """Return what a marker policy says; None where it cannot be understood."""
+    return read_marker_words(policy.lifetime[:4])

@@ -1,0 +1,159 @@
+"""From what the kernel holds to what it should hold: the operations in between. Pure.
+
+An entry is rewritten by one UPDPOLICY, which the kernel does atomically and under which the policy
+keeps its index; its clock restarts, so the remaining lifetime is written with it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.policy import IpsecRequest, Owner, SpdEntry
+from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.translate.policy import (
+    Installed,
+    Placement,
+    catch_all,
+    entry_from_kernel,
+    install,
+    is_ordinary,
+    is_sidecar,
+    tunnel_uses,
+    verdict_of,
+)
+from kamexfrm.translate.tag import HAS_SIDECAR, SIDECAR_IF_ID
+from kamexfrm.xfrm import XFRM_POLICY_FWD, Policy, PolicyId, Selector, XfrmMsg, encode_policy
+from kamexfrm.xfrm import encode_policy_id as encode_id
+
+#: One message to the kernel: its number and its payload.
+Operation = tuple[int, bytes]
+
+#: Tells which of some tunnel requests no SA serves now.
+Unserved = Callable[[Sequence[IpsecRequest]], tuple[IpsecRequest, ...]]
+
+
+def remaining(entry: SpdEntry, now: int) -> tuple[int, int]:
+    """Return the seconds left of an entry's lifetime and validtime, 0 for no limit."""
+    lifetime, validtime = entry.policy.lifetime, entry.policy.validtime
+    used = entry.last_used or entry.created
+    return (
+        max(1, entry.created + lifetime - now) if lifetime else 0,
+        max(1, used + validtime - now) if validtime else 0,
+    )
+
+
+def sidecars_of(policies: Iterable[Policy]) -> dict[Selector, Policy]:
+    """Collect the sidecars of a dump by their selector."""
+    return {p.selector: p for p in policies if is_sidecar(p)}
+
+
+def entries_of(policies: Sequence[Policy]) -> Iterator[SpdEntry]:
+    """Return what a dump means, in its order, without what is only there for our sake."""
+    sidecars = sidecars_of(policies)
+    for policy in policies:
+        if is_ordinary(policy):
+            sidecar = sidecars.get(policy.selector) if sidecars and policy.direction == 1 else None
+            yield entry_from_kernel(policy, sidecar)
+
+
+def _again(entry: SpdEntry, knobs: Knobs, unserved: Unserved, now: int) -> Installed:
+    uses = tunnel_uses(entry.policy, knobs)
+    return install(
+        entry.policy,
+        knobs,
+        Placement(entry.kernel_priority, entry.order),
+        entry.created,
+        twin=entry.twin,
+        unserved=unserved(uses) if uses else (),
+        remaining=remaining(entry, now),
+    )
+
+
+def rewritten(
+    policies: Sequence[Policy], knobs: Knobs, unserved: Unserved, now: int
+) -> list[Operation]:
+    """Return what brings our entries of a dump to where the knobs and the SAs want them."""
+    sidecars = sidecars_of(policies)
+    operations: list[Operation] = []
+    for policy in policies:
+        if not is_ordinary(policy):
+            continue
+        sidecar = sidecars.get(policy.selector) if policy.direction == 1 else None
+        entry = entry_from_kernel(policy, sidecar)
+        if entry.owner is not Owner.OURS:
+            continue
+        wanted = _again(entry, knobs, unserved, now)
+        if wanted.policy.templates == policy.templates:
+            continue
+        if wanted.sidecar and sidecar is None:
+            operations.append((XfrmMsg.UPDPOLICY, encode_policy(wanted.sidecar)))
+        operations.append((XfrmMsg.UPDPOLICY, encode_policy(wanted.policy)))
+        if sidecar is not None and not wanted.sidecar:
+            operations.append(delete_sidecar(policy.selector))
+    return operations
+
+
+def renumbered(
+    policies: Sequence[Policy], moves: Mapping[tuple[int, int], tuple[int, int]], now: int
+) -> list[Operation]:
+    """Return the operations that give entries new kernel priorities, in a safe sequence.
+
+    ``moves`` is keyed by (written priority, order) and gives (place in the sequence, new number).
+    """
+    steps = []
+    for policy in policies:
+        verdict = verdict_of(policy)
+        if verdict.tag is None or not is_ordinary(policy):
+            continue
+        move = moves.get((verdict.tag.priority, verdict.tag.order))
+        if move is None:
+            continue
+        add, use = remaining(entry_from_kernel(policy), now)
+        lifetime = policy.lifetime._replace(hard_add=add, hard_use=use)
+        steps.append((move[0], policy._replace(priority=move[1], lifetime=lifetime)))
+    steps.sort(key=lambda step: step[0])
+    return [(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
+
+
+def delete_sidecar(selector: Selector) -> Operation:
+    """Return the operation that deletes a selector's sidecar."""
+    wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+
+
+def delete_policy(selector: Selector, direction: int) -> Operation:
+    """Return the operation that deletes the policy with a selector."""
+    return (
+        XfrmMsg.DELPOLICY,
+        encode_id(PolicyId(selector, index=0, direction=direction)),
+    )
+
+
+def delete_by_index(policy: Policy) -> Operation:
+    """Return the operation that deletes just this policy of a dump."""
+    wanted = PolicyId(
+        policy.selector, index=policy.index, direction=policy.direction, if_id=policy.if_id
+    )
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+
+
+def has_sidecar(policy: Policy) -> bool:
+    """Whether a policy of ours leaves something to a sidecar."""
+    tag = verdict_of(policy).tag
+    return bool(tag and tag.flags & HAS_SIDECAR)
+
+
+def default_policies(before: Knobs, after: Knobs) -> list[Operation]:
+    """Return what def_policy's change does to the catch-alls, each family for itself."""
+    operations: list[Operation] = []
+    for family in (AF_INET, AF_INET6):
+        old, new = before.of(family).def_policy, after.of(family).def_policy
+        if old == new:
+            continue
+        for direction in range(3):
+            block = catch_all(family, direction)
+            operations.append(
+                (XfrmMsg.UPDPOLICY, encode_policy(block))
+                if new == 0
+                else delete_policy(block.selector, direction)
+            )
+    return operations

@@ -1,0 +1,165 @@
+"""The tag: what KAME knows and XFRM has no word for, written where the kernel keeps it untouched.
+
+A policy carries four 64-bit words in ``lft`` (soft and hard limits of bytes and packets), which the
+kernel stores for a policy and never acts on (Linux xfrm_policy.c xfrm_policy_timer() looks at the
+four times only). Their layout, highest bits first:
+
+========  ====================================================================
+word 0    magic (24), version (8), priority as written (32)
+word 1    insertion order (48), flags (16)
+word 2    creation time, seconds since the epoch (40), zero (24)
+word 3    lifetime (32), validtime (32): seconds as written
+========  ====================================================================
+
+A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any``. Anyone
+with CAP_NET_ADMIN can forge all this: a word out of range makes an entry foreign, never a crash.
+"""
+
+from typing import NamedTuple
+
+MAGIC = 0x4B584D  # "KXM"
+VERSION = 1
+
+#: XFRMA_IF_ID of the marker and of sidecars: policies with one meet no ordinary packet.
+MARKER_IF_ID = 0x4B584D01
+SIDECAR_IF_ID = 0x4B584D02
+
+#: ``sel.user`` of the catch-all block policies behind def_policy 0.
+CATCH_ALL_USER = 0x4B584D03
+
+#: Flags in word 1.
+TWIN = 0x0001  # the automatic fwd copy of an in entry
+IN_CLEAR = 0x0002  # an outbound tunnel `use` request is swapped out: no SA serves it now
+HAS_SIDECAR = 0x0004  # the requests as written are in the sidecar
+SIDECAR = 0x0008  # this is one
+CATCH_ALL = 0x0010  # def_policy 0
+_KNOWN_FLAGS = 0x001F
+
+_SHARE_TAG = 0x80
+_SHARE_ENDPOINTS = 0x04
+_SHARE_TRIGGER = 0x08
+_SHARE_TRANSPARENT = 0x10
+_SHARE_KNOWN = _SHARE_TAG | _SHARE_ENDPOINTS | _SHARE_TRIGGER | _SHARE_TRANSPARENT | 0x03
+
+_SA_MAGIC = 0x4B580000
+_SA_MODE_ANY = 0x0001
+
+_U32 = 0xFFFFFFFF
+_ORDER_MAX = (1 << 48) - 1
+_CREATED_MAX = (1 << 40) - 1
+
+Words = tuple[int, int, int, int]
+
+
+class PolicyTag(NamedTuple):
+    """What a policy's four words say; see the module's table for widths."""
+
+    priority: int
+    order: int
+    flags: int = 0
+    created: int = 0
+    lifetime: int = 0
+    validtime: int = 0
+
+
+class Verdict(NamedTuple):
+    """What reading four words came to: a tag, or why there is none.
+
+    ``newer`` is set for the tag of a later version, ``broken`` for our magic over words that no
+    version writes.
+    """
+
+    tag: PolicyTag | None
+    newer: bool = False
+    broken: bool = False
+
+
+_FOREIGN = Verdict(None)
+_NEWER = Verdict(None, newer=True)
+_BROKEN = Verdict(None, broken=True)
+_HEAD = (MAGIC << 8 | VERSION) << 32
+
+
+def policy_words(tag: PolicyTag) -> Words:
+    """Return the four words of a tag, in the order of ``struct xfrm_lifetime_cfg``."""
+    priority, order, flags, created, lifetime, validtime = tag
+    return (
+        _HEAD | priority,
+        order << 16 | flags,
+        created << 24,
+        lifetime << 32 | validtime,
+    )
+
+
+def read_policy_words(words: Words) -> Verdict:
+    """Read four words; never raises."""
+    first, second, third, fourth = words
+    if first >> 40 != MAGIC:
+        return _FOREIGN
+    version = first >> 32 & 0xFF
+    if version != VERSION:
+        return _NEWER if version > VERSION else _BROKEN
+    if second & 0xFFFF & ~_KNOWN_FLAGS or third & 0xFFFFFF:
+        return _BROKEN
+    return Verdict(
+        PolicyTag(
+            first & _U32, second >> 16, second & 0xFFFF, third >> 24, fourth >> 32, fourth & _U32
+        )
+    )
+
+
+class ShareTag(NamedTuple):
+    """What a template's ``share`` says of the request behind it.
+
+    ``endpoints``: the transport request was written with endpoints, which are in the template.
+    ``trigger``: the template stands for a swapped-out request and only provokes ACQUIRE.
+    ``transparent``: the template is there to let tunnelled packets pass an entry without requests.
+    """
+
+    level: int
+    endpoints: bool = False
+    trigger: bool = False
+    transparent: bool = False
+
+
+def share_of(tag: ShareTag) -> int:
+    """Return the share byte of a tag."""
+    return (
+        _SHARE_TAG
+        | tag.level
+        | (_SHARE_ENDPOINTS if tag.endpoints else 0)
+        | (_SHARE_TRIGGER if tag.trigger else 0)
+        | (_SHARE_TRANSPARENT if tag.transparent else 0)
+    )
+
+
+def read_share(share: int) -> ShareTag | None:
+    """Read a share byte; None where it is not one of ours."""
+    if not share & _SHARE_TAG or share & ~_SHARE_KNOWN:
+        return None
+    return ShareTag(
+        share & 3,
+        bool(share & _SHARE_ENDPOINTS),
+        bool(share & _SHARE_TRIGGER),
+        bool(share & _SHARE_TRANSPARENT),
+    )
+
+
+def sa_user(mode_any: bool) -> int:
+    """Return ``sel.user`` for an SA: 0 unless it was declared with mode any."""
+    return _SA_MAGIC | _SA_MODE_ANY if mode_any else 0
+
+
+def is_mode_any(user: int) -> bool:
+    """Whether an SA's ``sel.user`` says that it was declared with mode any."""
+    return user == _SA_MAGIC | _SA_MODE_ANY
+
+
+def clamp_order(order: int) -> int:
+    """Return an order number that fits its 48 bits."""
+    return min(order, _ORDER_MAX)
+
+
+def clamp_created(created: int) -> int:
+    """Return a creation time that fits its 40 bits; never negative."""
+    return max(0, min(created, _CREATED_MAX))

@@ -1,0 +1,256 @@
+"""Netlink XFRM, Linux's own IPsec interface, as a codec without I/O: bytes to tuples and back.
+
+``encode_...`` returns a message's payload, ``message`` puts the netlink header before it;
+``split_messages`` and ``decode_event`` undo that. Numbers are host order, addresses are
+``kamexfrm.net.Address``. What cannot be decoded raises ``kamexfrm.errors.WireError``, what
+cannot be encoded ``kamexfrm.errors.KamexfrmError``.
+
+A module is loaded when a name of it is first asked for: a program that only writes policies
+starts without the rest.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kamexfrm.xfrm.constants import *  # noqa: F403  # every number, under its C name
+from kamexfrm.xfrm.constants import XfrmMsg
+
+if TYPE_CHECKING:
+    from kamexfrm.xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
+    from kamexfrm.xfrm.attributes import Attribute, attribute, attributes, walk
+    from kamexfrm.xfrm.decoding import Event, Unknown, decode_event
+    from kamexfrm.xfrm.events import (
+        Acquire,
+        DeletedPolicy,
+        DeletedState,
+        Expire,
+        PolicyExpire,
+        decode_acquire,
+        decode_deleted_policy,
+        decode_deleted_state,
+        decode_expire,
+        decode_policy_expire,
+        encode_acquire,
+        encode_deleted_policy,
+        encode_deleted_state,
+        encode_expire,
+        encode_policy_expire,
+    )
+    from kamexfrm.xfrm.identities import (
+        EMPTY_SELECTOR,
+        PolicyId,
+        StateId,
+        decode_policy_id,
+        decode_state_id,
+        encode_policy_id,
+        encode_state_id,
+    )
+    from kamexfrm.xfrm.info import (
+        SadInfo,
+        SpdInfo,
+        decode_sad_info,
+        decode_spd_info,
+        encode_info_request,
+        encode_sad_info,
+        encode_spd_info,
+    )
+    from kamexfrm.xfrm.migrate import KmAddress, Migrate, Move, decode_migrate, encode_migrate
+    from kamexfrm.xfrm.netlink import (
+        ErrorReply,
+        Message,
+        decode_done,
+        decode_error,
+        message,
+        split_messages,
+    )
+    from kamexfrm.xfrm.policy import (
+        ANY_ALGORITHM,
+        POLICY_INFO_BYTES,
+        TEMPLATE_BYTES,
+        Policy,
+        Template,
+        decode_policy,
+        encode_policy,
+        pack_policy_info,
+        pack_template,
+        pack_templates,
+    )
+    from kamexfrm.xfrm.reports import (
+        AsyncEvent,
+        Mapping,
+        Report,
+        decode_async_event,
+        decode_mapping,
+        decode_report,
+        encode_async_event,
+        encode_mapping,
+        encode_report,
+    )
+    from kamexfrm.xfrm.requests import (
+        AddressFilter,
+        AllocSpi,
+        Default,
+        PolicyFlush,
+        StateDump,
+        StateFlush,
+        decode_alloc_spi,
+        decode_default,
+        decode_policy_flush,
+        decode_state_dump,
+        decode_state_flush,
+        encode_alloc_spi,
+        encode_default,
+        encode_policy_flush,
+        encode_state_dump,
+        encode_state_flush,
+    )
+    from kamexfrm.xfrm.selector import (
+        UNLIMITED,
+        UNUSED,
+        LifetimeConfig,
+        LifetimeCurrent,
+        Mark,
+        SecurityContext,
+        Selector,
+    )
+    from kamexfrm.xfrm.state import State, decode_state, encode_state
+    from kamexfrm.xfrm.state_parts import (
+        Encap,
+        OffloadDevice,
+        ReplayState,
+        ReplayStateEsn,
+        Statistics,
+    )
+
+__all__ = [
+    "ANY_ALGORITHM",
+    "EMPTY_SELECTOR",
+    "POLICY_INFO_BYTES",
+    "TEMPLATE_BYTES",
+    "UNLIMITED",
+    "UNUSED",
+    "Acquire",
+    "AddressFilter",
+    "AeadAlgorithm",
+    "Algorithm",
+    "AllocSpi",
+    "AsyncEvent",
+    "Attribute",
+    "AuthAlgorithm",
+    "Default",
+    "DeletedPolicy",
+    "DeletedState",
+    "Encap",
+    "ErrorReply",
+    "Event",
+    "Expire",
+    "KmAddress",
+    "LifetimeConfig",
+    "LifetimeCurrent",
+    "Mapping",
+    "Mark",
+    "Message",
+    "Migrate",
+    "Move",
+    "OffloadDevice",
+    "Policy",
+    "PolicyExpire",
+    "PolicyFlush",
+    "PolicyId",
+    "ReplayState",
+    "ReplayStateEsn",
+    "Report",
+    "SadInfo",
+    "SecurityContext",
+    "Selector",
+    "SpdInfo",
+    "State",
+    "StateDump",
+    "StateFlush",
+    "StateId",
+    "Statistics",
+    "Template",
+    "Unknown",
+    "XfrmMsg",
+    "attribute",
+    "attributes",
+    "decode_acquire",
+    "decode_alloc_spi",
+    "decode_async_event",
+    "decode_default",
+    "decode_deleted_policy",
+    "decode_deleted_state",
+    "decode_done",
+    "decode_error",
+    "decode_event",
+    "decode_expire",
+    "decode_mapping",
+    "decode_migrate",
+    "decode_policy",
+    "decode_policy_expire",
+    "decode_policy_flush",
+    "decode_policy_id",
+    "decode_report",
+    "decode_sad_info",
+    "decode_spd_info",
+    "decode_state",
+    "decode_state_dump",
+    "decode_state_flush",
+    "decode_state_id",
+    "encode_acquire",
+    "encode_alloc_spi",
+    "encode_async_event",
+    "encode_default",
+    "encode_deleted_policy",
+    "encode_deleted_state",
+    "encode_expire",
+    "encode_info_request",
+    "encode_mapping",
+    "encode_migrate",
+    "encode_policy",
+    "encode_policy_expire",
+    "encode_policy_flush",
+    "encode_policy_id",
+    "encode_report",
+    "encode_sad_info",
+    "encode_spd_info",
+    "encode_state",
+    "encode_state_dump",
+    "encode_state_flush",
+    "encode_state_id",
+    "message",
+    "pack_policy_info",
+    "pack_template",
+    "pack_templates",
+    "split_messages",
+    "walk",
+]
+
+#: Where a name may be, what starts fast first.
+_MODULES = (
+    "selector",
+    "policy",
+    "netlink",
+    "attributes",
+    "algorithms",
+    "state_parts",
+    "state",
+    "identities",
+    "requests",
+    "info",
+    "events",
+    "reports",
+    "migrate",
+    "decoding",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            path = f"{__name__}.{module}"
+            __import__(path)
+            found = vars(sys.modules[path])
+            if name in found:
+                return globals().setdefault(name, found[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,219 @@
+"""What the kernel tells of policies and states: wanted, expired, deleted."""
+
+import struct
+from typing import NamedTuple
+
+from kamexfrm.net import Address
+from kamexfrm.xfrm import constants as c
+from kamexfrm.xfrm.attributes import Span, attribute, collect
+from kamexfrm.xfrm.identities import (
+    PolicyId,
+    StateId,
+    decode_policy_id,
+    decode_state_id,
+    encode_policy_id,
+    encode_state_id,
+)
+from kamexfrm.xfrm.policy import (
+    Policy,
+    decode_policy_parts,
+    pack_policy_info,
+    pack_templates,
+    policy_attributes,
+)
+from kamexfrm.xfrm.selector import (
+    Selector,
+    unpack_selector,
+)
+from kamexfrm.xfrm.state import State, decode_state_parts, pack_state_info, state_attributes
+from kamexfrm.xfrm.structs import (
+    ACQUIRE_HEAD,
+    ACQUIRE_TAIL,
+    HARD,
+    PORTS,
+    SPI,
+    Buffer,
+    check_address,
+    misfit,
+    read_address,
+    short,
+)
+
+
+class Acquire(NamedTuple):
+    """Struct xfrm_user_acquire: a state is wanted for ``policy``, whose templates come along.
+
+    ``protocol`` says which template it is for. ``selector`` is the packet's. The message does not
+    say the family of its two addresses: ``family`` is read from that template (see
+    ``decode_acquire``).
+    """
+
+    destination: Address
+    source: Address
+    spi: int
+    protocol: int
+    family: int
+    selector: Selector
+    policy: Policy
+    aalgos: int = 0xFFFFFFFF
+    ealgos: int = 0xFFFFFFFF
+    calgos: int = 0xFFFFFFFF
+    sequence: int = 0
+
+
+class Expire(NamedTuple):
+    """Struct xfrm_user_expire: a state's lifetime is over; ``hard`` 1 says that it is gone."""
+
+    state: State
+    hard: int
+
+
+class PolicyExpire(NamedTuple):
+    """Struct xfrm_user_polexpire: a policy's lifetime is over; ``hard`` 1 says it is gone."""
+
+    policy: Policy
+    hard: int
+
+
+class DeletedState(NamedTuple):
+    """The DELSA event: the state's identity and the state as it was."""
+
+    id: StateId
+    state: State
+
+
+class DeletedPolicy(NamedTuple):
+    """The DELPOLICY event: the identity that was asked for and the policy as it was."""
+
+    id: PolicyId
+    policy: Policy
+
+
+def encode_acquire(acquire: Acquire) -> bytes:
+    """Return the payload of ACQUIRE; raises KamexfrmError."""
+    destination, source, spi, protocol, family, selector, policy, *tail = acquire
+    selector_family = selector.family
+    try:
+        head = ACQUIRE_HEAD.pack(
+            check_address(destination, family, "acquire destination"),
+            SPI.pack(spi),
+            protocol,
+            check_address(source, family, "acquire source"),
+            check_address(selector.destination, selector_family, "selector destination"),
+            check_address(selector.source, selector_family, "selector source"),
+            PORTS.pack(*selector[2:6]),
+            *selector[6:],
+        )
+        info = head + pack_policy_info(policy) + ACQUIRE_TAIL.pack(*tail)
+    except struct.error as error:
+        raise misfit("acquire", error) from None
+    return info + pack_templates(policy.templates) + policy_attributes(policy)
+
+
+def decode_acquire(payload: Buffer) -> Acquire:
+    """Read the payload of ACQUIRE; raises WireError.
+
+    The addresses' family is that of the template with the same protocol, among several the one
+    with the same destination, as Linux xfrm_state.c xfrm_init_tempstate() makes the state; the
+    packet's where no template has the protocol or a family.
+    """
+    if len(payload) < 280:
+        short("acquire", len(payload), 280, 0)
+    destination, spi, protocol, source = ACQUIRE_HEAD.unpack_from(payload)[:4]
+    selector = unpack_selector(payload, 40)
+    policy = decode_policy_parts(payload, 96, 280)
+    family = 0
+    for template in policy.templates:
+        if template.protocol == protocol:
+            family = family or template.family
+            if template.destination == read_address(template.family, destination):
+                family = template.family
+                break
+    family = family or selector.family
+    return Acquire(
+        read_address(family, destination),
+        read_address(family, source),
+        SPI.unpack(spi)[0],
+        protocol,
+        family,
+        selector,
+        policy,
+        *ACQUIRE_TAIL.unpack_from(payload, 264),
+    )
+
+
+def encode_expire(expire: Expire) -> bytes:
+    """Return the payload of EXPIRE; raises KamexfrmError."""
+    state, hard = expire
+    return pack_state_info(state) + _hard(hard) + state_attributes(state)
+
+
+def decode_expire(payload: Buffer) -> Expire:
+    """Read the payload of EXPIRE; raises WireError."""
+    if len(payload) < 232:
+        short("expire", len(payload), 232, 0)
+    return Expire(decode_state_parts(payload, 0, 232), payload[224])
+
+
+def encode_policy_expire(expire: PolicyExpire) -> bytes:
+    """Return the payload of POLEXPIRE; raises KamexfrmError."""
+    policy, hard = expire
+    info = pack_policy_info(policy) + _hard(hard)
+    return info + pack_templates(policy.templates) + policy_attributes(policy)
+
+
+def decode_policy_expire(payload: Buffer) -> PolicyExpire:
+    """Read the payload of POLEXPIRE; raises WireError."""
+    if len(payload) < 176:
+        short("policy expire", len(payload), 176, 0)
+    return PolicyExpire(decode_policy_parts(payload, 0, 176), payload[168])
+
+
+def _hard(hard: int) -> bytes:
+    try:
+        return HARD.pack(hard)
+    except struct.error as error:
+        raise misfit("hard flag", error) from None
+
+
+def encode_deleted_state(deleted: DeletedState) -> bytes:
+    """Return the payload of the DELSA event; raises KamexfrmError."""
+    identity, state = deleted
+    info = attribute(c.XFRMA_SA, pack_state_info(state))
+    return encode_state_id(identity) + info + state_attributes(state)
+
+
+def decode_deleted_state(payload: Buffer) -> DeletedState | StateId:
+    """Read the payload of DELSA: an event, or without XFRMA_SA a request; raises WireError."""
+    identity = decode_state_id(payload)
+    span = _inner(payload, 24, c.XFRMA_SA, 224, "deleted state")
+    if span is None:
+        return identity
+    state = decode_state_parts(payload, span.start, 24)
+    return DeletedState(identity._replace(source=None, mark=None, attributes=()), state)
+
+
+def encode_deleted_policy(deleted: DeletedPolicy) -> bytes:
+    """Return the payload of the DELPOLICY event; raises KamexfrmError."""
+    identity, policy = deleted
+    info = attribute(c.XFRMA_POLICY, pack_policy_info(policy))
+    templates = pack_templates(policy.templates)
+    return encode_policy_id(identity) + info + templates + policy_attributes(policy)
+
+
+def decode_deleted_policy(payload: Buffer) -> DeletedPolicy | PolicyId:
+    """Read the payload of DELPOLICY: an event, or without XFRMA_POLICY a request."""
+    identity = decode_policy_id(payload)
+    span = _inner(payload, 64, c.XFRMA_POLICY, 168, "deleted policy")
+    if span is None:
+        return identity
+    policy = decode_policy_parts(payload, span.start, 64)
+    return DeletedPolicy(PolicyId(*identity[:3]), policy)
+
+
+def _inner(payload: Buffer, offset: int, type_: int, size: int, what: str) -> Span | None:
+    """Return where the struct within an event stands; raises WireError where it is short."""
+    span = collect(payload, offset, frozenset({type_}))[0].get(type_)
+    if span is not None and span.end - span.start < size:
+        short(what, span.end - span.start, size, span.start)
+    return span

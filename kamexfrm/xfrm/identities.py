@@ -1,0 +1,150 @@
+"""How a request names a policy or a state: xfrm_userpolicy_id and xfrm_usersa_id."""
+
+import struct
+from typing import NamedTuple
+
+from kamexfrm.net import Address
+from kamexfrm.xfrm import constants as c
+from kamexfrm.xfrm.attributes import attribute, attributes, collect, read, read_number
+from kamexfrm.xfrm.selector import (
+    Mark,
+    SecurityContext,
+    Selector,
+    pack_context,
+    pack_mark,
+    pack_selector,
+    read_context,
+    read_mark,
+    unpack_selector,
+)
+from kamexfrm.xfrm.state_parts import pack_address, read_address_attribute
+from kamexfrm.xfrm.structs import (
+    SPI,
+    U32,
+    USERPOLICY_TYPE,
+    USERSA_ID,
+    Buffer,
+    check_address,
+    misfit,
+    read_address,
+    short,
+)
+
+_POLICY_ID_TAIL = struct.Struct("=IB3x")
+EMPTY_SELECTOR = Selector(Address(0, bytes(16)), Address(0, bytes(16)))
+
+
+class PolicyId(NamedTuple):
+    """Struct xfrm_userpolicy_id: a policy by its index, or with index 0 by selector and mark."""
+
+    selector: Selector
+    index: int  # type: ignore[assignment]  # the kernel's word; tuple.index is not missed
+    direction: int
+    if_id: int = 0
+    mark: Mark | None = None
+    policy_type: int = c.XFRM_POLICY_TYPE_MAIN
+    security_context: SecurityContext | None = None
+    attributes: tuple[tuple[int, bytes], ...] = ()
+
+
+class StateId(NamedTuple):
+    """Struct xfrm_usersa_id: a state by destination, SPI, protocol; ``source`` where SPI is 0."""
+
+    destination: Address
+    spi: int
+    protocol: int
+    family: int
+    source: Address | None = None
+    mark: Mark | None = None
+    attributes: tuple[tuple[int, bytes], ...] = ()
+
+
+def encode_policy_id(policy: PolicyId) -> bytes:
+    """Return the payload of GETPOLICY or DELPOLICY; raises KamexfrmError."""
+    selector, index, direction, if_id, mark, policy_type, context, others = policy
+    parts = [pack_selector(selector)]
+    try:
+        parts.append(_POLICY_ID_TAIL.pack(index, direction))
+        if if_id:
+            parts.append(attribute(c.XFRMA_IF_ID, U32.pack(if_id)))
+        if policy_type:
+            parts.append(attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0)))
+    except struct.error as error:
+        raise misfit("policy id", error) from None
+    if mark is not None:
+        parts.append(attribute(c.XFRMA_MARK, pack_mark(mark)))
+    if context is not None:
+        parts.append(attribute(c.XFRMA_SEC_CTX, pack_context(context)))
+    parts.append(attributes(others))
+    return b"".join(parts)
+
+
+_POLICY_ID_KNOWN = frozenset(
+    {c.XFRMA_IF_ID, c.XFRMA_MARK, c.XFRMA_POLICY_TYPE, c.XFRMA_SEC_CTX, c.XFRMA_PAD}
+)
+
+
+def decode_policy_id(payload: Buffer, offset: int = 0) -> PolicyId:
+    """Read the payload of GETPOLICY or DELPOLICY; raises WireError."""
+    if len(payload) - offset < 64:
+        short("policy id", len(payload) - offset, 64, offset)
+    index, direction = _POLICY_ID_TAIL.unpack_from(payload, offset + 56)
+    spans, others = collect(payload, offset + 64, _POLICY_ID_KNOWN)
+    kind = spans.get(c.XFRMA_POLICY_TYPE)
+    return PolicyId(
+        unpack_selector(payload, offset),
+        index,
+        direction,
+        read_number(U32, payload, spans.get(c.XFRMA_IF_ID), 0),
+        read_mark(payload, spans.get(c.XFRMA_MARK)),
+        0 if kind is None else read(USERPOLICY_TYPE, payload, kind, "policy type")[0],
+        read_context(payload, spans.get(c.XFRMA_SEC_CTX)),
+        others,
+    )
+
+
+def pack_state_id(state: StateId) -> bytes:
+    """Return the 24 bytes of xfrm_usersa_id; raises KamexfrmError."""
+    destination, spi, protocol, family = state[:4]
+    try:
+        return USERSA_ID.pack(
+            check_address(destination, family, "state destination"),
+            SPI.pack(spi),
+            family,
+            protocol,
+        )
+    except struct.error as error:
+        raise misfit("state id", error) from None
+
+
+def encode_state_id(state: StateId) -> bytes:
+    """Return the payload of GETSA or DELSA; raises KamexfrmError."""
+    payload = pack_state_id(state)
+    if state.source is not None:
+        packed = pack_address(state.source, state.family, "state source")
+        payload += attribute(c.XFRMA_SRCADDR, packed)
+    if state.mark is not None:
+        payload += attribute(c.XFRMA_MARK, pack_mark(state.mark))
+    return payload + attributes(state.attributes)
+
+
+_STATE_ID_KNOWN = frozenset({c.XFRMA_SRCADDR, c.XFRMA_MARK, c.XFRMA_PAD})
+
+
+def unpack_state_id(payload: Buffer, offset: int) -> StateId:
+    """Read the 24 bytes of xfrm_usersa_id, whose presence the caller has made sure of."""
+    destination, spi, family, protocol = USERSA_ID.unpack_from(payload, offset)
+    return StateId(read_address(family, destination), SPI.unpack(spi)[0], protocol, family)
+
+
+def decode_state_id(payload: Buffer, offset: int = 0) -> StateId:
+    """Read the payload of GETSA or DELSA; raises WireError."""
+    if len(payload) - offset < 24:
+        short("state id", len(payload) - offset, 24, offset)
+    state = unpack_state_id(payload, offset)
+    spans, others = collect(payload, offset + 24, _STATE_ID_KNOWN)
+    return state._replace(
+        source=read_address_attribute(payload, spans.get(c.XFRMA_SRCADDR), state.family),
+        mark=read_mark(payload, spans.get(c.XFRMA_MARK)),
+        attributes=others,
+    )

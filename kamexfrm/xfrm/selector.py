@@ -1,0 +1,144 @@
+"""What policies and security associations have in common: selector, lifetimes, mark, context."""
+
+import struct
+from typing import Any, NamedTuple
+
+from kamexfrm.net import Address
+from kamexfrm.xfrm.attributes import Span, read
+from kamexfrm.xfrm.constants import XFRM_INF, XFRMA_SEC_CTX
+from kamexfrm.xfrm.structs import (
+    MARK,
+    PORTS,
+    SELECTOR,
+    USER_SEC_CTX,
+    Buffer,
+    check_address,
+    misfit,
+    read_address,
+    short,
+)
+
+
+class Selector(NamedTuple):
+    """Struct xfrm_selector: which packets are meant.
+
+    A port counts where its mask has bits; for ICMP the source port is the type, the destination
+    port the code. ``family`` is that of both addresses; family 0 has 16-byte addresses of family
+    0. Protocol 0 is any. Prefixes in bits; ``interface`` and ``user`` are 0 for any.
+    """
+
+    destination: Address
+    source: Address
+    destination_port: int = 0
+    destination_port_mask: int = 0
+    source_port: int = 0
+    source_port_mask: int = 0
+    family: int = 0
+    destination_prefix: int = 0
+    source_prefix: int = 0
+    protocol: int = 0
+    interface: int = 0
+    user: int = 0
+
+
+class LifetimeConfig(NamedTuple):
+    """Struct xfrm_lifetime_cfg: bytes and packets (XFRM_INF is no limit), seconds (0 is none)."""
+
+    soft_bytes: int = XFRM_INF
+    hard_bytes: int = XFRM_INF
+    soft_packets: int = XFRM_INF
+    hard_packets: int = XFRM_INF
+    soft_add: int = 0
+    hard_add: int = 0
+    soft_use: int = 0
+    hard_use: int = 0
+
+
+class LifetimeCurrent(NamedTuple):
+    """Struct xfrm_lifetime_cur: counts, and times in seconds of the epoch (0 is never)."""
+
+    bytes: int = 0
+    packets: int = 0
+    add_time: int = 0
+    use_time: int = 0
+
+
+class Mark(NamedTuple):
+    """Struct xfrm_mark: a packet matches when its mark under ``mask`` is ``value``."""
+
+    value: int
+    mask: int = 0xFFFFFFFF
+
+
+class SecurityContext(NamedTuple):
+    """Struct xfrm_user_sec_ctx: ``text`` as on the wire, with its NUL if it has one."""
+
+    doi: int
+    algorithm: int
+    text: bytes
+
+
+UNLIMITED = LifetimeConfig()
+UNUSED = LifetimeCurrent()
+
+
+def pack_selector(selector: Selector) -> bytes:
+    """Return the 56 bytes of a selector; raises KamexfrmError."""
+    family = selector.family
+    try:
+        return SELECTOR.pack(
+            check_address(selector.destination, family, "selector destination"),
+            check_address(selector.source, family, "selector source"),
+            PORTS.pack(*selector[2:6]),
+            *selector[6:],
+        )
+    except struct.error as error:
+        raise misfit("selector", error) from None
+
+
+def unpack_selector(payload: Buffer, offset: int = 0) -> Selector:
+    """Read the 56 bytes of a selector; raises WireError where they are not there."""
+    if len(payload) - offset < 56:
+        short("selector", len(payload) - offset, 56, offset)
+    fields = SELECTOR.unpack_from(payload, offset)
+    return make_selector(fields)
+
+
+def make_selector(fields: tuple[Any, ...]) -> Selector:
+    """Return a selector from the fields of its struct, of which more may follow."""
+    family = fields[3]
+    addresses = read_address(family, fields[0]), read_address(family, fields[1])
+    return Selector._make((*addresses, *PORTS.unpack(fields[2]), *fields[3:9]))
+
+
+def pack_mark(mark: Mark) -> bytes:
+    """Return the 8 bytes of a mark; raises KamexfrmError."""
+    try:
+        return MARK.pack(*mark)
+    except struct.error as error:
+        raise misfit("mark", error) from None
+
+
+def read_mark(payload: Buffer, span: Span | None) -> Mark | None:
+    """Read a mark where there is one; raises WireError."""
+    return None if span is None else Mark(*read(MARK, payload, span, "mark"))
+
+
+def pack_context(context: SecurityContext) -> bytes:
+    """Return a security context with its header; raises KamexfrmError."""
+    doi, algorithm, text = context
+    try:
+        return USER_SEC_CTX.pack(len(text) + 8, XFRMA_SEC_CTX, algorithm, doi, len(text)) + text
+    except struct.error as error:
+        raise misfit("security context", error) from None
+
+
+def read_context(payload: Buffer, span: Span | None) -> SecurityContext | None:
+    """Read a security context where there is one; raises WireError."""
+    if span is None:
+        return None
+    _, _, algorithm, doi, length = read(USER_SEC_CTX, payload, span, "security context")
+    start = span.start + 8
+    if start + length > span.end:
+        short("security context text", span.end - start, length, start)
+    return SecurityContext(doi, algorithm, bytes(payload[start : start + length]))
