@@ -24,9 +24,9 @@ from kamexfrm.engine.requests import (
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import SadEntry, SaId
+from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import Direction, IpsecProtocol, Selector, SpdEntry
+from kamexfrm.model.policy import Direction, IpsecProtocol, Mode, Selector, SpdEntry
 from kamexfrm.translate.marker import (
     HAS_MODE_ANY,
     HAS_TUNNEL_USE,
@@ -38,11 +38,14 @@ from kamexfrm.translate.marker import (
 from kamexfrm.translate.order import Order
 from kamexfrm.translate.plan import entries_of
 from kamexfrm.translate.policy import selector_to_kernel
-from kamexfrm.translate.state import entry_from_kernel
+from kamexfrm.translate.state import entry_from_kernel, state_to_kernel
 from kamexfrm.xfrm import PolicyId
 
 #: Requests written under one hold of the lock.
 QUEUE = 1024
+
+#: SPIs that the kernel may choose from (KAME net.key.spi_minval and spi_maxval).
+SPI_MIN, SPI_MAX = 0x100, 0x0FFFFFFF
 
 _PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
@@ -65,7 +68,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kernel = kernel
-        self._on_refusal = on_refusal
+        self.on_refusal = on_refusal
         self._clock = clock
         self._queue: deque[Write] = deque()
         self._order: Order | None = None
@@ -102,7 +105,7 @@ class Engine:
                 self._queue.clear()
                 self._order, self._marker = session.placing.order, session.stored
         for _, one in sorted(session.refused, key=lambda turn_and_refused: turn_and_refused[0]):
-            self._on_refusal(one)
+            self.on_refusal(one)
 
     def _write(self, session: Session, request: Write) -> None:
         try:
@@ -138,6 +141,19 @@ class Engine:
         if flags & HAS_TUNNEL_USE and session.sad_changed:
             knob_requests.finish(session)
         session.write_marker()
+
+    def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
+        """Make a larval SA and return its SPI (KAME key_getspi()).
+
+        ``low`` and ``high`` bound the SPI, the association's own by default; 0 there leaves the
+        choice to the kernel. Raises Refusal (ENOENT) when no SPI of the range is free.
+        """
+        self.flush()
+        if not low:
+            own = association.spi
+            low, high = (own, own) if own else (SPI_MIN, SPI_MAX)
+        mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
+        return self._kernel.allocate_spi(state_to_kernel(association, mode), low, high).spi
 
     # Reads
 

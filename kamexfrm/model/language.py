@@ -102,18 +102,24 @@ def parse_request(text: str) -> IpsecRequest:
 def _parse_plain(text: str) -> PolicyText | None:
     """Read the usual spelling, quickly; None says that the grammar must decide."""
     words = text.split()
-    if len(words) < 2 or words[0] not in DIRECTIONS or words[1] not in ACTIONS:
+    priority, at = PRIORITY_DEFAULT, 1
+    if len(words) > 5 and words[1] in ("prio", "priority") and words[2] in _BASES:
+        offset = _number(words[4], 0x3FFFFFFF) if _is_number(words[4]) else None
+        if words[3] not in ("+", "-") or offset is None:
+            return None
+        priority, at = _BASES[words[2]] + (offset if words[3] == "-" else -offset), 5
+    if len(words) <= at or words[0] not in DIRECTIONS or words[at] not in ACTIONS:
         return None
     requests = []
-    for word in words[2:]:
+    for word in words[at + 1 :]:
         request = _plain_request(word)
         if request is None:
             return None
         requests.append(request)
-    action = ACTIONS[words[1]]
+    action = ACTIONS[words[at]]
     return PolicyText(
         DIRECTIONS[words[0]],
-        PRIORITY_DEFAULT,
+        priority,
         action,
         tuple(requests) if action is PolicyType.IPSEC else (),
     )

@@ -22,7 +22,7 @@ class Extension(ABC):
     """One extension of a message; immutable, and valid from construction on."""
 
     __slots__ = ()
-    NAME: ClassVar[str]
+    NAME: ClassVar[str] = "sadb_ext"
 
     @classmethod
     @abstractmethod

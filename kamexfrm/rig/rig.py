@@ -74,9 +74,11 @@ class Rig:
         ends = ((left, left_name), (right, right_name))
         for host, name in ends:
             host.call(wiring.up, name, mtu)
-            host.call(wiring.add_addresses, name, host.interfaces[name].addresses)
         for host, name in ends:
             host.call(wiring.wait_for_carrier, name)
+            host.call(wiring.add_addresses, name, host.interfaces[name].addresses)
+        for host, name in ends:
+            host.call(wiring.wait_for_ipv6, name)
 
     def close(self) -> None:
         """End all hosts and all programs in them; a second call does nothing."""

@@ -50,14 +50,44 @@ def down(name: str) -> None:
 
 
 def wait_for_carrier(name: str, deadline: float = 5.0) -> None:
-    """Wait until both ends of a link are up; raises TimeoutError after ``deadline`` seconds."""
+    """Wait until an interface can send; raises TimeoutError after ``deadline`` seconds.
+
+    The operational state may say DOWN for another second: the kernel reports it at most once a
+    second, but packets go as soon as there is a carrier and a real queue.
+    """
 
     def running() -> bool:
         with IPRoute() as route:
             (link,) = route.get_links(_index(name))
-        return bool(link.get_attr("IFLA_OPERSTATE") == "UP")
+        return bool(link.get_attr("IFLA_CARRIER") and link.get_attr("IFLA_QDISC") != "noop")
 
     until(running, deadline, f"carrier on {name}")
+
+
+def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
+    """Wait until each IPv6 address of an interface that is up is one the neighbours can find.
+
+    Without duplicate address detection too, the kernel starts to listen to an address's
+    solicited-node group (RFC 4291 section 2.7.1) in a work queue, after the address is there; a
+    neighbour that asks before that asks again only a second later. A router asks from its
+    link-local address, so there has to be one. Raises TimeoutError after ``deadline`` seconds.
+    """
+    here = Path("/proc/thread-self/net")
+    if not (here / "if_inet6").exists():
+        return
+    link_local, tentative = 0x20, 0x40  # linux/ipv6.h, linux/if_addr.h
+
+    def listening() -> bool:
+        rows = [line.split() for line in (here / "if_inet6").read_text().splitlines()]
+        groups = {tuple(line.split()[1:3]) for line in (here / "igmp6").read_text().splitlines()}
+        rows = [row for row in rows if row[5] == name]
+        return any(int(scope, 16) == link_local for _, _, _, scope, _, _ in rows) and all(
+            not int(flags, 16) & tentative
+            and (name, "ff0200000000000000000001ff" + address[-6:]) in groups
+            for address, _, _, _, flags, _ in rows
+        )
+
+    until(listening, deadline, f"IPv6 on {name}")
 
 
 def add_addresses(name: str, addresses: tuple[str, ...]) -> None:

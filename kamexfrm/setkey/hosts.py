@@ -145,7 +145,7 @@ def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...
     service: str | None = None
     if host.port and host.port != "any":
         if host.port.isdigit():
-            port = int(host.port)
+            port = decimal(host.port, 0xFFFF) or 0
         else:
             service = host.port
     address = numeric_address(host.name)

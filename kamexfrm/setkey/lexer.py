@@ -129,7 +129,7 @@ class Words:
 
     def place(self, at: int = 0) -> Place:
         """Return where the word numbered ``at`` stands."""
-        return self._place_of(self._offset(at)) if at else Place(self.file, self.line, self.column)
+        return self._place_of(self.offset(at)) if at else Place(self.file, self.line, self.column)
 
     def shown(self, at: int) -> str:
         """Return a word as setkey names it, with the digits of a key covered."""
@@ -185,7 +185,7 @@ class Words:
         if token is None:
             token = self.shown(at)
         if offset is None:
-            offset = self._offset(at)
+            offset = self.offset(at)
         place = self._place_of(offset)
         line, shift = self._source(offset)
         raise ScriptError(
@@ -199,7 +199,7 @@ class Words:
             caret=shift,
         )
 
-    def _offset(self, at: int) -> int:
+    def offset(self, at: int) -> int:
         end = 0
         for index, match in enumerate(WORD.finditer(self.text)):
             if not match[1]:
@@ -215,7 +215,7 @@ class Words:
         return Place(self.file, line, offset - start + (1 if start else self.column))
 
     def _begins_a_line(self, at: int) -> bool:
-        offset = self._offset(at)
+        offset = self.offset(at)
         return not self.text[self.text.rfind("\n", 0, offset) + 1 : offset].strip()
 
     def _source(self, offset: int) -> tuple[str, int]:

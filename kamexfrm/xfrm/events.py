@@ -190,7 +190,8 @@ def decode_deleted_state(payload: Buffer) -> DeletedState | StateId:
     if span is None:
         return identity
     state = decode_state_parts(payload, span.start, 24)
-    return DeletedState(identity._replace(source=None, mark=None, attributes=()), state)
+    state = state._replace(attributes=_without(state.attributes, c.XFRMA_SA))
+    return DeletedState(StateId(*identity[:4]), state)
 
 
 def encode_deleted_policy(deleted: DeletedPolicy) -> bytes:
@@ -208,6 +209,7 @@ def decode_deleted_policy(payload: Buffer) -> DeletedPolicy | PolicyId:
     if span is None:
         return identity
     policy = decode_policy_parts(payload, span.start, 64)
+    policy = policy._replace(attributes=_without(policy.attributes, c.XFRMA_POLICY))
     return DeletedPolicy(PolicyId(*identity[:3]), policy)
 
 
@@ -217,3 +219,7 @@ def _inner(payload: Buffer, offset: int, type_: int, size: int, what: str) -> Sp
     if span is not None and span.end - span.start < size:
         short(what, span.end - span.start, size, span.start)
     return span
+
+
+def _without(others: tuple[tuple[int, bytes], ...], type_: int) -> tuple[tuple[int, bytes], ...]:
+    return tuple(pair for pair in others if pair[0] & c.NLA_TYPE_MASK != type_)

@@ -6,9 +6,11 @@ from kamexfrm import pfkey
 from kamexfrm.net import AF_INET, AF_INET6, Address
 
 DIALECTS = [
-    dialect.with_byte_order(order)
-    for dialect in (pfkey.LINUX, pfkey.KAME, pfkey.FREEBSD, pfkey.NETBSD)
-    for order in ("little", "big")
+    pfkey.LINUX.with_byte_order("little"),
+    pfkey.LINUX.with_byte_order("big"),
+    pfkey.KAME.with_byte_order("little"),
+    pfkey.FREEBSD.with_byte_order("little"),
+    pfkey.NETBSD.with_byte_order("big"),
 ]
 
 
@@ -49,7 +51,7 @@ def known_sockaddrs(draw):
 
 @st.composite
 def raw_sockaddrs(draw, dialect):
-    """A sockaddr of a family nobody knows, a whole number of words long."""
+    """Draw a sockaddr of a family nobody knows, a whole number of words long."""
     body = draw(
         st.integers(0, 4).flatmap(lambda n: st.binary(min_size=8 * n + 6, max_size=8 * n + 6))
     )
@@ -118,7 +120,7 @@ def words():
 
 
 def labelled(kind, limit=40):
-    """An extension of some bytes and a padding up to the next word."""
+    """Draw an extension of some bytes and a padding up to the next word."""
     return st.binary(max_size=limit).flatmap(
         lambda data: st.builds(kind, st.just(data), padding(8 + len(data)))
     )

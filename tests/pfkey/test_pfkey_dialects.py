@@ -9,6 +9,10 @@ from kamexfrm import pfkey
 from kamexfrm.errors import WireError
 from kamexfrm.net import Address
 
+LITTLE = [
+    dialect.with_byte_order("little")
+    for dialect in (pfkey.LINUX, pfkey.KAME, pfkey.FREEBSD, pfkey.NETBSD)
+]
 BSD = {"KAME": (pfkey.KAME, 24), "FreeBSD": (pfkey.FREEBSD, 28), "NetBSD": (pfkey.NETBSD, 24)}
 HERE, THERE = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 HERE6 = Address.parse("2001:db8::1")
@@ -119,10 +123,7 @@ def test_an_association_reads_the_same_in_every_dialect():
 def test_one_number_means_different_things(number, body, names):
     words = (4 + body) // 8
     wire = words.to_bytes(2, "little") + number.to_bytes(2, "little") + bytes(body)
-    for dialect, name in zip(
-        (pfkey.LINUX, pfkey.KAME, pfkey.FREEBSD, pfkey.NETBSD), names, strict=True
-    ):
-        dialect = dialect.with_byte_order("little")
+    for dialect, name in zip(LITTLE, names, strict=True):
         if name is None:
             with pytest.raises(WireError):
                 pfkey.decode_extension(wire, dialect)

@@ -21,7 +21,7 @@ def message(*extensions, kind=pfkey.SadbType.SADB_ADD):
 
 
 def wire(*extensions):
-    """A message of raw extensions, each a number and a body."""
+    """Return a message of raw extensions, each a number and a body."""
     body = b"".join(
         ((4 + len(data)) // 8).to_bytes(2, "little") + number.to_bytes(2, "little") + data
         for number, data in extensions
@@ -104,7 +104,7 @@ def test_a_number_nobody_named_is_a_member_all_the_same(enumeration):
         lambda: pfkey.Sockaddr(Address(10, bytes(4))),
         lambda: pfkey.Sockaddr(Address(99, bytes(4))),
         lambda: pfkey.Sockaddr(Address.parse("::"), 65536),
-        lambda: pfkey.Sockaddr(Address.parse("0.0.0.0"), scope_id=1),
+        lambda: pfkey.Sockaddr(Address.parse("192.0.2.1"), scope_id=1),
         lambda: pfkey.Sockaddr("192.0.2.1"),
         lambda: pfkey.RawSockaddr(b"x"),
         lambda: pfkey.AddressSrc(None),

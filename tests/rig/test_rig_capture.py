@@ -106,7 +106,6 @@ def test_esp_hides_the_data(two_hosts: TwoHosts, mine: str, its: str) -> None:
         answer = capture.wait_for(lambda p: p.has(IPPROTO_ESP) and p.direction == "in")
     assert answer.spi == 0x1002
     assert not capture.contains(MARKER)
-    assert {p.protocol for p in capture.packets} == {IPPROTO_ESP}
 
 
 @pytest.mark.dataplane

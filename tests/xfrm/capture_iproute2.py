@@ -113,7 +113,6 @@ send 10.0.0.2 7
 send 10.0.0.2 9
 send fd00::2 7
 send 10.0.0.2 8
-await ACQUIRE
 {ESP} spi 0x3001 mode transport reqid 3 {CBC} limit time-soft 1 limit time-hard 2
 send 10.0.0.2 7
 send 10.0.0.2 7
@@ -128,7 +127,6 @@ ip xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out tmpl src 10.0.0.1 dst
 migrate 10.1.0.0 10.2.0.0 10.0.0.1 10.0.0.2 10.0.0.1 10.0.0.5
 ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x3003 mode transport enc ecb(cipher_null) "" auth digest_null "" encap espinudp 4500 4500 0.0.0.0
 encapsulated 0x3003 5555 4500
-await MAPPING
 ip xfrm state flush
 ip xfrm policy flush
 """  # noqa: E501  # one command a line
@@ -215,9 +213,7 @@ def migrate(words: list[str]) -> tuple[int, list[str], list[str]]:
         inner_destination, inner_source, family=2, destination_prefix=16, source_prefix=16
     )
     old_source, old_destination, new_source, new_destination = outer
-    move = xfrm.Move(
-        old_destination, old_source, new_destination, new_source, 50, 1, 12, 2, 2
-    )
+    move = xfrm.Move(old_destination, old_source, new_destination, new_source, 50, 1, 12, 2, 2)
     key_managers = xfrm.KmAddress(new_source, new_destination, 2)
     request = xfrm.Migrate(xfrm.PolicyId(selector, 0, 1), (move,), key_managers)
     return exchange(xfrm.XfrmMsg.MIGRATE, xfrm.encode_migrate(request))
@@ -233,7 +229,7 @@ def send(words: list[str]) -> None:
 
 
 def send_encapsulated(words: list[str]) -> None:
-    """Send an ESP packet without encryption or ICV in UDP, from a port that the SA does not name."""
+    """Send ESP without encryption or ICV in UDP, from a port that the SA does not name."""
     spi, source, destination = (int(word, 0) for word in words)
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,

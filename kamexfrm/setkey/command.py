@@ -1,0 +1,191 @@
+"""The setkey command: options, the modes -c -f -D -F, and exit status."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import kamexfrm
+from kamexfrm.errors import KamexfrmError, Refusal
+
+if TYPE_CHECKING:
+    from kamexfrm.engine.door import Engine
+
+VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
+
+USAGE = """\
+usage: setkey [-vrk] file ...
+       setkey [-nvrk] [--strict] -c
+       setkey [-nvrk] [--strict] -f filename
+       setkey [-nvrk] [--strict] -e text
+       setkey [-PalpvNrk] [--json] [--nokeys] -D
+       setkey [-Pv] -F
+       setkey [-H] -x
+       setkey [-V] [-h]
+"""
+
+
+class UsageError(Exception):
+    """Options that do not go together or do not exist; the text is getopt's own line or empty."""
+
+
+class Options(NamedTuple):
+    """The command line, read. ``mode`` is the letter of the last mode given, or empty."""
+
+    mode: str = ""
+    script: str = ""
+    policies: bool = False
+    ports: bool = False
+    no_action: bool = False
+    verbose: bool = False
+    hide_sockets: bool = False
+    twins: bool = True
+    strict: bool = False
+    json: bool = False
+    keys: bool = True
+    files: tuple[str, ...] = ()
+
+
+_MODES = "cDFxhV?"
+_FLAGS: dict[str, dict[str, Any]] = {
+    "P": {"policies": True},
+    "p": {"ports": True},
+    "n": {"no_action": True},
+    "v": {"verbose": True},
+    "N": {"hide_sockets": True},
+    "r": {"twins": True},
+    "k": {"twins": False},
+    "a": {},  # dead SAs: Linux keeps none
+    "g": {},  # FreeBSD's scopes of policies: all of ours are global
+    "t": {},
+}
+_LONG: dict[str, dict[str, Any]] = {
+    "--strict": {"strict": True},
+    "--json": {"json": True},
+    "--nokeys": {"keys": False},
+}
+_LATER = {
+    "l": "-l (repeated short dumps)",
+    "H": "-H (hexadecimal dumps)",
+    "x": "-x (the monitor)",
+}
+
+
+def read_options(arguments: list[str]) -> Options:
+    """Read the command line as getopt would; raises UsageError."""
+    options = Options()
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word in _LONG:
+            options = options._replace(**_LONG[word])
+        elif word in ("--help", "--version"):
+            options = options._replace(mode=word)
+        elif word.startswith("--"):
+            raise UsageError(f"setkey: unrecognized option '{word}'")
+        else:
+            options = _read_letters(options, word[1:], rest)
+    return options._replace(files=tuple(rest))
+
+
+def _read_letters(options: Options, letters: str, rest: list[str]) -> Options:
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        if letter in "fe":
+            if not letters and not rest:
+                raise UsageError(f"setkey: option requires an argument -- '{letter}'")
+            options = options._replace(mode=letter, script=letters or rest.pop(0))
+            break
+        if letter in _LATER:
+            raise UsageError(f"setkey: {_LATER[letter]} is not there yet")
+        if letter in _MODES:
+            options = options._replace(mode=letter)
+        elif letter in _FLAGS:
+            options = options._replace(**_FLAGS[letter])
+        else:
+            raise UsageError(f"setkey: invalid option -- '{letter}'")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run setkey; return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has left: nothing more to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        options = read_options(arguments)
+    except UsageError as error:
+        sys.stdout.write(f"{VERSION}\n{USAGE}")
+        sys.stdout.flush()
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if options.mode in ("--version", "V"):
+        sys.stdout.write(f"{VERSION}\n")
+        return int(options.mode == "V")
+    if options.mode in ("", "h", "?", "--help") and not options.files:
+        sys.stdout.write(f"{VERSION}\n{USAGE}")
+        return int(options.mode != "--help")
+    try:
+        return _act(options)
+    except KamexfrmError as error:
+        sys.stdout.flush()
+        text = os.strerror(error.errno) if isinstance(error, Refusal) else error.text
+        sys.stderr.write(f"setkey: {text}\n")
+        return 1
+
+
+def _act(options: Options) -> int:
+    if options.files:
+        sys.stderr.write("setkey: files of PF_KEY messages cannot be shown yet\n")
+        return 1
+    if options.mode in ("f", "e", "c"):
+        from kamexfrm.setkey.script import run_script
+
+        return run_script(options)
+    return _dump(options) if options.mode == "D" else _flush(options)
+
+
+def _engine() -> "Engine":
+    from kamexfrm.engine.door import Engine
+    from kamexfrm.kernel.netlink import NetlinkKernel
+
+    return Engine(NetlinkKernel())
+
+
+def _dump(options: Options) -> int:
+    from kamexfrm.setkey import output
+
+    if options.no_action:
+        return 0
+    engine = _engine()
+    if options.policies:
+        shown = output.dump_spd(engine.spd(), sys.stdout, options)
+        empty = "No SPD entries."
+    else:
+        shown = output.dump_sad(engine.sad(), sys.stdout, options)
+        empty = "No SAD entries."
+    if not shown and not options.json:
+        sys.stdout.write(f"{empty}\n")
+    return 0
+
+
+def _flush(options: Options) -> int:
+    from kamexfrm.engine.requests import SaFlush, SpdFlush
+
+    engine = _engine()
+    if not options.no_action:
+        engine.submit(SpdFlush() if options.policies else SaFlush())
+        engine.flush()
+    return 0

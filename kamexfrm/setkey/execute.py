@@ -1,0 +1,227 @@
+"""Statements into engine requests, replies into output: what setkey does with a script."""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import assert_never
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import (
+    Refused,
+    SaAdd,
+    SaDelete,
+    SaDeleteAll,
+    SaFlush,
+    SpdAdd,
+    SpdDelete,
+    SpdFlush,
+)
+from kamexfrm.errors import KamexfrmError, Place, Refusal, UnsupportedError
+from kamexfrm.model.association import SadEntry
+from kamexfrm.model.knobs import effective_level
+from kamexfrm.model.policy import (
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    PolicyType,
+    SecurityPolicy,
+    SpdEntry,
+)
+from kamexfrm.setkey import statements as s
+from kamexfrm.setkey.report import Reporter
+
+#: setkey's own words for errors that strerror() words otherwise.
+_SPD_TEXTS = {errno.ENOENT: "No entry"}
+
+
+@lru_cache(maxsize=1024)
+def _defaults(requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
+    """Return the requests whose level a knob decides."""
+    return tuple(
+        r for r in requests if r.level is Level.DEFAULT and r.protocol is not IpsecProtocol.IPCOMP
+    )
+
+
+class Executor:
+    """Carries out statements; ``twins`` is setkey's -r, without it -k.
+
+    ``dump_sad`` and ``dump_spd`` print what they are given. ``refused`` counts what the kernel
+    did not do.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        reporter: Reporter,
+        dump_sad: Callable[[Iterable[SadEntry]], bool],
+        dump_spd: Callable[[Iterable[SpdEntry]], bool],
+        *,
+        twins: bool = True,
+    ) -> None:
+        self.engine = engine
+        self._report = reporter
+        self._dump_sad = dump_sad
+        self._dump_spd = dump_spd
+        self._twins = twins
+        self._warned = False
+
+    def hear(self, refused: Refused) -> None:
+        """Report a write that the engine could not make; for Engine's ``on_refusal``."""
+        statement = refused.request.context
+        is_spd = isinstance(refused.request, SpdAdd | SpdDelete | SpdFlush)
+        self._refuse(statement, refused.error, _SPD_TEXTS if is_spd else {})
+
+    def _refuse(
+        self, statement: object, error: KamexfrmError, texts: dict[int, str] | None = None
+    ) -> None:
+        text = (texts or {}).get(error.errno, os.strerror(error.errno))
+        detail = error.reason if isinstance(error, Refusal) else error.text
+        place: Place = getattr(statement, "place", Place("-", 0))
+        end_line: int = getattr(statement, "end_line", 0)
+        self._report.refusal(place, end_line, text, [detail] if detail not in ("", text) else [])
+
+    def run(self, statement: s.Statement) -> bool:
+        """Carry out one statement; False after ``exit``."""
+        match statement:
+            case s.SpdAdd() | s.SpdUpdate():
+                self._spd_add(statement)
+            case s.Add() | s.Update():
+                self._add(statement)
+            case s.SpdDelete():
+                self.engine.submit(
+                    SpdDelete(statement.selector, statement.direction, self._twins, statement)
+                )
+            case s.SpdFlush():
+                self.engine.submit(SpdFlush(statement))
+            case s.Delete():
+                self._warn_all(statement.warnings)
+                if statement.id is None:
+                    self._refuse(statement, _no_protocol(statement.word))
+                else:
+                    self.engine.submit(SaDelete(statement.id, statement))
+            case s.Flush():
+                for protocol in _one_or_all(statement.protocols):
+                    self.engine.submit(SaFlush(protocol, statement))
+            case s.DeleteAll():
+                self._delete_all(statement)
+            case s.Exit():
+                return False
+            case _:
+                self._read(statement)
+        return True
+
+    def _read(
+        self,
+        statement: s.Get | s.Dump | s.SpdGet | s.SpdDump | s.GetSpi | s.Tagged,
+    ) -> None:
+        """Carry out a statement that looks at the databases: what came before is written first."""
+        try:
+            match statement:
+                case s.Get():
+                    self._get(statement)
+                case s.Dump():
+                    self._dump(statement)
+                case s.SpdGet():
+                    entry = self.engine.spd_entry(statement.selector, statement.direction)
+                    self._dump_spd([entry])
+                case s.SpdDump():
+                    if not self._dump_spd(self.engine.spd()):
+                        self._report.empty(statement.place, statement.end_line, "No SPD entries")
+                case s.GetSpi():
+                    self._get_spi(statement)
+                case s.Tagged():
+                    raise UnsupportedError("Linux has no packet tags of PF", errno=errno.EINVAL)
+                case _:
+                    assert_never(statement)
+        except KamexfrmError as error:
+            is_spd = isinstance(statement, s.SpdGet | s.SpdDump)
+            self._refuse(statement, error, _SPD_TEXTS if is_spd else {})
+
+    def _warn_all(self, warnings: Sequence[s.LanguageWarning]) -> None:
+        for text, token, place in warnings:
+            self._report.warning(place, text, token)
+
+    def _spd_add(self, statement: s.SpdAdd | s.SpdUpdate) -> None:
+        policy = statement.policy
+        if not self._warned and policy.type is PolicyType.IPSEC:
+            self._warn_default(statement, policy)
+        if statement.interface:
+            self._refuse(statement, _no_offload(statement.interface))
+            return
+        replace = type(statement) is s.SpdUpdate
+        self.engine.submit(SpdAdd(policy, self._twins, replace, statement))
+
+    def _warn_default(self, statement: s.SpdAdd | s.SpdUpdate, policy: SecurityPolicy) -> None:
+        defaults = _defaults(policy.requests)
+        if not defaults:
+            return
+        family, knobs = policy.selector.family, self.engine.knobs()
+        for request in defaults:
+            if effective_level(request, family, knobs) is Level.USE:
+                self._warned = True
+                self._report.remark(
+                    statement.place,
+                    f"level default of {request.protocol.name.lower()} means use here: without an "
+                    "SA packets pass in clear (kame-sysctl(8) changes that)",
+                )
+                return
+
+    def _add(self, statement: s.Add | s.Update) -> None:
+        self._warn_all(statement.warnings)
+        if statement.interface:
+            self._refuse(statement, _no_offload(statement.interface))
+            return
+        if not statement.associations:
+            self._refuse(statement, _no_protocol(statement.word))
+            return
+        if statement.word in ("esp-old", "ah-old"):
+            new = statement.word[:-4]
+            self._report.remark(
+                statement.place, f"Linux has no {statement.word}: the SA is made as {new}"
+            )
+        if statement.sadb_flags & (s.SADB_X_EXT_PRAND | s.SADB_X_EXT_PZERO):
+            self._report.remark(statement.place, "Linux always pads with 1, 2, 3 and so on")
+        replace = type(statement) is s.Update
+        for association in statement.associations:
+            self.engine.submit(SaAdd(association, replace, statement))
+
+    def _delete_all(self, statement: s.DeleteAll) -> None:
+        for source, destination in statement.pairs:
+            for protocol in _one_or_all(statement.protocols):
+                self.engine.submit(SaDeleteAll(source, destination, protocol, statement))
+
+    def _get(self, statement: s.Get) -> None:
+        self._warn_all(statement.warnings)
+        if not statement.ids:
+            raise _no_protocol(statement.word)
+        for id in statement.ids:
+            self._dump_sad([self.engine.sa(id)])
+
+    def _get_spi(self, statement: s.GetSpi) -> None:
+        self._warn_all(statement.warnings)
+        if not statement.associations:
+            raise _no_protocol(statement.word)
+        for association in statement.associations:
+            self.engine.get_spi(association)
+
+    def _dump(self, statement: s.Dump) -> None:
+        entries: list[SadEntry] = []
+        for protocol in _one_or_all(statement.protocols):
+            entries += self.engine.sad(protocol)
+        if not self._dump_sad(entries):
+            self._report.empty(statement.place, statement.end_line, "No SAD entries")
+
+
+def _one_or_all(protocols: tuple[IpsecProtocol, ...]) -> tuple[IpsecProtocol | None, ...]:
+    """Return what to ask the engine for: None is all protocols at once."""
+    return (None,) if protocols == s.ALL_PROTOCOLS else protocols
+
+
+def _no_protocol(word: str) -> KamexfrmError:
+    text = "Linux XFRM has no TCP-MD5" if word else "esp, ah or ipcomp is missing"
+    return KamexfrmError(text, errno=errno.EPROTONOSUPPORT)
+
+
+def _no_offload(interface: str) -> KamexfrmError:
+    return UnsupportedError(f"no IPsec offload to {interface}: not built yet for Linux")

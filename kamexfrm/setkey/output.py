@@ -1,0 +1,90 @@
+"""Dumps to stdout: how entries are numbered, and the JSON form of both databases."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TextIO, TypeVar
+
+from kamexfrm.model.association import SadEntry
+from kamexfrm.model.policy import SpdEntry
+
+_T = TypeVar("_T")
+
+
+class Choices(Protocol):
+    """What of setkey's options concerns output."""
+
+    @property
+    def ports(self) -> bool:
+        """-p: ports of SAs and templates."""
+        ...
+
+    @property
+    def hide_sockets(self) -> bool:
+        """-N: count per-socket policies instead of showing them."""
+        ...
+
+    @property
+    def json(self) -> bool:
+        """--json."""
+        ...
+
+    @property
+    def keys(self) -> bool:
+        """False with --nokeys; JSON shows none in any case unless told."""
+        ...
+
+
+def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
+    """Count entries as the kernel's PF_KEY dumps do: 1, 2, 3 and so on, and 0 for the last."""
+    number = 0
+    previous: list[_T] = []
+    for entry in entries:
+        if previous:
+            number += 1
+            yield number, previous.pop()
+        previous.append(entry)
+    if previous:
+        yield 0, previous[0]
+
+
+def dump_sad(entries: Iterable[SadEntry], out: TextIO, choices: Choices) -> bool:
+    """Print SAs; return whether there was one."""
+    from kamexfrm.setkey import dump_sa
+
+    if choices.json:
+        return _json([dump_sa.sa_to_dict(e) for e in entries], out)
+    pid, shown = os.getpid(), False
+    for number, entry in _numbered(entries):
+        shown = True
+        text = dump_sa.format_sa(
+            entry, ports=choices.ports, sequence=number, pid=pid, keys=choices.keys
+        )
+        out.write(text)
+    return shown
+
+
+def dump_spd(entries: Iterable[SpdEntry], out: TextIO, choices: Choices) -> bool:
+    """Print policies; return whether there was one."""
+    from kamexfrm.setkey import dump_sp
+
+    if choices.json:
+        return _json([dump_sp.sp_to_dict(e) for e in entries], out)
+    pid, shown, hidden = os.getpid(), False, 0
+    for number, entry in _numbered(entries):
+        shown = True
+        if entry.socket and choices.hide_sockets:
+            hidden += 1
+            continue
+        out.write(dump_sp.format_sp(entry, ports=choices.ports, sequence=number, pid=pid))
+    if hidden:
+        plural = "policy" if hidden == 1 else "policies"
+        out.write(f"{hidden} per-socket {plural} not shown (filtered by -N)\n")
+    return shown
+
+
+def _json(rows: list[dict[str, object]], out: TextIO) -> bool:
+    import json
+
+    json.dump(rows, out, indent=2)
+    out.write("\n")
+    return bool(rows)

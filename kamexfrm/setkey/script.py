@@ -1,0 +1,147 @@
+"""Scripts (-f FILE, -e TEXT, -c): what came before an error stays done."""
+
+import sys
+from collections.abc import Iterator
+from typing import Protocol, TextIO
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.setkey import output
+from kamexfrm.setkey.execute import Executor
+from kamexfrm.setkey.lexer import complete_length
+from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.parser import Parser
+from kamexfrm.setkey.report import Reporter
+from kamexfrm.setkey.statements import Statement
+
+
+class Choices(output.Choices, Protocol):
+    """What of setkey's options concerns scripts."""
+
+    @property
+    def mode(self) -> str:
+        """One of f, e and c."""
+        ...
+
+    @property
+    def script(self) -> str:
+        """The file's name or the text itself."""
+        ...
+
+    @property
+    def no_action(self) -> bool:
+        """-n: only read."""
+        ...
+
+    @property
+    def twins(self) -> bool:
+        """-r, not -k."""
+        ...
+
+    @property
+    def strict(self) -> bool:
+        """--strict: a refusal makes the exit status 1."""
+        ...
+
+
+def run_script(choices: Choices) -> int:
+    """Run a script; return setkey's exit status."""
+    interactive = choices.mode == "c"
+    reporter = Reporter(sys.stdout, sys.stderr, interactive=interactive)
+    executor = None
+    if not choices.no_action:
+        executor = make_executor(choices, reporter, sys.stdout)
+    if interactive:
+        status = _interactive(reporter, executor)
+    else:
+        try:
+            text, name = _read(choices)
+        except OSError as error:
+            sys.stderr.write(f"setkey: Can't open `{choices.script}': {error.strerror}\n")
+            return 1
+        status = _run(Parser(text, name), reporter, executor)
+    return status or int(choices.strict and reporter.refusals > 0)
+
+
+def make_executor(choices: Choices, reporter: Reporter, out: TextIO) -> Executor:
+    """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
+    kernel = NetlinkKernel()
+    kernel.spd_info()
+    executor = Executor(
+        Engine(kernel),
+        reporter,
+        lambda entries: output.dump_sad(entries, out, choices),
+        lambda entries: output.dump_spd(entries, out, choices),
+        twins=choices.twins,
+    )
+    executor.engine.on_refusal = executor.hear
+    return executor
+
+
+def _read(choices: Choices) -> tuple[bytes, str]:
+    if choices.mode == "e":
+        return choices.script.encode(errors="surrogateescape"), "-e"
+    if choices.script == "-":
+        return sys.stdin.buffer.read(), "-"
+    with open(choices.script, "rb") as file:
+        return file.read(), choices.script
+
+
+def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> int:
+    """Run the statements up to the first that cannot be read."""
+    try:
+        for statement in statements:
+            if executor and not executor.run(statement):
+                break
+    except ScriptError as error:
+        if executor:
+            executor.engine.flush()
+        reporter.script_error(error)
+        return 1
+    if executor:
+        executor.engine.flush()
+    return 0
+
+
+def _interactive(reporter: Reporter, executor: Executor | None) -> int:
+    """Run commands as they come, past errors; only what the lexer cannot read ends it with 1."""
+    pending, line = "", 1
+    for piece in _lines():
+        pending += piece
+        length = complete_length(pending)
+        whole, pending = pending[:length], pending[length:]
+        parser = Parser(whole, "-", line=line)
+        line += whole.count("\n")
+        statements: Iterator[Statement] = iter(parser)
+        while True:
+            try:
+                statement = next(statements, None)
+                if statement is None:
+                    break
+                if executor:
+                    more = executor.run(statement)
+                    executor.engine.flush()
+                    if not more:
+                        return 0
+            except ScriptError as error:
+                reporter.script_error(error)
+                if error.fatal:
+                    return 1
+                statements = iter(parser)
+        sys.stdout.flush()
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines of stdin: from a terminal with editing and history, else plainly."""
+    if not sys.stdin.isatty():
+        for raw in sys.stdin.buffer:
+            yield raw.decode("utf-8", "surrogateescape")
+        return
+    import readline  # noqa: F401  (input() edits its line once this is loaded)
+
+    while True:
+        try:
+            yield input() + "\n"
+        except EOFError:
+            return
