@@ -210,7 +210,7 @@ class _Parser:
         )
 
     def policy(self) -> PolicyText:
-        """direction [priority] action {request}, or a direction alone."""
+        """Direction [priority] action {request}, or a direction alone."""
         direction = DIRECTIONS.get(self.word)
         if direction is None:
             self.unexpected("a policy begins with in, out or fwd", among={**DIRECTIONS})
@@ -256,7 +256,9 @@ class _Parser:
     def request(self, direction: Direction) -> IpsecRequest:
         """protocol/mode, then endpoints and a level, or less of it."""
         if self.word == "encap":
-            self.fail("Invalid ipsec protocol", "encap (IP in IP) is not in XFRM: use a tunnel device")
+            self.fail(
+                "Invalid ipsec protocol", "encap (IP in IP) is not in XFRM: use a tunnel device"
+            )
         protocol = PROTOCOLS.get(self.word)
         if protocol is None:
             self.unexpected(*self._slash_hint(), among={**PROTOCOLS})

@@ -143,6 +143,8 @@ class Host:
         from kamexfrm.rig import wiring
 
         self.call(wiring.add_addresses, interface, addresses)
+        if interface in self.interfaces:
+            self.call(wiring.wait_for_ipv6, interface)
 
     def route(
         self,

@@ -293,4 +293,3 @@ def gateways() -> Iterator[Gateways]:
     """Two gateways with a host behind each: ``kamexfrm.rig.Gateways`` has the addresses."""
     with make_gateways() as hosts:
         yield hosts
-

@@ -63,12 +63,13 @@ _TCP_MD5 = "tcp-md5"
 
 
 class _Ends(NamedTuple):
-    """Both addresses of a command, resolved, and their ports."""
+    """Both addresses of a command, resolved, their ports, and the index of the second one."""
 
     sources: tuple[Address, ...]
     destinations: tuple[Address, ...]
     source_port: int
     destination_port: int
+    at: int
 
     def pairs(self) -> list[tuple[Address, Address]]:
         """Return the pairs of equal family, source by source."""
@@ -143,7 +144,7 @@ def read_add(words: Words, ask: Resolver) -> Add | Update:
 
 
 def read_getspi(words: Words, ask: Resolver) -> GetSpi:
-    """getspi [flags] source destination [protocol] spi {option} ;"""
+    """Getspi [flags] source destination [protocol] spi {option} ;"""
     ends, word, original, spi, options = _read_named(words, ask)
     return GetSpi(
         words.place(),
@@ -155,7 +156,7 @@ def read_getspi(words: Words, ask: Resolver) -> GetSpi:
 
 
 def read_get(words: Words, ask: Resolver) -> Get:
-    """get [flags] source destination [protocol] spi {option} ;"""
+    """Get [flags] source destination [protocol] spi {option} ;"""
     ends, word, _, spi, _ = _read_named(words, ask)
     pairs = _pairs(words, ends)
     protocol = _protocol_of(word)
@@ -164,7 +165,7 @@ def read_get(words: Words, ask: Resolver) -> Get:
 
 
 def read_delete(words: Words, ask: Resolver) -> Delete:
-    """delete [flags] source destination [protocol] spi {option} ;"""
+    """Delete [flags] source destination [protocol] spi {option} ;"""
     ends, word, _, spi, _ = _read_named(words, ask)
     if len(ends.sources) > 1 or len(ends.destinations) > 1:
         words.fail("multiple address specified", at=words.at - 1, hints=("use a numeric address",))
@@ -175,7 +176,7 @@ def read_delete(words: Words, ask: Resolver) -> Delete:
 
 
 def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
-    """deleteall [flags] source destination [protocol] ;"""
+    """Deleteall [flags] source destination [protocol] ;"""
     words.at = 1
     flags = read_flags(words)
     source = Host(*read_name(words), "", 0)
@@ -184,12 +185,12 @@ def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
     destinations = _resolve(words, destination, flags, ask)[0]
     word, _ = _read_protocol(words, ask)
     words.expect(";")
-    pairs = _pairs(words, _Ends(sources, destinations, 0, 0))
+    pairs = _pairs(words, _Ends(sources, destinations, 0, 0, destination.at))
     return DeleteAll(words.place(), words.end_line, tuple(pairs), PROTOCOL_WORDS[word])
 
 
 def read_flush(words: Words, ask: Resolver) -> Flush:
-    """flush [protocol] ;"""
+    """Flush [protocol] ;"""
     words.at = 1
     word, _ = _read_protocol(words, ask)
     words.expect(";")
@@ -197,16 +198,14 @@ def read_flush(words: Words, ask: Resolver) -> Flush:
 
 
 def read_dump(words: Words, ask: Resolver) -> Dump:
-    """dump [protocol] ;"""
+    """Dump [protocol] ;"""
     words.at = 1
     word, _ = _read_protocol(words, ask)
     words.expect(";")
     return Dump(words.place(), words.end_line, PROTOCOL_WORDS[word])
 
 
-def _read_named(
-    words: Words, ask: Resolver
-) -> tuple[_Ends, str, Address | None, int, _Options]:
+def _read_named(words: Words, ask: Resolver) -> tuple[_Ends, str, Address | None, int, _Options]:
     """Read what getspi, get and delete have in common, up to the semicolon."""
     words.at = 1
     ends = _read_ends(words, ask)
@@ -229,8 +228,9 @@ def _protocol_of(word: str) -> IpsecProtocol | None:
 def _read_ends(words: Words, ask: Resolver) -> _Ends:
     flags = read_flags(words)
     sources, source_port = _resolve(words, read_host(words), flags, ask)
+    at = words.at
     destinations, destination_port = _resolve(words, read_host(words), flags, ask)
-    return _Ends(sources, destinations, source_port, destination_port)
+    return _Ends(sources, destinations, source_port, destination_port, at)
 
 
 def _resolve(
@@ -249,7 +249,8 @@ def _pairs(words: Words, ends: _Ends) -> list[tuple[Address, Address]]:
     """Return the pairs of equal family; raises setkey's silent failure where there is none."""
     pairs = ends.pairs()
     if not pairs:
-        words.fail("", at=1, hints=("one address is IPv4 and the other one IPv6",))
+        hint = "one address is IPv4 and the other one IPv6"
+        words.fail("", at=ends.at, token=";", hints=(hint,))
     return pairs
 
 
@@ -436,9 +437,7 @@ def _encryption(words: Words, options: _Options) -> Key:
         algorithm = by_name(Kind.ENCRYPTION, "null")
         words.warn("WARNING: obsolete algorithm", at)
     if algorithm is None:
-        words.unexpected(
-            among=(*spellings(Kind.ENCRYPTION), *spellings(Kind.AEAD), *_DES_FLAVOURS)
-        )
+        words.unexpected(among=(*spellings(Kind.ENCRYPTION), *spellings(Kind.AEAD), *_DES_FLAVOURS))
     words.at = at + 1
     return _key(words, algorithm)
 
@@ -466,7 +465,7 @@ def _key(words: Words, algorithm: Algorithm) -> Key:
     elif is_hexadecimal(text):
         material = bytes.fromhex(("0" if len(text) % 2 else "") + text[2:])
     else:
-        words.unexpected(f"{algorithm.name} wants a key: 0x and hexadecimal digits, or \"text\"")
+        words.unexpected(f'{algorithm.name} wants a key: 0x and hexadecimal digits, or "text"')
     bits = len(material) * 8
     if not algorithm.kernel and algorithm.name != _TCP_MD5:
         words.fail("Not supported", hints=(f"Linux has no {algorithm.name}",))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.model.policy import ULPROTO_ANY
 from kamexfrm.net import (
     AF_INET,
     AF_INET6,
@@ -16,7 +17,6 @@ from kamexfrm.net import (
     Address,
     protocol_number,
 )
-from kamexfrm.model.policy import ULPROTO_ANY
 from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_hexadecimal
 
 #: What resolves names: the signature and the answer of socket.getaddrinfo().
@@ -153,9 +153,7 @@ def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...
         return (address,), port
     mode = socket.AI_NUMERICHOST if flags.numeric else 0
     try:
-        found = ask(
-            host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode
-        )
+        found = ask(host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode)
     except socket.gaierror as error:
         raise UnknownHostError(error.strerror or str(error)) from None
     except (OSError, UnicodeError, ValueError):

@@ -87,9 +87,7 @@ def printable(text: str) -> str:
     """Return a text that no terminal takes for a command; line ends and tabs stay."""
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else _escape(char) for char in text
-    )
+    return "".join(char if char.isprintable() or char in "\n\t" else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:

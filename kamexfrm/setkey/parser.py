@@ -12,6 +12,7 @@ from kamexfrm.setkey.statements import Exit, Statement
 _READERS = {**associations.READERS, **policies.READERS}
 _ENDINGS = ("exit", "quit", "bye")
 
+
 def parse(
     text: str | bytes, file: str = "-", *, resolve: Resolver = system_resolver
 ) -> Iterator[Statement]:

@@ -85,9 +85,7 @@ def _spdadd(groups: tuple[str, ...], file: str, line: int, indent: int) -> SpdAd
     if action is None:
         return None
     place = _make(Place, (file, line, indent + len(blank) + 1))
-    policy = _make(
-        SecurityPolicy, (selector, direction, action, requests, priority, 0, 0, None)
-    )
+    policy = _make(SecurityPolicy, (selector, direction, action, requests, priority, 0, 0, None))
     return _make(SpdAdd, (place, line, policy, ""))
 
 
@@ -101,7 +99,9 @@ def _plain_upper(word: str) -> int | None:
 
 
 def _add(groups: tuple[str, ...], file: str, line: int, indent: int) -> Add | None:
-    (blank, source, destination, protocol, spi, options, cipher, cipher_key, hash_, hash_key) = groups
+    (blank, source, destination, protocol, spi, options, cipher, cipher_key, hash_, hash_key) = (
+        groups
+    )
     encryption = authentication = None
     if cipher:
         encryption = _plain_key(cipher, cipher_key, _CIPHERS)

@@ -111,14 +111,14 @@ def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
 
 
 def read_spddump(words: Words, ask: Resolver) -> SpdDump:
-    """spddump ;"""
+    """Spddump ;"""
     words.at = 1
     words.expect(";")
     return SpdDump(words.place(), words.end_line)
 
 
 def read_spdflush(words: Words, ask: Resolver) -> SpdFlush:
-    """spdflush ;"""
+    """Spdflush ;"""
     words.at = 1
     words.expect(";")
     return SpdFlush(words.place(), words.end_line)
@@ -257,7 +257,10 @@ def _resolve_selector(words: Words, written: _Written, ask: Resolver) -> Selecto
             )
         source_port, destination_port = ports
     elif written.upper in TYPED_UPPERS and written.upper != IPPROTO_GRE:
-        for side, number in ((written.source, source_port), (written.destination, destination_port)):
+        for side, number in (
+            (written.source, source_port),
+            (written.destination, destination_port),
+        ):
             if number is not None and number > 255:
                 words.fail(
                     "invalid an upper layer protocol spec",

@@ -129,7 +129,7 @@ ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x3003 mode transpor
 encapsulated 0x3003 5555 4500
 ip xfrm state flush
 ip xfrm policy flush
-"""  # noqa: E501  # one command a line
+"""  # noqa: E501
 
 
 def listen() -> socket.socket:
@@ -167,10 +167,9 @@ def await_event(listener: socket.socket, name: str) -> list[str]:
 def traced(command: list[str]) -> tuple[int, list[str], list[str]]:
     """Run a command under strace; returns its status, and what its XFRM socket sent and got."""
     with tempfile.NamedTemporaryFile() as log:
-        options = "-e trace=socket,sendmsg,sendto,recvmsg -e write=all -e read=all -s 0".split()
-        run = subprocess.run(
-            ["strace", *options, "-o", log.name, *command], capture_output=True, check=False
-        )
+        options = ["-s", "0", "-e", "write=all", "-e", "read=all"]
+        options += ["-e", "trace=socket,sendmsg,sendto,recvmsg", "-o", log.name]
+        run = subprocess.run(["strace", *options, *command], capture_output=True, check=False)
         lines = log.read().decode("latin-1").splitlines()
     descriptor = None
     sent: list[str] = []

@@ -16,7 +16,7 @@ from kamexfrm.net import Address
 
 RECORDED = Path(__file__).parent / "recorded"
 KERNELS = ("linux-6.1", "linux-6.18")
-MODE_HEAD = {  # bytes before the attributes, by message type
+HEAD_BYTES = {  # bytes before the attributes, by message type
     0x10: 224, 0x1A: 224, 0x11: 24, 0x12: 24, 0x13: 168, 0x19: 168, 0x14: 64, 0x15: 64,
     0x16: 232, 0x17: 280, 0x18: 232, 0x1B: 176, 0x1C: 1, 0x1D: 0, 0x1E: 48, 0x1F: 48,
     0x20: 60, 0x21: 64, 0x22: 4, 0x24: 4, 0x26: 64, 0x27: 3, 0x28: 3,
@@ -72,15 +72,16 @@ def events(kernel: str) -> list[Recorded]:
     return [
         message
         for message in recorded(kernel)
-        if message.type in MODE_HEAD and not is_dump_request(message)
+        if message.type in HEAD_BYTES and not is_dump_request(message)
     ]
 
 
 def normal(type_: int, payload: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Return a message without what says nothing: an order, a default, a duplicate, padding."""
-    head = MODE_HEAD[type_]
+    head = HEAD_BYTES[type_]
     attributes = dict(slow_attributes(payload[(head + 3) // 4 * 4 :]))
     if type_ not in (0x22, 0x24):
+        attributes.pop(xfrm.XFRMA_PAD, None)
         if xfrm.XFRMA_ALG_AUTH_TRUNC in attributes:  # the kernel repeats it as ALG_AUTH
             attributes.pop(xfrm.XFRMA_ALG_AUTH, None)
             authentication = attributes[xfrm.XFRMA_ALG_AUTH_TRUNC]
@@ -95,6 +96,8 @@ def normal(type_: int, payload: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
             attributes[xfrm.XFRMA_REPLAY_ESN_VAL] = esn + bytes(4 * esn[0])
         if xfrm.XFRMA_SET_MARK in attributes:
             attributes.setdefault(xfrm.XFRMA_SET_MARK_MASK, b"\xff" * 4)
+    if type_ == 0x26:  # 6.1 leaves what was in memory behind the 4 bytes of the new address
+        payload = payload[:48] + bytes(12) + payload[60:]
     return payload[:head], sorted(attributes.items())
 
 

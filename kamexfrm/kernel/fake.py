@@ -1,0 +1,273 @@
+"""A kernel in memory: Linux's XFRM databases as far as a program can tell, without privilege.
+
+For tests, and for asking what a file of requests would do. ``fake_spd`` and ``fake_sad`` hold the
+databases and their refusals.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+from kamexfrm.errors import Refusal, WireError
+from kamexfrm.kernel.fake_sad import FakeSad
+from kamexfrm.kernel.fake_spd import FakeSpd
+from kamexfrm.kernel.interface import Event, Failure, Request
+from kamexfrm.xfrm import (
+    XFRM_POLICY_TYPE_MAIN,
+    XFRM_USERPOLICY_ACCEPT,
+    XFRM_USERPOLICY_BLOCK,
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_POLICY,
+    XFRMNLGRP_SA,
+    Default,
+    DeletedPolicy,
+    DeletedState,
+    Expire,
+    Policy,
+    PolicyExpire,
+    PolicyId,
+    SadInfo,
+    SpdInfo,
+    State,
+    StateId,
+    XfrmMsg,
+    decode_default,
+    decode_policy,
+    decode_policy_flush,
+    decode_policy_id,
+    decode_state,
+    decode_state_flush,
+    decode_state_id,
+    encode_default,
+    encode_deleted_policy,
+    encode_deleted_state,
+    encode_expire,
+    encode_policy,
+    encode_policy_expire,
+    encode_policy_flush,
+    encode_state,
+    encode_state_flush,
+)
+
+#: Events that wait in one subscription before the next are lost.
+EVENT_LIMIT = 100_000
+
+
+class FakeEvents:
+    """A subscription to a FakeKernel's groups."""
+
+    def __init__(self, groups: Sequence[int], limit: int = EVENT_LIMIT) -> None:
+        self.groups = frozenset(groups)
+        self._limit = limit
+        self._waiting: list[Event] = []
+        self._lost = False
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while an event waits."""
+        return self._descriptor
+
+    def receive(self) -> list[Event]:
+        """Return what waits; raises Refusal (ENOBUFS) when events were lost."""
+        if not self._waiting and not self._lost:
+            return []
+        os.eventfd_read(self._descriptor)
+        if self._lost:
+            self._lost = False
+            if self._waiting:
+                os.eventfd_write(self._descriptor, 1)
+            raise Refusal(errno.ENOBUFS, "events were lost")
+        events, self._waiting = self._waiting, []
+        return events
+
+    def tell(self, event: Event) -> None:
+        """Let an event wait here."""
+        if self._descriptor < 0:
+            return
+        if len(self._waiting) >= self._limit:
+            self._lost = True
+        else:
+            self._waiting.append(event)
+        os.eventfd_write(self._descriptor, 1)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class FakeLock:
+    """A lock that is always had, unless the kernel's ``lock_holder`` names somebody."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+
+    def __enter__(self) -> "FakeLock":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class FakeKernel:
+    """A network namespace's XFRM databases in memory.
+
+    ``clock`` returns seconds since the epoch; lifetimes end by it, at the next call. Without
+    ``privileged`` everything is refused with EPERM. ``lock_holder`` is who keeps the lock of
+    writers past its deadline, empty for nobody. ``spd`` and ``sad`` are the databases themselves.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, *, privileged: bool = True) -> None:
+        self.privileged = privileged
+        self.lock_holder = ""
+        self.spd = FakeSpd()
+        self.sad = FakeSad()
+        self._clock = clock
+        self._default = Default(*[XFRM_USERPOLICY_ACCEPT] * 3)
+        self._subscriptions: list[FakeEvents] = []
+        self._sequence = 0
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        for events in self._subscriptions:
+            events.close()
+        self._subscriptions.clear()
+
+    def lock(self) -> FakeLock:
+        """Return the lock of writers."""
+        return FakeLock(self.lock_holder)
+
+    def apply(self, requests: Sequence[Request]) -> list[Failure]:
+        """Carry out requests in order; see Kernel.apply()."""
+        if not self.privileged:
+            return [Failure(at, Refusal(errno.EPERM)) for at in range(len(requests))]
+        self._begin()
+        failures = []
+        for position, request in enumerate(requests):
+            self._sequence += 1
+            try:
+                self._carry_out(request)
+            except Refusal as refusal:
+                failures.append(Failure(position, refusal))
+            except WireError:
+                short = Refusal(errno.EINVAL, "Invalid header length")
+                failures.append(Failure(position, short))
+        return failures
+
+    def _carry_out(self, request: Request) -> None:
+        type_, payload = request
+        match type_:
+            case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
+                update = type_ == XfrmMsg.UPDPOLICY
+                policy = self.spd.add(decode_policy(payload), self._now, update=update)
+                self._tell(XFRMNLGRP_POLICY, type_, encode_policy(policy))
+            case XfrmMsg.DELPOLICY:
+                deleted = DeletedPolicy(*self.spd.delete(decode_policy_id(payload)))
+                self._tell(XFRMNLGRP_POLICY, type_, encode_deleted_policy(deleted))
+            case XfrmMsg.FLUSHPOLICY:
+                kind = decode_policy_flush(payload).policy_type or XFRM_POLICY_TYPE_MAIN
+                if self.spd.flush(kind):
+                    self._tell(XFRMNLGRP_POLICY, type_, encode_policy_flush(kind))
+            case XfrmMsg.SETDEFAULT:
+                self._set_default(decode_default(payload))
+            case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
+                write = self.sad.add if type_ == XfrmMsg.NEWSA else self.sad.update
+                state = write(decode_state(payload), self._now)
+                self._tell(XFRMNLGRP_SA, type_, encode_state(state))
+            case XfrmMsg.DELSA:
+                gone = self.sad.delete(decode_state_id(payload))
+                name = StateId(gone.destination, gone.spi, gone.protocol, gone.family)
+                self._tell(XFRMNLGRP_SA, type_, encode_deleted_state(DeletedState(name, gone)))
+            case XfrmMsg.FLUSHSA:
+                protocol = decode_state_flush(payload).protocol
+                if self.sad.flush(protocol):
+                    self._tell(XFRMNLGRP_SA, type_, encode_state_flush(protocol))
+            case _:
+                raise Refusal(errno.EINVAL)
+
+    def _set_default(self, wanted: Default) -> None:
+        known = (XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_ACCEPT)
+        pairs = zip(wanted, self._default, strict=True)
+        self._default = Default(*[new if new in known else old for new, old in pairs])
+        # The kernel tells of it under the number of the question, with no sequence.
+        event = Event(XfrmMsg.GETDEFAULT, encode_default(self._default), 0, 0)
+        self._spread(XFRMNLGRP_POLICY, event)
+
+    def policies(self) -> Iterator[Policy]:
+        """Return the SPD."""
+        self._begin()
+        return self.spd.dump()
+
+    def states(self, protocol: int = 0) -> Iterator[State]:
+        """Return the SAD."""
+        self._begin()
+        return self.sad.dump(protocol)
+
+    def policy(self, id: PolicyId) -> Policy:
+        """Return one policy."""
+        self._begin()
+        return self.spd.find(id)
+
+    def state(self, id: StateId) -> State:
+        """Return one state."""
+        self._begin()
+        return self.sad.find(id)
+
+    def allocate_spi(self, state: State, minimum: int, maximum: int) -> State:
+        """Make a larval state with a free SPI; no event tells of it."""
+        self._begin()
+        return self.sad.allocate(state, minimum, maximum, self._now)
+
+    def default(self) -> Default:
+        """Return the actions on packets that match no policy."""
+        self._begin()
+        return self._default
+
+    def spd_info(self) -> SpdInfo:
+        """Return the SPD's counts."""
+        self._begin()
+        return self.spd.info()
+
+    def sad_info(self) -> SadInfo:
+        """Return the SAD's counts."""
+        self._begin()
+        return self.sad.info()
+
+    def subscribe(self, groups: Sequence[int]) -> FakeEvents:
+        """Join multicast groups."""
+        self._begin()
+        events = FakeEvents(groups)
+        self._subscriptions.append(events)
+        return events
+
+    @property
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _begin(self) -> None:
+        """Refuse the unprivileged, and let end what has ended by now."""
+        if not self.privileged:
+            raise Refusal(errno.EPERM)
+        now = self._now
+        for policy in self.spd.expire(now):
+            payload = encode_policy_expire(PolicyExpire(policy, hard=1))
+            self._spread(XFRMNLGRP_EXPIRE, Event(XfrmMsg.POLEXPIRE, payload, 0, 0))
+        for state in self.sad.expire(now):
+            payload = encode_expire(Expire(state, hard=1))
+            self._spread(XFRMNLGRP_EXPIRE, Event(XfrmMsg.EXPIRE, payload, 0, 0))
+
+    def _tell(self, group: int, type_: int, payload: bytes) -> None:
+        self._spread(group, Event(type_, payload, self._sequence, 0))
+
+    def _spread(self, group: int, event: Event) -> None:
+        for events in self._subscriptions:
+            if group in events.groups:
+                events.tell(event)

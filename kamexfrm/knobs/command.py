@@ -1,0 +1,179 @@
+"""The command kame-sysctl: what is asked is checked as a whole, then written, then shown."""
+
+import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import kamexfrm
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.knobs import settings
+from kamexfrm.knobs.arguments import HELP, USAGE, Options, UsageError, read_options
+from kamexfrm.model.knobs import KNOBS, Knob
+
+if TYPE_CHECKING:
+    from kamexfrm.knobs.settings import Assignments
+
+
+def main() -> None:
+    """Run the command and leave with its status; a reader that goes away ends it quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out a command line; return 0, 1 (something refused or unknown) or 2 (usage)."""
+    try:
+        options = read_options(arguments)
+        status = _act(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except UsageError as error:
+        _complain(settings.printable(error.text))
+        _say_error(USAGE)
+        return 2
+    except KamexfrmError as error:
+        _complain(str(error))
+        return 1
+    except OSError as error:  # of the standard output, as when a disk is full
+        _complain(error.strerror or str(error))
+        sys.stdout = None  # or the interpreter tries to write again
+        return 1
+    return status
+
+
+def _say_error(text: str) -> None:
+    if sys.stderr is not None:  # print() would fall back on the standard output
+        sys.stderr.write(text)
+
+
+def _complain(text: str) -> None:
+    _say_error(f"kame-sysctl: {text}\n")
+
+
+def _act(options: Options) -> int:
+    if options.action:
+        version = f"kame-sysctl (kamexfrm) {kamexfrm.__version__}\n"
+        _print(HELP if options.action == "help" else version)
+        return 0
+    asked = _Asked(options)
+    status = 0 if asked.sound else 1
+    assignments = asked.assignments if asked.sound else {}
+    if options.describe or (options.names and not assignments):
+        texts = [(knob, f"{knob.description}: {knob.words}") for knob in asked.reads]
+        _show(options, {}, texts, ": ")
+        return status
+    return status | _with_kernel(options, assignments, asked.reads)
+
+
+# What is asked
+
+
+class _Asked:
+    """What a command line asks for; ``sound`` is whether all of it was in order."""
+
+    def __init__(self, options: Options) -> None:
+        self.assignments = settings.preset(options.preset) if options.preset else {}
+        self.reads: list[Knob] = []
+        self.sound = True
+        self._ignore = options.ignore
+        for file in options.files:
+            self._take_file(file)
+        for operand in options.operands:
+            self._take(operand, "=" in operand)
+        if options.all and not options.operands:
+            self.reads += KNOBS
+
+    def _take(self, text: str, is_assignment: bool, where: str = "") -> None:
+        try:
+            if is_assignment:
+                knob, value = settings.read_assignment(text)
+                self.assignments[knob] = value
+            else:
+                self.reads += settings.matching(text)
+        except KamexfrmError as error:
+            if not (self._ignore and isinstance(error, settings.UnknownVariableError)):
+                _complain(f"{where}{error}")
+                self.sound = False
+
+    def _take_file(self, file: str) -> None:
+        try:
+            for place, text in settings.lines_of(file):
+                self._take(text, True, f"{place}: ")
+        except KamexfrmError as error:
+            _complain(str(error))
+            self.sound = False
+
+
+# What is done
+
+
+def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]) -> int:
+    """Write and read in this network namespace; return the status."""
+    if not assignments and not reads:
+        _show(options, {}, [], "")
+        return 0
+    # Only here: names, descriptions and refusals need no kernel and start faster without.
+    from kamexfrm.kernel.netlink import NetlinkKernel
+    from kamexfrm.knobs import namespace
+
+    kernel = NetlinkKernel()
+    try:
+        knobs, warning = namespace.read(kernel)
+        if warning:
+            _complain(warning)
+        written: dict[Knob, tuple[int, int]] = {}
+        refused: Mapping[Knob, KamexfrmError] = {}
+        if assignments:
+            refused, holder = namespace.write(kernel, assignments)
+            if holder:
+                _complain(f"warning: written without the namespace's lock, which {holder} holds")
+            for knob, value in assignments.items():
+                if knob in refused:
+                    _complain(f"{knob.name}={value}: {refused[knob]}")
+                    continue
+                written[knob] = (knobs.value(knob), value)
+                knobs = knobs.replace(knob, value)
+            if any(knob.low == new == 0 for knob, (_, new) in written.items()):
+                _complain(namespace.NO_EXEMPTIONS)
+    finally:
+        kernel.close()
+    if options.quiet:
+        written = {}
+    _show(options, written, [(knob, knobs.value(knob)) for knob in reads], " = ")
+    return 1 if refused else 0
+
+
+# What is shown
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
+def _show(
+    options: Options,
+    written: Mapping[Knob, tuple[int, int]],
+    reads: "list[tuple[Knob, int]] | list[tuple[Knob, str]]",
+    between: str,
+) -> None:
+    """Print what was written and what is read, as lines or as JSON."""
+    if options.json:
+        from json import dumps
+
+        changes = {knob.name: {"old": old, "new": new} for knob, (old, new) in written.items()}
+        if reads or changes or not options.quiet:
+            _print(dumps({**{knob.name: value for knob, value in reads}, **changes}, indent=2))
+            _print("\n")
+        return
+    rows = [(knob.name, ": ", f"{old} -> {new}") for knob, (old, new) in written.items()]
+    rows += [(knob.name, between, f"{value}") for knob, value in reads]
+    for name, separator, value in rows:
+        if options.names:
+            _print(f"{name}\n")
+        elif options.values:
+            _print(f"{value}\n")
+        else:
+            _print(f"{name}{separator}{value}\n")

@@ -1,0 +1,98 @@
+"""The knobs as the kernel has them: read with an eye on trouble, written by the engine."""
+
+import errno
+from typing import NamedTuple
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import Refused, SetKnob
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.knobs.settings import Assignments
+from kamexfrm.model.knobs import Knob, Knobs
+from kamexfrm.translate.marker import MARKER_ID, read_marker
+from kamexfrm.translate.tag import read_policy_words
+from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
+
+NO_EXEMPTIONS = (
+    "warning: def_policy 0 discards whatever no policy lets pass:"
+    " neighbour discovery, DHCP, IKE and ::1 are not exempt"
+)
+_LOST = (
+    "warning: this namespace's variables are lost, probably by `ip xfrm policy flush`:"
+    " they are at their start values, while packets that match no policy are still discarded;"
+    " write def_policy again"
+)
+_BLOCKED = (
+    "warning: whatever def_policy says, this namespace discards packets that match no policy:"
+    " see `ip xfrm policy getdefault`"
+)
+_NEWER = (
+    "this namespace's variables were written by a later version of kamexfrm,"
+    " which alone can read and change them"
+)
+_UNREADABLE = (
+    "this namespace's variables cannot be read: what holds them was not written by kamexfrm;"
+    " `kamexfrm reset` removes it"
+)
+
+
+class State(NamedTuple):
+    """The knobs in force, and a warning about them or nothing."""
+
+    knobs: Knobs
+    warning: str = ""
+
+
+def read(kernel: Kernel) -> State:
+    """Return the namespace's knobs.
+
+    Raises KamexfrmError (EPROTO) when there are some that we cannot read, and Refusal.
+    """
+    knobs = _stored(kernel)
+    if not _blocks(kernel):
+        return State(knobs or Knobs())
+    if knobs is None:
+        return State(Knobs(), _LOST)
+    meant = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
+    return State(knobs, "" if meant else _BLOCKED)
+
+
+def _stored(kernel: Kernel) -> Knobs | None:
+    """Return what the marker says, None where there is no marker."""
+    try:
+        policy = kernel.policy(MARKER_ID)
+    except Refusal as refusal:
+        if refusal.errno == errno.ENOENT:
+            return None
+        raise
+    marker = read_marker(policy)
+    if marker is None:
+        newer = read_policy_words(policy.lifetime[:4]).newer
+        raise KamexfrmError(_NEWER if newer else _UNREADABLE, errno=errno.EPROTO)
+    return marker.knobs
+
+
+def _blocks(kernel: Kernel) -> bool:
+    """Whether packets that match no policy are discarded by the namespace's own default."""
+    try:
+        return XFRM_USERPOLICY_BLOCK in kernel.default()
+    except Refusal:
+        return False  # kernels before 5.14 have no such default
+
+
+def write(kernel: Kernel, assignments: Assignments) -> tuple[dict[Knob, KamexfrmError], str]:
+    """Write variables; return what was refused, and who kept the lock from us, if anybody.
+
+    Raises Refusal when nothing at all can be written.
+    """
+    refused: dict[Knob, KamexfrmError] = {}
+
+    def note(one: Refused) -> None:
+        if isinstance(one.request, SetKnob):
+            refused[one.request.knob] = one.error
+
+    engine = Engine(kernel, note)
+    for knob, value in assignments.items():
+        engine.submit(SetKnob(knob, value))
+    engine.flush()
+    return refused, engine.lock_holder

@@ -1,0 +1,217 @@
+"""How ``setkey -D``, ``dump`` and ``get`` print an SA: in full, in short, and as plain data."""
+
+import time
+from typing import Any
+
+from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState
+from kamexfrm.model.policy import IpsecProtocol, SecurityContext
+from kamexfrm.setkey.dates import format_date
+
+#: What ``setkey -D`` prints on stdout where there is none.
+NO_ENTRIES = "No SAD entries.\n"
+
+#: The head of the short form (``-l``).
+SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"
+
+_FLAG_NOECN = 0x80000000
+_FLAG_DECAP_DSCP = 0x40000000
+_FLAG_NOPMTUDISC = 0x20000000
+
+_KEY_LINE = 32  # bytes
+
+
+def format_sa(
+    entry: SadEntry,
+    *,
+    sequence: int,
+    pid: int,
+    ports: bool = False,
+    keys: bool = True,
+    now: int | None = None,
+) -> str:
+    """Return an SA as ipsec-tools prints it.
+
+    ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
+    Without ``keys`` their lengths are shown instead. ``now`` is in seconds since the epoch.
+    """
+    now = int(time.time()) if now is None else now
+    sa = entry.association
+    source, destination = f"{sa.source}", f"{sa.destination}"
+    if ports:
+        source, destination = f"{source}[0]", f"{destination}[0]"
+    if sa.nat_traversal:
+        source = f"{source}[{sa.nat_traversal.source_port}]"
+        destination = f"{destination}[{sa.nat_traversal.destination_port}]"
+    lines = [
+        f"{source} {destination} ",
+        f"\t{_protocol_name(entry)} mode={_mode_name(entry)} spi={sa.spi}(0x{sa.spi:08x})"
+        f" reqid={sa.reqid}(0x{sa.reqid:08x})",
+    ]
+    if sa.nat_traversal and sa.nat_traversal.original_address:
+        lines.append(f"\tNAT OA={sa.nat_traversal.original_address}")
+    if sa.compression:
+        # Differs from ipsec-tools: the line ends here.
+        lines.append(f"\tC: {key_name(sa.compression)} ")
+    lines += _key_lines("E", sa.encryption, keys) + _key_lines("A", sa.authentication, keys)
+    age = now - entry.created if entry.created else 0
+    hard, soft = sa.hard, sa.soft
+    lines += (
+        f"\tseq=0x{entry.sequence:08x} replay={sa.replay_window} flags=0x{_flags(entry):08x}"
+        f" state={entry.state.name.lower()} ",
+        f"\tcreated: {format_date(entry.created)}\tcurrent: {format_date(now)}",
+        f"\tdiff: {age}(s)\thard: {hard.addtime}(s)\tsoft: {soft.addtime}(s)",
+        f"\tlast: {format_date(entry.last_used)}\thard: {hard.usetime}(s)\tsoft: {soft.usetime}(s)",
+        f"\tcurrent: {entry.bytes}(bytes)\thard: {hard.bytes}(bytes)\tsoft: {soft.bytes}(bytes)",
+        f"\tallocated: {entry.packets}\thard: {hard.allocations}\tsoft: {soft.allocations}",
+    )
+    lines += context_lines(sa.context)
+    lines.append(f"\tsadb_seq={sequence} pid={pid} refcnt=0\n")
+    return "\n".join(lines)
+
+
+def format_sa_short(entry: SadEntry, *, now: int | None = None) -> str:
+    """Return the line of ``setkey -D -l``: time, protocol, state, SPI, age/limit, addresses."""
+    now = int(time.time()) if now is None else now
+    sa = entry.association
+    name = "#9" if sa.protocol is IpsecProtocol.IPCOMP else sa.protocol.name.lower()
+    state = {SaState.LARVAL: "L", SaState.MATURE: "M", SaState.DYING: "D", SaState.DEAD: "d"}
+    minutes, seconds = divmod(now % 3600, 60)
+    age = now - entry.created if entry.created else 0
+    return (
+        f"{minutes:02}{seconds:02} {name:3} {state[entry.state]} {sa.spi:08x} "
+        f"{_short(age):>3}/{_short(sa.hard.addtime):<3} {sa.source} -> {sa.destination}\n"
+    )
+
+
+def _short(seconds: int) -> str:
+    return str(seconds) if seconds < 1000 else "big"
+
+
+def context_lines(context: SecurityContext | None) -> list[str]:
+    """Return the four lines of a security context, or none; the length counts what is stored."""
+    if context is None:
+        return []
+    text = context.label.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    return [
+        f"\tsecurity context doi: {context.doi}",
+        f"\tsecurity context algorithm: {context.algorithm}",
+        f"\tsecurity context length: {len(context.label)}",
+        f"\tsecurity context: {text}",
+    ]
+
+
+def key_name(key: Key) -> str:
+    """Return an algorithm's name with its ICV length where the plain name would say another one.
+
+    An algorithm that has no PF_KEY name goes by the kernel's.
+    """
+    algorithm = key.algorithm
+    if algorithm is None:
+        return key.kernel or "none"
+    if algorithm.kernel == "hmac(sha256)":
+        return "hmac-sha256-128" if key.icv_bits == 128 else "hmac-sha256"
+    if algorithm.kernel == "rfc4106(gcm(aes))":
+        return f"aes-gcm-{(key.icv_bits or 128) // 8}"
+    return algorithm.name
+
+
+def _key_lines(letter: str, key: Key | None, shown: bool) -> list[str]:
+    """Return the lines of a key in words of four bytes; algorithms without a key have none."""
+    if key is None or not key.material:
+        return []
+    if not shown:
+        return [f"\t{letter}: {key_name(key)}  ({len(key.material) * 8} bits)"]
+    rows = [
+        key.material[at : at + _KEY_LINE].hex(" ", -4)
+        for at in range(0, len(key.material), _KEY_LINE)
+    ]
+    # Differs from ipsec-tools: a line that goes on begins with a tab.
+    return [f"\t{letter}: {key_name(key)}  {rows[0]}", *(f"\t {row}" for row in rows[1:])]
+
+
+def _flags(entry: SadEntry) -> int:
+    return (
+        _FLAG_NOECN * entry.noecn
+        | _FLAG_DECAP_DSCP * entry.decap_dscp
+        | _FLAG_NOPMTUDISC * entry.nopmtudisc
+    )
+
+
+def _protocol_name(entry: SadEntry) -> str:
+    return "esp-udp" if entry.association.nat_traversal else entry.association.protocol.name.lower()
+
+
+def _mode_name(entry: SadEntry) -> str:
+    if entry.mode_number is not None:
+        return str(entry.mode_number)
+    return entry.association.mode.name.lower()
+
+
+def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
+    """Return an SA as plain data for JSON; the keys themselves only where they are asked for.
+
+    Times are seconds since the epoch or None, limits are None where there is none, lengths bits.
+    """
+    sa = entry.association
+    nat = sa.nat_traversal
+    return {
+        "source": str(sa.source),
+        "destination": str(sa.destination),
+        "protocol": sa.protocol.name.lower(),
+        "spi": sa.spi,
+        "mode": _mode_name(entry),
+        "kernel_mode": entry.kernel_mode.name.lower(),
+        "reqid": sa.reqid,
+        "state": entry.state.name.lower(),
+        "replay_window": sa.replay_window,
+        "esn": sa.esn,
+        "sequence": entry.sequence,
+        "encryption": _key_to_dict(sa.encryption, keys),
+        "authentication": _key_to_dict(sa.authentication, keys),
+        "compression": _key_to_dict(sa.compression, keys),
+        "created": entry.created or None,
+        "last_used": entry.last_used or None,
+        "bytes": entry.bytes,
+        "packets": entry.packets,
+        "hard": _lifetime_to_dict(sa.hard),
+        "soft": _lifetime_to_dict(sa.soft),
+        "nat_traversal": nat
+        and {
+            "source_port": nat.source_port,
+            "destination_port": nat.destination_port,
+            "original_address": nat.original_address and str(nat.original_address),
+        },
+        "context": context_to_dict(sa.context),
+        "noecn": entry.noecn,
+        "decap_dscp": entry.decap_dscp,
+        "nopmtudisc": entry.nopmtudisc,
+        "flags": sa.flags,
+    }
+
+
+def context_to_dict(context: SecurityContext | None) -> dict[str, Any] | None:
+    """Return a security context as plain data."""
+    if context is None:
+        return None
+    label = context.label.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    return {"doi": context.doi, "algorithm": context.algorithm, "label": label}
+
+
+def _key_to_dict(key: Key | None, shown: bool) -> dict[str, Any] | None:
+    if key is None:
+        return None
+    found: dict[str, Any] = {"algorithm": key_name(key), "key_bits": len(key.material) * 8}
+    if key.icv_bits:
+        found["icv_bits"] = key.icv_bits
+    if shown:
+        found["key"] = key.material.hex()
+    return found
+
+
+def _lifetime_to_dict(lifetime: Lifetime) -> dict[str, int | None]:
+    return {
+        "packets": lifetime.allocations or None,
+        "bytes": lifetime.bytes or None,
+        "seconds": lifetime.addtime or None,
+        "seconds_of_use": lifetime.usetime or None,
+    }

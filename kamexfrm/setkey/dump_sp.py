@@ -1,0 +1,170 @@
+"""How ``setkey -DP`` and ``spddump`` print a policy: in full and as plain data."""
+
+from functools import lru_cache
+from typing import Any
+
+from kamexfrm.model.language import format_level, format_priority, format_request
+from kamexfrm.model.policy import (
+    ULPROTO_ANY,
+    Direction,
+    IpsecRequest,
+    PolicyType,
+    Selector,
+    SpdEntry,
+)
+from kamexfrm.net import (
+    IPPROTO_GRE,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_MH,
+    Address,
+    protocol_name,
+)
+from kamexfrm.setkey.dates import format_date
+from kamexfrm.setkey.dump_sa import context_lines, context_to_dict
+
+#: What ``setkey -DP`` prints on stdout where there is none.
+NO_ENTRIES = "No SPD entries.\n"
+
+_TYPED = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
+_WITHOUT_PORTS = _TYPED | {IPPROTO_GRE}
+
+
+def format_sp(
+    entry: SpdEntry, *, sequence: int, pid: int, ports: bool = False, refcnt: int = 1
+) -> str:
+    """Return a policy as ipsec-tools prints it.
+
+    ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
+    """
+    policy = entry.policy
+    head = "(per-socket policy) " if entry.socket else _selector(policy.selector)
+    action = _action(
+        policy.direction, entry.socket, policy.priority, policy.type, policy.requests, ports
+    )
+    context = "".join(f"{line}\n" for line in context_lines(policy.context))
+    return (
+        f"{head}\n{action}"
+        f"\tcreated: {format_date(entry.created)}  lastused: {format_date(entry.last_used)}\n"
+        f"\tlifetime: {policy.lifetime}(s) validtime: {policy.validtime}(s)\n"
+        f"{context}\tspid={entry.id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
+    )
+
+
+def format_hidden_sockets(count: int) -> str:
+    """Return the last line of ``-N``, which hides policies of sockets."""
+    return f"{count} per-socket polic{'y' if count == 1 else 'ies'} not shown (filtered by -N)\n"
+
+
+def _selector(selector: Selector) -> str:
+    source, source_bits, destination, destination_bits, upper, source_port, destination_port = (
+        selector
+    )
+    full = 128 if len(source.packed) == 16 else 32
+    first = str(source) if source_bits == full else f"{source}/{source_bits}"
+    second = str(destination) if destination_bits == full else f"{destination}/{destination_bits}"
+    if upper in _WITHOUT_PORTS:
+        return f"{first} {second} {protocol_name(upper)}{_misc(selector)}"
+    return (
+        f"{first}[{'any' if source_port is None else source_port}]"
+        f" {second}[{'any' if destination_port is None else destination_port}]"
+        f" {_upper(upper)}"
+    )
+
+
+@lru_cache(maxsize=256)
+def _upper(upper: int) -> str:
+    return "255" if upper == ULPROTO_ANY else protocol_name(upper)
+
+
+def _misc(selector: Selector) -> str:
+    """Return type and code or a GRE key as setkey shows them, with 0 for any.
+
+    Differs from ipsec-tools: type 0, which it cannot tell from any, is shown as a type alone.
+    """
+    first, second = selector.source_port, selector.destination_port
+    if first is None and second is None:
+        return ""
+    if selector.upper == IPPROTO_GRE:
+        return f" {(first or 0) << 16 | (second or 0)}"
+    return " 0" if first == 0 and second is None else f" {first or 0},{second or 0}"
+
+
+@lru_cache(maxsize=1024)
+def _action(
+    direction: Direction,
+    socket: bool,
+    priority: int,
+    action: PolicyType,
+    requests: tuple[IpsecRequest, ...],
+    ports: bool,
+) -> str:
+    """Return the lines from the direction to the last request."""
+    words = [direction.name.lower() + ("(socket)" if socket else "")]
+    if priority:
+        words.append(format_priority(priority))
+    if action is PolicyType.IPSEC and not requests:
+        action = PolicyType.NONE  # which is what it does
+    words.append(action.name.lower())
+    lines = [" ".join(words), *(format_request(request, ports=ports) for request in requests)]
+    return "".join(f"\t{line}\n" for line in lines)
+
+
+def sp_to_dict(entry: SpdEntry) -> dict[str, Any]:
+    """Return a policy as plain data for JSON.
+
+    Times are seconds since the epoch or None, limits in seconds are None where there is none, and
+    so are ports that do not matter.
+    """
+    policy = entry.policy
+    return {
+        **selector_to_dict(policy.selector),
+        "direction": policy.direction.name.lower(),
+        "action": policy.type.name.lower(),
+        "requests": [_request_to_dict(request) for request in policy.requests],
+        "priority": policy.priority,
+        "id": entry.id,
+        "order": entry.order,
+        "kernel_priority": entry.kernel_priority,
+        "owner": entry.owner.name.lower(),
+        "automatic_fwd": entry.twin,
+        "per_socket": entry.socket,
+        "created": entry.created or None,
+        "last_used": entry.last_used or None,
+        "lifetime": policy.lifetime or None,
+        "validtime": policy.validtime or None,
+        "context": context_to_dict(policy.context),
+    }
+
+
+def selector_to_dict(selector: Selector) -> dict[str, Any]:
+    """Return a selector as plain data; types, codes and GRE keys have keys of their own."""
+    found: dict[str, Any] = {
+        "source": f"{selector.source}/{selector.source_prefix}",
+        "destination": f"{selector.destination}/{selector.destination_prefix}",
+        "upper": "any" if selector.upper == ULPROTO_ANY else protocol_name(selector.upper),
+    }
+    first, second = selector.source_port, selector.destination_port
+    if selector.upper in _TYPED:
+        found |= {"type": first, "code": second}
+    elif selector.upper == IPPROTO_GRE:
+        absent = first is None and second is None
+        found["key"] = None if absent else (first or 0) << 16 | (second or 0)
+    else:
+        found |= {"source_port": first, "destination_port": second}
+    return found
+
+
+def _request_to_dict(request: IpsecRequest) -> dict[str, Any]:
+    return {
+        "protocol": request.protocol.name.lower(),
+        "mode": request.mode.name.lower(),
+        "level": format_level(request.level, 0),
+        "reqid": request.reqid or None,
+        "source": _address(request.source),
+        "destination": _address(request.destination),
+    }
+
+
+def _address(address: Address | None) -> str | None:
+    return None if address is None else str(address)

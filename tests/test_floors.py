@@ -1,0 +1,96 @@
+"""The floors of the package: imports go down only, and the command path stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kamexfrm
+
+ROOT = Path(kamexfrm.__file__).parent
+
+#: Floor of each part. On one floor nothing imports its neighbours, but for what is listed below.
+FLOORS = {
+    "net": 0,
+    "errors": 0,
+    "algorithms": 1,
+    "pfkey": 2,
+    "model": 2,
+    "xfrm": 2,
+    "translate": 3,
+    "kernel": 3,
+    "engine": 4,
+    "setkey": 5,
+    "knobs": 5,
+    "server": 5,
+    "operator": 5,
+    "rig": 5,
+}
+
+#: The ``kamexfrm`` command puts the other parts of its floor to work.
+NEIGHBOURS = {"operator": {"rig", "setkey", "knobs"}}
+
+#: What the quick commands must not load before they know what they are asked.
+HEAVY = {"dataclasses", "inspect", "argparse", "ipaddress", "json", "pathlib", "logging"}
+HEAVY |= {"click", "rich", "pyroute2"}
+
+
+def part_of(module: str) -> str | None:
+    """Return the part of the package that a module belongs to, None for the package itself."""
+    names = module.split(".")
+    return names[1] if names[0] == "kamexfrm" and len(names) > 1 else None
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return all modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            found.add(module)
+            if module == "kamexfrm":
+                found |= {f"kamexfrm.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    here = path.relative_to(ROOT).with_suffix("").parts[0]
+    floor = FLOORS[here]
+    for module in imports_of(path):
+        part = part_of(module)
+        if part is None or part == here or part not in FLOORS:
+            continue
+        allowed = FLOORS[part] < floor or part in NEIGHBOURS.get(here, set())
+        assert allowed, f"{here} (floor {floor}) imports {module} (floor {FLOORS[part]})"
+
+
+@pytest.mark.parametrize("part", ["pfkey", "model", "xfrm", "translate"])
+def test_pure_parts_do_no_input_or_output(part: str) -> None:
+    forbidden = {"os", "subprocess", "select", "selectors", "fcntl", "threading", "time"}
+    for path in (ROOT / part).rglob("*.py"):
+        # errno texts come from os.strerror(), which touches nothing
+        mine = imports_of(path) - ({"os"} if "strerror" in path.read_text() else set())
+        assert not mine & forbidden, f"{path} imports {mine & forbidden}"
+
+
+@pytest.mark.parametrize("command", ["kamexfrm.setkey.command", "kamexfrm.knobs.command"])
+def test_quick_commands_load_nothing_heavy(command: str) -> None:
+    code = f"import sys, {command}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+
+
+def test_every_part_has_a_floor() -> None:
+    parts = {p.relative_to(ROOT).with_suffix("").parts[0] for p in FILES}
+    assert parts <= FLOORS.keys()
