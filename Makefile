@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.{11..19}; do \
 	"$$python" -c 'import sys; print(sys.executable)' && break; done)
 BIN := .venv/bin
 # Tests make network namespaces: whoever is not root becomes so in a user namespace.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net)
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10

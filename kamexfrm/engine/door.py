@@ -73,6 +73,7 @@ class Engine:
         self._queue: deque[Write] = deque()
         self._order: Order | None = None
         self._marker: Marker | None = None
+        self._to_follow = False
         #: Who kept the namespace's lock past its deadline while we wrote, if anybody did.
         self.lock_holder = ""
 
@@ -81,31 +82,36 @@ class Engine:
         queue = self._queue
         queue.append(request)
         if len(queue) >= QUEUE:
-            self.flush()
+            self._write_queue(last=False)
 
     def flush(self) -> None:
         """Write what is queued; what fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM."""
-        if not self._queue:
-            return
-        with self._kernel.lock() as lock:
-            session = Session(self._kernel, int(self._clock()), self._order, self._marker)
-            try:
-                if session.marker.flags & UNFINISHED:
-                    knob_requests.finish(session)
+        if self._queue or self._to_follow:
+            self._write_queue(last=True)
+
+    def _write_queue(self, *, last: bool) -> None:
+        """Write the queue under the lock; after the last one, let follow what has to."""
+        refused: list[tuple[int, Refused]] = []
+        try:
+            with self._kernel.lock() as lock:
+                session = Session(self._kernel, int(self._clock()), self._order, self._marker)
+                refused = session.refused
+                if session.marker.flags & UNFINISHED and not self._to_follow:
+                    knob_requests.finish(session, defaults=True)
                 while self._queue:
                     session.turn += 1
                     self._write(session, self._queue.popleft())
                 session.send()
-                self._follow(session)
+                self._follow(session, last=last)
                 if lock.holder:
                     self.lock_holder = lock.holder
-                    if session.placing.untangle():
-                        session.write_marker()
-            finally:
-                self._queue.clear()
+                    session.placing.untangle()
+                session.write_marker()
                 self._order, self._marker = session.placing.order, session.stored
-        for _, one in sorted(session.refused, key=lambda turn_and_refused: turn_and_refused[0]):
-            self.on_refusal(one)
+        finally:
+            self._queue.clear()
+            for _, one in sorted(refused, key=lambda turn_and_one: turn_and_one[0]):
+                self.on_refusal(one)
 
     def _write(self, session: Session, request: Write) -> None:
         try:
@@ -133,14 +139,25 @@ class Engine:
         except KamexfrmError as error:
             session.refuse(request, error)
 
-    def _follow(self, session: Session) -> None:
-        """Let what depends on both databases follow their change."""
+    def _follow(self, session: Session, *, last: bool) -> None:
+        """Let what depends on both databases follow their change.
+
+        It costs a look at all of both, so a long run of writes does it once, at its end; until
+        then the marker says that something is unfinished.
+        """
         flags = session.marker.flags
-        if flags & HAS_MODE_ANY and (session.sad_changed or session.spd_changed):
+        changed = session.sad_changed or session.tunnels_changed
+        if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:
+            self._to_follow = True
+        if not self._to_follow:
+            return
+        if not last:
+            session.marker = session.marker._replace(flags=flags | UNFINISHED)
+            return
+        if flags & HAS_MODE_ANY:
             sad.choose_modes(session)
-        if flags & HAS_TUNNEL_USE and session.sad_changed:
-            knob_requests.finish(session)
-        session.write_marker()
+        knob_requests.finish(session)
+        self._to_follow = False
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Make a larval SA and return its SPI (KAME key_getspi()).

@@ -10,11 +10,18 @@ from typing import NamedTuple
 
 from kamexfrm.engine.placing import Placing
 from kamexfrm.engine.requests import Refused, Write
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level
-from kamexfrm.translate.marker import MARKER_ID, Marker, is_marker, marker_policy, read_marker
+from kamexfrm.translate.marker import (
+    MARKER_ID,
+    Marker,
+    is_marker,
+    is_newer,
+    marker_policy,
+    read_marker,
+)
 from kamexfrm.translate.order import Order, Position
 from kamexfrm.translate.plan import renumbered
 from kamexfrm.translate.policy import (
@@ -89,7 +96,7 @@ class Session:
         self.now = now
         self.refused: list[tuple[int, Refused]] = []
         self.turn = 0
-        self.spd_changed = False
+        self.tunnels_changed = False
         self.sad_changed = False
         self.stored = self._read_marker()
         self.marker = self.stored or Marker()
@@ -115,6 +122,10 @@ class Session:
             if refusal.errno == errno.ENOENT:
                 return None
             raise
+        if is_newer(policy):
+            raise UnsupportedError(
+                "a newer kamexfrm has written this namespace's knobs: they are left alone"
+            )
         return read_marker(policy) if is_marker(policy) else None
 
     # Jobs

@@ -66,12 +66,13 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     selector, direction, type_, requests, priority, _, _, context = policy
     if len(requests) > MAX_REQUESTS or type_ > PolicyType.IPSEC:
         check(policy)
-    session.spd_changed = True
     family = selector[0][0]
     shape = shape_of(type_, requests, direction, family, session.knobs.of(family))
     if replace or context is not None or not shape.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
+    if shape.tunnel:
+        session.tunnels_changed = True
     number, order = session.placing.place(priority)
     entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
     if twin and direction is Direction.IN:
@@ -84,6 +85,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
 def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that needs a look at what is there, or numbers of its own."""
     policy = request.policy
+    session.tunnels_changed = True
     policy = policy._replace(requests=session.numbered(policy.requests))
     uses = tunnel_uses(policy, session.knobs)
     unserved: tuple[IpsecRequest, ...] = ()
@@ -219,7 +221,7 @@ def _delete(
     *,
     twin: bool,
 ) -> None:
-    session.spd_changed = True
+    session.tunnels_changed = True
     operations: list[Request] = []
     undo: list[Undo] = []
     inbound = there.direction == XFRM_POLICY_IN if there else True
@@ -244,7 +246,7 @@ def _delete(
 def spd_flush(session: Session, request: SpdFlush) -> None:
     """Delete all policies; the knobs and def_policy's catch-alls outlive it."""
     session.send()
-    session.spd_changed = True
+    session.tunnels_changed = True
     knobs = session.knobs
     kept = Marker(knobs, reqid=session.marker.reqid, flags=session.marker.flags & HAS_MODE_ANY)
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):

@@ -89,16 +89,6 @@ def parse_policy(text: str) -> PolicyText:
     return _parse_plain(text) or _Parser(text).policy()
 
 
-@lru_cache(maxsize=1024)
-def parse_request(text: str) -> IpsecRequest:
-    """Read one ``protocol/mode/source-destination/level``; raises PolicyError."""
-    parser = _Parser(text)
-    request = parser.request(Direction.OUT)
-    if parser.word:
-        parser.unexpected()
-    return request
-
-
 def _parse_plain(text: str) -> PolicyText | None:
     """Read the usual spelling, quickly; None says that the grammar must decide."""
     words = text.split()
@@ -340,10 +330,11 @@ class _Parser:
         try:
             address = Address.parse(self.word.partition("%")[0])
         except ValueError:
+            token = self._follows() or self.word
             self.fail(
                 "Name or service not known",
                 "an endpoint is a numeric address, never a name",
-                detail=f'libipsec: invalid IP address while parsing "{self._follows() or self.word}"',
+                detail=f'libipsec: invalid IP address while parsing "{token}"',
             )
         self._at += 1
         if self._skip("["):

@@ -64,3 +64,32 @@ def guest(
         click.echo(f"kamexfrm guest: {error}", err=True)
         status = guests.STATUS_NO_GUEST
     sys.exit(status)
+
+
+@main.command()
+@click.option(
+    "--kernel",
+    type=click.Choice(["auto", "host", "guest"]),
+    default="auto",
+    show_default=True,
+    help="Where: auto is the running kernel if it has ESP, else the guest.",
+)
+def demo(kernel: str) -> None:
+    """Show the main job on two hosts: setkey, ESP on the wire, and what the knobs change."""
+    from kamexfrm.rig import guest as guests
+    from kamexfrm.rig import probe
+
+    if kernel == "host" or (kernel == "auto" and probe.kernel_has_esp()):
+        from kamexfrm.operator import demo as transcript
+
+        sys.exit(transcript.run())
+    click.echo("This runs in a User-Mode-Linux guest, whose kernel has ESP; it boots in seconds.")
+    command = [sys.executable, "-u", "-m", "kamexfrm.operator.demo"]
+    try:
+        status = guests.run_in_guest(
+            command, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer, timeout=300
+        )
+    except guests.GuestError as error:
+        click.echo(f"kamexfrm demo: {error}", err=True)
+        status = guests.STATUS_NO_GUEST
+    sys.exit(status)

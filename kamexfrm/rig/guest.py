@@ -75,8 +75,14 @@ shm /mnt/root/dev/shm tmpfs X-mount.mkdir
 pts /mnt/root/dev/pts devpts X-mount.mkdir
 """
 
-#: What the warden does when we are killed: $1 is the guest's process group, $2 its folder.
-_TIDY = 'kill -9 -- "-$1"; rm -rf -- "$2"'
+#: What the warden does when we are killed: $1 is the guest's process group, $2 its folder. A
+#: killed process may still write for a moment, and dead it counts until somebody asks for its
+#: status, so the wait has an end.
+_TIDY = """
+kill -s KILL -- "-$1"
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "-$1" && sleep 0.05; done
+rm -rf -- "$2"
+"""
 
 
 class GuestError(KamexfrmError):

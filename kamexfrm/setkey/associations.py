@@ -3,31 +3,17 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings
 from kamexfrm.errors import Place
-from kamexfrm.model.association import Key, Lifetime, NatTraversal, SaId, SecurityAssociation
-from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
+from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
+from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.setkey.hosts import (
-    Flags,
-    Host,
-    Resolver,
-    UnknownHostError,
-    read_flags,
-    read_host,
-    read_name,
-    resolve,
-)
-from kamexfrm.setkey.lexer import Words, is_decimal, is_hexadecimal
+from kamexfrm.setkey.ciphers import read_algorithms
+from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name
+from kamexfrm.setkey.lexer import Words, is_decimal, is_hexadecimal, is_name
+from kamexfrm.setkey.options import Options, read_options, resolve_named
 from kamexfrm.setkey.statements import (
     PROTOCOL_WORDS,
-    SADB_X_EXT_CYCSEQ,
-    SADB_X_EXT_DERIV,
-    SADB_X_EXT_IV4B,
     SADB_X_EXT_OLD,
-    SADB_X_EXT_PRAND,
-    SADB_X_EXT_PZERO,
-    SADB_X_EXT_RAWCPI,
     Add,
     Delete,
     DeleteAll,
@@ -40,26 +26,9 @@ from kamexfrm.setkey.statements import (
 )
 
 _UINT32 = 0xFFFFFFFF
-_UINT64 = 0xFFFFFFFFFFFFFFFF
 
 #: UDP port of NAT traversal where none is written.
 NATT_PORT = 4500
-
-_MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
-
-#: Words after -f: the flags that they set and clear; seq-pad is the absence of the other two.
-_PADS = {
-    "zero-pad": (SADB_X_EXT_PZERO, 0),
-    "random-pad": (SADB_X_EXT_PRAND, 0),
-    "seq-pad": (0, 0),
-    "nocyclic-seq": (0, SADB_X_EXT_CYCSEQ),
-}
-
-#: Flavours of DES that are flags for the kernel: word, flag, whether it wants esp-old.
-_DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT_IV4B, True)}
-
-#: TCP-MD5 is the one algorithm of the protocol word ``tcp``.
-_TCP_MD5 = "tcp-md5"
 
 
 class _Ends(NamedTuple):
@@ -81,55 +50,18 @@ class _Ends(NamedTuple):
         ]
 
 
-class _Options:
-    """What the options of a command say, while they are read."""
-
-    __slots__ = (
-        "authentication",
-        "compression",
-        "context",
-        "encryption",
-        "esn",
-        "hard",
-        "hard_bytes",
-        "interface",
-        "mode",
-        "nat",
-        "natt_mtu",
-        "replay",
-        "reqid",
-        "sadb_flags",
-        "soft",
-        "soft_bytes",
-    )
-
-    def __init__(self) -> None:
-        self.mode = Mode.ANY
-        self.reqid = self.replay = 0
-        self.hard = self.soft = self.hard_bytes = self.soft_bytes = 0
-        self.sadb_flags = SADB_X_EXT_CYCSEQ
-        self.context: SecurityContext | None = None
-        self.nat: NatTraversal | None = None
-        self.natt_mtu = 0
-        self.esn = False
-        self.interface = ""
-        self.encryption: Key | None = None
-        self.authentication: Key | None = None
-        self.compression: Key | None = None
-
-
 def read_add(words: Words, ask: Resolver) -> Add | Update:
-    """add|update [flags] source destination [protocol] spi {option} algorithms ;"""
+    """Read ``add [-46n] source destination [protocol] spi {option} algorithms;``, or ``update``."""
     command = Add if words.words[0] == "add" else Update
     words.at = 1
     ends = _read_ends(words, ask)
     word, original = _read_protocol(words, ask)
     spi = _read_spi(words)
-    options = _Options()
+    options = Options()
     if word.endswith("-old"):
         options.sadb_flags |= SADB_X_EXT_OLD
-    _read_options(words, options, ask)
-    _read_algorithms(words, options, word)
+    read_options(words, options, ask)
+    read_algorithms(words, options, word)
     words.expect(";")
     return command(
         Place(words.file, words.line, words.column),
@@ -144,7 +76,7 @@ def read_add(words: Words, ask: Resolver) -> Add | Update:
 
 
 def read_getspi(words: Words, ask: Resolver) -> GetSpi:
-    """Getspi [flags] source destination [protocol] spi {option} ;"""
+    """Read ``getspi [-46n] source destination [protocol] spi {option};``."""
     ends, word, original, spi, options = _read_named(words, ask)
     return GetSpi(
         words.place(),
@@ -156,7 +88,7 @@ def read_getspi(words: Words, ask: Resolver) -> GetSpi:
 
 
 def read_get(words: Words, ask: Resolver) -> Get:
-    """Get [flags] source destination [protocol] spi {option} ;"""
+    """Read ``get [-46n] source destination [protocol] spi {option};``."""
     ends, word, _, spi, _ = _read_named(words, ask)
     pairs = _pairs(words, ends)
     protocol = _protocol_of(word)
@@ -165,7 +97,7 @@ def read_get(words: Words, ask: Resolver) -> Get:
 
 
 def read_delete(words: Words, ask: Resolver) -> Delete:
-    """Delete [flags] source destination [protocol] spi {option} ;"""
+    """Read ``delete [-46n] source destination [protocol] spi {option};``."""
     ends, word, _, spi, _ = _read_named(words, ask)
     if len(ends.sources) > 1 or len(ends.destinations) > 1:
         words.fail("multiple address specified", at=words.at - 1, hints=("use a numeric address",))
@@ -176,13 +108,13 @@ def read_delete(words: Words, ask: Resolver) -> Delete:
 
 
 def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
-    """Deleteall [flags] source destination [protocol] ;"""
+    """Read ``deleteall [-46n] source destination [protocol];``."""
     words.at = 1
     flags = read_flags(words)
     source = Host(*read_name(words), "", 0)
-    sources = _resolve(words, source, flags, ask)[0]
+    sources = resolve_named(words, source, flags, ask)[0]
     destination = Host(*read_name(words), "", 0)
-    destinations = _resolve(words, destination, flags, ask)[0]
+    destinations = resolve_named(words, destination, flags, ask)[0]
     word, _ = _read_protocol(words, ask)
     words.expect(";")
     pairs = _pairs(words, _Ends(sources, destinations, 0, 0, destination.at))
@@ -190,7 +122,7 @@ def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
 
 
 def read_flush(words: Words, ask: Resolver) -> Flush:
-    """Flush [protocol] ;"""
+    """Read ``flush [protocol];``."""
     words.at = 1
     word, _ = _read_protocol(words, ask)
     words.expect(";")
@@ -198,21 +130,21 @@ def read_flush(words: Words, ask: Resolver) -> Flush:
 
 
 def read_dump(words: Words, ask: Resolver) -> Dump:
-    """Dump [protocol] ;"""
+    """Read ``dump [protocol];``."""
     words.at = 1
     word, _ = _read_protocol(words, ask)
     words.expect(";")
     return Dump(words.place(), words.end_line, PROTOCOL_WORDS[word])
 
 
-def _read_named(words: Words, ask: Resolver) -> tuple[_Ends, str, Address | None, int, _Options]:
+def _read_named(words: Words, ask: Resolver) -> tuple[_Ends, str, Address | None, int, Options]:
     """Read what getspi, get and delete have in common, up to the semicolon."""
     words.at = 1
     ends = _read_ends(words, ask)
     word, original = _read_protocol(words, ask)
     spi = _read_spi(words)
-    options = _Options()
-    _read_options(words, options, ask)
+    options = Options()
+    read_options(words, options, ask)
     if options.mode is not Mode.ANY:
         words.warn("WARNING: mode is obsolete", words.at)
     words.expect(";")
@@ -227,22 +159,10 @@ def _protocol_of(word: str) -> IpsecProtocol | None:
 
 def _read_ends(words: Words, ask: Resolver) -> _Ends:
     flags = read_flags(words)
-    sources, source_port = _resolve(words, read_host(words), flags, ask)
+    sources, source_port = resolve_named(words, read_host(words), flags, ask)
     at = words.at
-    destinations, destination_port = _resolve(words, read_host(words), flags, ask)
+    destinations, destination_port = resolve_named(words, read_host(words), flags, ask)
     return _Ends(sources, destinations, source_port, destination_port, at)
-
-
-def _resolve(
-    words: Words, host: Host, flags: Flags, ask: Resolver
-) -> tuple[tuple[Address, ...], int]:
-    """Resolve a host that was just read; setkey names the word that its grammar looks at then."""
-    try:
-        return resolve(host, flags, ask)
-    except UnknownHostError as error:
-        token = "]" if host.port else words.shown(words.at)
-        at = host.port_at if "ervname" in error.text else host.at
-        words.fail(error.text, at=at, token=token)
 
 
 def _pairs(words: Words, ends: _Ends) -> list[tuple[Address, Address]]:
@@ -250,7 +170,7 @@ def _pairs(words: Words, ends: _Ends) -> list[tuple[Address, Address]]:
     pairs = ends.pairs()
     if not pairs:
         hint = "one address is IPv4 and the other one IPv6"
-        words.fail("", at=ends.at, token=";", hints=(hint,))
+        words.fail("", at=ends.at, hints=(hint,))
     return pairs
 
 
@@ -263,25 +183,26 @@ def _read_protocol(words: Words, ask: Resolver) -> tuple[str, Address | None]:
     following = words.words[words.at]
     if (
         word != "esp-udp"
-        or not (following[:1].isalnum() or following[:1] == ":")
-        or following.isdigit()
+        or not is_name(following)
+        or is_decimal(following)
         or is_hexadecimal(following)
     ):
         return word, None
     host = Host(*read_name(words), "", 0)
-    return word, _resolve(words, host, Flags(), ask)[0][0]
+    return word, resolve_named(words, host, Flags(), ask)[0][0]
 
 
 def _read_spi(words: Words) -> int:
     word = words.words[words.at]
     if is_hexadecimal(word):
         spi = int(word, 16) if len(word) < 1000 else _UINT32 + 1
-    elif word.isdigit():
+    elif is_decimal(word):
         spi = int(word) if len(word) < 1000 else _UINT32 + 1
     else:
+        known = words.words[words.at - 1] in PROTOCOL_WORDS
         words.unexpected(
-            "an SPI is a number",
-            among=tuple(filter(None, PROTOCOL_WORDS)) if words.words[words.at - 1] != "esp" else (),
+            "after the protocol comes the SPI, a number" if known else "an SPI is a number",
+            among=() if known else tuple(PROTOCOL_WORDS),
         )
     if spi > _UINT32:
         words.fail("SPI too big.", hints=("an SPI has 32 bits",))
@@ -289,220 +210,12 @@ def _read_spi(words: Words) -> int:
     return spi
 
 
-def _read_options(words: Words, options: _Options, ask: Resolver) -> None:
-    texts = words.words
-    while (option := _OPTIONS.get(texts[words.at])) is not None:
-        words.at += 1
-        option(words, options, ask)
-
-
-def _mode(words: Words, options: _Options, ask: Resolver) -> None:
-    mode = _MODES.get(words.words[words.at])
-    if mode is None:
-        words.unexpected("a mode is transport, tunnel or any", among=tuple(_MODES))
-    words.at += 1
-    options.mode = mode
-
-
-def _flag(words: Words, options: _Options, ask: Resolver) -> None:
-    found = _PADS.get(words.words[words.at])
-    if found is None:
-        words.unexpected(among=tuple(_PADS))
-    words.at += 1
-    options.sadb_flags = (options.sadb_flags | found[0]) & ~found[1]
-
-
-def _reqid(words: Words, options: _Options, ask: Resolver) -> None:
-    options.reqid = words.number(_UINT32, "reqid")
-
-
-def _replay(words: Words, options: _Options, ask: Resolver) -> None:
-    options.replay = words.number(_UINT32, "replay window")
-    if options.sadb_flags & SADB_X_EXT_OLD and options.replay:
-        words.fail("replay prevention cannot be used with ah/esp-old", at=words.at - 1)
-
-
-def _hard(words: Words, options: _Options, ask: Resolver) -> None:
-    options.hard = words.number(_UINT64, "lifetime")
-
-
-def _soft(words: Words, options: _Options, ask: Resolver) -> None:
-    options.soft = words.number(_UINT64, "lifetime")
-
-
-def _hard_bytes(words: Words, options: _Options, ask: Resolver) -> None:
-    options.hard_bytes = words.number(_UINT64, "lifetime")
-
-
-def _soft_bytes(words: Words, options: _Options, ask: Resolver) -> None:
-    options.soft_bytes = words.number(_UINT64, "lifetime")
-
-
-def _context(words: Words, options: _Options, ask: Resolver) -> None:
-    options.context = read_context(words)
-
-
-def read_context(words: Words) -> SecurityContext:
-    """Read what follows ``-ctx``: DOI, algorithm and label."""
-    doi = words.number(255, "doi")
-    algorithm = words.number(255, "algorithm")
-    label = words.words[words.at]
-    if len(label) < 2 or label[0] != '"':
-        words.unexpected("a label stands in quotation marks")
-    words.at += 1
-    return SecurityContext(doi, algorithm, _bytes(label[1:-1]))
-
-
-def _natt(words: Words, options: _Options, ask: Resolver) -> None:
-    """FreeBSD's ``-natt ADDRESS [PORT] ADDRESS [PORT]``: initiator and requester."""
-    addresses = []
-    ports = []
-    for _ in range(2):
-        host = read_host(words)
-        if not is_decimal(host.port):
-            words.at -= 1 if host.port else 0
-            words.unexpected("-natt wants a port in brackets after each address")
-        found, port = _resolve(words, host, Flags(), ask)
-        addresses.append(found[0])
-        ports.append(port)
-    options.nat = NatTraversal(ports[0], ports[1], addresses[0])
-
-
-def _natt_mtu(words: Words, options: _Options, ask: Resolver) -> None:
-    options.natt_mtu = words.number(0xFFFF, "MTU")
-
-
-def _esn(words: Words, options: _Options, ask: Resolver) -> None:
-    options.esn = True
-
-
-def _hwif(words: Words, options: _Options, ask: Resolver) -> None:
-    options.interface = read_name(words)[1]
-
-
-_OPTIONS: dict[str, Callable[[Words, _Options, Resolver], None]] = {
-    "-m": _mode,
-    "-f": _flag,
-    "-u": _reqid,
-    "-r": _replay,
-    "-lh": _hard,
-    "-ls": _soft,
-    "-bh": _hard_bytes,
-    "-bs": _soft_bytes,
-    "-ctx": _context,
-    "-natt": _natt,
-    "-natt_mtu": _natt_mtu,
-    "-esn": _esn,
-    "-hwif": _hwif,
-}
-
-
-def _read_algorithms(words: Words, options: _Options, word: str) -> None:
-    """-E encryption [-A authentication] | -A authentication | -C compression [-R]."""
-    if words.skip("-E"):
-        options.encryption = _encryption(words, options)
-        if words.skip("-A"):
-            options.authentication = _authentication(words, word)
-    elif words.skip("-A"):
-        options.authentication = _authentication(words, word)
-    elif words.skip("-C"):
-        algorithm = by_name(Kind.COMPRESSION, words.words[words.at])
-        if algorithm is None:
-            words.unexpected(among=spellings(Kind.COMPRESSION))
-        words.at += 1
-        options.compression = Key(algorithm, b"")
-        if words.skip("-R"):
-            options.sadb_flags |= SADB_X_EXT_RAWCPI
-    else:
-        words.unexpected("the algorithm comes last: -E, -A or -C")
-    if words.words[words.at] in _OPTIONS:
-        words.unexpected("options come before the algorithms")
-
-
-def _encryption(words: Words, options: _Options) -> Key:
-    at = words.at
-    name = words.words[at]
-    algorithm = by_name(Kind.ENCRYPTION, name) or by_name(Kind.AEAD, name)
-    flavour = _DES_FLAVOURS.get(name)
-    if flavour is not None:
-        algorithm = by_name(Kind.ENCRYPTION, "des-cbc")
-        if bool(options.sadb_flags & SADB_X_EXT_OLD) is not flavour[1]:
-            words.at += 1
-            if words.words[words.at][:1] not in ('"', "0"):
-                words.unexpected()
-            hint = f"{name} goes with {'esp-old' if flavour[1] else 'esp'} only"
-            words.fail("algorithm mismatched", hints=(hint,))
-        options.sadb_flags |= flavour[0]
-    elif name == "simple":
-        algorithm = by_name(Kind.ENCRYPTION, "null")
-        words.warn("WARNING: obsolete algorithm", at)
-    if algorithm is None:
-        words.unexpected(among=(*spellings(Kind.ENCRYPTION), *spellings(Kind.AEAD), *_DES_FLAVOURS))
-    words.at = at + 1
-    return _key(words, algorithm)
-
-
-def _authentication(words: Words, word: str) -> Key:
-    name = words.words[words.at]
-    algorithm = by_name(Kind.AUTHENTICATION, name)
-    if algorithm is None:
-        words.unexpected(among=spellings(Kind.AUTHENTICATION))
-    if (name == _TCP_MD5) != (word == "tcp"):
-        words.fail("algorithm mismatched", hints=("tcp-md5 and the protocol tcp go together",))
-    words.at += 1
-    return _key(words, algorithm)
-
-
-def _key(words: Words, algorithm: Algorithm) -> Key:
-    """Step over the key of an algorithm, which must be of a length that the kernel registers."""
-    text = words.words[words.at]
-    if not algorithm.takes_key:
-        if text == '""':  # FreeBSD's manual writes an empty key here
-            words.at += 1
-        return Key(algorithm, b"", algorithm.icv_bits)
-    if len(text) > 1 and text[0] == '"':
-        material = _bytes(text[1:-1])
-    elif is_hexadecimal(text):
-        material = bytes.fromhex(("0" if len(text) % 2 else "") + text[2:])
-    else:
-        words.unexpected(f'{algorithm.name} wants a key: 0x and hexadecimal digits, or "text"')
-    bits = len(material) * 8
-    if not algorithm.kernel and algorithm.name != _TCP_MD5:
-        words.fail("Not supported", hints=(f"Linux has no {algorithm.name}",))
-    if not algorithm.accepts(bits):
-        low, high, _ = algorithm.key_bits
-        words.fail(
-            "Invalid key length" if algorithm.name != _TCP_MD5 else "",
-            before=(f"{bits} {low} {high}",) if algorithm.name != _TCP_MD5 else (),
-            hints=(key_length_hint(algorithm, bits),),
-        )
-    words.at += 1
-    return Key(algorithm, material, algorithm.icv_bits)
-
-
-def key_length_hint(algorithm: Algorithm, bits: int) -> str:
-    """Return a sentence with the key lengths that an algorithm takes."""
-    sizes = algorithm.key_sizes
-    if len(sizes) > 4:
-        wanted = f"{sizes[0]} to {sizes[-1]} bits"
-    else:
-        wanted = " or ".join(", ".join(map(str, sizes)).rsplit(", ", 1)) + " bits"
-    return f"{algorithm.name} takes a key of {wanted}; this one has {bits}"
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-_NO_LIFETIME = Lifetime()
-
-
 def _associations(
     words: Words,
     ends: _Ends,
     word: str,
     spi: int,
-    options: _Options,
+    options: Options,
     original: Address | None,
 ) -> tuple[SecurityAssociation, ...]:
     pairs = _pairs(words, ends)
@@ -514,11 +227,7 @@ def _associations(
         nat = NatTraversal(
             ends.source_port or NATT_PORT, ends.destination_port or NATT_PORT, original
         )
-    hard = soft = _NO_LIFETIME
-    if options.hard or options.hard_bytes:
-        hard = Lifetime(0, options.hard_bytes, options.hard, 0)
-    if options.soft or options.soft_bytes:
-        soft = Lifetime(0, options.soft_bytes, options.soft, 0)
+    hard, soft = options.lifetimes()
     return tuple(
         SecurityAssociation(
             source,

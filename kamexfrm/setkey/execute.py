@@ -19,7 +19,7 @@ from kamexfrm.engine.requests import (
 )
 from kamexfrm.errors import KamexfrmError, Place, Refusal, UnsupportedError
 from kamexfrm.model.association import SadEntry
-from kamexfrm.model.knobs import effective_level
+from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.policy import (
     IpsecProtocol,
     IpsecRequest,
@@ -65,6 +65,7 @@ class Executor:
         self._dump_spd = dump_spd
         self._twins = twins
         self._warned = False
+        self._knobs: Knobs | None = None
 
     def hear(self, refused: Refused) -> None:
         """Report a write that the engine could not make; for Engine's ``on_refusal``."""
@@ -156,7 +157,9 @@ class Executor:
         defaults = _defaults(policy.requests)
         if not defaults:
             return
-        family, knobs = policy.selector.family, self.engine.knobs()
+        if self._knobs is None:
+            self._knobs = self.engine.knobs()
+        family, knobs = policy.selector.family, self._knobs
         for request in defaults:
             if effective_level(request, family, knobs) is Level.USE:
                 self._warned = True

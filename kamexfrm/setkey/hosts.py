@@ -17,13 +17,12 @@ from kamexfrm.net import (
     Address,
     protocol_number,
 )
-from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_hexadecimal
+from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_decimal, is_hexadecimal, is_name
 
 #: What resolves names: the signature and the answer of socket.getaddrinfo().
 Resolver = Callable[..., Sequence[tuple[Any, ...]]]
 
 _inet_pton = socket.inet_pton
-_PORT_ANY = ("any", "0")
 
 #: Upper protocols that need no look at /etc/protocols, or that it names otherwise.
 _UPPERS = {
@@ -84,9 +83,9 @@ def read_name(words: Words) -> tuple[int, str]:
     """Step over a word that can be a host's name or address."""
     at = words.at
     word = words.words[at]
-    if word in KEYWORDS or not (word[:1].isalnum() or word[:1] == ":") or "," in word:
+    if word in KEYWORDS or not is_name(word):
         words.unexpected()
-    if word.isdigit():
+    if is_decimal(word):
         words.unexpected("write an address with dots: 10.0.0.1, 0.0.0.0/0")
     if is_hexadecimal(word):
         words.unexpected()
@@ -101,11 +100,11 @@ def read_port(words: Words) -> tuple[str, int]:
         return "", at
     words.at = at + 1
     port = words.words[words.at]
-    if not (port[:1].isalnum() or port[:1] == ",") or (port in KEYWORDS and port != "any"):
+    if not (is_name(port) or "," in port) or (port in KEYWORDS and port != "any"):
         words.unexpected()
     if is_hexadecimal(port):
         words.unexpected()
-    if port.isdigit() and decimal(port, 0xFFFF) is None:
+    if is_decimal(port) and decimal(port, 0xFFFF) is None:
         words.fail("port too big", hints=("a port has 16 bits: at most 65535",))
     words.at += 1
     words.expect("]")
@@ -144,7 +143,7 @@ def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...
     port = 0
     service: str | None = None
     if host.port and host.port != "any":
-        if host.port.isdigit():
+        if is_decimal(host.port):
             port = decimal(host.port, 0xFFFF) or 0
         else:
             service = host.port
@@ -174,10 +173,7 @@ def upper_protocol(word: str) -> int | None:
     number = _UPPERS.get(word)
     if number is not None:
         return number
-    if word.isdigit():
-        number = decimal(word, 255)
-    else:
-        number = protocol_number(word)
+    number = decimal(word, 255) if is_decimal(word) else protocol_number(word)
     if number is not None:
         number = number or ULPROTO_ANY
         if len(_UPPERS) < 1000:

@@ -44,6 +44,7 @@ COMMANDS = (
 #: Words that can name no host.
 KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged"))
 
+_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
 
 
@@ -60,7 +61,12 @@ def complete_length(text: str) -> int:
 
 def is_decimal(word: str) -> bool:
     """Whether a word is a decimal number."""
-    return word.isdigit()  # a word is ASCII
+    return word.isdigit() and word.isascii()
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is of the class that names, addresses and numbers belong to."""
+    return bool(_NAME.fullmatch(word))
 
 
 def is_hexadecimal(word: str) -> bool:
@@ -119,13 +125,25 @@ class Words:
     def number(self, limit: int, what: str) -> int:
         """Step over a decimal number and return it; ``what`` names it where it is too big."""
         word = self.words[self.at]
-        if not word.isdigit():
+        if not is_decimal(word):
             self.unexpected()
         value = decimal(word, limit)
         if value is None:
             self.fail(f"{what} too big", hints=(f"the limit is {limit}",))
         self.at += 1
         return value
+
+    def quoted(self, hint: str) -> bytes:
+        """Step over a text in quotation marks and return the bytes between them."""
+        word = self.words[self.at]
+        if len(word) < 2 or word[0] != '"':
+            self.unexpected(hint)
+        try:
+            content = word[1:-1].encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            self.fail("Syntax error", hints=("a text with half a character",), fatal=True)
+        self.at += 1
+        return content
 
     def place(self, at: int = 0) -> Place:
         """Return where the word numbered ``at`` stands."""
@@ -152,7 +170,7 @@ class Words:
         if len(word) == 1 and word not in _SINGLE:
             self._illegal(word)
         if among:
-            hints += suggestion(word, among)
+            hints += suggestion(self.text[self.offset(self.at) :].split(maxsplit=1)[0], among)
         if word in COMMANDS and self.at and self._begins_a_line(self.at):
             hints += ("is there a `;' missing before it?",)
         self.fail("syntax error", hints=hints)
@@ -200,6 +218,7 @@ class Words:
         )
 
     def offset(self, at: int) -> int:
+        """Return where the word numbered ``at`` begins; for the end, where the last word ends."""
         end = 0
         for index, match in enumerate(WORD.finditer(self.text)):
             if not match[1]:

@@ -113,8 +113,11 @@ def _detail(error: ScriptError) -> list[str]:
 
 
 def suggestion(word: str, among: Iterable[str]) -> tuple[str, ...]:
-    """Return ``("did you mean WORD?",)`` for the nearest word, or nothing."""
+    """Return ``("did you mean WORD?",)`` for the nearest word or words, or nothing."""
     import difflib  # costs 8 ms; on errors only
 
-    close = difflib.get_close_matches(word[:40].lower(), list(among), 1)
-    return (f"did you mean {close[0]}?",) if close and close[0] != word else ()
+    word = word[:40].lower()
+    close = difflib.get_close_matches(word, list(among), 3)
+    ratios = [difflib.SequenceMatcher(None, each, word).ratio() for each in close]
+    best = sorted(each for each, ratio in zip(close, ratios, strict=True) if ratio == ratios[0])
+    return (f"did you mean {' or '.join(best)}?",) if best else ()

@@ -94,11 +94,11 @@ class Parser:
         reader = _READERS.get(command)
         if reader is not None:
             return reader(words, self._resolve)
-        if command in _ENDINGS:
-            words.at = 1
-            words.expect(";")
-            return Exit(words.place(), words.end_line)
-        words.unexpected(among=COMMANDS)
+        if command not in _ENDINGS:
+            words.unexpected(among=COMMANDS)
+        words.at = 1
+        words.expect(";")
+        return Exit(words.place(), words.end_line)
 
     def _advance(self, end: int) -> None:
         """Move to an offset and keep count of the lines."""

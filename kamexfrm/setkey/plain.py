@@ -28,7 +28,8 @@ _SPDADD = re.compile(
     rf"([ \t]*)spdadd[ \t]+{_RANGE}{_RANGE}([A-Za-z0-9]+)[ \t]+-P([A-Za-z0-9:.%_+/ \t\[\]-]*){_END}"
 )
 _ADD = re.compile(
-    rf"([ \t]*)add[ \t]+{_ADDRESS}[ \t]+{_ADDRESS}[ \t]+(esp|ah)[ \t]+(0x[0-9A-Fa-f]{{1,8}}|[0-9]{{1,9}})"
+    rf"([ \t]*)add[ \t]+{_ADDRESS}[ \t]+{_ADDRESS}[ \t]+(esp|ah)[ \t]+"
+    r"(0x[0-9A-Fa-f]{1,8}|[0-9]{1,9})"
     r"((?:[ \t]+-(?:m[ \t]+(?:transport|tunnel|any)|(?:[ur]|[lb][hs])[ \t]+[0-9]{1,9}))*)"
     r"(?:[ \t]+-E[ \t]+([a-z0-9-]+)[ \t]+0x([0-9A-Fa-f]+))?"
     rf"(?:[ \t]+-A[ \t]+([a-z0-9-]+)[ \t]+0x([0-9A-Fa-f]+))?{_END}"

@@ -12,7 +12,6 @@ from kamexfrm.net import (
     IPPROTO_ICMPV6,
     IPPROTO_MH,
 )
-from kamexfrm.setkey.associations import read_context
 from kamexfrm.setkey.hosts import (
     Flags,
     Host,
@@ -25,7 +24,8 @@ from kamexfrm.setkey.hosts import (
     resolve,
     upper_protocol,
 )
-from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal
+from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_decimal, is_name
+from kamexfrm.setkey.options import read_context
 from kamexfrm.setkey.statements import (
     SpdAdd,
     SpdDelete,
@@ -65,7 +65,7 @@ class _Written(NamedTuple):
 
 
 def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
-    """spdadd|spdupdate (selector [context] | tagged "TAG") policy ;"""
+    """Read ``spdadd selector [context] policy;`` or with ``tagged "TAG"``, or ``spdupdate``."""
     command = SpdAdd if words.words[0] == "spdadd" else SpdUpdate
     words.at = 1
     if words.skip("tagged"):
@@ -99,7 +99,7 @@ def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
 
 
 def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
-    """spddelete|spdget selector [context] policy ;"""
+    """Read ``spddelete selector [context] policy;``, or ``spdget``."""
     command = SpdDelete if words.words[0] == "spddelete" else SpdGet
     words.at = 1
     written = _read_selector(words)
@@ -111,43 +111,35 @@ def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
 
 
 def read_spddump(words: Words, ask: Resolver) -> SpdDump:
-    """Spddump ;"""
+    """Read ``spddump;``."""
     words.at = 1
     words.expect(";")
     return SpdDump(words.place(), words.end_line)
 
 
 def read_spdflush(words: Words, ask: Resolver) -> SpdFlush:
-    """Spdflush ;"""
+    """Read ``spdflush;``."""
     words.at = 1
     words.expect(";")
     return SpdFlush(words.place(), words.end_line)
 
 
 def _read_tagged(words: Words) -> Tagged:
-    tag = words.words[words.at]
-    if len(tag) < 2 or tag[0] != '"':
-        words.unexpected("a tag stands in quotation marks")
-    words.at += 1
+    tag = words.quoted("a tag stands in quotation marks")
     _read_policy(words)
     words.expect(";")
-    return Tagged(
-        words.place(),
-        words.end_line,
-        tag[1:-1].encode("utf-8", "surrogateescape"),
-        words.words[0] == "spdupdate",
-    )
+    return Tagged(words.place(), words.end_line, tag, words.words[0] == "spdupdate")
 
 
 def _read_selector(words: Words) -> _Written:
-    """[flags] range range upper [misc]"""
+    """Read ``[-46n] range range upper [type,code]``."""
     flags = read_flags(words)
     source = _read_range(words)
     destination = _read_range(words)
     at = words.at
     word = words.words[at]
     known = word not in KEYWORDS or word in UPPER_KEYWORDS
-    if not (word[:1].isalnum() or word[:1] == ":") or "," in word or not known:
+    if not is_name(word) or not known:
         words.unexpected("after the addresses comes an upper protocol: any, tcp, udp, icmp6, 50")
     upper = upper_protocol(word)
     if upper is None:
@@ -159,14 +151,14 @@ def _read_selector(words: Words) -> _Written:
     misc = words.words[words.at]
     if misc[:1] in ("-", ""):
         return _Written(flags, source, destination, upper, "", 0)
-    if not (misc[0].isalnum() or misc[0] in ",:") or misc in KEYWORDS:
+    if not (is_name(misc) or "," in misc) or misc in KEYWORDS:
         words.unexpected()
     words.at += 1
     return _Written(flags, source, destination, upper, misc, words.at - 1)
 
 
 def _read_range(words: Words) -> _Range:
-    """address[/prefix][[port]]"""
+    """Read ``address[/prefix][port]``."""
     at, name = read_name(words)
     prefix = None
     if words.skip("/"):
@@ -290,12 +282,12 @@ def _read_misc(upper: int, misc: str) -> tuple[int | None, int | None] | None:
         if address is not None:
             key: int | None = int.from_bytes(address.packed, "big")
         else:
-            key = decimal(misc, 0xFFFFFFFF) if misc.isdigit() else None
+            key = decimal(misc, 0xFFFFFFFF) if is_decimal(misc) else None
         return None if key is None else (key >> 16, key & 0xFFFF)
     if upper not in TYPED_UPPERS:
         return None
     kind, comma, code = misc.partition(",")
-    if not kind.isdigit() or (comma and not code.isdigit()):
+    if not is_decimal(kind) or (comma and not is_decimal(code)):
         return None
     numbers = (decimal(kind, 255), decimal(code, 255) if comma else 0)
     if numbers[0] is None or numbers[1] is None:

@@ -54,8 +54,8 @@ class Add(NamedTuple):
     """``add``: one association for each source and destination of equal family, sources first.
 
     ``word`` is the protocol as written, one of PROTOCOL_WORDS. For ``tcp`` and for no word
-    ``associations`` is empty: there is no such SA. ``sadb_flags`` are the SADB_X_EXT_* bits. ``natt_mtu`` is in bytes, ``interface`` the
-    device of ``-hwif``.
+    ``associations`` is empty: there is no such SA. ``sadb_flags`` are the SADB_X_EXT_* bits,
+    ``natt_mtu`` is in bytes, ``interface`` the device of ``-hwif``.
     """
 
     place: Place

@@ -126,6 +126,12 @@ def is_marker(policy: Policy) -> bool:
     return policy.if_id == MARKER_IF_ID and policy.direction == XFRM_POLICY_FWD
 
 
+def is_newer(policy: Policy) -> bool:
+    """Whether a later version of this program wrote the marker: it is left alone."""
+    first = policy.lifetime.soft_bytes
+    return first >> 40 == MAGIC and first >> 32 & 0xFF > VERSION
+
+
 def read_marker(policy: Policy) -> Marker | None:
     """Return what a marker policy says; None where it cannot be understood."""
     return read_marker_words(policy.lifetime[:4])

@@ -15,6 +15,7 @@ from kamexfrm.translate.policy import (
     catch_all,
     entry_from_kernel,
     install,
+    is_catch_all,
     is_ordinary,
     is_sidecar,
     tunnel_uses,
@@ -142,18 +143,16 @@ def has_sidecar(policy: Policy) -> bool:
     return bool(tag and tag.flags & HAS_SIDECAR)
 
 
-def default_policies(before: Knobs, after: Knobs) -> list[Operation]:
-    """Return what def_policy's change does to the catch-alls, each family for itself."""
+def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
+    """Return what brings def_policy's catch-alls to where the knobs want them, by family."""
+    there = {(p.selector.family, p.direction) for p in policies if is_catch_all(p)}
     operations: list[Operation] = []
     for family in (AF_INET, AF_INET6):
-        old, new = before.of(family).def_policy, after.of(family).def_policy
-        if old == new:
-            continue
         for direction in range(3):
             block = catch_all(family, direction)
-            operations.append(
-                (XfrmMsg.UPDPOLICY, encode_policy(block))
-                if new == 0
-                else delete_policy(block.selector, direction)
-            )
+            wanted = knobs.of(family).def_policy == 0
+            if wanted and (family, direction) not in there:
+                operations.append((XfrmMsg.UPDPOLICY, encode_policy(block)))
+            elif not wanted and (family, direction) in there:
+                operations.append(delete_policy(block.selector, direction))
     return operations

@@ -13,6 +13,7 @@ from kamexfrm.model.policy import (
     Direction,
     IpsecRequest,
     Level,
+    Mode,
     PolicyType,
     SecurityPolicy,
     Selector,
@@ -37,6 +38,7 @@ class Shape(NamedTuple):
     """
 
     plain: bool
+    tunnel: bool
     direction: int
     action: int
     templates: bytes
@@ -60,6 +62,7 @@ def shape_of(
     unnumbered = any(r.level is Level.UNIQUE and not r.reqid for r in requests)
     return Shape(
         not (unnumbered or installed.sidecar or tunnel_uses(policy, both)),
+        any(r.mode is Mode.TUNNEL for r in requests),
         installed.policy.direction,
         installed.policy.action,
         pack_templates(installed.policy.templates),

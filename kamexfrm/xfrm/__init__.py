@@ -18,7 +18,7 @@ from kamexfrm.xfrm.constants import XfrmMsg
 if TYPE_CHECKING:
     from kamexfrm.xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
     from kamexfrm.xfrm.attributes import Attribute, attribute, attributes, walk
-    from kamexfrm.xfrm.decoding import Event, Unknown, decode_event
+    from kamexfrm.xfrm.decoding import Event, Unknown, decode_event, encode_event
     from kamexfrm.xfrm.events import (
         Acquire,
         DeletedPolicy,
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         Template,
         decode_policy,
         encode_policy,
+        encode_socket_policy,
         pack_policy_info,
         pack_template,
         pack_templates,
@@ -121,14 +122,18 @@ if TYPE_CHECKING:
         ReplayStateEsn,
         Statistics,
     )
+    from kamexfrm.xfrm.structs import PORTS, USER_TMPL, USERPOLICY_INFO
 
 __all__ = [
     "ANY_ALGORITHM",
     "EMPTY_SELECTOR",
     "POLICY_INFO_BYTES",
+    "PORTS",
     "TEMPLATE_BYTES",
     "UNLIMITED",
     "UNUSED",
+    "USERPOLICY_INFO",
+    "USER_TMPL",
     "Acquire",
     "AddressFilter",
     "AeadAlgorithm",
@@ -203,6 +208,7 @@ __all__ = [
     "encode_default",
     "encode_deleted_policy",
     "encode_deleted_state",
+    "encode_event",
     "encode_expire",
     "encode_info_request",
     "encode_mapping",
@@ -213,6 +219,7 @@ __all__ = [
     "encode_policy_id",
     "encode_report",
     "encode_sad_info",
+    "encode_socket_policy",
     "encode_spd_info",
     "encode_state",
     "encode_state_dump",
@@ -230,6 +237,7 @@ __all__ = [
 _MODULES = (
     "selector",
     "policy",
+    "structs",
     "netlink",
     "attributes",
     "algorithms",

@@ -181,6 +181,10 @@ UDP_ENCAP_ESPINUDP_NON_IKE = 1
 UDP_ENCAP_ESPINUDP = 2
 TCP_ENCAP_ESPINTCP = 7
 
+# Options of a socket of one family, taking what encode_socket_policy() returns; privileged.
+IP_XFRM_POLICY = 17
+IPV6_XFRM_POLICY = 35
+
 # Flags of GETAE and NEWAE.
 XFRM_AE_RTHR = 0x01
 XFRM_AE_RVAL = 0x02

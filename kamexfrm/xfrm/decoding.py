@@ -1,6 +1,7 @@
-"""One door for whatever arrives on an XFRM socket: ``decode_event`` by message type."""
+"""One door for whatever goes over an XFRM socket: ``decode_event`` and ``encode_event``."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kamexfrm.xfrm.constants import XfrmMsg
 from kamexfrm.xfrm.events import (
@@ -14,11 +15,30 @@ from kamexfrm.xfrm.events import (
     decode_deleted_state,
     decode_expire,
     decode_policy_expire,
+    encode_acquire,
+    encode_deleted_policy,
+    encode_deleted_state,
+    encode_expire,
+    encode_policy_expire,
 )
-from kamexfrm.xfrm.identities import PolicyId, StateId, decode_policy_id, decode_state_id
-from kamexfrm.xfrm.info import SadInfo, SpdInfo, decode_sad_info, decode_spd_info
-from kamexfrm.xfrm.migrate import Migrate, decode_migrate
-from kamexfrm.xfrm.policy import Policy, decode_policy
+from kamexfrm.xfrm.identities import (
+    PolicyId,
+    StateId,
+    decode_policy_id,
+    decode_state_id,
+    encode_policy_id,
+    encode_state_id,
+)
+from kamexfrm.xfrm.info import (
+    SadInfo,
+    SpdInfo,
+    decode_sad_info,
+    decode_spd_info,
+    encode_sad_info,
+    encode_spd_info,
+)
+from kamexfrm.xfrm.migrate import Migrate, decode_migrate, encode_migrate
+from kamexfrm.xfrm.policy import Policy, decode_policy, encode_policy
 from kamexfrm.xfrm.reports import (
     AsyncEvent,
     Mapping,
@@ -26,6 +46,9 @@ from kamexfrm.xfrm.reports import (
     decode_async_event,
     decode_mapping,
     decode_report,
+    encode_async_event,
+    encode_mapping,
+    encode_report,
 )
 from kamexfrm.xfrm.requests import (
     AllocSpi,
@@ -36,8 +59,12 @@ from kamexfrm.xfrm.requests import (
     decode_default,
     decode_policy_flush,
     decode_state_flush,
+    encode_alloc_spi,
+    encode_default,
+    encode_policy_flush,
+    encode_state_flush,
 )
-from kamexfrm.xfrm.state import State, decode_state
+from kamexfrm.xfrm.state import State, decode_state, encode_state
 from kamexfrm.xfrm.structs import Buffer
 
 
@@ -113,3 +140,32 @@ def decode_event(type: int, payload: Buffer) -> Event:
         return Unknown(type, bytes(payload))
     event: Event = decoder(payload)
     return event
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    Policy: encode_policy,
+    State: encode_state,
+    PolicyId: encode_policy_id,
+    StateId: encode_state_id,
+    Acquire: encode_acquire,
+    Expire: encode_expire,
+    PolicyExpire: encode_policy_expire,
+    DeletedPolicy: encode_deleted_policy,
+    DeletedState: encode_deleted_state,
+    Mapping: encode_mapping,
+    Report: encode_report,
+    AsyncEvent: encode_async_event,
+    Migrate: encode_migrate,
+    Default: encode_default,
+    SpdInfo: encode_spd_info,
+    SadInfo: encode_sad_info,
+    StateFlush: lambda flush: encode_state_flush(flush.protocol),
+    PolicyFlush: lambda flush: encode_policy_flush(flush.policy_type),
+    AllocSpi: encode_alloc_spi,
+    Unknown: lambda unknown: unknown.payload,
+}
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the payload of any request or event; raises KamexfrmError."""
+    return _ENCODERS[type(event)](event)

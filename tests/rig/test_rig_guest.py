@@ -80,7 +80,7 @@ def test_output_comes_while_the_command_runs() -> None:
         assert until(guest.output, 60) == b"first\n"
         assert guest.poll() is None
         group = guest._process.pid
-    assert not members(group)
+    until(lambda: not members(group))
 
 
 def test_a_command_past_its_deadline_ends_with_its_guest() -> None:
@@ -90,7 +90,7 @@ def test_a_command_past_its_deadline_ends_with_its_guest() -> None:
         guest._end = 0.0
         with pytest.raises(GuestTimeoutError, match="not done within 60 s: sh -c"):
             guest.wait(out)
-        assert not members(guest._process.pid)
+        until(lambda: not members(guest._process.pid))
         assert not guest.folder.exists()
     assert out.getvalue() == b"first\n"
 
@@ -107,12 +107,12 @@ def test_nothing_is_left_after_kill_9_of_the_process_that_holds_a_guest() -> Non
 
 
 def test_a_guest_that_does_not_boot_says_what_its_console_said() -> None:
-    with pytest.raises(GuestError, match="(?s)ended early; the end of its console:.*memory"):
+    with pytest.raises(GuestError, match=r"(?s)ended early; the end of its console:.*memory"):
         run_in_guest(["true"], memory="1M")
 
 
 def test_a_guest_that_dies_is_an_error_and_no_status() -> None:
-    with pytest.raises(GuestError, match="(?s)ended early.*Power down"):
+    with pytest.raises(GuestError, match=r"(?s)ended early.*Power down"):
         run_in_guest(["sh", "-c", "echo o > /proc/sysrq-trigger; sleep 60"])
 
 

@@ -162,14 +162,18 @@ def test_the_end_of_a_rig_ends_its_programs() -> None:
 
 
 def test_a_failure_inside_a_rig_ends_it_too() -> None:
-    rig = Rig()
-    with pytest.raises(RuntimeError, match="test"), rig:
-        host = rig.host("a")
-        identity = host.namespace.identity
-        host.start(["sleep", "1000"])
-        raise RuntimeError("test")
-    until(lambda: not processes_in([identity]))
-    assert not rig.hosts
+    identities: list[str] = []
+
+    def fail() -> None:
+        with Rig() as rig:
+            host = rig.host("a")
+            identities.append(host.namespace.identity)
+            host.start(["sleep", "1000"])
+            raise RuntimeError("test")
+
+    with pytest.raises(RuntimeError, match="test"):
+        fail()
+    until(lambda: not processes_in(identities))
 
 
 def test_nothing_is_left_after_kill_9_of_the_process_that_holds_a_rig() -> None:
@@ -194,5 +198,5 @@ def test_a_namespace_is_empty_and_closed_once() -> None:
 def test_until_returns_the_value_or_names_what_did_not_come() -> None:
     values = iter([0, "", "value"])
     assert until(lambda: next(values)) == "value"
-    with pytest.raises(TimeoutError, match="the moon: not within 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"the moon: not within 0\.01 s"):
         until(lambda: False, 0.01, "the moon")

@@ -106,7 +106,7 @@ VERDICTS = (
     ),
     Verdict(35, "add A B \\\nesp 0x1001 -E AES;", ADD, better="a backslash continues the line"),
     Verdict(36, "add 10.0.0.1[500] 10.0.0.2[500] esp 0x1001 -E AES;", ADD),
-    Verdict(38, "add 10.0.0.1 2001:db8::1 esp 0x1001 -E AES;", error=(1, "", ";")),
+    Verdict(38, "add 10.0.0.1 2001:db8::1 esp 0x1001 -E AES;", error=(1, "", "2001:db8::1")),
     Verdict(40, "add 10.1 10.2 esp 0x1001 -E AES;", ADD),
     Verdict(
         41, "add 167772161 167772162 esp 0x1001 -E AES;", error=(1, "syntax error", "167772161")

@@ -26,7 +26,7 @@ SHA256 = SHA1 + "1415161718191a1b1c1d1e1f"
 ESP = "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp"
 CBC = f"enc cbc(aes) {AES} auth hmac(sha1) {SHA1}"
 
-STEPS = f"""
+STEPS = """
 ip link set lo up
 ip link add v0 type veth peer name v1
 ip addr add 10.0.0.1/24 dev v0
@@ -130,6 +130,7 @@ encapsulated 0x3003 5555 4500
 ip xfrm state flush
 ip xfrm policy flush
 """  # noqa: E501
+WORDS = {"{ESP}": ESP, "{CBC}": CBC, "{AES}": AES, "{SHA256}": SHA256}
 
 
 def listen() -> socket.socket:
@@ -244,12 +245,18 @@ def send_encapsulated(words: list[str]) -> None:
 
 def main() -> None:
     listener = listen()
+    steps = STEPS
+    for name, text in WORDS.items():
+        steps = steps.replace(name, text)
     with open(sys.argv[1], "w", encoding="ascii") as output:
-        for line in STEPS.strip().splitlines():
+        for line in steps.strip().splitlines():
             if not line:
                 continue
             word, *words = shlex.split(line)
-            status, sent, received, events = 0, [], [], []
+            status = 0
+            sent: list[str] = []
+            received: list[str] = []
+            events: list[str] = []
             if word == "ip":
                 status, sent, received = traced([word, *words])
             elif word == "await":
@@ -260,6 +267,7 @@ def main() -> None:
                 status, sent, received = migrate(words)
             elif word == "encapsulated":
                 send_encapsulated(words)
+                events = await_event(listener, "MAPPING")
             else:
                 send(words)
             events += drain(listener)
@@ -269,4 +277,5 @@ def main() -> None:
             print(json.dumps(row | {"events": events}), file=output)
 
 
-main()
+if __name__ == "__main__":
+    main()

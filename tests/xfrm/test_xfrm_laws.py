@@ -1,8 +1,6 @@
-"""Laws of the codec: what is encoded decodes to itself, and arbitrary bytes break nothing."""
+"""The law of the codec: what is encoded decodes to itself."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kamexfrm import xfrm
-from kamexfrm.errors import WireError
 from kamexfrm.net import Address
 
 u8 = st.integers(0, 0xFF)
@@ -40,13 +37,12 @@ currents = st.builds(xfrm.LifetimeCurrent, *[u64] * 4)
 @st.composite
 def selectors(draw: st.DrawFn) -> xfrm.Selector:
     family = draw(families)
-    ports = [draw(u16) for _ in range(4)]
-    prefixes = draw(u8), draw(u8)
     of_family = addresses(family)
     interface = draw(st.integers(-(2**31), 2**31 - 1))
     return xfrm.Selector(
-        draw(of_family), draw(of_family), *ports, family, *prefixes, draw(u8), interface, draw(u32)
-    )
+        draw(of_family), draw(of_family), draw(u16), draw(u16), draw(u16), draw(u16), family,
+        draw(u8), draw(u8), draw(u8), interface, draw(u32),
+    )  # fmt: skip
 
 
 @st.composite
@@ -173,8 +169,9 @@ def acquires(draw: st.DrawFn) -> xfrm.Acquire:
 @st.composite
 def moves(draw: st.DrawFn) -> xfrm.Move:
     old, new = draw(families), draw(families)
-    ends = [draw(addresses(family)) for family in (old, old, new, new)]
-    return xfrm.Move(*ends, draw(u8), draw(u8), draw(u32), old, new)
+    before = draw(addresses(old)), draw(addresses(old))
+    after = draw(addresses(new)), draw(addresses(new))
+    return xfrm.Move(*before, *after, draw(u8), draw(u8), draw(u32), old, new)
 
 
 @st.composite
@@ -311,109 +308,3 @@ def test_a_policy_is_decoded_from_the_middle_of_a_buffer(
 ) -> None:
     before += bytes(-len(before) % 4)
     assert xfrm.decode_policy(before + xfrm.encode_policy(policy), len(before)) == policy
-
-
-def survives(type_: int, payload: bytes) -> None:
-    """Decode, and where that succeeds encode and decode again: nothing else may be raised."""
-    try:
-        event = xfrm.decode_event(type_, payload)
-    except WireError as error:
-        assert 0 <= error.offset <= len(payload)  # noqa: PT017  # there is nothing to match
-        return
-    encode = ENCODERS.get(type(event))
-    if encode is not None:
-        assert xfrm.decode_event(type_, encode(event)) == event
-
-
-ENCODERS: dict[type, Callable[[Any], bytes]] = {
-    xfrm.PolicyFlush: lambda flush: xfrm.encode_policy_flush(*flush),
-    xfrm.StateFlush: lambda flush: xfrm.encode_state_flush(*flush),
-    xfrm.Policy: xfrm.encode_policy,
-    xfrm.State: xfrm.encode_state,
-    xfrm.PolicyId: xfrm.encode_policy_id,
-    xfrm.StateId: xfrm.encode_state_id,
-    xfrm.Acquire: xfrm.encode_acquire,
-    xfrm.Expire: xfrm.encode_expire,
-    xfrm.PolicyExpire: xfrm.encode_policy_expire,
-    xfrm.DeletedPolicy: xfrm.encode_deleted_policy,
-    xfrm.DeletedState: xfrm.encode_deleted_state,
-    xfrm.Mapping: xfrm.encode_mapping,
-    xfrm.Report: xfrm.encode_report,
-    xfrm.AsyncEvent: xfrm.encode_async_event,
-    xfrm.Migrate: xfrm.encode_migrate,
-    xfrm.Default: xfrm.encode_default,
-    xfrm.SpdInfo: xfrm.encode_spd_info,
-    xfrm.SadInfo: xfrm.encode_sad_info,
-    xfrm.AllocSpi: xfrm.encode_alloc_spi,
-}
-
-
-def recorded_messages() -> list[tuple[int, bytes]]:
-    found = set()
-    for line in (Path(__file__).parent / "recorded" / "linux-6.1.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        for text in row["sent"] + row["received"] + row["events"]:
-            for message in xfrm.split_messages(bytes.fromhex(text)):
-                if message.type >= 0x10:
-                    found.add((message.type, bytes(message.payload)))
-    return sorted(found)
-
-
-RECORDED = recorded_messages()
-
-
-@given(st.integers(0x0E, 0x2A), st.binary(max_size=400))
-@settings(max_examples=500, deadline=None)
-def test_arbitrary_bytes_decode_or_raise_the_wire_error(type_: int, payload: bytes) -> None:
-    survives(type_, payload)
-
-
-@given(st.integers(0x10, 0x28), st.integers(0, 300), st.binary(max_size=120))
-@settings(max_examples=500, deadline=None)
-def test_arbitrary_attributes_decode_or_raise_the_wire_error(
-    type_: int, size: int, attributes: bytes
-) -> None:
-    survives(type_, bytes(size) + attributes)
-
-
-@given(st.sampled_from(RECORDED), st.data())
-@settings(max_examples=800, deadline=None)
-def test_a_damaged_message_decodes_or_raises_the_wire_error(
-    message: tuple[int, bytes], data: st.DataObject
-) -> None:
-    type_, payload = message
-    damaged = bytearray(payload)
-    for _ in range(data.draw(st.integers(0, 4))):
-        if damaged:
-            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(u8)
-    survives(type_, bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
-
-
-@pytest.mark.parametrize("cut", range(8))
-def test_a_truncated_message_never_decodes_into_nonsense(cut: int) -> None:
-    for type_, payload in RECORDED:
-        for end in range(cut, len(payload), 8):
-            survives(type_, payload[:end])
-
-
-@given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
-def test_arbitrary_bytes_split_into_messages_or_raise_the_wire_error(buffer: bytes) -> None:
-    try:
-        messages = list(xfrm.split_messages(buffer))
-    except WireError as error:
-        assert 0 <= error.offset <= len(buffer)  # noqa: PT017
-        return
-    assert sum(16 + len(message.payload) for message in messages) <= len(buffer)
-
-
-@given(st.binary(max_size=80), u16)
-@settings(max_examples=300, deadline=None)
-def test_arbitrary_bytes_are_an_error_reply_or_raise_the_wire_error(
-    payload: bytes, flags: int
-) -> None:
-    for decode in (xfrm.decode_error, xfrm.decode_done):
-        try:
-            decode(payload, flags)
-        except WireError as error:
-            assert 0 <= error.offset <= len(payload)  # noqa: PT017

@@ -1,0 +1,203 @@
+"""The options of the commands about SAs: ``-m tunnel -u 100 -lh 3600`` and the like."""
+
+from collections.abc import Callable
+
+from kamexfrm.model.association import Key, Lifetime, NatTraversal
+from kamexfrm.model.policy import Mode, SecurityContext
+from kamexfrm.net import Address
+from kamexfrm.setkey.hosts import (
+    Flags,
+    Host,
+    Resolver,
+    UnknownHostError,
+    read_host,
+    read_name,
+    resolve,
+)
+from kamexfrm.setkey.lexer import Words, is_decimal
+from kamexfrm.setkey.statements import (
+    SADB_X_EXT_CYCSEQ,
+    SADB_X_EXT_OLD,
+    SADB_X_EXT_PRAND,
+    SADB_X_EXT_PZERO,
+)
+
+_UINT32 = 0xFFFFFFFF
+_UINT64 = 0xFFFFFFFFFFFFFFFF
+
+_MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
+
+#: Words after -f: the flags that they set and clear; seq-pad is the absence of the other two.
+_PADS = {
+    "zero-pad": (SADB_X_EXT_PZERO, 0),
+    "random-pad": (SADB_X_EXT_PRAND, 0),
+    "seq-pad": (0, 0),
+    "nocyclic-seq": (0, SADB_X_EXT_CYCSEQ),
+}
+
+_NO_LIFETIME = Lifetime()
+
+
+class Options:
+    """What the options of a command say, while they are read."""
+
+    __slots__ = (
+        "authentication",
+        "compression",
+        "context",
+        "encryption",
+        "esn",
+        "hard",
+        "hard_bytes",
+        "interface",
+        "mode",
+        "nat",
+        "natt_mtu",
+        "replay",
+        "reqid",
+        "sadb_flags",
+        "soft",
+        "soft_bytes",
+    )
+
+    def __init__(self) -> None:
+        self.mode = Mode.ANY
+        self.reqid = self.replay = 0
+        self.hard = self.soft = self.hard_bytes = self.soft_bytes = 0
+        self.sadb_flags = SADB_X_EXT_CYCSEQ
+        self.context: SecurityContext | None = None
+        self.nat: NatTraversal | None = None
+        self.natt_mtu = 0
+        self.esn = False
+        self.interface = ""
+        self.encryption: Key | None = None
+        self.authentication: Key | None = None
+        self.compression: Key | None = None
+
+    def lifetimes(self) -> tuple[Lifetime, Lifetime]:
+        """Return the hard and the soft limits."""
+        hard = soft = _NO_LIFETIME
+        if self.hard or self.hard_bytes:
+            hard = Lifetime(0, self.hard_bytes, self.hard, 0)
+        if self.soft or self.soft_bytes:
+            soft = Lifetime(0, self.soft_bytes, self.soft, 0)
+        return hard, soft
+
+
+def resolve_named(
+    words: Words, host: Host, flags: Flags, ask: Resolver
+) -> tuple[tuple[Address, ...], int]:
+    """Resolve a host that was just read; setkey names the word that its grammar looks at then."""
+    try:
+        return resolve(host, flags, ask)
+    except UnknownHostError as error:
+        token = "]" if host.port else words.shown(words.at)
+        at = host.port_at if "ervname" in error.text else host.at
+        words.fail(error.text, at=at, token=token)
+
+
+def read_options(words: Words, options: Options, ask: Resolver) -> None:
+    """Step over the options; of a repeated one the last holds, pads add up."""
+    texts = words.words
+    while (option := OPTIONS.get(texts[words.at])) is not None:
+        words.at += 1
+        option(words, options, ask)
+
+
+def _mode(words: Words, options: Options, ask: Resolver) -> None:
+    mode = _MODES.get(words.words[words.at])
+    if mode is None:
+        words.unexpected("a mode is transport, tunnel or any", among=tuple(_MODES))
+    words.at += 1
+    options.mode = mode
+
+
+def _flag(words: Words, options: Options, ask: Resolver) -> None:
+    found = _PADS.get(words.words[words.at])
+    if found is None:
+        words.unexpected(among=tuple(_PADS))
+    words.at += 1
+    options.sadb_flags = (options.sadb_flags | found[0]) & ~found[1]
+
+
+def _reqid(words: Words, options: Options, ask: Resolver) -> None:
+    options.reqid = words.number(_UINT32, "reqid")
+
+
+def _replay(words: Words, options: Options, ask: Resolver) -> None:
+    options.replay = words.number(_UINT32, "replay window")
+    if options.sadb_flags & SADB_X_EXT_OLD and options.replay:
+        words.fail("replay prevention cannot be used with ah/esp-old", at=words.at - 1)
+
+
+def _hard(words: Words, options: Options, ask: Resolver) -> None:
+    options.hard = words.number(_UINT64, "lifetime")
+
+
+def _soft(words: Words, options: Options, ask: Resolver) -> None:
+    options.soft = words.number(_UINT64, "lifetime")
+
+
+def _hard_bytes(words: Words, options: Options, ask: Resolver) -> None:
+    options.hard_bytes = words.number(_UINT64, "lifetime")
+
+
+def _soft_bytes(words: Words, options: Options, ask: Resolver) -> None:
+    options.soft_bytes = words.number(_UINT64, "lifetime")
+
+
+def _context(words: Words, options: Options, ask: Resolver) -> None:
+    options.context = read_context(words)
+
+
+def read_context(words: Words) -> SecurityContext:
+    """Read what follows ``-ctx``: DOI, algorithm and label."""
+    doi = words.number(255, "doi")
+    algorithm = words.number(255, "algorithm")
+    label = words.quoted("a label stands in quotation marks")
+    return SecurityContext(doi, algorithm, label)
+
+
+def _natt(words: Words, options: Options, ask: Resolver) -> None:
+    """FreeBSD's ``-natt ADDRESS [PORT] ADDRESS [PORT]``: initiator and requester."""
+    addresses = []
+    ports = []
+    for _ in range(2):
+        host = read_host(words)
+        if not is_decimal(host.port):
+            words.at -= 1 if host.port else 0
+            words.unexpected("-natt wants a port in brackets after each address")
+        found, port = resolve_named(words, host, Flags(), ask)
+        addresses.append(found[0])
+        ports.append(port)
+    options.nat = NatTraversal(ports[0], ports[1], addresses[0])
+
+
+def _natt_mtu(words: Words, options: Options, ask: Resolver) -> None:
+    options.natt_mtu = words.number(0xFFFF, "MTU")
+
+
+def _esn(words: Words, options: Options, ask: Resolver) -> None:
+    options.esn = True
+
+
+def _hwif(words: Words, options: Options, ask: Resolver) -> None:
+    options.interface = read_name(words)[1]
+
+
+#: What reads each option.
+OPTIONS: dict[str, Callable[[Words, Options, Resolver], None]] = {
+    "-m": _mode,
+    "-f": _flag,
+    "-u": _reqid,
+    "-r": _replay,
+    "-lh": _hard,
+    "-ls": _soft,
+    "-bh": _hard_bytes,
+    "-bs": _soft_bytes,
+    "-ctx": _context,
+    "-natt": _natt,
+    "-natt_mtu": _natt_mtu,
+    "-esn": _esn,
+    "-hwif": _hwif,
+}

@@ -1,0 +1,112 @@
+"""Two hosts configured by setkey: what is asked for is what is on the wire, and nothing else."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+from dataplane_proof import AUTHENTICATION, BIN, ESP_KEYS, Watch, both_sides, load, ping
+
+from kamexfrm.net import (
+    IPPROTO_AH,
+    IPPROTO_COMP,
+    IPPROTO_ESP,
+    IPPROTO_IPIP,
+    IPPROTO_IPV6,
+    IPPROTO_UDP,
+)
+from kamexfrm.rig import Gateways, TwoHosts
+
+pytestmark = pytest.mark.dataplane
+
+A4, B4, A6, B6 = "10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"
+FAMILIES = {"v4": (A4, B4), "v6": (A6, B6)}
+SPI = 0x1000
+
+
+class Kind(NamedTuple):
+    """A way to protect: its requests (innermost first) and the headers it makes on the wire."""
+
+    protocols: tuple[str, ...]
+    headers: tuple[int, ...]
+    hides: bool = True
+
+
+KINDS = {
+    "esp": Kind(("esp",), (IPPROTO_ESP,)),
+    "ah": Kind(("ah",), (IPPROTO_AH,), hides=False),
+    "esp+ah": Kind(("esp", "ah"), (IPPROTO_AH, IPPROTO_ESP)),
+    "ipcomp": Kind(("ipcomp",), (IPPROTO_COMP,)),
+    "ipcomp+esp": Kind(("ipcomp", "esp"), (IPPROTO_ESP,)),
+    "ipcomp+esp+ah": Kind(("ipcomp", "esp", "ah"), (IPPROTO_AH, IPPROTO_ESP)),
+}
+ALGORITHMS = {"esp": ESP_KEYS, "ah": AUTHENTICATION, "ipcomp": "-C deflate"}
+
+
+def sas(
+    left: str, right: str, protocols: Sequence[str], mode: str = "transport", options: str = ""
+) -> str:
+    """Return the SAs of both directions."""
+    lines = []
+    for at, protocol in enumerate(protocols):
+        for side, (source, destination) in enumerate(((left, right), (right, left))):
+            spi = SPI + 16 * at + side
+            lines.append(
+                f"add {source} {destination} {protocol} {spi:#x} -m {mode} {options} "
+                f"{ALGORITHMS[protocol]};\n"
+            )
+    return "".join(lines)
+
+
+def transport_requests(protocols: Sequence[str], level: str = "require") -> str:
+    return "ipsec " + " ".join(f"{p}/transport//{level}" for p in protocols)
+
+
+def tunnel_requests(left: str, right: str, protocols: Sequence[str]) -> str:
+    """The innermost request is the tunnel, what is around it protects the outer packet."""
+    first, *others = protocols
+    rest = "".join(f" {p}/transport//require" for p in others)
+    return f"ipsec {first}/tunnel/{left}-{right}/require{rest}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_transport_mode_protects_both_ways(two_hosts: TwoHosts, kind: str, family: str) -> None:
+    left, right = FAMILIES[family]
+    protocols, headers, hides = KINDS[kind]
+    ours, theirs = both_sides(left, right, transport_requests(protocols))
+    assert two_hosts.a.ping(right)  # neighbours know each other before policies apply to them
+    for host, policies in ((two_hosts.a, ours), (two_hosts.b, theirs)):
+        load(host, "flush; spdflush;" + sas(left, right, protocols) + policies)
+    with Watch(two_hosts, two_hosts.a) as watch:
+        assert ping(two_hosts.a, right)
+        assert ping(two_hosts.b, left)
+    watch.assert_protected(*headers, hides=hides)
+
+
+NETS = {"v4": ("10.1.0.0/16", "10.2.0.0/16"), "v6": ("fd01::/64", "fd02::/64")}
+BEHIND = {"v4": ("10.1.0.2", "10.2.0.2"), "v6": ("fd01::2", "fd02::2")}
+
+
+@pytest.mark.parametrize("outer", FAMILIES)
+@pytest.mark.parametrize("inner", FAMILIES)
+@pytest.mark.parametrize("kind", ["esp", "ah"])
+def test_tunnel_mode_protects_what_the_gateways_forward(
+    gateways: Gateways, kind: str, inner: str, outer: str
+) -> None:
+    left, right = FAMILIES[outer]
+    protocols, headers, hides = KINDS[kind]
+    ours, theirs = both_sides(
+        *NETS[inner],
+        tunnel_requests(left, right, protocols),
+        mirrored=tunnel_requests(right, left, protocols),
+    )
+    for host, policies in ((gateways.g1, ours), (gateways.g2, theirs)):
+        load(host, "flush; spdflush;" + sas(left, right, protocols, "tunnel") + policies)
+    left_host, right_host = BEHIND[inner]
+    with Watch(gateways, gateways.g1, "eth1") as watch:
+        assert ping(gateways.h1, right_host)
+        assert ping(gateways.h2, left_host)
+    if kind == "ah":
+        headers += (IPPROTO_IPIP if inner == "v4" else IPPROTO_IPV6,)
+    watch.assert_protected(*headers, hides=hides)
+    assert {p.source for p in watch.packets()} == {left, right}

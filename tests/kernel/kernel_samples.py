@@ -1,0 +1,151 @@
+"""Policies, states and a way to send them, for tests of what a kernel does with them."""
+
+import errno
+import selectors
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kamexfrm.kernel.interface import Event, Events, Kernel, Request
+from kamexfrm.net import Address
+from kamexfrm.xfrm import (
+    Algorithm,
+    AuthAlgorithm,
+    Policy,
+    PolicyId,
+    Selector,
+    State,
+    StateId,
+    Template,
+    XfrmMsg,
+    encode_policy,
+    encode_policy_flush,
+    encode_policy_id,
+    encode_state,
+    encode_state_id,
+)
+
+IN, OUT, FWD = 0, 1, 2
+A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
+A6, B6 = Address.parse("fd00::1"), Address.parse("fd00::2")
+ANY, ANY6 = Address.parse("0.0.0.0"), Address.parse("::")
+
+AUTH = AuthAlgorithm("hmac(sha1)", bytes(range(20)), 160, 96)
+CRYPT = Algorithm("cbc(aes)", bytes(range(16)), 128)
+DEFLATE = Algorithm("deflate", b"", 0)
+
+#: A refusal as tests compare it: position, errno's name, extended ACK text.
+Refused = tuple[int, str, str]
+
+
+def selector(source: Address = A, destination: Address = B, **fields: Any) -> Selector:
+    fields.setdefault("source_prefix", source.bits)
+    fields.setdefault("destination_prefix", destination.bits)
+    return Selector(destination, source, family=source.family, **fields)
+
+
+def numbered(number: int) -> Selector:
+    """Return one of 65536 different selectors."""
+    return selector(destination=Address(2, bytes((10, 9, number >> 8, number & 255))))
+
+
+def policy(of: Selector | None = None, direction: int = OUT, **fields: Any) -> Policy:
+    return Policy(of or selector(), direction, **fields)
+
+
+def template(**fields: Any) -> Template:
+    plain: dict[str, Any] = {
+        "destination": ANY,
+        "source": ANY,
+        "protocol": 50,
+        "mode": 0,
+        "family": 2,
+    }
+    return Template(**{**plain, **fields})
+
+
+def state(**fields: Any) -> State:
+    plain: dict[str, Any] = {
+        "selector": Selector(ANY, ANY, family=2),
+        "destination": B,
+        "spi": 0x1000,
+        "protocol": 50,
+        "source": A,
+        "family": 2,
+        "authentication": AUTH,
+        "encryption": CRYPT,
+    }
+    return State(**{**plain, **fields})
+
+
+def new(of: Policy) -> Request:
+    return Request(XfrmMsg.NEWPOLICY, encode_policy(of))
+
+
+def update(of: Policy) -> Request:
+    return Request(XfrmMsg.UPDPOLICY, encode_policy(of))
+
+
+def named(of: Policy, **fields: Any) -> PolicyId:
+    return PolicyId(
+        of.selector, index=0, direction=of.direction, if_id=of.if_id, mark=of.mark
+    )._replace(**fields)
+
+
+def delete(of: Policy, **fields: Any) -> Request:
+    return Request(XfrmMsg.DELPOLICY, encode_policy_id(named(of, **fields)))
+
+
+def flush(policy_type: int | None = None) -> Request:
+    return Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush(policy_type))
+
+
+def new_state(of: State) -> Request:
+    return Request(XfrmMsg.NEWSA, encode_state(of))
+
+
+def update_state(of: State) -> Request:
+    return Request(XfrmMsg.UPDSA, encode_state(of))
+
+
+def state_id(of: State) -> StateId:
+    return StateId(of.destination, of.spi, of.protocol, of.family)
+
+
+def delete_state(of: State) -> Request:
+    return Request(XfrmMsg.DELSA, encode_state_id(state_id(of)))
+
+
+def refusals(kernel: Kernel, *requests: Request) -> list[Refused]:
+    return [
+        (f.position, errno.errorcode[f.refusal.errno], f.refusal.reason)
+        for f in kernel.apply(requests)
+    ]
+
+
+def must(kernel: Kernel, *requests: Request) -> None:
+    assert refusals(kernel, *requests) == []
+
+
+def without_time(of: Policy) -> Policy:
+    return of._replace(current=of.current._replace(add_time=0))
+
+
+def hear(events: Events, enough: Callable[[list[Event]], bool], deadline: float = 5) -> list[Event]:
+    """Return the events that come until they are enough; those so far at the deadline."""
+    heard: list[Event] = []
+    with selectors.DefaultSelector() as ready:
+        ready.register(events.fileno(), selectors.EVENT_READ)
+        while not enough(heard) and ready.select(deadline):
+            heard += events.receive()
+    return heard
+
+
+def heard(events: Events, count: int) -> list[Event]:
+    found = hear(events, lambda so_far: len(so_far) >= count)
+    assert len(found) == count
+    assert events.receive() == []
+    return found
+
+
+def destinations(policies: Iterable[Policy]) -> list[int]:
+    return [int.from_bytes(p.selector.destination.packed[2:], "big") for p in policies]
