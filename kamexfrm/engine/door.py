@@ -4,42 +4,22 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import assert_never
+from typing import TYPE_CHECKING
 
-from kamexfrm.engine import knobs as knob_requests
-from kamexfrm.engine import sad, spd
-from kamexfrm.engine.requests import (
-    Refused,
-    SaAdd,
-    SaDelete,
-    SaDeleteAll,
-    SaFlush,
-    SetKnob,
-    SpdAdd,
-    SpdDelete,
-    SpdDeleteId,
-    SpdFlush,
-    Write,
-)
-from kamexfrm.engine.session import Session
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
-from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecProtocol, Mode, Selector, SpdEntry
-from kamexfrm.translate.marker import (
-    HAS_MODE_ANY,
-    HAS_TUNNEL_USE,
-    MARKER_ID,
-    UNFINISHED,
-    Marker,
-    read_marker,
-)
-from kamexfrm.translate.order import Order
-from kamexfrm.translate.plan import entries_of
-from kamexfrm.translate.policy import selector_to_kernel
-from kamexfrm.translate.state import entry_from_kernel, state_to_kernel
-from kamexfrm.xfrm import PolicyId
+from kamexfrm.translate.state import entry_from_kernel, state_id, state_to_kernel
+
+# The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
+# start in tens of milliseconds.
+if TYPE_CHECKING:
+    from kamexfrm.engine.requests import Refused, Write
+    from kamexfrm.engine.writer import Writer
+    from kamexfrm.model.knobs import Knobs
+    from kamexfrm.xfrm import Policy
+    from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: Requests written under one hold of the lock.
 QUEUE = 1024
@@ -50,7 +30,7 @@ SPI_MIN, SPI_MAX = 0x100, 0x0FFFFFFF
 _PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
-def _raise(refused: Refused) -> None:
+def _raise(refused: "Refused") -> None:
     raise refused.error
 
 
@@ -64,100 +44,44 @@ class Engine:
     def __init__(
         self,
         kernel: Kernel,
-        on_refusal: Callable[[Refused], None] = _raise,
+        on_refusal: Callable[["Refused"], None] = _raise,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kernel = kernel
         self.on_refusal = on_refusal
         self._clock = clock
         self._queue: deque[Write] = deque()
-        self._order: Order | None = None
-        self._marker: Marker | None = None
-        self._to_follow = False
-        #: Who kept the namespace's lock past its deadline while we wrote, if anybody did.
-        self.lock_holder = ""
+        self._writer: Writer | None = None
 
-    def submit(self, request: Write) -> None:
+    @property
+    def lock_holder(self) -> str:
+        """Who kept the namespace's lock past its deadline while we wrote; empty for nobody."""
+        return self._writer.lock_holder if self._writer else ""
+
+    def submit(self, request: "Write") -> None:
         """Queue a write; it happens at the next flush() or read, or when the queue is long."""
         queue = self._queue
         queue.append(request)
         if len(queue) >= QUEUE:
-            self._write_queue(last=False)
+            self._write(last=False)
 
     def flush(self) -> None:
         """Write what is queued; what fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM."""
-        if self._queue or self._to_follow:
-            self._write_queue(last=True)
+        if self._queue or (self._writer and self._writer.behind):
+            self._write(last=True)
 
-    def _write_queue(self, *, last: bool) -> None:
-        """Write the queue under the lock; after the last one, let follow what has to."""
-        refused: list[tuple[int, Refused]] = []
+    def _write(self, *, last: bool) -> None:
+        if self._writer is None:
+            from kamexfrm.engine.writer import Writer
+
+            self._writer = Writer(self._kernel)
+        refused: list[Refused] = []
         try:
-            with self._kernel.lock() as lock:
-                session = Session(self._kernel, int(self._clock()), self._order, self._marker)
-                refused = session.refused
-                if session.marker.flags & UNFINISHED and not self._to_follow:
-                    knob_requests.finish(session, defaults=True)
-                while self._queue:
-                    session.turn += 1
-                    self._write(session, self._queue.popleft())
-                session.send()
-                self._follow(session, last=last)
-                if lock.holder:
-                    self.lock_holder = lock.holder
-                    session.placing.untangle()
-                session.write_marker()
-                self._order, self._marker = session.placing.order, session.stored
+            self._writer.write(self._queue, int(self._clock()), refused, last=last)
         finally:
             self._queue.clear()
-            for _, one in sorted(refused, key=lambda turn_and_one: turn_and_one[0]):
+            for one in refused:
                 self.on_refusal(one)
-
-    def _write(self, session: Session, request: Write) -> None:
-        try:
-            match request:
-                case SpdAdd():
-                    spd.spd_add(session, request)
-                case SaAdd():
-                    sad.sa_add(session, request)
-                case SpdDelete():
-                    spd.spd_delete(session, request)
-                case SpdDeleteId():
-                    spd.spd_delete_id(session, request)
-                case SpdFlush():
-                    spd.spd_flush(session, request)
-                case SaDelete():
-                    sad.sa_delete(session, request)
-                case SaDeleteAll():
-                    sad.sa_delete_all(session, request)
-                case SaFlush():
-                    sad.sa_flush(session, request)
-                case SetKnob():
-                    knob_requests.set_knob(session, request)
-                case _:
-                    assert_never(request)
-        except KamexfrmError as error:
-            session.refuse(request, error)
-
-    def _follow(self, session: Session, *, last: bool) -> None:
-        """Let what depends on both databases follow their change.
-
-        It costs a look at all of both, so a long run of writes does it once, at its end; until
-        then the marker says that something is unfinished.
-        """
-        flags = session.marker.flags
-        changed = session.sad_changed or session.tunnels_changed
-        if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:
-            self._to_follow = True
-        if not self._to_follow:
-            return
-        if not last:
-            session.marker = session.marker._replace(flags=flags | UNFINISHED)
-            return
-        if flags & HAS_MODE_ANY:
-            sad.choose_modes(session)
-        knob_requests.finish(session)
-        self._to_follow = False
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Make a larval SA and return its SPI (KAME key_getspi()).
@@ -174,8 +98,11 @@ class Engine:
 
     # Reads
 
-    def knobs(self) -> Knobs:
+    def knobs(self) -> "Knobs":
         """Return the knobs in force in this namespace."""
+        from kamexfrm.model.knobs import Knobs
+        from kamexfrm.translate.marker import MARKER_ID, read_marker
+
         self.flush()
         try:
             marker = read_marker(self._kernel.policy(MARKER_ID))
@@ -187,11 +114,29 @@ class Engine:
 
     def spd(self) -> Iterator[SpdEntry]:
         """Return the SPD in the kernel's order, per-socket and foreign policies included."""
+        from kamexfrm.translate.entry import entries_of
+
         self.flush()
-        return entries_of(list(self._kernel.policies()))
+        return entries_of(self._kernel.policies(), self._sidecar)
+
+    def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
+        from kamexfrm.translate.tag import SIDECAR_IF_ID
+        from kamexfrm.xfrm import XFRM_POLICY_FWD, PolicyId
+
+        try:
+            return self._kernel.policy(
+                PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
+            )
+        except Refusal as refusal:
+            if refusal.errno == errno.ENOENT:
+                return None
+            raise
 
     def spd_entry(self, selector: Selector, direction: Direction) -> SpdEntry:
         """Return the policy with exactly this selector; raises Refusal (ENOENT)."""
+        from kamexfrm.translate.policy import selector_to_kernel
+        from kamexfrm.xfrm import PolicyId
+
         self.flush()
         wanted = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
         policy = self._kernel.policy(wanted)
@@ -206,4 +151,4 @@ class Engine:
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises Refusal (ESRCH)."""
         self.flush()
-        return entry_from_kernel(self._kernel.state(sad.state_id(id)))
+        return entry_from_kernel(self._kernel.state(state_id(id)))

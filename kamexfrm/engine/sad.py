@@ -11,11 +11,11 @@ from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Request
-from kamexfrm.model.association import SaId, SecurityAssociation
+from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
+from kamexfrm.translate.entry import entries_of, sidecars_of
 from kamexfrm.translate.marker import HAS_MODE_ANY
-from kamexfrm.translate.plan import entries_of
-from kamexfrm.translate.state import remade, state_to_kernel
+from kamexfrm.translate.state import remade, state_id, state_to_kernel
 from kamexfrm.translate.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -51,11 +51,6 @@ def check(association: SecurityAssociation) -> None:
 
 def _invalid(reason: str) -> KamexfrmError:
     return KamexfrmError(f"{os.strerror(errno.EINVAL)} ({reason})")
-
-
-def state_id(id: SaId) -> StateId:
-    """Return the kernel's name of an SA."""
-    return StateId(id.destination, id.spi, id.protocol, id.destination.family)
 
 
 def sa_add(session: Session, request: SaAdd) -> None:
@@ -111,9 +106,10 @@ def choose_modes(session: Session) -> None:
     if not states:
         session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
         return
+    policies = session.policies()
     wanted: set[_Want] = {
         (int(r.protocol), r.source, r.destination, r.reqid)
-        for entry in entries_of(session.policies())
+        for entry in entries_of(policies, sidecars_of(policies).get)
         for r in entry.policy.requests
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }

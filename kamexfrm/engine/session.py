@@ -14,6 +14,7 @@ from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level
+from kamexfrm.translate.entry import entry_from_kernel, is_ordinary, verdict_of
 from kamexfrm.translate.marker import (
     MARKER_ID,
     Marker,
@@ -24,11 +25,6 @@ from kamexfrm.translate.marker import (
 )
 from kamexfrm.translate.order import Order, Position
 from kamexfrm.translate.plan import renumbered
-from kamexfrm.translate.policy import (
-    entry_from_kernel,
-    is_ordinary,
-    verdict_of,
-)
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
     Default,

@@ -9,22 +9,19 @@ from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate import tag as tags
+from kamexfrm.translate.entry import has_sidecar, is_ordinary, is_sidecar, verdict_of
 from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, Marker, marker_policy
 from kamexfrm.translate.plan import (
     delete_by_index,
     delete_policy,
     delete_sidecar,
-    has_sidecar,
 )
 from kamexfrm.translate.policy import (
     Installed,
     Placement,
     install,
-    is_ordinary,
-    is_sidecar,
     selector_to_kernel,
     tunnel_uses,
-    verdict_of,
 )
 from kamexfrm.translate.shape import encode_plain, encode_twin, shape_of
 from kamexfrm.xfrm import (

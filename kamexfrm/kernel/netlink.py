@@ -23,6 +23,7 @@ from kamexfrm.xfrm import (
     Policy,
     PolicyId,
     SadInfo,
+    Selector,
     SpdInfo,
     State,
     StateDump,
@@ -158,18 +159,22 @@ class NetlinkKernel:
                 if reply.type == answer:
                     return bytes(reply.payload)
 
-    def _dump(self, type_: int, payload: bytes) -> list[bytes]:
-        """Return the raw buffers of a dump, asked again while it is torn by a change."""
+    def _dump(self, type_: int, payload: bytes) -> tuple[list[bytes], int]:
+        """Return a dump's raw buffers and how many objects are in them.
+
+        It is asked for again while the kernel says that a change tore it.
+        """
         for _ in range(_DUMP_TRIES):
-            buffers, torn = self._dump_once(type_, payload)
+            buffers, count, torn = self._dump_once(type_, payload)
             if not torn:
                 break
-        return buffers
+        return buffers, count
 
-    def _dump_once(self, type_: int, payload: bytes) -> tuple[list[bytes], bool]:
+    def _dump_once(self, type_: int, payload: bytes) -> tuple[list[bytes], int, bool]:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
         buffers: list[bytes] = []
+        count = 0
         torn = False
         while True:
             data = self._receive()
@@ -183,24 +188,34 @@ class NetlinkKernel:
                     number, _, reason = decode(reply.payload, reply.flags)
                     if number:
                         raise Refusal(number, reason)
-                    return buffers, torn
+                    return buffers, count, torn
+                count += 1
                 if not kept:
                     buffers.append(data)
                     kept = True
 
     def policies(self) -> Iterator[Policy]:
-        """Return a consistent dump of the SPD."""
-        for data in self._dump(XfrmMsg.GETPOLICY, b""):
-            for reply in split_messages(data):
-                if reply.type == XfrmMsg.NEWPOLICY:
-                    yield decode_policy(reply.payload)
+        """Return a complete dump of the SPD.
+
+        The kernel puts a policy that is updated at the head of its list and marks no dump as torn
+        by that: one that reads on meanwhile misses it (6.18: 198 of 2000). So what came is counted.
+        """
+        seen: dict[tuple[int, Selector, int], Policy] = {}
+        for _ in range(_DUMP_TRIES):
+            buffers, count = self._dump(XfrmMsg.GETPOLICY, b"")
+            there = sum(self.spd_info()[:6])
+            if count >= there:
+                break
+            for policy in _policies_in(buffers):
+                seen[policy.direction, policy.selector, policy.index] = policy
+            if len(seen) == there:
+                return iter(seen.values())
+        return _policies_in(buffers)
 
     def states(self, protocol: int = 0) -> Iterator[State]:
         """Return a consistent dump of the SAD."""
-        for data in self._dump(XfrmMsg.GETSA, encode_state_dump(StateDump(protocol))):
-            for reply in split_messages(data):
-                if reply.type == XfrmMsg.NEWSA:
-                    yield decode_state(reply.payload)
+        buffers, _ = self._dump(XfrmMsg.GETSA, encode_state_dump(StateDump(protocol)))
+        return _states_in(buffers)
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
@@ -236,14 +251,32 @@ class NetlinkKernel:
         return NetlinkEvents(groups)
 
 
+def _policies_in(buffers: list[bytes]) -> Iterator[Policy]:
+    for data in buffers:
+        for reply in split_messages(data):
+            if reply.type == XfrmMsg.NEWPOLICY:
+                yield decode_policy(reply.payload)
+
+
+def _states_in(buffers: list[bytes]) -> Iterator[State]:
+    for data in buffers:
+        for reply in split_messages(data):
+            if reply.type == XfrmMsg.NEWSA:
+                yield decode_state(reply.payload)
+
+
 class NetlinkEvents:
     """A socket that hears XFRM's multicast groups."""
 
     def __init__(self, groups: Sequence[int]) -> None:
         self._socket = _open(_EVENT_BUFFER)
         self._socket.setblocking(False)
-        for group in groups:
-            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        try:
+            for group in groups:
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        except OSError as error:
+            self._socket.close()
+            raise Refusal(error.errno or errno.EIO) from None
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""

@@ -9,8 +9,7 @@ from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.knobs.settings import Assignments
 from kamexfrm.model.knobs import Knob, Knobs
-from kamexfrm.translate.marker import MARKER_ID, read_marker
-from kamexfrm.translate.tag import read_policy_words
+from kamexfrm.translate.marker import MARKER_ID, is_newer, read_marker
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
 
 NO_EXEMPTIONS = (
@@ -67,8 +66,8 @@ def _stored(kernel: Kernel) -> Knobs | None:
         raise
     marker = read_marker(policy)
     if marker is None:
-        newer = read_policy_words(policy.lifetime[:4]).newer
-        raise KamexfrmError(_NEWER if newer else _UNREADABLE, errno=errno.EPROTO)
+        # Refused here: the engine would write its own over what it does not know for newer.
+        raise KamexfrmError(_NEWER if is_newer(policy) else _UNREADABLE, errno=errno.EPROTO)
     return marker.knobs
 
 

@@ -67,6 +67,11 @@ LEVELS = {
     "require": Level.REQUIRE,
     "unique": Level.UNIQUE,
 }
+#: The words back from the values; an enumeration's own ``name`` is slow.
+_PROTOCOL_WORDS = {value: word for word, value in PROTOCOLS.items()}
+_MODE_WORDS = {Mode.ANY: "any", **{value: word for word, value in MODES.items()}}
+_LEVEL_WORDS = {value: word for word, value in LEVELS.items()}
+
 _BASES = {"low": PRIORITY_LOW, "def": PRIORITY_DEFAULT, "high": PRIORITY_HIGH}
 
 _BASE_RANGE = (
@@ -75,9 +80,9 @@ _BASE_RANGE = (
 )
 _PLAIN_RANGE = "Priority offset not in valid range [-2147483647, 2147483648]"
 
-#: A token with the white space and comments before it; ``/unique#5`` and ``/use#5`` are none.
+#: A token with the white space and comments before it; ``unique#5`` and ``use#5`` are none.
 _TOKEN = re.compile(
-    r"(?:\s+|\\\r?\n|(?<!/unique)(?<!/use)#[^\n]*|#(?![0-9])[^\n]*)*+"
+    r"(?:\s+|\\\r?\n|(?<![/\s]unique)(?<![/\s]use)#[^\n]*|#(?![0-9])[^\n]*)*+"
     r"([A-Za-z0-9:.%_]+|[-+/\[\]#]|.|\Z)",
     re.DOTALL,
 )
@@ -368,7 +373,7 @@ def format_priority(priority: int) -> str:
 
 def format_level(level: Level, reqid: int) -> str:
     """Return a level with its reqid: ``unique:5`` for one a person may choose, ``unique#70000``."""
-    name = level.name.lower()
+    name = _LEVEL_WORDS[level]
     if not reqid:
         return name
     if level is Level.REQUIRE:
@@ -378,14 +383,12 @@ def format_level(level: Level, reqid: int) -> str:
 
 def format_request(request: IpsecRequest, *, ports: bool = False) -> str:
     """Return ``esp/tunnel/192.0.2.1-192.0.2.2/require``; ``ports`` adds ``[0]`` to endpoints."""
+    protocol, mode, level, reqid, source, destination = request
     ends = ""
-    if request.source is not None and request.destination is not None:
+    if source is not None and destination is not None:
         port = "[0]" if ports else ""
-        ends = f"{request.source}{port}-{request.destination}{port}"
-    return (
-        f"{request.protocol.name.lower()}/{request.mode.name.lower()}/{ends}/"
-        f"{format_level(request.level, request.reqid)}"
-    )
+        ends = f"{source}{port}-{destination}{port}"
+    return f"{_PROTOCOL_WORDS[protocol]}/{_MODE_WORDS[mode]}/{ends}/{format_level(level, reqid)}"
 
 
 def format_policy(policy: PolicyText) -> str:

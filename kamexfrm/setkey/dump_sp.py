@@ -1,6 +1,7 @@
 """How ``setkey -DP`` and ``spddump`` print a policy: in full and as plain data."""
 
 from functools import lru_cache
+from socket import inet_ntop
 from typing import Any
 
 from kamexfrm.model.language import format_level, format_priority, format_request
@@ -13,6 +14,7 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import (
+    ADDRESS_BITS,
     IPPROTO_GRE,
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
@@ -42,7 +44,9 @@ def format_sp(
     action = _action(
         policy.direction, entry.socket, policy.priority, policy.type, policy.requests, ports
     )
-    context = "".join(f"{line}\n" for line in context_lines(policy.context))
+    context = ""
+    if policy.context:
+        context = "".join(f"{line}\n" for line in context_lines(policy.context))
     return (
         f"{head}\n{action}"
         f"\tcreated: {format_date(entry.created)}  lastused: {format_date(entry.last_used)}\n"
@@ -60,9 +64,13 @@ def _selector(selector: Selector) -> str:
     source, source_bits, destination, destination_bits, upper, source_port, destination_port = (
         selector
     )
-    full = 128 if len(source.packed) == 16 else 32
-    first = str(source) if source_bits == full else f"{source}/{source_bits}"
-    second = str(destination) if destination_bits == full else f"{destination}/{destination_bits}"
+    family = source[0]
+    full = ADDRESS_BITS[family]
+    first, second = inet_ntop(family, source[1]), inet_ntop(family, destination[1])
+    if source_bits != full:
+        first = f"{first}/{source_bits}"
+    if destination_bits != full:
+        second = f"{second}/{destination_bits}"
     if upper in _WITHOUT_PORTS:
         return f"{first} {second} {protocol_name(upper)}{_misc(selector)}"
     return (

@@ -12,7 +12,7 @@ from kamexfrm.setkey.messages import ScriptError, suggestion
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 
 #: A number sign that belongs to a level of a policy: ``//unique#70000``.
-_NUMBER_SIGN = r"(?<=/unique)#(?=[0-9])|(?<=/use)#(?=[0-9])"
+_NUMBER_SIGN = r"(?<=[/\s]unique)#(?=[0-9])|(?<=[/\s]use)#(?=[0-9])"
 
 _SKIP = r"(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*+"
 

@@ -46,11 +46,19 @@ class Choices(output.Choices, Protocol):
 
 def run_script(choices: Choices) -> int:
     """Run a script; return setkey's exit status."""
+    if choices.no_action:
+        return _run_script(choices, None)
+    kernel = NetlinkKernel()
+    try:
+        return _run_script(choices, kernel)
+    finally:
+        kernel.close()
+
+
+def _run_script(choices: Choices, kernel: NetlinkKernel | None) -> int:
     interactive = choices.mode == "c"
     reporter = Reporter(sys.stdout, sys.stderr, interactive=interactive)
-    executor = None
-    if not choices.no_action:
-        executor = make_executor(choices, reporter, sys.stdout)
+    executor = make_executor(choices, kernel, reporter, sys.stdout) if kernel else None
     if interactive:
         status = _interactive(reporter, executor)
     else:
@@ -63,9 +71,10 @@ def run_script(choices: Choices) -> int:
     return status or int(choices.strict and reporter.refusals > 0)
 
 
-def make_executor(choices: Choices, reporter: Reporter, out: TextIO) -> Executor:
+def make_executor(
+    choices: Choices, kernel: NetlinkKernel, reporter: Reporter, out: TextIO
+) -> Executor:
     """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
-    kernel = NetlinkKernel()
     kernel.spd_info()
     executor = Executor(
         Engine(kernel),

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import NamedTuple
 
-from kamexfrm.translate.policy import CATCH_ALL_PRIORITY
+from kamexfrm.translate.tag import CATCH_ALL_PRIORITY
 
 #: Room left between two neighbours: 524,288 entries of one priority, 12 halvings between two.
 GAP = 0x1000

@@ -4,24 +4,27 @@ An entry is rewritten by one UPDPOLICY, which the kernel does atomically and und
 keeps its index; its clock restarts, so the remaining lifetime is written with it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.translate.entry import (
+    entry_from_kernel,
+    has_sidecar,
+    is_catch_all,
+    is_ordinary,
+    sidecars_of,
+    verdict_of,
+)
 from kamexfrm.translate.policy import (
     Installed,
     Placement,
     catch_all,
-    entry_from_kernel,
     install,
-    is_catch_all,
-    is_ordinary,
-    is_sidecar,
     tunnel_uses,
-    verdict_of,
 )
-from kamexfrm.translate.tag import HAS_SIDECAR, SIDECAR_IF_ID
+from kamexfrm.translate.tag import SIDECAR_IF_ID
 from kamexfrm.xfrm import XFRM_POLICY_FWD, Policy, PolicyId, Selector, XfrmMsg, encode_policy
 from kamexfrm.xfrm import encode_policy_id as encode_id
 
@@ -40,20 +43,6 @@ def remaining(entry: SpdEntry, now: int) -> tuple[int, int]:
         max(1, entry.created + lifetime - now) if lifetime else 0,
         max(1, used + validtime - now) if validtime else 0,
     )
-
-
-def sidecars_of(policies: Iterable[Policy]) -> dict[Selector, Policy]:
-    """Collect the sidecars of a dump by their selector."""
-    return {p.selector: p for p in policies if is_sidecar(p)}
-
-
-def entries_of(policies: Sequence[Policy]) -> Iterator[SpdEntry]:
-    """Return what a dump means, in its order, without what is only there for our sake."""
-    sidecars = sidecars_of(policies)
-    for policy in policies:
-        if is_ordinary(policy):
-            sidecar = sidecars.get(policy.selector) if sidecars and policy.direction == 1 else None
-            yield entry_from_kernel(policy, sidecar)
 
 
 def _again(entry: SpdEntry, knobs: Knobs, unserved: Unserved, now: int) -> Installed:
@@ -78,8 +67,8 @@ def rewritten(
     for policy in policies:
         if not is_ordinary(policy):
             continue
-        sidecar = sidecars.get(policy.selector) if policy.direction == 1 else None
-        entry = entry_from_kernel(policy, sidecar)
+        sidecar = sidecars.get(policy.selector) if has_sidecar(policy) else None
+        entry = entry_from_kernel(policy, sidecars.get)
         if entry.owner is not Owner.OURS:
             continue
         wanted = _again(entry, knobs, unserved, now)
@@ -135,12 +124,6 @@ def delete_by_index(policy: Policy) -> Operation:
         policy.selector, index=policy.index, direction=policy.direction, if_id=policy.if_id
     )
     return (XfrmMsg.DELPOLICY, encode_id(wanted))
-
-
-def has_sidecar(policy: Policy) -> bool:
-    """Whether a policy of ours leaves something to a sidecar."""
-    tag = verdict_of(policy).tag
-    return bool(tag and tag.flags & HAS_SIDECAR)
 
 
 def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:

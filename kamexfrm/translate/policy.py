@@ -1,4 +1,4 @@
-"""Policies: KAME's model to the kernel's, and the kernel's back to KAME's.
+"""Policies on their way down: from KAME's model to what the kernel gets.
 
 Pure. What a policy becomes depends on the knobs (level default) and, for outbound tunnel requests
 of level use, on whether an SA serves them now: Linux refuses an optional tunnel template on output
@@ -16,17 +16,15 @@ from kamexfrm.model.policy import (
     IpsecRequest,
     Level,
     Mode,
-    Owner,
     PolicyType,
-    SecurityContext,
     SecurityPolicy,
     Selector,
-    SpdEntry,
 )
 from kamexfrm.net import Address
 from kamexfrm.translate import tag as tags
-from kamexfrm.translate.tag import PolicyTag, ShareTag, Verdict
+from kamexfrm.translate.tag import PolicyTag, ShareTag
 from kamexfrm.xfrm import (
+    ANY_ALGORITHM,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_POLICY_ALLOW,
@@ -42,10 +40,6 @@ from kamexfrm.xfrm import Selector as XfrmSelector
 #: The reqid of trigger templates: no SA has it, so they only provoke ACQUIRE.
 TRIGGER_REQID = 0xF0000001
 
-#: Kernel priority of def_policy's catch-alls; no other entry of ours has it.
-CATCH_ALL_PRIORITY = 0xFFFFFFFF
-
-_ALL_ALGORITHMS = 0xFFFFFFFF
 _PROTOCOLS = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
 
@@ -77,19 +71,6 @@ def selector_to_kernel(selector: Selector) -> XfrmSelector:
         selector.destination_prefix,
         selector.source_prefix,
         0 if selector.upper == ULPROTO_ANY else selector.upper,
-    )
-
-
-def selector_from_kernel(selector: XfrmSelector) -> Selector:
-    """Return KAME's selector; a partial port mask shows as its value."""
-    return Selector(
-        selector.source,
-        selector.source_prefix,
-        selector.destination,
-        selector.destination_prefix,
-        selector.protocol or ULPROTO_ANY,
-        selector.source_port if selector.source_port_mask else None,
-        selector.destination_port if selector.destination_port_mask else None,
     )
 
 
@@ -173,7 +154,7 @@ def _inbound(request: IpsecRequest, family: int, knobs: Knobs) -> Template:
     return written._replace(
         reqid=0,
         optional=int(optional),
-        calgos=request.reqid if request.level is Level.UNIQUE else _ALL_ALGORITHMS,
+        calgos=request.reqid if request.level is Level.UNIQUE else ANY_ALGORITHM,
     )
 
 
@@ -271,32 +252,6 @@ def install(
     return Installed(kernel, sidecar)
 
 
-def verdict_of(policy: Policy) -> Verdict:
-    """Read the tag of a kernel policy, its templates' included: all say so, or it is foreign."""
-    verdict = tags.read_policy_words(policy.lifetime[:4])
-    if verdict.tag and not all(tags.read_share(t.share) for t in policy.templates):
-        return Verdict(None, broken=True)
-    return verdict
-
-
-def is_ordinary(policy: Policy) -> bool:
-    """Whether an entry is one to show: not a marker, sidecar or catch-all of ours."""
-    return not (
-        policy.if_id in (tags.MARKER_IF_ID, tags.SIDECAR_IF_ID)
-        and policy.direction == XFRM_POLICY_FWD
-    ) and not is_catch_all(policy)
-
-
-def is_sidecar(policy: Policy) -> bool:
-    """Whether a policy is a sidecar of ours."""
-    return policy.if_id == tags.SIDECAR_IF_ID and policy.direction == XFRM_POLICY_FWD
-
-
-def is_catch_all(policy: Policy) -> bool:
-    """Whether a policy is one of def_policy's."""
-    return policy.selector.user == tags.CATCH_ALL_USER and policy.priority == CATCH_ALL_PRIORITY
-
-
 def catch_all(family: int, direction: int) -> Policy:
     """Return def_policy's block policy for a family and a kernel direction (0 to 2)."""
     nowhere = Address.unspecified(family)
@@ -305,121 +260,6 @@ def catch_all(family: int, direction: int) -> Policy:
         XfrmSelector(nowhere, nowhere, family=family, user=tags.CATCH_ALL_USER),
         direction,
         action=XFRM_POLICY_BLOCK,
-        priority=CATCH_ALL_PRIORITY,
+        priority=tags.CATCH_ALL_PRIORITY,
         lifetime=LifetimeConfig(*words),
-    )
-
-
-def _request_ours(template: Template, share: ShareTag) -> IpsecRequest:
-    level = Level(share.level)
-    shows = template.mode != XFRM_MODE_TRANSPORT or share.endpoints
-    remembered = template.calgos if template.calgos != _ALL_ALGORITHMS else 0
-    return IpsecRequest(
-        IpsecProtocol(template.protocol),
-        Mode(template.mode + 1),
-        level,
-        (template.reqid or remembered) if level is Level.UNIQUE else 0,
-        template.source if shows else None,
-        template.destination if shows else None,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _requests_ours(templates: tuple[Template, ...]) -> tuple[IpsecRequest, ...]:
-    requests = []
-    for template in templates:
-        share = tags.read_share(template.share)
-        if share is None or share.transparent or share.trigger:
-            continue
-        requests.append(_request_ours(template, share))
-    return tuple(requests)
-
-
-@lru_cache(maxsize=4096)
-def _requests_foreign(templates: tuple[Template, ...]) -> tuple[IpsecRequest, ...]:
-    """Read templates without a tag as Linux's AF_KEY shows them (af_key.c)."""
-    requests = []
-    for template in templates:
-        level = Level.UNIQUE if template.reqid else Level.REQUIRE
-        if template.optional:
-            level = Level.USE
-        shows = template.mode != XFRM_MODE_TRANSPORT
-        requests.append(
-            IpsecRequest(
-                IpsecProtocol(template.protocol),
-                Mode(template.mode + 1),
-                level,
-                template.reqid,
-                template.source if shows else None,
-                template.destination if shows else None,
-            )
-        )
-    return tuple(requests)
-
-
-def _context(policy: Policy) -> SecurityContext | None:
-    label = policy.security_context
-    return None if label is None else SecurityContext(label.doi, label.algorithm, label.text)
-
-
-def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
-    requests = _requests_foreign(policy.templates)
-    if policy.action == XFRM_POLICY_BLOCK:
-        type_ = PolicyType.DISCARD
-    else:
-        type_ = PolicyType.IPSEC if requests else PolicyType.NONE
-    written = SecurityPolicy(
-        selector_from_kernel(policy.selector),
-        Direction(policy.direction % 3 + 1),
-        type_,
-        requests,
-        policy.priority,
-        policy.lifetime.hard_add,
-        policy.lifetime.hard_use,
-        _context(policy),
-    )
-    return SpdEntry(
-        written,
-        policy.index,
-        policy.current.add_time,
-        policy.current.use_time,
-        owner,
-        0,
-        policy.priority,
-        socket=policy.direction > XFRM_POLICY_FWD,
-    )
-
-
-def entry_from_kernel(policy: Policy, sidecar: Policy | None = None) -> SpdEntry:
-    """Return what a dumped policy means; ``sidecar`` is the one with its selector, if any."""
-    tag, newer, _broken = verdict_of(policy)
-    if tag is None or policy.direction > XFRM_POLICY_FWD:
-        return _foreign(policy, Owner.NEWER if newer else Owner.FOREIGN)
-    templates = policy.templates
-    if tag.flags & tags.HAS_SIDECAR and sidecar is not None:
-        templates = sidecar.templates
-    requests = _requests_ours(templates)
-    if policy.action == XFRM_POLICY_BLOCK:
-        type_ = PolicyType.DISCARD
-    else:
-        type_ = PolicyType.IPSEC if requests else PolicyType.NONE
-    written = SecurityPolicy(
-        selector_from_kernel(policy.selector),
-        Direction(policy.direction + 1),
-        type_,
-        requests,
-        tag.priority,
-        tag.lifetime,
-        tag.validtime,
-        _context(policy),
-    )
-    return SpdEntry(
-        written,
-        policy.index,
-        tag.created,
-        policy.current.use_time,
-        Owner.OURS,
-        tag.order,
-        policy.priority,
-        twin=bool(tag.flags & tags.TWIN),
     )

@@ -10,6 +10,7 @@ from kamexfrm.model.association import (
     Lifetime,
     NatTraversal,
     SadEntry,
+    SaId,
     SaState,
     SecurityAssociation,
 )
@@ -31,6 +32,7 @@ from kamexfrm.xfrm import (
     LifetimeConfig,
     ReplayStateEsn,
     State,
+    StateId,
 )
 from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
@@ -155,6 +157,11 @@ def state_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         replay_esn=replay_esn,
         security_context=None if sa.context is None else XfrmSecurityContext(*sa.context),
     )
+
+
+def state_id(id: SaId) -> StateId:
+    """Return the kernel's name of an SA."""
+    return StateId(id.destination, id.spi, id.protocol, id.destination.family)
 
 
 def _key(kind: Kind, kernel: str, material: bytes, icv_bits: int = 0) -> Key:

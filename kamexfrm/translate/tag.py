@@ -27,6 +27,9 @@ SIDECAR_IF_ID = 0x4B584D02
 #: ``sel.user`` of the catch-all block policies behind def_policy 0.
 CATCH_ALL_USER = 0x4B584D03
 
+#: Kernel priority of the catch-alls; no other entry of ours has it.
+CATCH_ALL_PRIORITY = 0xFFFFFFFF
+
 #: Flags in word 1.
 TWIN = 0x0001  # the automatic fwd copy of an in entry
 IN_CLEAR = 0x0002  # an outbound tunnel `use` request is swapped out: no SA serves it now

@@ -7,6 +7,7 @@ to be read there, when the SAs' counters moved, and when no error counter of the
 import contextlib
 import io
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from kamexfrm.algorithms import Algorithm
 from kamexfrm.knobs.command import run as run_sysctl
 from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMPV6
 from kamexfrm.rig import Capture, Host, Packet, until
@@ -196,7 +198,7 @@ def _is_housekeeping(packet: Packet) -> bool:
     """ARP; neighbour discovery, router discovery and multicast listeners, even when protected."""
     if not packet.protocols:
         return True
-    if packet.protocol == IPPROTO_ICMPV6 and not packet.data[40:41] == b"\0":
+    if packet.protocol == IPPROTO_ICMPV6:
         return packet.data[40] in range(130, 138)
     return packet.destination.startswith("ff02:")
 
@@ -243,3 +245,24 @@ def both_sides(
         spd_line(left, right, "out", requests, upper) + spd_line(right, left, "in", back, upper),
         spd_line(right, left, "out", back, upper) + spd_line(left, right, "in", requests, upper),
     )
+
+
+def keys(algorithm: Algorithm, bits: int) -> str:
+    """Return an algorithm's name with a key of counted bytes, as setkey wants it."""
+    material = bytes(n & 0xFF for n in range(bits // 8))
+    return f"{algorithm.name} 0x{material.hex()}" if bits else algorithm.name
+
+
+def hardware_address(host: Host, interface: str = "eth0") -> bytes:
+    """Return an interface's link-layer address."""
+    with host.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as link:
+        host.call(link.bind, (interface, 0))
+        address: bytes = link.getsockname()[4]
+    return address
+
+
+def inject(packet: Packet, sender: Host, receiver: Host, interface: str = "eth0") -> None:
+    """Put a captured packet on the wire once more, past the sender's own policies."""
+    with sender.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as link:
+        address = (interface, packet.ethertype, 0, 0, hardware_address(receiver, interface))
+        sender.call(link.sendto, packet.data, address)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
-from dataplane_proof import AUTHENTICATION, BIN, ESP_KEYS, Watch, both_sides, load, ping
+from dataplane_proof import AUTHENTICATION, ESP_KEYS, Watch, both_sides, load, ping
 
 from kamexfrm.net import (
     IPPROTO_AH,
@@ -12,7 +12,6 @@ from kamexfrm.net import (
     IPPROTO_ESP,
     IPPROTO_IPIP,
     IPPROTO_IPV6,
-    IPPROTO_UDP,
 )
 from kamexfrm.rig import Gateways, TwoHosts
 
@@ -62,7 +61,7 @@ def transport_requests(protocols: Sequence[str], level: str = "require") -> str:
 
 
 def tunnel_requests(left: str, right: str, protocols: Sequence[str]) -> str:
-    """The innermost request is the tunnel, what is around it protects the outer packet."""
+    """Return a tunnel as the innermost request, the others around it for the outer packet."""
     first, *others = protocols
     rest = "".join(f" {p}/transport//require" for p in others)
     return f"ipsec {first}/tunnel/{left}-{right}/require{rest}"

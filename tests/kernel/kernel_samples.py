@@ -27,7 +27,7 @@ from kamexfrm.xfrm import (
 IN, OUT, FWD = 0, 1, 2
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
 A6, B6 = Address.parse("fd00::1"), Address.parse("fd00::2")
-ANY, ANY6 = Address.parse("0.0.0.0"), Address.parse("::")
+ANY, ANY6 = Address.unspecified(2), Address.unspecified(10)
 
 AUTH = AuthAlgorithm("hmac(sha1)", bytes(range(20)), 160, 96)
 CRYPT = Algorithm("cbc(aes)", bytes(range(16)), 128)

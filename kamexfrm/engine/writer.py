@@ -1,0 +1,113 @@
+"""The writing half of the engine: a queue of requests, under the namespace's lock."""
+
+from collections import deque
+from typing import assert_never
+
+from kamexfrm.engine import knobs, sad, spd
+from kamexfrm.engine.requests import (
+    Refused,
+    SaAdd,
+    SaDelete,
+    SaDeleteAll,
+    SaFlush,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    SpdDeleteId,
+    SpdFlush,
+    Write,
+)
+from kamexfrm.engine.session import Session
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, UNFINISHED, Marker
+from kamexfrm.translate.order import Order
+
+
+class Writer:
+    """Writes queues, one session each, and remembers in between what saves it a look.
+
+    ``behind`` says that modes or tunnels have yet to follow what was written. ``lock_holder`` is
+    who kept the lock past its deadline, if anybody did.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.behind = False
+        self.lock_holder = ""
+        self._kernel = kernel
+        self._order: Order | None = None
+        self._marker: Marker | None = None
+
+    def write(self, queue: deque[Write], now: int, refused: list[Refused], *, last: bool) -> None:
+        """Write a queue; after the ``last`` one, let follow what has to.
+
+        ``now`` is in seconds since the epoch. Refused requests are added to ``refused``, in the
+        order of the queue. Raises Refusal for what concerns no single request.
+        """
+        turns: list[tuple[int, Refused]] = []
+        try:
+            with self._kernel.lock() as lock:
+                session = Session(self._kernel, now, self._order, self._marker)
+                turns = session.refused
+                if session.marker.flags & UNFINISHED and not self.behind:
+                    knobs.finish(session, defaults=True)
+                while queue:
+                    session.turn += 1
+                    _write(session, queue.popleft())
+                session.send()
+                self._follow(session, last=last)
+                if lock.holder:
+                    self.lock_holder = lock.holder
+                    session.placing.untangle()
+                session.write_marker()
+                self._order, self._marker = session.placing.order, session.stored
+        finally:
+            turns.sort(key=lambda turn_and_one: turn_and_one[0])
+            refused += (one for _, one in turns)
+
+    def _follow(self, session: Session, *, last: bool) -> None:
+        """Let what depends on both databases follow their change.
+
+        It costs a look at all of both, so a long run of writes does it once, at its end; until
+        then the marker says that something is unfinished.
+        """
+        flags = session.marker.flags
+        changed = session.sad_changed or session.tunnels_changed
+        if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:
+            self.behind = True
+        if not self.behind:
+            return
+        if not last:
+            session.marker = session.marker._replace(flags=flags | UNFINISHED)
+            return
+        if flags & HAS_MODE_ANY:
+            sad.choose_modes(session)
+        knobs.finish(session)
+        self.behind = False
+
+
+def _write(session: Session, request: Write) -> None:
+    try:
+        match request:
+            case SpdAdd():
+                spd.spd_add(session, request)
+            case SaAdd():
+                sad.sa_add(session, request)
+            case SpdDelete():
+                spd.spd_delete(session, request)
+            case SpdDeleteId():
+                spd.spd_delete_id(session, request)
+            case SpdFlush():
+                spd.spd_flush(session, request)
+            case SaDelete():
+                sad.sa_delete(session, request)
+            case SaDeleteAll():
+                sad.sa_delete_all(session, request)
+            case SaFlush():
+                sad.sa_flush(session, request)
+            case SetKnob():
+                knobs.set_knob(session, request)
+            case _:
+                assert_never(request)
+    except KamexfrmError as error:
+        session.refuse(request, error)

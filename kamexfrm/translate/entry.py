@@ -1,0 +1,226 @@
+"""Policies on their way up: what the kernel's entries mean to KAME.
+
+An entry that carries our tag means what was written; any other means what the kernel makes of it,
+in the words that Linux's AF_KEY has for it (af_key.c).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+from kamexfrm.model.policy import (
+    ULPROTO_ANY,
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    Owner,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+    Selector,
+    SpdEntry,
+)
+from kamexfrm.translate import tag as tags
+from kamexfrm.translate.tag import ShareTag, Verdict
+from kamexfrm.xfrm import (
+    ANY_ALGORITHM,
+    XFRM_MODE_TRANSPORT,
+    XFRM_POLICY_BLOCK,
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_OUT,
+    Policy,
+    Template,
+)
+from kamexfrm.xfrm import Selector as XfrmSelector
+
+_Templates = tuple[Template, ...]
+_Requests = tuple[IpsecRequest, ...]
+
+#: Finds the sidecar with a selector, for the few entries that have one.
+SidecarOf = Callable[[XfrmSelector], Policy | None]
+
+_OURS_IF_IDS = frozenset((tags.MARKER_IF_ID, tags.SIDECAR_IF_ID))
+_DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
+_BROKEN = Verdict(None, broken=True)
+
+
+def selector_from_kernel(selector: XfrmSelector) -> Selector:
+    """Return KAME's selector; a partial port mask shows as its value."""
+    return Selector(
+        selector.source,
+        selector.source_prefix,
+        selector.destination,
+        selector.destination_prefix,
+        selector.protocol or ULPROTO_ANY,
+        selector.source_port if selector.source_port_mask else None,
+        selector.destination_port if selector.destination_port_mask else None,
+    )
+
+
+def _no_sidecar(selector: XfrmSelector) -> Policy | None:
+    return None
+
+
+def verdict_of(policy: Policy) -> Verdict:
+    """Read the tag of a kernel policy, its templates' included: all say so, or it is foreign."""
+    verdict = tags.read_policy_words(policy.lifetime[:4])
+    if verdict.tag and _requests_ours(policy.templates) is None:
+        return _BROKEN
+    return verdict
+
+
+def is_ordinary(policy: Policy) -> bool:
+    """Whether an entry is one to show: not a marker, sidecar or catch-all of ours."""
+    if policy.if_id:
+        return policy.if_id not in _OURS_IF_IDS or policy.direction != XFRM_POLICY_FWD
+    return not policy.selector.user or not is_catch_all(policy)
+
+
+def is_sidecar(policy: Policy) -> bool:
+    """Whether a policy is a sidecar of ours."""
+    return policy.if_id == tags.SIDECAR_IF_ID and policy.direction == XFRM_POLICY_FWD
+
+
+def is_catch_all(policy: Policy) -> bool:
+    """Whether a policy is one of def_policy's."""
+    return (
+        policy.selector.user == tags.CATCH_ALL_USER and policy.priority == tags.CATCH_ALL_PRIORITY
+    )
+
+
+def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
+    """Collect the sidecars of a dump by their selector."""
+    return {p.selector: p for p in policies if p.if_id and is_sidecar(p)}
+
+
+def entries_of(policies: Iterable[Policy], sidecar_of: SidecarOf) -> Iterator[SpdEntry]:
+    """Return what a dump means, in its order, without what is only there for our sake."""
+    for policy in policies:
+        if is_ordinary(policy):
+            yield entry_from_kernel(policy, sidecar_of)
+
+
+def has_sidecar(policy: Policy) -> bool:
+    """Whether a policy of ours leaves something to a sidecar."""
+    if policy.direction != XFRM_POLICY_OUT:
+        return False
+    tag = tags.read_policy_words(policy.lifetime[:4]).tag
+    return tag is not None and tag.flags & tags.HAS_SIDECAR != 0
+
+
+def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = _no_sidecar) -> SpdEntry:
+    """Return what a dumped policy means."""
+    selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates = (
+        policy[:10]
+    )
+    tag, newer, _ = tags.read_policy_words(lifetime[:4])
+    if tag is None or direction > XFRM_POLICY_FWD:
+        return _foreign(policy, Owner.NEWER if newer else Owner.FOREIGN)
+    requests = _requests_ours(templates)
+    if requests is None:
+        return _foreign(policy, Owner.FOREIGN)
+    priority, order, flags, created, life, valid = tag
+    if flags & tags.HAS_SIDECAR:
+        sidecar = sidecar_of(selector)
+        if sidecar is not None:
+            requests = _requests_ours(sidecar.templates) or ()
+    return SpdEntry(
+        SecurityPolicy(
+            selector_from_kernel(selector),
+            _DIRECTIONS[direction],
+            _type_of(action, requests),
+            requests,
+            priority,
+            life,
+            valid,
+            _context(policy),
+        ),
+        index,
+        created,
+        current.use_time,
+        Owner.OURS,
+        order,
+        kernel_priority,
+        flags & tags.TWIN != 0,
+    )
+
+
+def _type_of(action: int, requests: _Requests) -> PolicyType:
+    if action == XFRM_POLICY_BLOCK:
+        return PolicyType.DISCARD
+    return PolicyType.IPSEC if requests else PolicyType.NONE
+
+
+def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
+    requests = _requests_foreign(policy.templates)
+    written = SecurityPolicy(
+        selector_from_kernel(policy.selector),
+        _DIRECTIONS[policy.direction % 5],
+        _type_of(policy.action, requests),
+        requests,
+        policy.priority,
+        policy.lifetime.hard_add,
+        policy.lifetime.hard_use,
+        _context(policy),
+    )
+    return SpdEntry(
+        written,
+        policy.index,
+        policy.current.add_time,
+        policy.current.use_time,
+        owner,
+        0,
+        policy.priority,
+        socket=policy.direction > XFRM_POLICY_FWD,
+    )
+
+
+def _context(policy: Policy) -> SecurityContext | None:
+    label = policy.security_context
+    return None if label is None else SecurityContext(label.doi, label.algorithm, label.text)
+
+
+@lru_cache(maxsize=4096)
+def _requests_ours(templates: _Templates) -> _Requests | None:
+    """Read templates with our tag; None where one has not got it."""
+    shares = [tags.read_share(template.share) for template in templates]
+    if None in shares:
+        return None
+    return tuple(
+        _request_ours(template, share)
+        for template, share in zip(templates, shares, strict=True)
+        if share and not (share.transparent or share.trigger)
+    )
+
+
+def _request_ours(template: Template, share: ShareTag) -> IpsecRequest:
+    level = Level(share.level)
+    shows = template.mode != XFRM_MODE_TRANSPORT or share.endpoints
+    remembered = template.calgos if template.calgos != ANY_ALGORITHM else 0
+    return IpsecRequest(
+        IpsecProtocol(template.protocol),
+        Mode(template.mode + 1),
+        level,
+        (template.reqid or remembered) if level is Level.UNIQUE else 0,
+        template.source if shows else None,
+        template.destination if shows else None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _requests_foreign(templates: _Templates) -> _Requests:
+    return tuple(_request_foreign(template) for template in templates)
+
+
+def _request_foreign(template: Template) -> IpsecRequest:
+    level = Level.UNIQUE if template.reqid else Level.REQUIRE
+    shows = template.mode != XFRM_MODE_TRANSPORT
+    return IpsecRequest(
+        IpsecProtocol(template.protocol),
+        Mode(template.mode + 1),
+        Level.USE if template.optional else level,
+        template.reqid,
+        template.source if shows else None,
+        template.destination if shows else None,
+    )

@@ -1,0 +1,190 @@
+"""What PF_KEY messages about SAs and about policies have in common: satypes, addresses, headers.
+
+The chapters are ``pfkey_sad`` and ``pfkey_sad_reading``, ``pfkey_policy`` and ``pfkey_spd``. All
+are pure functions between KAME's model and the messages of the Linux dialect. A function that makes
+a message leaves ``seq`` and ``pid`` zero: ``stamped`` and ``answering`` fill them in. One that
+reads a message raises KamexfrmError with the errno that its sender gets.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.model.policy import IpsecProtocol, SecurityContext
+from kamexfrm.net import Address
+from kamexfrm.pfkey import (
+    AddressDst,
+    AddressExtension,
+    AddressSrc,
+    AnySockaddr,
+    Extension,
+    SadbMsg,
+    SadbSatype,
+    SadbType,
+    SecCtx,
+    Sockaddr,
+)
+
+#: The satype of each protocol that XFRM has.
+SATYPES = {
+    IpsecProtocol.AH: SadbSatype.SADB_SATYPE_AH,
+    IpsecProtocol.ESP: SadbSatype.SADB_SATYPE_ESP,
+    IpsecProtocol.IPCOMP: SadbSatype.SADB_X_SATYPE_IPCOMP,
+}
+_PROTOCOLS = {satype: protocol for protocol, satype in SATYPES.items()}
+
+#: What Linux (af_key.c) says to a message about one SA that names no protocol.
+_WITHOUT_SATYPE = {
+    SadbType.SADB_ADD: errno.EPROTONOSUPPORT,
+    SadbType.SADB_UPDATE: errno.EPROTONOSUPPORT,
+    SadbType.SADB_GET: errno.ESRCH,
+    SadbType.SADB_DELETE: errno.ESRCH,
+}
+
+A = TypeVar("A", bound=AddressExtension)
+
+
+def refuse(reason: str, number: int = errno.EINVAL) -> KamexfrmError:
+    """Return an error that begins with strerror's text, as all of this package's do."""
+    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
+
+
+# Headers
+
+
+def message(
+    type: SadbType, extensions: Sequence[Extension] = (), protocol: IpsecProtocol | None = None
+) -> SadbMsg:
+    """Return a message about a protocol, or about none or all of them (satype 0)."""
+    satype = SATYPES[protocol] if protocol else SadbSatype.SADB_SATYPE_UNSPEC
+    return SadbMsg(type, satype, extensions=tuple(extensions))
+
+
+def stamped(message: SadbMsg, *, seq: int = 0, pid: int = 0) -> SadbMsg:
+    """Return a message with a sequence number and a process id."""
+    return replace(message, seq=seq, pid=pid)
+
+
+def answering(request: SadbMsg, reply: SadbMsg) -> SadbMsg:
+    """Return a reply with its request's sequence number and process id."""
+    return replace(reply, seq=request.seq, pid=request.pid)
+
+
+def refusal(request: SadbMsg, number: int) -> SadbMsg:
+    """Return the answer to a request that failed: its header and the errno (RFC 2367 2.1)."""
+    return SadbMsg(request.type, request.satype, request.seq, request.pid, number)
+
+
+def echo(request: SadbMsg) -> SadbMsg:
+    """Return the answer to a flush that was carried out: the request's own header."""
+    return refusal(request, 0)
+
+
+def protocol_of(message: SadbMsg) -> IpsecProtocol:
+    """Return the protocol of a message about one SA; raises KamexfrmError.
+
+    Without one, ADD and UPDATE fail with EPROTONOSUPPORT, GET and DELETE with ESRCH, others with
+    EINVAL, as do satypes that XFRM does not have.
+    """
+    protocol = _PROTOCOLS.get(message.satype)
+    if protocol is not None:
+        return protocol
+    if message.satype == SadbSatype.SADB_SATYPE_UNSPEC:
+        number = _WITHOUT_SATYPE.get(message.type, errno.EINVAL)
+        raise refuse("the message names no protocol", number)
+    raise refuse(f"Linux has no {message.satype.name}")
+
+
+def protocol_or_all(message: SadbMsg) -> IpsecProtocol | None:
+    """Return what a FLUSH, DUMP or REGISTER is about, None for all; raises KamexfrmError."""
+    if message.satype == SadbSatype.SADB_SATYPE_UNSPEC:
+        return None
+    return protocol_of(message)
+
+
+# Messages that are a header
+
+
+def flush(protocol: IpsecProtocol | None = None) -> SadbMsg:
+    """Return a FLUSH of one protocol or of all; read it with ``protocol_or_all``."""
+    return message(SadbType.SADB_FLUSH, protocol=protocol)
+
+
+def dump(protocol: IpsecProtocol | None = None) -> SadbMsg:
+    """Return a DUMP of one protocol or of all; read it with ``protocol_or_all``."""
+    return message(SadbType.SADB_DUMP, protocol=protocol)
+
+
+def spd_flush() -> SadbMsg:
+    """Return an X_SPDFLUSH."""
+    return message(SadbType.SADB_X_SPDFLUSH)
+
+
+def spd_dump() -> SadbMsg:
+    """Return an X_SPDDUMP."""
+    return message(SadbType.SADB_X_SPDDUMP)
+
+
+# Addresses
+
+
+def address_extension(
+    kind: type[A],
+    address: Address,
+    *,
+    prefix: int | None = None,
+    upper: int = 0,
+    port: int | None = None,
+) -> A:
+    """Return an address extension; ``prefix`` in bits, by default the whole address."""
+    length = address.bits if prefix is None else prefix
+    return kind(Sockaddr(address, port or 0), length, upper)
+
+
+def address_of(sockaddr: AnySockaddr | None) -> Address:
+    """Return the address in a sockaddr; raises KamexfrmError for a family that is not IP's."""
+    if not isinstance(sockaddr, Sockaddr):
+        raise refuse("an address that is neither IPv4 nor IPv6")
+    return sockaddr.address
+
+
+def port_of(sockaddr: AnySockaddr) -> int | None:
+    """Return the port in a sockaddr; 0, PF_KEY's wildcard, gives None."""
+    return (sockaddr.port or None) if isinstance(sockaddr, Sockaddr) else None
+
+
+def ends_of(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
+    """Return both address extensions; raises KamexfrmError (EINVAL).
+
+    Both must be there, of one family, with prefixes that fit (af_key.c verify_address_len(),
+    pfkey_get() and its kin).
+    """
+    source, destination = message.require(AddressSrc), message.require(AddressDst)
+    for extension in (source, destination):
+        if extension.prefixlen > address_of(extension.sockaddr).bits:
+            raise refuse(f"a prefix of {extension.prefixlen} bits")
+    if address_of(source.sockaddr).family != address_of(destination.sockaddr).family:
+        raise refuse("addresses of two families")
+    return source, destination
+
+
+# Security contexts
+
+
+def context_extension(context: SecurityContext | None) -> tuple[SecCtx, ...]:
+    """Return the extension for a label, with the NUL at its end that Linux wants; or nothing."""
+    if context is None:
+        return ()
+    label = context.label if context.label.endswith(b"\0") else context.label + b"\0"
+    return (SecCtx(context.algorithm, context.doi, label),)
+
+
+def context_of(message: SadbMsg) -> SecurityContext | None:
+    """Return a message's label without its NUL, None if it has none."""
+    extension = message.get(SecCtx)
+    if extension is None:
+        return None
+    return SecurityContext(extension.doi, extension.alg, extension.context.removesuffix(b"\0"))

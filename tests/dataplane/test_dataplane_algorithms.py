@@ -1,0 +1,250 @@
+"""Every algorithm that setkey knows protects packets, or is refused as the kernel's own tool is."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+from dataplane_proof import (
+    AUTHENTICATION,
+    ENCRYPTION,
+    ESP_KEYS,
+    Watch,
+    both_sides,
+    inject,
+    keys,
+    load,
+    ping,
+    try_setkey,
+    waits_for_counter,
+)
+
+from kamexfrm.algorithms import TABLE, Algorithm, Kind
+from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
+from kamexfrm.rig import Host, Packet, Rig, TwoHosts
+from kamexfrm.rig import two_hosts as make_two_hosts
+
+pytestmark = pytest.mark.dataplane
+
+A, B, SPI = "10.0.0.1", "10.0.0.2", 0x1000
+UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2  # linux/udp.h
+
+#: setkey's words for what Linux never had are refused by the parser: see the tests of the language.
+KNOWN = [row for row in TABLE if row.kernel]
+
+
+def sizes(row: Algorithm) -> list[int]:
+    """Return the key lengths to try: all of a few, the ends of many."""
+    found = row.key_sizes
+    return list(found) if len(found) <= 3 else [found[0], found[-1]]
+
+
+def cases(*kinds: Kind) -> list[tuple[Algorithm, int]]:
+    return [(row, bits) for row in KNOWN if row.kind in kinds for bits in sizes(row)]
+
+
+def name_of(value: object) -> str:
+    return value.name if isinstance(value, Algorithm) else str(value)
+
+
+@pytest.fixture(scope="module")
+def spare() -> Iterator[Host]:
+    """Yield a host for the kernel's own tool to try an algorithm on."""
+    with Rig() as rig:
+        yield rig.host("spare")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[TwoHosts]:
+    """Yield two hosts that the tests of this module flush and use again."""
+    with make_two_hosts() as hosts:
+        yield hosts
+
+
+def kernel_refusal(host: Host, row: Algorithm, bits: int) -> str:
+    """Return what ip(8) hears of the kernel for an SA with this algorithm; nothing if it is had."""
+    key = "0x" + bytes(n & 0xFF for n in range(bits // 8)).hex() if bits else ""
+    words = {
+        Kind.ENCRYPTION: ["proto", "esp", "enc", row.kernel, key],
+        Kind.AEAD: ["proto", "esp", "aead", row.kernel, key, f"{row.icv_bits}"],
+        Kind.COMPRESSION: ["proto", "comp", "comp", row.kernel],
+        Kind.AUTHENTICATION: ["proto", "esp", "enc", "ecb(cipher_null)", ""]
+        + ["auth-trunc", row.kernel, key, f"{row.icv_bits}"],
+    }[row.kind]
+    done = host.run(["ip", "xfrm", "state", "add", "src", A, "dst", B, "spi", "0x1000", *words])
+    host.run(["ip", "xfrm", "state", "flush"], check=True)
+    return done.stderr if done.status else ""
+
+
+def protects(pair: TwoHosts, protocol: str, algorithms: str, row: Algorithm) -> list[str]:
+    """Load an SA each way and ``require`` on both sides; return what the kernel refused."""
+    refused = []
+    for host, policies in zip(
+        pair, both_sides(A, B, f"ipsec {protocol}/transport//require"), strict=True
+    ):
+        lines = "".join(
+            f"add {source} {destination} {protocol} {SPI + at:#x} {algorithms};\n"
+            for at, (source, destination) in enumerate(((A, B), (B, A)))
+        )
+        done = try_setkey(host, "-e", "flush; spdflush;\n" + lines + policies)
+        if done.status:
+            refused.append(done.stdout + done.stderr)
+    return refused
+
+
+def check(
+    pair: TwoHosts, spare: Host, row: Algorithm, bits: int, protocol: str, algorithms: str, hides: bool
+) -> None:
+    refused = protects(pair, protocol, algorithms, row)
+    reason = kernel_refusal(spare, row, bits)
+    if reason:
+        print(f"{row.name} {bits}: {reason.strip()}")
+        assert refused, f"ip says {reason}, setkey nothing"
+        assert os.strerror(errno.ENOSYS) in refused[0] + reason
+        return
+    assert refused == []
+    with Watch(pair, pair.a) as watch:
+        assert ping(pair.a, B)
+        assert ping(pair.b, A)
+    headers = {"esp": IPPROTO_ESP, "ah": IPPROTO_AH, "ipcomp": IPPROTO_COMP}
+    watch.assert_protected(headers[protocol], hides=hides)
+
+
+@pytest.mark.parametrize(("row", "bits"), cases(Kind.ENCRYPTION, Kind.AEAD), ids=name_of)
+def test_each_cipher_hides_what_it_carries(
+    pair: TwoHosts, spare: Host, row: Algorithm, bits: int
+) -> None:
+    algorithms = f"-E {keys(row, bits)}" + ("" if row.kind is Kind.AEAD else f" {AUTHENTICATION}")
+    check(pair, spare, row, bits, "esp", algorithms, hides=bits > 0)
+
+
+@pytest.mark.parametrize("protocol", ["esp", "ah"])
+@pytest.mark.parametrize(("row", "bits"), cases(Kind.AUTHENTICATION), ids=name_of)
+def test_each_digest_authenticates_esp_and_ah(
+    pair: TwoHosts, spare: Host, row: Algorithm, bits: int, protocol: str
+) -> None:
+    if protocol == "ah" and not bits:
+        done = try_setkey(pair.a, "-e", f"add {A} {B} ah 0x1000 -A {row.name};")
+        assert done.status == 1
+        assert os.strerror(errno.EINVAL) in done.stdout + done.stderr
+        return
+    algorithms = f"-A {keys(row, bits)}"
+    if protocol == "esp":
+        algorithms = f"{ENCRYPTION} {algorithms}"
+    check(pair, spare, row, bits, protocol, algorithms, hides=protocol == "esp")
+
+
+@pytest.mark.parametrize(("row", "bits"), cases(Kind.COMPRESSION), ids=name_of)
+def test_each_compression_compresses(
+    pair: TwoHosts, spare: Host, row: Algorithm, bits: int
+) -> None:
+    check(pair, spare, row, bits, "ipcomp", f"-C {row.name}", hides=True)
+
+
+@pytest.mark.parametrize("spelling", ["hmac-sha256-96", "hmac-sha256-128"])
+def test_the_icv_of_sha256_is_as_long_as_its_name_says(two_hosts: TwoHosts, spelling: str) -> None:
+    bits = int(spelling.rpartition("-")[2])
+    algorithms = f"-E null -A {spelling} 0x{bytes(32).hex()}"
+    lines = f"add {A} {B} esp 0x1000 {algorithms}; add {B} {A} esp 0x1001 {algorithms};"
+    for host, policies in zip(
+        two_hosts, both_sides(A, B, "ipsec esp/transport//require"), strict=True
+    ):
+        load(host, lines + policies)
+    with Watch(two_hosts, two_hosts.a) as watch:
+        assert two_hosts.a.ping(B, payload=bytes(50))
+    watch.assert_protected(IPPROTO_ESP)
+    # IP 20, SPI and sequence 8, ICMP 8 and 50, pad 2 up to 4 bytes with the trailer's 2.
+    assert {p.length for p in watch.packets()} == {20 + 8 + 58 + 2 + 2 + 2 - 2 + bits // 8}
+
+
+# Replay windows
+
+
+def recorded(pair: TwoHosts, options: str, count: int) -> list[Packet]:
+    """Return ESP packets numbered from 1 that ``b``, having no SA yet, has not taken."""
+    load(pair.a, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
+    load(pair.a, f"spdadd {A} {B} udp -P out ipsec esp/transport//require;")
+    with (
+        pair.a.capture("eth0") as capture,
+        pair.a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        for _ in range(count):
+            sender.sendto(b"numbered", (B, 7))
+        capture.wait_for(lambda packet: packet.sequence == count)
+    packets = [p for p in capture.packets if p.has(IPPROTO_ESP)]
+    assert [p.sequence for p in packets] == list(range(1, count + 1))
+    return packets
+
+
+@pytest.mark.parametrize(
+    ("options", "old_is_taken", "twice_is_taken"),
+    [
+        ("-r 4", False, False),
+        ("-r 64", True, False),
+        ("-r 4 -esn", False, False),
+        ("-r 64 -esn", True, False),
+        ("", True, True),
+    ],
+)
+def test_the_replay_window_is_as_wide_as_asked(
+    two_hosts: TwoHosts, options: str, old_is_taken: bool, twice_is_taken: bool
+) -> None:
+    a, b = two_hosts
+    packets = recorded(two_hosts, options, 40)
+    load(b, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
+    with b.udp_echo(B) as echo:
+        for packet, is_taken in (
+            (packets[39], True),
+            (packets[39], twice_is_taken),
+            (packets[37], True),
+            (packets[37], twice_is_taken),
+            (packets[0], old_is_taken),
+        ):
+            heard, before = len(echo.heard), b.counters()
+            inject(packet, a, b)
+            if is_taken:
+                with Watch([b], a):
+                    waits_for_datagrams(echo, heard + 1)
+            else:
+                waits_for_counter(b, "XfrmInStateSeqError", before)
+
+
+def waits_for_datagrams(echo: object, count: int) -> None:
+    from kamexfrm.rig import until
+
+    until(lambda: len(echo.heard) >= count, what=f"{count} datagrams")
+
+
+# ESP in UDP
+
+
+@pytest.mark.parametrize("mode", ["transport", "tunnel"])
+@pytest.mark.parametrize(("left", "right", "family"), [(A, B, 2), ("fd00::1", "fd00::2", 10)])
+def test_esp_in_udp_protects_both_ways(
+    two_hosts: TwoHosts, left: str, right: str, family: int, mode: str
+) -> None:
+    assert two_hosts.a.ping(right)
+    sas = "".join(
+        f"add {source}[4500] {destination}[4500] esp-udp {SPI + at:#x} -m {mode} {ESP_KEYS};\n"
+        for at, (source, destination) in enumerate(((left, right), (right, left)))
+    )
+    ends = f"{left}-{right}", f"{right}-{left}"
+    out, back = (f"ipsec esp/{mode}/{e}/require" for e in ends)
+    gates = []
+    try:
+        for host, own, policies in zip(
+            two_hosts, (left, right), both_sides(left, right, out, mirrored=back), strict=True
+        ):
+            gate = host.socket(family, socket.SOCK_DGRAM)
+            gates.append(gate)
+            gate.bind((own, 4500))
+            gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
+            load(host, sas + policies)
+        with Watch(two_hosts, two_hosts.a) as watch:
+            assert ping(two_hosts.a, right)
+            assert ping(two_hosts.b, left)
+        watch.assert_protected(IPPROTO_UDP, IPPROTO_ESP)
+    finally:
+        for gate in gates:
+            gate.close()

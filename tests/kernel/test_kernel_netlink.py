@@ -1,0 +1,156 @@
+"""What only the real kernel shows: want of privilege, other writers during a dump, many events."""
+
+import errno
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from kernel_samples import (
+    delete,
+    hear,
+    must,
+    named,
+    new,
+    numbered,
+    policy,
+    refusals,
+    template,
+    update,
+)
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
+from kamexfrm.rig import Namespace
+from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def kernel() -> Iterator[NetlinkKernel]:
+    namespace = Namespace()
+    with namespace.enter():
+        real = NetlinkKernel()
+        yield real
+        real.close()
+    namespace.close()
+
+
+def as_nobody(function: Callable[[], str]) -> str:
+    """Return what a function returns in a child process without any privilege."""
+    ours, theirs = multiprocessing.Pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            theirs.send(function())
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        answer = str(ours.recv())
+    os.waitpid(child, 0)
+    return answer
+
+
+def reaction(function: Callable[[], object]) -> str:
+    try:
+        return repr(function())
+    except KamexfrmError as error:
+        return f"{type(error).__name__} {errno.errorcode[error.errno]}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda k: k.policies(),
+        lambda k: k.spd_info(),
+        lambda k: k.sad_info(),
+        lambda k: k.default(),
+        lambda k: k.policy(named(policy())),
+        lambda k: k.subscribe([XFRMNLGRP_POLICY]),
+        lambda k: k.states(),
+    ],
+    ids=["policies", "spd_info", "sad_info", "default", "policy", "subscribe", "states"],
+)
+def test_without_privilege_a_question_is_refused(
+    kernel: NetlinkKernel, call: Callable[[NetlinkKernel], object]
+) -> None:
+    def ask() -> str:
+        return reaction(lambda: call(NetlinkKernel()))
+
+    assert as_nobody(ask) == "Refusal EPERM"
+
+
+def test_without_privilege_each_write_is_refused(kernel: NetlinkKernel) -> None:
+    def write() -> str:
+        return repr(refusals(NetlinkKernel(), new(policy()), delete(policy())))
+
+    assert as_nobody(write) == repr([(0, "EPERM", ""), (1, "EPERM", "")])
+    assert list(kernel.policies()) == []
+
+
+def test_two_kernels_of_one_namespace_share_its_databases(kernel: NetlinkKernel) -> None:
+    other = NetlinkKernel()
+    must(kernel, new(policy()))
+    assert [p.selector for p in other.policies()] == [policy().selector]
+    other.close()
+
+
+def test_another_namespace_has_its_own(kernel: NetlinkKernel) -> None:
+    must(kernel, new(policy()))
+    namespace = Namespace()
+    with namespace.enter():
+        other = NetlinkKernel()
+    assert list(other.policies()) == []
+    other.close()
+    namespace.close()
+
+
+@pytest.mark.parametrize("size", [1, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH])
+def test_batches_of_any_size_report_first_and_last(kernel: NetlinkKernel, size: int) -> None:
+    requests = [new(policy(numbered(n))) for n in range(size)]
+    must(kernel, *requests)
+    assert [f[0] for f in refusals(kernel, *requests)] == list(range(size))
+    assert len(list(kernel.policies())) == size
+
+
+def test_a_dump_beside_a_busy_writer_loses_no_entry(kernel: NetlinkKernel) -> None:
+    must(kernel, *[new(policy(numbered(n), templates=(template(),))) for n in range(2000)])
+    stop = threading.Event()
+    writer = NetlinkKernel()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            must(writer, update(policy(numbered(number), templates=(template(),))))
+            number = (number + 1) % 2000
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert len({p.selector for p in kernel.policies()}) == 2000
+    finally:
+        stop.set()
+        thread.join()
+        writer.close()
+
+
+def test_thousands_of_events_wait_for_a_slow_reader(kernel: NetlinkKernel) -> None:
+    events = kernel.subscribe([XFRMNLGRP_POLICY])
+    must(kernel, *[new(policy(numbered(n))) for n in range(5000)])
+    told = hear(events, lambda so_far: len(so_far) >= 5000)
+    assert [e.type for e in told] == [XfrmMsg.NEWPOLICY] * 5000
+    events.close()
+
+
+def test_a_closed_kernel_answers_with_an_error_of_ours(kernel: NetlinkKernel) -> None:
+    closed = NetlinkKernel()
+    closed.close()
+    with pytest.raises(Refusal):
+        closed.spd_info()
