@@ -52,6 +52,7 @@ class Engine:
         self._clock = clock
         self._queue: deque[Write] = deque()
         self._writer: Writer | None = None
+        self._reporting = False  # whoever hears of a refusal may read, but that writes nothing
 
     @property
     def lock_holder(self) -> str:
@@ -67,7 +68,8 @@ class Engine:
 
     def flush(self) -> None:
         """Write what is queued; what fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM."""
-        if self._queue or (self._writer and self._writer.behind):
+        behind = self._writer is not None and self._writer.behind
+        if (self._queue or behind) and not self._reporting:
             self._write(last=True)
 
     def _write(self, *, last: bool) -> None:
@@ -80,8 +82,12 @@ class Engine:
             self._writer.write(self._queue, int(self._clock()), refused, last=last)
         finally:
             self._queue.clear()
-            for one in refused:
-                self.on_refusal(one)
+            self._reporting = True
+            try:
+                for one in refused:
+                    self.on_refusal(one)
+            finally:
+                self._reporting = False
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Make a larval SA and return its SPI (KAME key_getspi()).
@@ -105,12 +111,11 @@ class Engine:
 
         self.flush()
         try:
-            marker = read_marker(self._kernel.policy(MARKER_ID))
+            return read_marker(self._kernel.policy(MARKER_ID)).knobs
         except Refusal as refusal:
             if refusal.errno != errno.ENOENT:
                 raise
-            marker = None
-        return marker.knobs if marker else Knobs()
+            return Knobs()
 
     def spd(self) -> Iterator[SpdEntry]:
         """Return the SPD in the kernel's order, per-socket and foreign policies included."""

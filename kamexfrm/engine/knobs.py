@@ -2,6 +2,7 @@
 
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
+from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.translate.marker import UNFINISHED
 from kamexfrm.translate.plan import catch_alls, rewritten
@@ -10,28 +11,32 @@ from kamexfrm.xfrm import encode_default as encode
 
 
 def set_knob(session: Session, request: SetKnob) -> None:
-    """Write a knob; raises KnobError (EINVAL) and then changes nothing, or Refusal."""
-    session.send()
+    """Write a knob; raises KnobError (EINVAL) and then changes nothing, or Refusal.
+
+    What it concerns follows at the end of the flush, once for all knobs that are written.
+    """
     before = session.knobs
     after = before.replace(request.knob, request.value)
-    if after == before and session.stored is not None:
+    is_default = request.knob.field == "def_policy"
+    if after == before and not is_default:
         return
+    session.send()
+    session.defaults_changed |= is_default
+    session.knobs_changed = True
     session.marker = session.marker._replace(knobs=after, flags=session.marker.flags | UNFINISHED)
     session.write_marker()
-    finish(session, defaults=request.knob.field == "def_policy")
 
 
-def finish(session: Session, *, defaults: bool = False) -> None:
-    """Bring all entries to where the marker's knobs want them, and note that it is done.
-
-    ``defaults`` says that the namespace's own default may have to follow def_policy.
-    """
+def finish(session: Session) -> None:
+    """Bring all entries to where the marker's knobs want them, and note that it is done."""
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
     operations += rewritten(policies, session.knobs, session.unserved, session.now)
     session.must([Request(*step) for step in operations])
-    if defaults:
+    if session.defaults_changed:
         session.must(_default(session))
+        session.defaults_changed = False
+    session.knobs_changed = False
     session.marker = session.marker._replace(flags=session.marker.flags & ~UNFINISHED)
     session.write_marker()
 
@@ -43,6 +48,9 @@ def _default(session: Session) -> list[Request]:
     blocks = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
     action = XFRM_USERPOLICY_BLOCK if blocks else XFRM_USERPOLICY_ACCEPT
     wanted = Default(action, action, action)
-    if session.kernel.default() == wanted:
-        return []
+    try:
+        if session.kernel.default() == wanted:
+            return []
+    except Refusal:
+        return []  # Linux before 5.14 has no such default: the catch-alls are enough
     return [Request(XfrmMsg.SETDEFAULT, encode(wanted))]

@@ -64,6 +64,7 @@ def sa_add(session: Session, request: SaAdd) -> None:
     payload = encode_state(state_to_kernel(association, mode))
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
+    session.claim((association.reqid,))
     session.issue(request, (Request(type_, payload),))
 
 

@@ -5,12 +5,12 @@ kernel refuses one of them, the job's others are undone: a request happens whole
 """
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kamexfrm.engine.placing import Placing
 from kamexfrm.engine.requests import Refused, Write
-from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
+from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level
@@ -18,8 +18,6 @@ from kamexfrm.translate.entry import entry_from_kernel, is_ordinary, verdict_of
 from kamexfrm.translate.marker import (
     MARKER_ID,
     Marker,
-    is_marker,
-    is_newer,
     marker_policy,
     read_marker,
 )
@@ -93,6 +91,8 @@ class Session:
         self.refused: list[tuple[int, Refused]] = []
         self.turn = 0
         self.tunnels_changed = False
+        self.knobs_changed = False
+        self.defaults_changed = False
         self.sad_changed = False
         self.stored = self._read_marker()
         self.marker = self.stored or Marker()
@@ -118,11 +118,7 @@ class Session:
             if refusal.errno == errno.ENOENT:
                 return None
             raise
-        if is_newer(policy):
-            raise UnsupportedError(
-                "a newer kamexfrm has written this namespace's knobs: they are left alone"
-            )
-        return read_marker(policy) if is_marker(policy) else None
+        return read_marker(policy)
 
     # Jobs
 
@@ -262,8 +258,14 @@ class Session:
         self.marker = self.marker._replace(reqid=number)
         return number
 
+    def claim(self, reqids: Iterable[int]) -> None:
+        """Note that somebody wrote these reqids: they are not to be generated."""
+        if self._reqids is not None:
+            self._reqids.update(reqids)
+
     def numbered(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give `unique` requests without a number one each."""
+        self.claim(r.reqid for r in requests)
         if not any(r.level is Level.UNIQUE and not r.reqid for r in requests):
             return requests
         return tuple(

@@ -70,6 +70,8 @@ def spd_add(session: Session, request: SpdAdd) -> None:
         return
     if shape.tunnel:
         session.tunnels_changed = True
+    if shape.reqids:
+        session.claim(shape.reqids)
     number, order = session.placing.place(priority)
     entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
     if twin and direction is Direction.IN:
@@ -198,16 +200,18 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
     selector = selector_to_kernel(request.selector)
     there = session.find(selector, request.direction - 1)
-    _delete(session, request, there, selector, twin=request.twin)
+    twin = request.twin and request.direction is Direction.IN
+    _delete(session, request, there, selector, twin=twin)
 
 
 def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     """Delete a policy by id; raises Refusal (ENOENT)."""
     session.send()
-    there = next((p for p in session.kernel.policies() if p.index == request.id), None)
+    found = (p for p in session.kernel.policies() if p.index == request.id and is_ordinary(p))
+    there = next(found, None)
     if there is None:
         raise Refusal(errno.ENOENT)
-    _delete(session, request, there, there.selector, twin=True)
+    _delete(session, request, there, there.selector, twin=there.direction == XFRM_POLICY_IN)
 
 
 def _delete(
@@ -221,8 +225,7 @@ def _delete(
     session.tunnels_changed = True
     operations: list[Request] = []
     undo: list[Undo] = []
-    inbound = there.direction == XFRM_POLICY_IN if there else True
-    if twin and inbound:
+    if twin:
         forward = session.find(selector, XFRM_POLICY_FWD)
         tag = verdict_of(forward).tag if forward else None
         if forward and tag and tag.flags & tags.TWIN:

@@ -50,7 +50,8 @@ class Writer:
                 session = Session(self._kernel, now, self._order, self._marker)
                 turns = session.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
-                    knobs.finish(session, defaults=True)
+                    session.defaults_changed = True
+                    knobs.finish(session)
                 while queue:
                     session.turn += 1
                     _write(session, queue.popleft())
@@ -71,6 +72,8 @@ class Writer:
         It costs a look at all of both, so a long run of writes does it once, at its end; until
         then the marker says that something is unfinished.
         """
+        if session.knobs_changed:
+            knobs.finish(session)
         flags = session.marker.flags
         changed = session.sad_changed or session.tunnels_changed
         if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:

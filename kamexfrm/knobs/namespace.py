@@ -9,7 +9,7 @@ from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.knobs.settings import Assignments
 from kamexfrm.model.knobs import Knob, Knobs
-from kamexfrm.translate.marker import MARKER_ID, is_newer, read_marker
+from kamexfrm.translate.marker import MARKER_ID, read_marker
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
 
 NO_EXEMPTIONS = (
@@ -24,14 +24,6 @@ _LOST = (
 _BLOCKED = (
     "warning: whatever def_policy says, this namespace discards packets that match no policy:"
     " see `ip xfrm policy getdefault`"
-)
-_NEWER = (
-    "this namespace's variables were written by a later version of kamexfrm,"
-    " which alone can read and change them"
-)
-_UNREADABLE = (
-    "this namespace's variables cannot be read: what holds them was not written by kamexfrm;"
-    " `kamexfrm reset` removes it"
 )
 
 
@@ -64,11 +56,7 @@ def _stored(kernel: Kernel) -> Knobs | None:
         if refusal.errno == errno.ENOENT:
             return None
         raise
-    marker = read_marker(policy)
-    if marker is None:
-        # Refused here: the engine would write its own over what it does not know for newer.
-        raise KamexfrmError(_NEWER if is_newer(policy) else _UNREADABLE, errno=errno.EPROTO)
-    return marker.knobs
+    return read_marker(policy).knobs
 
 
 def _blocks(kernel: Kernel) -> bool:

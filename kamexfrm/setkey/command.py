@@ -125,6 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         return 130
+    finally:
+        gc.enable()
     return status
 
 
@@ -146,7 +148,8 @@ def _main(arguments: list[str]) -> int:
         return _act(options)
     except KamexfrmError as error:
         sys.stdout.flush()
-        text = os.strerror(error.errno) if isinstance(error, Refusal) else error.text
+        # Scripts look for the words of a setkey that cannot open its PF_KEY socket.
+        text = f"pfkey_open: {error.text}" if isinstance(error, Refusal) else error.text
         sys.stderr.write(f"setkey: {text}\n")
         return 1
 
@@ -170,6 +173,10 @@ def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -
 
     kernel = NetlinkKernel()
     try:
+        if options.verbose and not options.json:
+            from kamexfrm.setkey.verbose import TracingEngine
+
+            return action(TracingEngine(kernel, sys.stdout), options)
         return action(Engine(kernel), options)
     finally:
         kernel.close()
@@ -178,11 +185,12 @@ def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -
 def _dump(engine: "Engine", options: Options) -> int:
     from kamexfrm.setkey import output
 
+    announce = getattr(engine, "announce", None)  # -v: an engine that shows its messages
     if options.policies:
-        shown = output.dump_spd(engine.spd(), sys.stdout, options)
+        shown = output.dump_spd(engine.spd(), sys.stdout, options, announce)
         empty = "No SPD entries."
     else:
-        shown = output.dump_sad(engine.sad(), sys.stdout, options)
+        shown = output.dump_sad(engine.sad(), sys.stdout, options, announce)
         empty = "No SAD entries."
     if not shown and not options.json:
         sys.stdout.write(f"{empty}\n")

@@ -1,7 +1,6 @@
 """Statements into engine requests, replies into output: what setkey does with a script."""
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import assert_never
@@ -17,7 +16,7 @@ from kamexfrm.engine.requests import (
     SpdDelete,
     SpdFlush,
 )
-from kamexfrm.errors import KamexfrmError, Place, Refusal, UnsupportedError
+from kamexfrm.errors import KamexfrmError, Place, UnsupportedError
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.policy import (
@@ -29,10 +28,8 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.setkey import statements as s
+from kamexfrm.setkey.explanation import explain, reason_of, text_of
 from kamexfrm.setkey.report import Reporter
-
-#: setkey's own words for errors that strerror() words otherwise.
-_SPD_TEXTS = {errno.ENOENT: "No entry"}
 
 
 @lru_cache(maxsize=1024)
@@ -69,18 +66,18 @@ class Executor:
 
     def hear(self, refused: Refused) -> None:
         """Report a write that the engine could not make; for Engine's ``on_refusal``."""
-        statement = refused.request.context
-        is_spd = isinstance(refused.request, SpdAdd | SpdDelete | SpdFlush)
-        self._refuse(statement, refused.error, _SPD_TEXTS if is_spd else {})
-
-    def _refuse(
-        self, statement: object, error: KamexfrmError, texts: dict[int, str] | None = None
-    ) -> None:
-        text = (texts or {}).get(error.errno, os.strerror(error.errno))
-        detail = error.reason if isinstance(error, Refusal) else error.text
+        request, error, statement = refused.request, refused.error, refused.request.context
+        text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
         place: Place = getattr(statement, "place", Place("-", 0))
         end_line: int = getattr(statement, "end_line", 0)
-        self._report.refusal(place, end_line, text, [detail] if detail not in ("", text) else [])
+        self._report.refusal(place, end_line, text, explain(self.engine, request, error))
+
+    def _refuse(self, statement: s.Statement, error: KamexfrmError) -> None:
+        """Report a statement that did not get as far as the engine."""
+        self.engine.flush()  # what was refused before comes first
+        policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
+        text = text_of(error, policy=policy)
+        self._report.refusal(statement.place, statement.end_line, text, reason_of(error))
 
     def run(self, statement: s.Statement) -> bool:
         """Carry out one statement; False after ``exit``."""
@@ -136,8 +133,7 @@ class Executor:
                 case _:
                     assert_never(statement)
         except KamexfrmError as error:
-            is_spd = isinstance(statement, s.SpdGet | s.SpdDump)
-            self._refuse(statement, error, _SPD_TEXTS if is_spd else {})
+            self._refuse(statement, error)
 
     def _warn_all(self, warnings: Sequence[s.LanguageWarning]) -> None:
         for text, token, place in warnings:

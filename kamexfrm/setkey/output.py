@@ -1,13 +1,16 @@
 """Dumps to stdout: how entries are numbered, and the JSON form of both databases."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
 
 _T = TypeVar("_T")
+
+#: Hears of each entry of a dump and of its number before it is printed.
+Announce = Callable[[SadEntry | SpdEntry, int], None]
 
 
 class Choices(Protocol):
@@ -47,7 +50,9 @@ def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
         yield 0, previous[0]
 
 
-def dump_sad(entries: Iterable[SadEntry], out: TextIO, choices: Choices) -> bool:
+def dump_sad(
+    entries: Iterable[SadEntry], out: TextIO, choices: Choices, announce: Announce | None = None
+) -> bool:
     """Print SAs; return whether there was one."""
     from kamexfrm.setkey import dump_sa
 
@@ -56,6 +61,8 @@ def dump_sad(entries: Iterable[SadEntry], out: TextIO, choices: Choices) -> bool
     pid, shown = os.getpid(), False
     for number, entry in _numbered(entries):
         shown = True
+        if announce:
+            announce(entry, number)
         text = dump_sa.format_sa(
             entry, ports=choices.ports, sequence=number, pid=pid, keys=choices.keys
         )
@@ -63,7 +70,9 @@ def dump_sad(entries: Iterable[SadEntry], out: TextIO, choices: Choices) -> bool
     return shown
 
 
-def dump_spd(entries: Iterable[SpdEntry], out: TextIO, choices: Choices) -> bool:
+def dump_spd(
+    entries: Iterable[SpdEntry], out: TextIO, choices: Choices, announce: Announce | None = None
+) -> bool:
     """Print policies; return whether there was one."""
     from kamexfrm.setkey import dump_sp
 
@@ -72,6 +81,8 @@ def dump_spd(entries: Iterable[SpdEntry], out: TextIO, choices: Choices) -> bool
     pid, shown, hidden = os.getpid(), False, 0
     for number, entry in _numbered(entries):
         shown = True
+        if announce:
+            announce(entry, number)
         if entry.socket and choices.hide_sockets:
             hidden += 1
             continue

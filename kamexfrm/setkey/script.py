@@ -39,6 +39,11 @@ class Choices(output.Choices, Protocol):
         ...
 
     @property
+    def verbose(self) -> bool:
+        """-v: show each message."""
+        ...
+
+    @property
     def strict(self) -> bool:
         """--strict: a refusal makes the exit status 1."""
         ...
@@ -76,11 +81,17 @@ def make_executor(
 ) -> Executor:
     """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
     kernel.spd_info()
-    executor = Executor(
-        Engine(kernel),
+    engine, kind, announce = Engine(kernel), Executor, None
+    if choices.verbose and not choices.json:
+        from kamexfrm.setkey.verbose import TracingEngine, VerboseExecutor
+
+        engine = tracing = TracingEngine(kernel, out)
+        kind, announce = VerboseExecutor, tracing.announce
+    executor = kind(
+        engine,
         reporter,
-        lambda entries: output.dump_sad(entries, out, choices),
-        lambda entries: output.dump_spd(entries, out, choices),
+        lambda entries: output.dump_sad(entries, out, choices, announce),
+        lambda entries: output.dump_spd(entries, out, choices, announce),
         twins=choices.twins,
     )
     executor.engine.on_refusal = executor.hear

@@ -24,7 +24,6 @@ from kamexfrm.model.policy import (
 from kamexfrm.translate import tag as tags
 from kamexfrm.translate.tag import ShareTag, Verdict
 from kamexfrm.xfrm import (
-    ANY_ALGORITHM,
     XFRM_MODE_TRANSPORT,
     XFRM_POLICY_BLOCK,
     XFRM_POLICY_FWD,
@@ -197,12 +196,11 @@ def _requests_ours(templates: _Templates) -> _Requests | None:
 def _request_ours(template: Template, share: ShareTag) -> IpsecRequest:
     level = Level(share.level)
     shows = template.mode != XFRM_MODE_TRANSPORT or share.endpoints
-    remembered = template.calgos if template.calgos != ANY_ALGORITHM else 0
     return IpsecRequest(
         IpsecProtocol(template.protocol),
         Mode(template.mode + 1),
         level,
-        (template.reqid or remembered) if level is Level.UNIQUE else 0,
+        (template.reqid or template.calgos) if level is Level.UNIQUE else 0,
         template.source if shows else None,
         template.destination if shows else None,
     )

@@ -13,8 +13,10 @@ A family's nine knob bits: def_policy (1), then the deflevs esp_trans, esp_net, 
 (2 each).
 """
 
+import errno
 from typing import NamedTuple
 
+from kamexfrm.errors import UnsupportedError
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.translate.tag import MAGIC, MARKER_IF_ID, VERSION, Words
@@ -32,6 +34,16 @@ HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
 HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
 UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
 _KNOWN_FLAGS = 0x0007
+
+_NEWER = (
+    "this namespace's variables were written by a later version of kamexfrm,"
+    " which alone can read and change them"
+)
+_UNREADABLE = (
+    "this namespace's variables cannot be read: what holds them was not written by kamexfrm;"
+    f" `ip xfrm policy delete src 0.0.0.0/0 dst 0.0.0.0/0 dir fwd if_id {MARKER_IF_ID:#x}`"
+    " removes it"
+)
 
 #: The lowest reqid that is generated for `unique` without a number (KAME IPSEC_MANUAL_REQID_MAX+1).
 FIRST_GENERATED_REQID = 0x4000
@@ -121,17 +133,14 @@ def marker_policy(marker: Marker) -> Policy:
     )
 
 
-def is_marker(policy: Policy) -> bool:
-    """Whether a dumped policy is a marker, of whatever version."""
-    return policy.if_id == MARKER_IF_ID and policy.direction == XFRM_POLICY_FWD
+def read_marker(policy: Policy) -> Marker:
+    """Return what a marker policy says.
 
-
-def is_newer(policy: Policy) -> bool:
-    """Whether a later version of this program wrote the marker: it is left alone."""
-    first = policy.lifetime.soft_bytes
-    return first >> 40 == MAGIC and first >> 32 & 0xFF > VERSION
-
-
-def read_marker(policy: Policy) -> Marker | None:
-    """Return what a marker policy says; None where it cannot be understood."""
-    return read_marker_words(policy.lifetime[:4])
+    Raises UnsupportedError (EPROTO) where it cannot be understood: such a marker is left alone.
+    """
+    words = policy.lifetime[:4]
+    marker = read_marker_words(words)
+    if marker is not None:
+        return marker
+    newer = words[0] >> 40 == MAGIC and words[0] >> 32 & 0xFF > VERSION
+    raise UnsupportedError(_NEWER if newer else _UNREADABLE, errno=errno.EPROTO)

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from kamexfrm.algorithms import Kind
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
-from kamexfrm.model.policy import IpsecProtocol
+from kamexfrm.model.policy import Direction, IpsecProtocol, PolicyType
 from kamexfrm.net import Address
 from kamexfrm.pfkey import (
     AddressDst,
     AddressProxy,
     AddressSrc,
+    Comb,
     Extension,
     IpsecMode,
     KeyAuth,
@@ -25,6 +26,7 @@ from kamexfrm.pfkey import (
     NatTOa,
     NatTSport,
     NatTType,
+    Proposal,
     Sa,
     Sa2,
     SadbEalg,
@@ -36,6 +38,7 @@ from kamexfrm.pfkey import (
 )
 from kamexfrm.pfkey import Key as Material
 from kamexfrm.translate.pfkey import address_extension, context_extension, message
+from kamexfrm.translate.pfkey_policy import policy_extension
 from kamexfrm.translate.state import UDP_ENCAP_ESPINUDP
 from kamexfrm.xfrm import (
     XFRM_MODE_BEET,
@@ -253,3 +256,23 @@ def sa_expire(entry: SadEntry, *, hard: bool) -> SadbMsg:
     other = LifetimeSoft if hard else LifetimeHard
     kept = tuple(extension for extension in full.extensions if type(extension) is not other)
     return message(SadbType.SADB_EXPIRE, kept, entry.association.protocol)
+
+
+def sa_acquire(
+    protocol: IpsecProtocol,
+    source: Address,
+    destination: Address,
+    policy_id: int,
+    combs: tuple[Comb, ...] = (),
+) -> SadbMsg:
+    """Return the ACQUIRE for an SA that an outbound policy wants and that is not there.
+
+    ``combs`` are the algorithms to choose from; Linux names none for a policy made by PF_KEY.
+    """
+    extensions = (
+        address_extension(AddressSrc, source),
+        address_extension(AddressDst, destination),
+        policy_extension(PolicyType.IPSEC, Direction.OUT, id=policy_id),
+        Proposal(_REPLAY_SHOWN, combs),
+    )
+    return message(SadbType.SADB_ACQUIRE, extensions, protocol)

@@ -7,7 +7,7 @@ keeps its index; its clock restarts, so the remaining lifetime is written with i
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import IpsecRequest, Owner, SpdEntry
+from kamexfrm.model.policy import Direction, IpsecRequest, Owner, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.entry import (
     entry_from_kernel,
@@ -18,10 +18,10 @@ from kamexfrm.translate.entry import (
     verdict_of,
 )
 from kamexfrm.translate.policy import (
-    Installed,
     Placement,
     catch_all,
     install,
+    templates_of,
     tunnel_uses,
 )
 from kamexfrm.translate.tag import SIDECAR_IF_ID
@@ -45,19 +45,6 @@ def remaining(entry: SpdEntry, now: int) -> tuple[int, int]:
     )
 
 
-def _again(entry: SpdEntry, knobs: Knobs, unserved: Unserved, now: int) -> Installed:
-    uses = tunnel_uses(entry.policy, knobs)
-    return install(
-        entry.policy,
-        knobs,
-        Placement(entry.kernel_priority, entry.order),
-        entry.created,
-        twin=entry.twin,
-        unserved=unserved(uses) if uses else (),
-        remaining=remaining(entry, now),
-    )
-
-
 def rewritten(
     policies: Sequence[Policy], knobs: Knobs, unserved: Unserved, now: int
 ) -> list[Operation]:
@@ -67,18 +54,40 @@ def rewritten(
     for policy in policies:
         if not is_ordinary(policy):
             continue
-        sidecar = sidecars.get(policy.selector) if has_sidecar(policy) else None
         entry = entry_from_kernel(policy, sidecars.get)
         if entry.owner is not Owner.OURS:
             continue
-        wanted = _again(entry, knobs, unserved, now)
-        if wanted.policy.templates == policy.templates:
-            continue
-        if wanted.sidecar and sidecar is None:
-            operations.append((XfrmMsg.UPDPOLICY, encode_policy(wanted.sidecar)))
-        operations.append((XfrmMsg.UPDPOLICY, encode_policy(wanted.policy)))
-        if sidecar is not None and not wanted.sidecar:
-            operations.append(delete_sidecar(policy.selector))
+        written = entry.policy
+        uses = tunnel_uses(written, knobs) if written.direction is Direction.OUT else ()
+        missing = unserved(uses) if uses else ()
+        family = written.selector.family
+        wanted = templates_of(
+            written.type, written.requests, written.direction, family, knobs.of(family), missing
+        )
+        if wanted != policy.templates:
+            operations += _again(policy, entry, knobs, missing, now)
+    return operations
+
+
+def _again(
+    policy: Policy, entry: SpdEntry, knobs: Knobs, missing: tuple[IpsecRequest, ...], now: int
+) -> list[Operation]:
+    """Write an entry again; what it leaves to a sidecar is there before, or taken away after."""
+    placement = Placement(entry.kernel_priority, entry.order)
+    new = install(
+        entry.policy,
+        knobs,
+        placement,
+        entry.created,
+        twin=entry.twin,
+        unserved=missing,
+        remaining=remaining(entry, now),
+    )
+    operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
+    if new.sidecar:
+        operations.insert(0, (XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
+    elif has_sidecar(policy):
+        operations.append(delete_sidecar(policy.selector))
     return operations
 
 
@@ -121,7 +130,12 @@ def delete_policy(selector: Selector, direction: int) -> Operation:
 def delete_by_index(policy: Policy) -> Operation:
     """Return the operation that deletes just this policy of a dump."""
     wanted = PolicyId(
-        policy.selector, index=policy.index, direction=policy.direction, if_id=policy.if_id
+        policy.selector,
+        index=policy.index,
+        direction=policy.direction,
+        if_id=policy.if_id,
+        mark=policy.mark,
+        policy_type=policy.policy_type,
     )
     return (XfrmMsg.DELPOLICY, encode_id(wanted))
 

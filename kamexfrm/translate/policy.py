@@ -176,7 +176,7 @@ def _transparent(family: int) -> tuple[Template, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _templates(
+def templates_of(
     type_: PolicyType,
     requests: tuple[IpsecRequest, ...],
     direction: Direction,
@@ -184,6 +184,7 @@ def _templates(
     knobs: FamilyKnobs,
     unserved: tuple[IpsecRequest, ...],
 ) -> tuple[Template, ...]:
+    """Return the templates of an entry; ``unserved`` as for install()."""
     if type_ is not PolicyType.IPSEC:
         accepts = type_ is PolicyType.NONE and direction is not Direction.OUT
         return _transparent(family) if accepts else ()
@@ -219,7 +220,7 @@ def install(
     """
     selector, direction, type_, requests, priority, lifetime, validtime, context = policy
     family = selector.source.family
-    templates = _templates(type_, requests, direction, family, knobs.of(family), unserved)
+    templates = templates_of(type_, requests, direction, family, knobs.of(family), unserved)
     flags = tags.TWIN if twin else 0
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, unserved):

@@ -34,11 +34,13 @@ class Shape(NamedTuple):
     """What a type, requests, direction, family and knobs come to.
 
     ``plain`` entries need nothing but their own message: no generated reqid, no sidecar, no look at
-    the SAD. ``templates`` and ``twin_templates`` are encoded attributes.
+    the SAD. ``reqids`` are those that were written, ``templates`` and ``twin_templates`` encoded
+    attributes.
     """
 
     plain: bool
     tunnel: bool
+    reqids: tuple[int, ...]
     direction: int
     action: int
     templates: bytes
@@ -63,6 +65,7 @@ def shape_of(
     return Shape(
         not (unnumbered or installed.sidecar or tunnel_uses(policy, both)),
         any(r.mode is Mode.TUNNEL for r in requests),
+        tuple(r.reqid for r in requests if r.reqid),
         installed.policy.direction,
         installed.policy.action,
         pack_templates(installed.policy.templates),

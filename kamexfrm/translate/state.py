@@ -43,8 +43,8 @@ UDP_ENCAP_ESPINUDP = 2
 #: The widest replay window that fits the fixed fields; wider ones need the ESN structure.
 LEGACY_REPLAY_WINDOW_MAX = 32
 
-#: The widest window the kernel takes (XFRMA_REPLAY_ESN_MAX bytes of bitmap), in packets.
-REPLAY_WINDOW_MAX = 4096 * 8
+#: The widest window the kernel takes, in packets: 128 words of 32 (XFRMA_REPLAY_ESN_MAX).
+REPLAY_WINDOW_MAX = 4096
 
 
 def _refuse(text: str) -> KamexfrmError:
@@ -108,7 +108,8 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
     if window <= LEGACY_REPLAY_WINDOW_MAX and not association.esn:
         return window, None
     words = max(1, (window + 31) // 32)
-    return min(window, LEGACY_REPLAY_WINDOW_MAX), ReplayStateEsn(
+    # The kernel refuses both at once: "ESN not compatible with legacy replay_window".
+    return 0, ReplayStateEsn(
         (0,) * words, replay_window=max(window, 1) if association.esn else window
     )
 

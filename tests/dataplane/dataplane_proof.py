@@ -17,9 +17,10 @@ from typing import Self
 
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.knobs.command import run as run_sysctl
-from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMPV6
+from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMPV6, Address
 from kamexfrm.rig import Capture, Host, Packet, until
 from kamexfrm.setkey.command import main as run_setkey
+from kamexfrm.xfrm import XFRM_POLICY_IN, XFRM_POLICY_OUT, Policy, Selector, encode_policy
 
 #: In the data of every packet whose fate matters. Long and repetitive: IPComp compresses it.
 MARKER = b"clear text on the wire; " * 10
@@ -266,3 +267,19 @@ def inject(packet: Packet, sender: Host, receiver: Host, interface: str = "eth0"
     with sender.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as link:
         address = (interface, packet.ethertype, 0, 0, hardware_address(receiver, interface))
         sender.call(link.sendto, packet.data, address)
+
+
+IP_XFRM_POLICY, IPV6_XFRM_POLICY = 17, 35  # linux/in.h, linux/in6.h
+
+
+def bypass(link: socket.socket) -> None:
+    """Exempt a socket from all policies, as IKE daemons do with theirs."""
+    nowhere = Address.unspecified(link.family)
+    for direction in (XFRM_POLICY_IN, XFRM_POLICY_OUT):
+        policy = Policy(Selector(nowhere, nowhere, family=link.family), direction)
+        option = (
+            (socket.IPPROTO_IP, IP_XFRM_POLICY)
+            if link.family == socket.AF_INET
+            else (socket.IPPROTO_IPV6, IPV6_XFRM_POLICY)
+        )
+        link.setsockopt(*option, encode_policy(policy))

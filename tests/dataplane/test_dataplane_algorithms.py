@@ -12,6 +12,7 @@ from dataplane_proof import (
     ESP_KEYS,
     Watch,
     both_sides,
+    bypass,
     inject,
     keys,
     load,
@@ -22,7 +23,7 @@ from dataplane_proof import (
 
 from kamexfrm.algorithms import TABLE, Algorithm, Kind
 from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
-from kamexfrm.rig import Host, Packet, Rig, TwoHosts
+from kamexfrm.rig import Host, Packet, Rig, TwoHosts, until
 from kamexfrm.rig import two_hosts as make_two_hosts
 
 pytestmark = pytest.mark.dataplane
@@ -94,7 +95,13 @@ def protects(pair: TwoHosts, protocol: str, algorithms: str, row: Algorithm) -> 
 
 
 def check(
-    pair: TwoHosts, spare: Host, row: Algorithm, bits: int, protocol: str, algorithms: str, hides: bool
+    pair: TwoHosts,
+    spare: Host,
+    row: Algorithm,
+    bits: int,
+    protocol: str,
+    algorithms: str,
+    hides: bool,
 ) -> None:
     refused = protects(pair, protocol, algorithms, row)
     reason = kernel_refusal(spare, row, bits)
@@ -154,8 +161,8 @@ def test_the_icv_of_sha256_is_as_long_as_its_name_says(two_hosts: TwoHosts, spel
     with Watch(two_hosts, two_hosts.a) as watch:
         assert two_hosts.a.ping(B, payload=bytes(50))
     watch.assert_protected(IPPROTO_ESP)
-    # IP 20, SPI and sequence 8, ICMP 8 and 50, pad 2 up to 4 bytes with the trailer's 2.
-    assert {p.length for p in watch.packets()} == {20 + 8 + 58 + 2 + 2 + 2 - 2 + bits // 8}
+    # IP, SPI and sequence, ICMP with its data, pad length and next header, ICV.
+    assert {p.length for p in watch.packets()} == {20 + 8 + 58 + 2 + bits // 8}
 
 
 # Replay windows
@@ -204,16 +211,9 @@ def test_the_replay_window_is_as_wide_as_asked(
             heard, before = len(echo.heard), b.counters()
             inject(packet, a, b)
             if is_taken:
-                with Watch([b], a):
-                    waits_for_datagrams(echo, heard + 1)
+                until(lambda n=heard: len(echo.heard) > n, what="a datagram")
             else:
                 waits_for_counter(b, "XfrmInStateSeqError", before)
-
-
-def waits_for_datagrams(echo: object, count: int) -> None:
-    from kamexfrm.rig import until
-
-    until(lambda: len(echo.heard) >= count, what=f"{count} datagrams")
 
 
 # ESP in UDP
@@ -240,6 +240,8 @@ def test_esp_in_udp_protects_both_ways(
             gates.append(gate)
             gate.bind((own, 4500))
             gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
+            # Linux holds the outer datagram against the inbound policies first.
+            bypass(gate)
             load(host, sas + policies)
         with Watch(two_hosts, two_hosts.a) as watch:
             assert ping(two_hosts.a, right)

@@ -27,7 +27,7 @@ def resolve(host, service, family, kind, protocol, flags):
         raise socket.gaierror(-8, "Servname not supported for ai_socktype")
     if ":" in host and family == socket.AF_INET:
         raise socket.gaierror(-9, "Address family for hostname not supported")
-    if host not in NAMES or (flags & NUMERIC_FLAG and not host[-1].isdigit()):
+    if host not in NAMES or (flags & NUMERIC_FLAG and "." not in host and ":" not in host):
         raise socket.gaierror(-2, "Name or service not known")
     found = []
     for text in NAMES[host]:

@@ -1,0 +1,96 @@
+"""Why a command was refused, in further lines: what is in the way, what would do."""
+
+import errno
+import os
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import SaAdd, SaDelete, SpdAdd, SpdDelete, Write
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.language import format_request
+from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.setkey.ciphers import key_length_hint
+
+#: setkey's own words for errors that strerror() words otherwise, about policies.
+_SPD_TEXTS = {errno.ENOENT: "No entry"}
+
+
+def text_of(error: KamexfrmError, *, policy: bool) -> str:
+    """Return setkey's words for an error, about a policy or an SA."""
+    return (_SPD_TEXTS if policy else {}).get(error.errno) or os.strerror(error.errno)
+
+
+def reason_of(error: KamexfrmError) -> list[str]:
+    """Return what the kernel, or we, said beyond the errno."""
+    reason = error.reason if isinstance(error, Refusal) else error.text
+    return [reason] if reason and reason != os.strerror(error.errno) else []
+
+
+def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
+    """Return lines about a refused write; asks the kernel what is there."""
+    lines = reason_of(error)
+    try:
+        match request:
+            case SpdAdd() if error.errno == errno.EEXIST:
+                selector, direction = request.policy.selector, request.policy.direction
+                lines.append(in_the_way(engine.spd_entry(selector, direction)))
+            case SpdDelete() if error.errno == errno.ENOENT:
+                lines += _similar(engine, request)
+            case SaAdd():
+                lines += _about_sa(engine, request.association, error)
+            case SaDelete() if error.errno == errno.ESRCH:
+                id = request.id
+                lines.append(
+                    f"no {id.protocol.name.lower()} SA to {id.destination} with spi {id.spi:#x}"
+                )
+    except Refusal:
+        pass  # it went while we looked: nothing more to say
+    return lines
+
+
+def in_the_way(entry: SpdEntry) -> str:
+    """Return a line about the entry that a new one would have to replace."""
+    policy = entry.policy
+    requests = " ".join(format_request(request) for request in policy.requests)
+    whose = "" if entry.owner is Owner.OURS else " (not made by setkey)"
+    action = f"{policy.type.name.lower()} {requests}".rstrip()
+    return f"in the way: spid={entry.id} {policy.direction.name.lower()} {action}{whose}"
+
+
+def _similar(engine: Engine, request: SpdDelete) -> list[str]:
+    """Name entries that somebody may have meant who did not write the selector as it is."""
+    wanted = request.selector
+    found = []
+    for entry in engine.spd():
+        there = entry.policy.selector
+        if (
+            entry.policy.direction is request.direction
+            and not entry.socket
+            and (there.source, there.destination) == (wanted.source, wanted.destination)
+        ):
+            found.append(
+                f"there is {there.source}/{there.source_prefix} "
+                f"{there.destination}/{there.destination_prefix} with other "
+                "prefixes, ports or protocol"
+            )
+    return found[:3]
+
+
+def _about_sa(engine: Engine, sa: SecurityAssociation, error: KamexfrmError) -> list[str]:
+    if error.errno == errno.EEXIST:
+        there = engine.sa(sa.id).association
+        return [
+            f"in the way: {there.source} {there.destination} {there.protocol.name.lower()} "
+            f"spi={there.spi:#x}; an SA is known by destination, protocol and SPI"
+        ]
+    if error.errno == errno.EINVAL:
+        keys = [key for key in (sa.encryption, sa.authentication) if key and key.algorithm]
+        return [
+            key_length_hint(key.algorithm, len(key.material) * 8)
+            for key in keys
+            if key.algorithm and len(key.material) * 8 not in key.algorithm.key_sizes
+        ]
+    if error.errno == errno.EPROTONOSUPPORT:
+        name = sa.protocol.name.lower()
+        return [f"this kernel has no {name.upper()} for that family (modules {name}4, {name}6)"]
+    return []

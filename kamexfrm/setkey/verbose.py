@@ -1,0 +1,261 @@
+"""setkey -v: what setkey says to the engine and hears from it, shown as PF_KEY messages.
+
+An engine that shows each request as the message that a PF_KEY socket would carry, carries it out at
+once, and shows the reply: what is there now or was there before, or the errno.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import (
+    Refused,
+    SaAdd,
+    SaDelete,
+    SaDeleteAll,
+    SaFlush,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    SpdDeleteId,
+    SpdFlush,
+    Write,
+)
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.model.association import SadEntry, SaId, SaState, SecurityAssociation
+from kamexfrm.model.policy import Direction, IpsecProtocol, SecurityPolicy, Selector, SpdEntry
+from kamexfrm.net import Address
+from kamexfrm.pfkey import SadbMsg, SadbType
+from kamexfrm.setkey import statements as s
+from kamexfrm.setkey.execute import Executor
+from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.translate.pfkey import dump, echo, flush, refusal, spd_dump, spd_flush, stamped
+from kamexfrm.translate.pfkey_sad import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
+from kamexfrm.translate.pfkey_spd import spd_add, spd_by_id, spd_delete, spd_entry
+
+#: What stands for a request: the message, and how to get the reply once it is carried out.
+_Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]
+
+
+class TracingEngine(Engine):
+    """An engine that writes each message and its replies to ``out``.
+
+    ``statement`` is the one that setkey is at: it knows what the engine need not know, such as the
+    source address in ``get``.
+    """
+
+    def __init__(self, kernel: Kernel, out: TextIO) -> None:
+        super().__init__(kernel)
+        self.statement: object = None
+        self._out = out
+        self._pid = os.getpid()
+        self._asked = SadbType.SADB_DUMP
+        self._quiet = False
+
+    def _show(self, message: SadbMsg, seq: int = 0) -> None:
+        self._out.write(format_message(stamped(message, seq=seq, pid=self._pid)) + "\n")
+
+    # Writes
+
+    def submit(self, request: Write) -> None:
+        """Show a write, make it at once, show what came of it."""
+        exchanges = self._exchanges(request)
+        if not exchanges:
+            super().submit(request)
+            return
+        self._show(exchanges[0][0])
+        refused: list[Refused] = []
+        hear, self.on_refusal = self.on_refusal, refused.append
+        try:
+            super().submit(request)
+            self.flush()
+        finally:
+            self.on_refusal = hear
+        for one in refused:
+            self._show(refusal(exchanges[0][0], one.error.errno))
+            hear(one)
+        if refused:
+            return
+        for at, (message, reply) in enumerate(exchanges):
+            if at:
+                self._show(message)
+            self._answer(message, reply)
+
+    def _answer(self, message: SadbMsg, reply: Callable[[], SadbMsg]) -> None:
+        try:
+            answer = reply()
+        except KamexfrmError as error:
+            answer = refusal(message, error.errno)
+        self._show(answer)
+
+    def _exchanges(self, request: Write) -> list[_Exchange]:
+        """Return the messages that make up a request; deletes look at what is there before."""
+        match request:
+            case SaAdd():
+                return [self._sa_add(request)]
+            case SaDelete():
+                return [self._sa_delete(request)]
+            case SpdAdd():
+                return self._spd_adds(request)
+            case SpdDelete():
+                return self._spd_deletes(request)
+            case SpdDeleteId():
+                return [_echoed(spd_by_id(SadbType.SADB_X_SPDDELETE2, request.id))]
+            case SaDeleteAll(source, destination, protocol):
+                return [_echoed(sa_delete_all(source, destination, protocol))]
+            case SaFlush(protocol):
+                return [_echoed(flush(protocol))]
+            case SpdFlush():
+                return [_echoed(spd_flush())]
+            case SetKnob():
+                return []
+
+    def _sa_add(self, request: SaAdd) -> _Exchange:
+        association = request.association
+        type = SadbType.SADB_UPDATE if request.replace else SadbType.SADB_ADD
+        message = sa_add(association, type, sadb_flags=_sadb_flags(request.context))
+        return message, lambda: sa_entry(super(TracingEngine, self).sa(association.id), type)
+
+    def _sa_delete(self, request: SaDelete) -> _Exchange:
+        message = sa_named(
+            SadbType.SADB_DELETE, _source_of(request.context, request.id), request.id
+        )
+        try:
+            before = super().sa(request.id)
+        except KamexfrmError:
+            return _echoed(message)
+        reply = sa_entry(before, SadbType.SADB_DELETE, state=SaState.DEAD)
+        return message, lambda: reply
+
+    def _spd_adds(self, request: SpdAdd) -> list[_Exchange]:
+        type = SadbType.SADB_X_SPDUPDATE if request.replace else SadbType.SADB_X_SPDADD
+        policies = [request.policy]
+        if request.twin and request.policy.direction is Direction.IN:
+            policies.append(request.policy._replace(direction=Direction.FWD))
+
+        def reply(policy: SecurityPolicy) -> Callable[[], SadbMsg]:
+            return lambda: spd_entry(self._entry(policy.selector, policy.direction), type)
+
+        return [(spd_add(policy, type), reply(policy)) for policy in policies]
+
+    def _spd_deletes(self, request: SpdDelete) -> list[_Exchange]:
+        directions = [request.direction]
+        if request.twin and request.direction is Direction.IN:
+            directions.append(Direction.FWD)
+        context = getattr(request.context, "context", None)
+        return [
+            self._spd_delete(
+                spd_delete(request.selector, direction, context), request.selector, direction
+            )
+            for direction in directions
+        ]
+
+    def _spd_delete(self, message: SadbMsg, selector: Selector, direction: Direction) -> _Exchange:
+        try:
+            before = spd_entry(self._entry(selector, direction), message.type)
+        except KamexfrmError as error:
+            before = refusal(message, error.errno)
+        return message, lambda: before
+
+    def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
+        """Show a GETSPI and the larval SA that comes of it."""
+        asked = SadbType.SADB_GETSPI
+        message = sa_add(association, asked, sadb_flags=_sadb_flags(self.statement))
+        self._show(message)
+        try:
+            spi = super().get_spi(association, low, high)
+        except KamexfrmError as error:
+            self._show(refusal(message, error.errno))
+            raise
+        name = SaId(association.destination, association.protocol, spi)
+        self._answer(message, lambda: sa_entry(super(TracingEngine, self).sa(name), asked))
+        return spi
+
+    # Reads. What was found is shown by announce(), each before setkey prints it.
+
+    def announce(self, entry: SadEntry | SpdEntry, number: int) -> None:
+        """Show the message that an entry of a dump comes in; ``number`` is its place there."""
+        if isinstance(entry, SadEntry):
+            self._show(sa_entry(entry, self._asked), number)
+        else:
+            self._show(spd_entry(entry, self._asked), number)
+
+    def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
+        """Show a DUMP, and the reply if there is nothing to dump."""
+        message = dump(protocol)
+        self._ask(message)
+        entries = list(super().sad(protocol))
+        if not entries:
+            self._show(refusal(message, errno.ENOENT))
+        return iter(entries)
+
+    def spd(self) -> Iterator[SpdEntry]:
+        """Show an X_SPDDUMP, and the reply if there is nothing to dump."""
+        if self._quiet:
+            return super().spd()
+        message = spd_dump()
+        self._ask(message)
+        entries = list(super().spd())
+        if not entries:
+            self._show(refusal(message, errno.ENOENT))
+        return iter(entries)
+
+    def sa(self, id: SaId) -> SadEntry:
+        """Show a GET, and the reply if there is no such SA."""
+        message = sa_named(SadbType.SADB_GET, _source_of(self.statement, id), id)
+        self._ask(message)
+        try:
+            return super().sa(id)
+        except KamexfrmError as error:
+            self._show(refusal(message, error.errno))
+            raise
+
+    def spd_entry(self, selector: Selector, direction: Direction) -> SpdEntry:
+        """Show an X_SPDGET, which PF_KEY has by id only, and the reply if there is none."""
+        message = spd_delete(selector, direction, type=SadbType.SADB_X_SPDGET)
+        self._ask(message)
+        try:
+            return self._entry(selector, direction)
+        except KamexfrmError as error:
+            self._show(refusal(message, error.errno))
+            raise
+
+    def _ask(self, message: SadbMsg) -> None:
+        self._asked = message.type
+        self._show(message)
+
+    def _entry(self, selector: Selector, direction: Direction) -> SpdEntry:
+        """Return a policy without a word."""
+        self._quiet = True
+        try:
+            return super().spd_entry(selector, direction)
+        finally:
+            self._quiet = False
+
+
+class VerboseExecutor(Executor):
+    """Carries out statements, each shown with what came of it before the next is begun."""
+
+    def run(self, statement: s.Statement) -> bool:
+        """Carry out one statement; False after ``exit``."""
+        if isinstance(self.engine, TracingEngine):
+            self.engine.statement = statement
+        return super().run(statement)
+
+
+def _echoed(message: SadbMsg) -> _Exchange:
+    """Return a message whose reply is its own header."""
+    return message, lambda: echo(message)
+
+
+def _sadb_flags(statement: object) -> int:
+    flags: int = getattr(statement, "sadb_flags", CYCSEQ)
+    return flags
+
+
+def _source_of(statement: object, id: SaId) -> Address:
+    source: Address = getattr(statement, "source", Address.unspecified(id.destination.family))
+    return source

@@ -1,0 +1,555 @@
+"""Scripts into statements: what each command says, where it stands, how reading goes on."""
+
+import itertools
+
+import pytest
+
+from kamexfrm.algorithms import Kind, by_name
+from kamexfrm.errors import Place
+from kamexfrm.model.association import Key, Lifetime, NatTraversal, SaId
+from kamexfrm.model.policy import (
+    ULPROTO_ANY,
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+    SecurityContext,
+    Selector,
+)
+from kamexfrm.net import Address
+from kamexfrm.setkey.lexer import complete_length
+from kamexfrm.setkey.messages import (
+    ScriptError,
+    format_interactive_error,
+    format_refusal,
+    format_script_error,
+)
+from kamexfrm.setkey.parser import Parser, parse
+from kamexfrm.setkey.statements import (
+    ALL_PROTOCOLS,
+    SADB_X_EXT_CYCSEQ,
+    SADB_X_EXT_DERIV,
+    SADB_X_EXT_IV4B,
+    SADB_X_EXT_OLD,
+    SADB_X_EXT_PRAND,
+    SADB_X_EXT_PZERO,
+    SADB_X_EXT_RAWCPI,
+    Add,
+    Delete,
+    DeleteAll,
+    Dump,
+    Exit,
+    Flush,
+    Get,
+    GetSpi,
+    SpdAdd,
+    SpdDelete,
+    SpdDump,
+    SpdFlush,
+    SpdGet,
+    SpdUpdate,
+    Tagged,
+    Update,
+)
+
+ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
+A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
+AES = bytes(range(16))
+AES_TEXT = "-E aes-cbc 0x000102030405060708090a0b0c0d0e0f"
+
+
+@pytest.fixture
+def read(resolver):
+    def one(text):
+        [statement] = parse(text, "f", resolve=resolver)
+        return statement
+
+    return one
+
+
+@pytest.fixture
+def refused(resolver):
+    def why(text) -> ScriptError:
+        with pytest.raises(ScriptError) as caught:
+            list(parse(text, "f", resolve=resolver))
+        return caught.value
+
+    return why
+
+
+def _algorithm(kind: Kind, name: str):
+    found = by_name(kind, name)
+    assert found
+    return found
+
+
+def test_add_carries_all_options(read) -> None:
+    statement = read(
+        "add 10.0.0.1 10.0.0.2 esp 0x1001 -m tunnel -u 100 -r 64 -lh 100 -ls 90 -bh 1000 -bs 900"
+        f' -f zero-pad -f random-pad -ctx 1 2 "a:b" -esn -natt_mtu 1400 -hwif eth0 {AES_TEXT}'
+        " -A hmac-sha256-128 0x" + "11" * 32 + ";"
+    )
+    assert isinstance(statement, Add)
+    [sa] = statement.associations
+    assert (sa.source, sa.destination, sa.protocol, sa.spi) == (A, B, ESP, 0x1001)
+    assert (sa.mode, sa.reqid, sa.replay_window, sa.esn) == (Mode.TUNNEL, 100, 64, True)
+    assert sa.hard == Lifetime(bytes=1000, addtime=100)
+    assert sa.soft == Lifetime(bytes=900, addtime=90)
+    assert sa.context == SecurityContext(1, 2, b"a:b")
+    assert sa.encryption == Key(_algorithm(Kind.ENCRYPTION, "aes-cbc"), AES)
+    assert sa.authentication
+    assert sa.authentication.algorithm == _algorithm(Kind.AUTHENTICATION, "hmac-sha256-128")
+    assert sa.authentication.icv_bits == 128
+    assert statement.sadb_flags == SADB_X_EXT_CYCSEQ | SADB_X_EXT_PZERO | SADB_X_EXT_PRAND
+    assert (statement.word, statement.natt_mtu, statement.interface) == ("esp", 1400, "eth0")
+    assert statement.place == Place("f", 1, 1)
+
+
+def test_update_is_like_add(read) -> None:
+    statement = read(f"update 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};")
+    assert isinstance(statement, Update)
+    assert statement.associations[0].spi == 5
+
+
+def test_add_without_mode_is_of_mode_any(read) -> None:
+    assert read(f"add 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};").associations[0].mode is Mode.ANY
+
+
+def test_of_a_repeated_option_the_last_holds(read) -> None:
+    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -u 1 -m tunnel -u 2 -m transport {AES_TEXT};")
+    assert statement.associations[0].reqid == 2
+    assert statement.associations[0].mode is Mode.TRANSPORT
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        ("esp 5 -f nocyclic-seq", 0),
+        ("esp 5 -f seq-pad", SADB_X_EXT_CYCSEQ),
+        ("esp-old 5", SADB_X_EXT_CYCSEQ | SADB_X_EXT_OLD),
+    ],
+)
+def test_flags_are_those_that_setkey_sends(read, words, flags) -> None:
+    assert read(f"add 10.0.0.1 10.0.0.2 {words} {AES_TEXT};").sadb_flags == flags
+
+
+def test_flavours_of_des_are_flags(read, refused) -> None:
+    key = "0x0011223344556677"
+    statement = read(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-32iv {key};")
+    assert statement.sadb_flags & SADB_X_EXT_IV4B
+    assert statement.word == "esp-old"
+    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -E des-deriv {key};")
+    assert statement.sadb_flags & SADB_X_EXT_DERIV
+    assert statement.associations[0].encryption.algorithm.name == "des-cbc"
+    error = refused(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-deriv {key};")
+    assert error.reason == "algorithm mismatched"
+
+
+def test_compression_takes_no_key_and_perhaps_raw_cpi(read) -> None:
+    statement = read("add 10.0.0.1 10.0.0.2 ipcomp 0x600 -C deflate -R;")
+    assert statement.associations[0].compression.algorithm.name == "deflate"
+    assert statement.sadb_flags & SADB_X_EXT_RAWCPI
+
+
+@pytest.mark.parametrize("name", ["aes-gcm-16", "chacha20-poly1305"])
+def test_aead_goes_with_option_e(read, name) -> None:
+    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -E {name} 0x{'00' * 36};")
+    assert statement.associations[0].encryption.algorithm.kind is Kind.AEAD
+
+
+def test_obsolete_algorithm_is_null_with_a_warning(read) -> None:
+    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -E simple;")
+    assert statement.associations[0].encryption.algorithm.name == "null"
+    [warning] = statement.warnings
+    assert (warning.text, warning.token) == ("WARNING: obsolete algorithm", "simple")
+
+
+def test_quoted_key_may_hold_any_bytes(read) -> None:
+    key = bytes(range(1, 34)) + b"\xff\x80\xc3\xa9;#\n\r$\\-"
+    key = key.replace(b'"', b"")[:32]
+    statement = read(b'add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc "' + key + b'";')
+    assert statement.associations[0].encryption.material == key
+
+
+def test_hexadecimal_key_with_an_odd_digit_begins_with_zero(read) -> None:
+    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -E blowfish-cbc 0x123456789;")
+    assert statement.associations[0].encryption.material == bytes.fromhex("0123456789")
+
+
+def test_key_of_an_unregistered_algorithm_is_refused(refused) -> None:
+    error = refused(f"add 10.0.0.1 10.0.0.2 ah 5 -A keyed-md5 0x{'00' * 16};")
+    assert error.reason == "Not supported"
+
+
+def test_names_with_several_addresses_make_an_sa_for_each_pair(read) -> None:
+    statement = read(f"add multi1 multi2 esp 5 {AES_TEXT};")
+    pairs = [(str(sa.source), str(sa.destination)) for sa in statement.associations]
+    assert pairs == list(itertools.product(("10.5.0.1", "10.5.0.2"), ("10.6.0.1", "10.6.0.2")))
+    statement = read("add dual1 dual2 esp 5 -E null;")
+    assert [sa.source.family for sa in statement.associations] == [2, 10]
+
+
+@pytest.mark.parametrize(("flag", "families"), [("-4", [2]), ("-6", [10]), ("-46", [10])])
+def test_family_flags_choose_addresses(read, flag, families) -> None:
+    statement = read(f"add {flag} dual1 dual2 esp 5 -E null;")
+    assert [sa.source.family for sa in statement.associations] == families
+
+
+def test_flag_n_asks_for_no_names(refused) -> None:
+    error = refused("add -n multi1 10.0.0.2 esp 5 -E null;")
+    assert (error.reason, error.token) == ("Name or service not known", "10.0.0.2")
+    assert error.place == Place("f", 1, 8)
+
+
+def test_scope_is_read_and_dropped(read) -> None:
+    statement = read("add ::1 fe80::1%lo ah 5 -A null;")
+    assert statement.associations[0].destination == Address.parse("fe80::1")
+
+
+def test_udp_encapsulation_has_ports_and_perhaps_an_address(read) -> None:
+    statement = read("add 10.0.0.1[4500] 10.0.0.2[30000] esp-udp 5 -E null;")
+    assert statement.associations[0].nat_traversal == NatTraversal(4500, 30000)
+    statement = read("add 10.0.0.1 10.0.0.2 esp-udp 198.51.100.7 0x7002 -E null;")
+    original = Address.parse("198.51.100.7")
+    assert statement.associations[0].nat_traversal == NatTraversal(4500, 4500, original)
+    assert statement.word == "esp-udp"
+    statement = read("add 10.0.0.1[1000] 10.0.0.2[2000] esp 5 -E null;")
+    assert statement.associations[0].nat_traversal is None
+
+
+def test_freebsds_nat_traversal_option_is_read(read) -> None:
+    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -natt 10.0.0.7 [4500] 10.0.0.2[500] -E null;")
+    original = Address.parse("10.0.0.7")
+    assert statement.associations[0].nat_traversal == NatTraversal(4500, 500, original)
+
+
+def test_add_without_protocol_has_no_associations(read) -> None:
+    statement = read("add 10.0.0.1 10.0.0.2 5 -E null;")
+    assert (statement.word, statement.associations) == ("", ())
+
+
+def test_get_and_delete_name_one_sa_by_destination_protocol_and_spi(read) -> None:
+    get = read("get multi1 10.0.0.2 ah 7;")
+    assert isinstance(get, Get)
+    assert get.ids == (SaId(B, AH, 7), SaId(B, AH, 7))
+    delete = read("delete 10.0.0.1 10.0.0.2 esp 7 -m tunnel;")
+    assert isinstance(delete, Delete)
+    assert delete.id == SaId(B, ESP, 7)
+    assert delete.source == A
+    assert delete.warnings[0][:2] == ("WARNING: mode is obsolete", ";")
+    assert read("delete 10.0.0.1 10.0.0.2 7;").id is None
+
+
+def test_getspi_makes_larval_associations(read) -> None:
+    statement = read("getspi 10.0.0.1 10.0.0.2 esp 0 -u 5;")
+    assert isinstance(statement, GetSpi)
+    [sa] = statement.associations
+    assert (sa.spi, sa.reqid, sa.encryption) == (0, 5, None)
+
+
+def test_deleteall_covers_pairs_and_protocols(read) -> None:
+    statement = read("deleteall dual1 dual2 ipcomp;")
+    assert isinstance(statement, DeleteAll)
+    assert len(statement.pairs) == 2
+    assert statement.protocols == (IPCOMP,)
+    assert read("deleteall 10.0.0.1 10.0.0.2;").protocols == ALL_PROTOCOLS
+
+
+def test_flush_and_dump_cover_one_protocol_or_all(read) -> None:
+    assert read("flush;") == Flush(Place("f", 1, 1), 1, ALL_PROTOCOLS)
+    assert read("flush esp-udp;").protocols == (ESP,)
+    assert read("dump ah;") == Dump(Place("f", 1, 1), 1, (AH,))
+    assert read("flush tcp;").protocols == ()
+
+
+def test_spdadd_carries_a_policy(read) -> None:
+    statement = read(
+        'spdadd 10.0.0.0/8[80] 10.0.0.2[any] tcp -ctx 1 1 "l" -P out prio high ipsec\n'
+        "  ah/transport # inner\n  esp/tunnel/10.0.0.1-10.0.0.2/unique:5;"
+    )
+    assert isinstance(statement, SpdAdd)
+    policy = statement.policy
+    assert policy.selector == Selector(Address.parse("10.0.0.0"), 8, B, 32, 6, 80, None)
+    assert (policy.direction, policy.type) == (Direction.OUT, PolicyType.IPSEC)
+    assert policy.priority == 0x40000000
+    assert policy.requests == (
+        IpsecRequest(AH, Mode.TRANSPORT),
+        IpsecRequest(ESP, Mode.TUNNEL, Level.UNIQUE, 5, A, B),
+    )
+    assert policy.context == SecurityContext(1, 1, b"l")
+    assert (statement.place.line, statement.end_line) == (1, 3)
+
+
+def test_other_commands_about_policies_are_read(read) -> None:
+    assert isinstance(read("spdupdate ::1 ::1 any -P in discard;"), SpdUpdate)
+    delete = read("spddelete 10.0.0.1 10.0.0.2 any -P out;")
+    assert isinstance(delete, SpdDelete)
+    assert delete.direction is Direction.OUT
+    assert delete.selector == Selector(A, 32, B, 32)
+    assert isinstance(read("spdget 10.0.0.1 10.0.0.2 any -P out;"), SpdGet)
+    assert isinstance(read("spddump;"), SpdDump)
+    assert isinstance(read("spdflush ;"), SpdFlush)
+    assert read('spdadd tagged "foo" -P out none;') == Tagged(Place("f", 1, 1), 1, b"foo", False)
+
+
+def test_freebsds_device_after_the_policy_is_read(read) -> None:
+    statement = read("spdadd ::1 ::1 any -P in ipsec esp/transport//require -hwif mce0;")
+    assert statement.interface == "mce0"
+    assert len(statement.policy.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("upper", "expected"),
+    [
+        ("any", (ULPROTO_ANY, None, None)),
+        ("ip", (ULPROTO_ANY, None, None)),
+        ("0", (ULPROTO_ANY, None, None)),
+        ("255", (ULPROTO_ANY, None, None)),
+        ("udp", (17, None, None)),
+        ("ip4", (4, None, None)),
+        ("esp", (50, None, None)),
+        ("ah", (51, None, None)),
+        ("ipcomp", (108, None, None)),
+        ("ipv6-icmp", (58, None, None)),
+        ("icmp6 136", (58, 136, None)),
+        ("icmp6 135,0", (58, 135, None)),
+        ("icmp6 1,4", (58, 1, 4)),
+        ("icmp6 0,0", (58, None, None)),
+        ("icmp 0", (1, 0, None)),
+        ("icmp 8", (1, 8, None)),
+        ("135 5,6", (135, 5, 6)),
+        ("gre 1234", (47, 0, 1234)),
+        ("gre 1.2.3.4", (47, 0x0102, 0x0304)),
+        ("gre 4294967295", (47, 0xFFFF, 0xFFFF)),
+        ("gre", (47, None, None)),
+    ],
+)
+def test_upper_protocol_with_type_code_or_key(read, upper, expected) -> None:
+    selector = read(f"spdadd 10.0.0.1 10.0.0.2 {upper} -P out none;").policy.selector
+    assert (selector.upper, selector.source_port, selector.destination_port) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "icmp 256",
+        "icmp 8,256",
+        "icmp ,8",
+        "icmp 8,0,1",
+        "gre 4294967296",
+        "gre 1.2.3",
+        "udp 53",
+        "any 5",
+    ],
+)
+def test_type_code_and_key_out_of_place_or_range_are_refused(refused, words) -> None:
+    error = refused(f"spdadd 10.0.0.1 10.0.0.2 {words} -P out none;")
+    assert (error.reason, error.token) == ("invalid an upper layer protocol spec", " out none;")
+    assert error.place.column == 26 + len(words.split()[0]) + 1
+
+
+def test_ports_are_numbers_names_of_udp_or_any(read, refused) -> None:
+    statement = read("spdadd 10.0.0.1[domain] 10.0.0.2[0] tcp -P out none;")
+    assert statement.policy.selector.source_port == 53
+    assert statement.policy.selector.destination_port is None
+    error = refused("spdadd 10.0.0.1[nosuch] 10.0.0.2 tcp -P out none;")
+    assert error.reason == "Servname not supported for ai_socktype"
+    assert error.place == Place("f", 1, 17)
+
+
+def test_port_beside_a_type_is_refused(refused) -> None:
+    error = refused("spdadd 10.0.0.1[80] 10.0.0.2 icmp 8 -P out none;")
+    assert error.reason == "invalid an upper layer protocol spec"
+    error = refused("spdadd 10.0.0.1[300] 10.0.0.2 icmp -P out none;")
+    assert error.reason == "invalid an upper layer protocol spec"
+
+
+def test_several_addresses_are_too_many_for_a_policy(refused) -> None:
+    error = refused("spdadd 10.0.0.1 multi1 any -P out none;")
+    assert (error.reason, error.token) == ("multiple address specified", " out none;")
+    assert error.place.column == 17
+    error = refused("delete multi1 10.0.0.2 esp 5;")
+    assert (error.reason, error.token) == ("multiple address specified", ";")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("spdadd 10.0.0.1/256 10.0.0.2 any -P out none;", "prefix length too big"),
+        ("add 10.0.0.1 10.0.0.2 esp 4294967296 -E null;", "SPI too big."),
+        ("add 10.0.0.1 10.0.0.2 esp 5 -u 4294967296 -E null;", "reqid too big"),
+        ("add 10.0.0.1 10.0.0.2 esp 5 -r 4294967296 -E null;", "replay window too big"),
+        (f"add 10.0.0.1 10.0.0.2 esp 5 -lh {2**64} -E null;", "lifetime too big"),
+        (f"add 10.0.0.1 10.0.0.2 esp {'9' * 5000} -E null;", "SPI too big."),
+        (f"add 10.0.0.1 10.0.0.2 esp 5 -u {'9' * 5000} -E null;", "reqid too big"),
+        (f"spdadd 10.0.0.1[{'9' * 5000}] 10.0.0.2 tcp -P out none;", "port too big"),
+        (f"spdadd 10.0.0.1 10.0.0.2 {'9' * 5000} -P out none;", "invalid upper layer protocol"),
+    ],
+)
+def test_numbers_that_would_be_truncated_are_refused(refused, text, reason) -> None:
+    assert refused(text).reason == reason
+
+
+def test_zeros_before_a_number_do_not_matter(read) -> None:
+    statement = read(f"spdadd 10.0.0.1[{'0' * 5000}80] 10.0.0.2 tcp -P out none;")
+    assert statement.policy.selector.source_port == 80
+
+
+def test_statements_before_an_error_come_out_first(resolver) -> None:
+    read = parse("flush; dump; bogus; spdflush;", resolve=resolver)
+    assert isinstance(next(read), Flush)
+    assert isinstance(next(read), Dump)
+    with pytest.raises(ScriptError):
+        next(read)
+
+
+def test_reading_can_go_on_behind_the_bad_statement(resolver) -> None:
+    parser = Parser('flush;\nbogus "a;b" # c;d\n x; dump;\nadd $;\nspdflush;', resolve=resolver)
+    read: list[str] = []
+    lines: list[int] = []
+    ended = False
+    while not ended:
+        try:
+            for statement in parser:
+                read.append(type(statement).__name__)
+            ended = True
+        except ScriptError as error:
+            lines.append(error.place.line if error.place else 0)
+    assert read == ["Flush", "Dump", "SpdFlush"]
+    assert lines == [2, 4]
+
+
+def test_nothing_after_exit_is_read(resolver) -> None:
+    for word in ("exit", "quit", "bye"):
+        [statement] = parse(f"{word};\n$$$ \x00", resolve=resolver)
+        assert isinstance(statement, Exit)
+
+
+def test_places_count_lines_and_columns(resolver) -> None:
+    text = (
+        'flush; dump;\n# c\n\n  add 10.0.0.1 10.0.0.2 esp 5\r\n -E aes-cbc "1234567\n01234567";\n'
+    )
+    text += "\tspdadd 10.0.0.1 10.0.0.2 any -P out none;\n \\\n spdflush;"
+    places = [(s.place.line, s.place.column, s.end_line) for s in parse(text, resolve=resolver)]
+    assert places == [(1, 1, 1), (1, 8, 1), (4, 3, 6), (7, 2, 7), (9, 2, 9)]
+
+
+def test_first_line_may_have_another_number(resolver) -> None:
+    [statement] = Parser("\nflush;", line=7, resolve=resolver)
+    assert statement.place.line == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("", 0),
+        ("flush", 0),
+        ("flush;", 6),
+        ("flush; dump", 6),
+        ("# only a comment; really\n", 25),
+        ("flush; # done\n", 14),
+        ('add a b esp 5 -E x "a;b', 0),
+        ("spdadd a b any -P out ipsec esp/transport//unique#5; x", 52),
+    ],
+)
+def test_complete_length_ends_at_the_last_semicolon(text, length) -> None:
+    assert complete_length(text) == length
+
+
+def test_empty_scripts_have_no_statements() -> None:
+    for text in ("", "\n\n", "# nothing", b"", " \\\n"):
+        assert list(parse(text)) == []
+
+
+def test_error_message_is_setkeys_with_the_place_and_a_hint(refused) -> None:
+    error = refused("flush;\nadd 10.0.0.1 10.0.0.2 esp 5\n  -E aes_cbc 0x00;\n")
+    assert format_script_error(error) == (
+        "setkey: f,3: syntax error at `aes'\n"
+        "setkey: f,3: parse failed\n"
+        "      -E aes_cbc 0x00;\n"
+        "         ^\n"
+        "    did you mean aes-cbc?\n"
+    )
+
+
+def test_bad_key_length_is_told_with_the_lengths_and_without_the_key(refused) -> None:
+    error = refused("add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc 0x00112233;")
+    assert format_script_error(error) == (
+        "32 128 256\n"
+        "setkey: f,1: Invalid key length at `0x********'\n"
+        "setkey: f,1: parse failed\n"
+        "    add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc **********;\n"
+        "                                           ^\n"
+        "    aes-cbc takes a key of 128, 192 or 256 bits; this one has 32\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc "topsecret;',
+        'add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc "topsecret";',
+        'add 10.0.0.1 10.0.0.2 esp 5 -E aes_cbc "top\nsecret";',
+        'add 10.0.0.1 10.0.0.2 esp -E aes-cbc "topsecret";',
+        'bogus -E aes-cbc "topsecret" -A;',
+        "add 10.0.0.1 10.0.0.2 -E aes-cbc 0x746f70736563726574;",
+        "add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc 0x746f70736563726574;",
+    ],
+)
+def test_no_message_shows_a_key(refused, text) -> None:
+    error = refused(text)
+    shown = format_script_error(error) + "".join(format_interactive_error(error)) + str(error)
+    shown += repr(error)
+    assert "secret" not in shown
+    assert "736563726574" not in shown
+
+
+def test_fatal_lexer_error_is_not_followed_by_parse_failed(refused) -> None:
+    error = refused("flush $;")
+    assert format_script_error(error).splitlines()[:2] == [
+        "setkey: f,1: Syntax error at `$'",
+        "    flush $;",
+    ]
+
+
+def test_mixed_families_fail_without_a_reason_as_ever(refused) -> None:
+    error = refused("add 10.0.0.1 ::1 esp 5 -E null;")
+    assert format_script_error(error).splitlines()[0] == "setkey: f,1: parse failed"
+
+
+def test_policy_errors_point_into_the_text(refused) -> None:
+    error = refused("spdadd 10.0.0.1 10.0.0.2 any -P out ipsec\n  esp/transport//reqire;")
+    assert error.place == Place("f", 2, 18)
+    assert format_script_error(error).splitlines()[0] == (
+        'libipsec: syntax error while parsing "reqire"'
+    )
+    assert "    did you mean require?" in format_script_error(error).splitlines()
+
+
+def test_interactive_message_ends_its_line(refused) -> None:
+    text, before = format_interactive_error(refused("bogus thing;"))
+    assert text.splitlines()[0] == "syntax error at `bogus'"
+    assert before == ""
+
+
+def test_messages_show_no_control_characters(refused) -> None:
+    error = refused("flush \x1b[31m;")
+    assert "\x1b" not in format_script_error(error)
+
+
+def test_unfinished_statement_is_reported_where_it_ends(refused) -> None:
+    error = refused("flush;\nadd 10.0.0.1 10.0.0.2\n\n\n")
+    assert (error.place, error.token) == (Place("f", 2, 22), "")
+
+
+def test_missing_semicolon_is_guessed(refused) -> None:
+    error = refused("flush\nspdflush;")
+    assert error.place == Place("f", 2, 1)
+    assert "is there a `;' missing before it?" in error.hints
+
+
+def test_refusal_names_the_line_of_the_semicolon() -> None:
+    text = format_refusal(Place("f", 3, 1), 5, "File exists", ["by this entry"])
+    assert text == "setkey: f,5: File exists\n    by this entry\n"
