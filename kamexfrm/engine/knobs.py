@@ -23,6 +23,7 @@ def set_knob(session: Session, request: SetKnob) -> None:
     session.send()
     session.defaults_changed |= is_default
     session.knobs_changed = True
+    session.forget_shapes()
     session.marker = session.marker._replace(knobs=after, flags=session.marker.flags | UNFINISHED)
     session.write_marker()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.translate.marker import Marker
 from kamexfrm.translate.order import Order, Position, after_last
+from kamexfrm.translate.tag import ORDER_MAX
 
 
 class Placing:
@@ -55,6 +56,11 @@ class Placing:
         Raises KamexfrmError (ENOSPC) when all numbers are taken.
         """
         newest = self._newest + 1
+        if newest > ORDER_MAX:  # somebody forged the marker
+            self.recover()
+            newest = self._newest + 1
+            if newest > ORDER_MAX:
+                raise KamexfrmError("no insertion number is left", errno=errno.ENOSPC)
         number = None
         if priority >= self._last_priority:
             number = after_last(priority, self._last_number)

@@ -23,7 +23,7 @@ from kamexfrm.translate.policy import (
     selector_to_kernel,
     tunnel_uses,
 )
-from kamexfrm.translate.shape import encode_plain, encode_twin, shape_of
+from kamexfrm.translate.shape import encode_plain, encode_twin
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
@@ -64,7 +64,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if len(requests) > MAX_REQUESTS or type_ > PolicyType.IPSEC:
         check(policy)
     family = selector[0][0]
-    shape = shape_of(type_, requests, direction, family, session.knobs.of(family))
+    shape = session.shape(type_, requests, direction, family)
     if replace or context is not None or not shape.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return

@@ -1,5 +1,6 @@
 """The command kame-sysctl: what is asked is checked as a whole, then written, then shown."""
 
+import gc
 import signal
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ def main() -> None:
     """Run the command and leave with its status; a reader that goes away ends it quietly."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.disable()  # nothing here makes cycles, and a knob may rewrite fifty thousand policies
     sys.exit(run(sys.argv[1:]))
 
 

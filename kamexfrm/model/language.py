@@ -6,6 +6,7 @@ White space and comments may stand between any two tokens.
 
 import re
 from functools import lru_cache
+from socket import inet_pton
 from typing import NamedTuple, NoReturn
 
 from kamexfrm.errors import LanguageError
@@ -21,7 +22,7 @@ from kamexfrm.model.policy import (
     Mode,
     PolicyType,
 )
-from kamexfrm.net import Address
+from kamexfrm.net import AF_INET, AF_INET6, Address
 
 
 class PolicyText(NamedTuple):
@@ -112,12 +113,8 @@ def _parse_plain(text: str) -> PolicyText | None:
             return None
         requests.append(request)
     action = ACTIONS[words[at]]
-    return PolicyText(
-        DIRECTIONS[words[0]],
-        priority,
-        action,
-        tuple(requests) if action is PolicyType.IPSEC else (),
-    )
+    kept = tuple(requests) if action is PolicyType.IPSEC else ()
+    return PolicyText(DIRECTIONS[words[0]], priority, action, kept)
 
 
 @lru_cache(maxsize=1024)
@@ -137,11 +134,11 @@ def _plain_request(word: str) -> IpsecRequest | None:
     source = destination = None
     if ends:
         first, _, second = ends.partition("-")
+        family = AF_INET6 if ":" in first else AF_INET
         try:
-            source, destination = Address.parse(first), Address.parse(second)
-        except ValueError:
-            return None
-        if source.family != destination.family:
+            source = Address(family, inet_pton(family, first))
+            destination = Address(family, inet_pton(family, second))
+        except (OSError, ValueError):
             return None
     elif mode == "tunnel":
         return None
@@ -376,8 +373,8 @@ def format_level(level: Level, reqid: int) -> str:
     name = _LEVEL_WORDS[level]
     if not reqid:
         return name
-    if level is Level.REQUIRE:
-        name = "unique"  # the same thing: an SA with this reqid, or none
+    if level is Level.REQUIRE:  # the same thing: an SA with this reqid, or none
+        name = "unique"
     return f"{name}{':' if reqid <= MANUAL_REQID_MAX else '#'}{reqid}"
 
 

@@ -40,7 +40,24 @@ _UPPERS = {
 
 
 class UnknownHostError(KamexfrmError):
-    """A name or a service that the resolver does not find; the text is the resolver's."""
+    """A name or a service that the resolver does not find; the text is the resolver's.
+
+    ``service`` says that it was the service.
+    """
+
+    def __init__(self, text: str, *, service: bool = False) -> None:
+        super().__init__(text)
+        self.service = service
+
+    def culprit(self, host: "Host") -> int:
+        """Return the index of the word that was not found."""
+        return host.port_at if self.service else host.at
+
+    def hints(self) -> tuple[str, ...]:
+        """Return what a human may try."""
+        if self.service:
+            return ("services are looked up as those of udp: write the port's number",)
+        return ()
 
 
 class Host(NamedTuple):
@@ -154,7 +171,9 @@ def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...
     try:
         found = ask(host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode)
     except socket.gaierror as error:
-        raise UnknownHostError(error.strerror or str(error)) from None
+        raise UnknownHostError(
+            error.strerror or str(error), service=error.errno == socket.EAI_SERVICE
+        ) from None
     except (OSError, UnicodeError, ValueError):
         raise UnknownHostError("Name or service not known") from None
     addresses = []

@@ -92,8 +92,7 @@ def resolve_named(
         return resolve(host, flags, ask)
     except UnknownHostError as error:
         token = "]" if host.port else words.shown(words.at)
-        at = host.port_at if "ervname" in error.text else host.at
-        words.fail(error.text, at=at, token=token)
+        words.fail(error.text, at=error.culprit(host), token=token, hints=error.hints())
 
 
 def read_options(words: Words, options: Options, ask: Resolver) -> None:

@@ -37,6 +37,25 @@ class Choices(Protocol):
         ...
 
 
+class _Pages:
+    """Gathers text and writes it in large pieces: stdout may be unbuffered."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._pieces: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Add a piece."""
+        self._pieces.append(text)
+        if len(self._pieces) >= 256:
+            self.turn()
+
+    def turn(self) -> None:
+        """Write what has gathered."""
+        self._out.write("".join(self._pieces))
+        self._pieces.clear()
+
+
 def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
     """Count entries as the kernel's PF_KEY dumps do: 1, 2, 3 and so on, and 0 for the last."""
     number = 0
@@ -58,15 +77,18 @@ def dump_sad(
 
     if choices.json:
         return _json([dump_sa.sa_to_dict(e) for e in entries], out)
-    pid, shown = os.getpid(), False
+    pid, shown, pages = os.getpid(), False, _Pages(out)
     for number, entry in _numbered(entries):
         shown = True
         if announce:
+            pages.turn()
             announce(entry, number)
-        text = dump_sa.format_sa(
-            entry, ports=choices.ports, sequence=number, pid=pid, keys=choices.keys
+        pages.write(
+            dump_sa.format_sa(
+                entry, ports=choices.ports, sequence=number, pid=pid, keys=choices.keys
+            )
         )
-        out.write(text)
+    pages.turn()
     return shown
 
 
@@ -78,15 +100,17 @@ def dump_spd(
 
     if choices.json:
         return _json([dump_sp.sp_to_dict(e) for e in entries], out)
-    pid, shown, hidden = os.getpid(), False, 0
+    pid, shown, hidden, pages = os.getpid(), False, 0, _Pages(out)
     for number, entry in _numbered(entries):
         shown = True
         if announce:
+            pages.turn()
             announce(entry, number)
         if entry.socket and choices.hide_sockets:
             hidden += 1
             continue
-        out.write(dump_sp.format_sp(entry, ports=choices.ports, sequence=number, pid=pid))
+        pages.write(dump_sp.format_sp(entry, ports=choices.ports, sequence=number, pid=pid))
+    pages.turn()
     if hidden:
         plural = "policy" if hidden == 1 else "policies"
         out.write(f"{hidden} per-socket {plural} not shown (filtered by -N)\n")

@@ -206,60 +206,18 @@ def _resolve_selector(words: Words, written: _Written, ask: Resolver) -> Selecto
         try:
             addresses, port = resolve(side.host, written.flags, ask)
         except UnknownHostError as error:
-            at = side.host.port_at if "ervname" in error.text else side.host.at
-            words.fail(error.text, at=at, token=token)
-        found.append((addresses, port))
-    pairs = [
-        (source, destination)
-        for source in found[0][0]
-        for destination in found[1][0]
-        if source.family == destination.family
-    ]
-    if len(found[0][0]) > 1 or len(found[1][0]) > 1:
-        at = written.source.host.at if len(found[0][0]) > 1 else written.destination.host.at
-        words.fail(
-            "multiple address specified", at=at, token=token, hints=("use a numeric address",)
-        )
-    if not pairs:
-        words.fail(
-            "",
-            at=written.source.host.at,
-            token=token,
-            hints=("one address is IPv4 and the other one IPv6",),
-        )
-    [(source, destination)] = pairs
-    source_port: int | None = found[0][1] or None
-    destination_port: int | None = found[1][1] or None
-    if written.misc:
-        at = written.misc_at
-        if source_port or destination_port:
-            words.fail(
-                "invalid an upper layer protocol spec",
-                at=at,
-                token=token,
-                hints=("there are ports already, and they are kept in the same place",),
-            )
-        ports = _read_misc(written.upper, written.misc)
-        if ports is None:
-            words.fail(
-                "invalid an upper layer protocol spec",
-                at=at,
-                token=token,
-                hints=(_misc_hint(written.upper),),
-            )
-        source_port, destination_port = ports
-    elif written.upper in TYPED_UPPERS and written.upper != IPPROTO_GRE:
-        for side, number in (
-            (written.source, source_port),
-            (written.destination, destination_port),
-        ):
-            if number is not None and number > 255:
-                words.fail(
-                    "invalid an upper layer protocol spec",
-                    at=side.host.port_at,
-                    token=token,
-                    hints=("a type and a code have 8 bits: at most 255",),
-                )
+            at = error.culprit(side.host)
+            words.fail(error.text, at=at, token=token, hints=error.hints())
+        if len(addresses) > 1:
+            hints = ("use a numeric address",)
+            words.fail("multiple address specified", at=side.host.at, token=token, hints=hints)
+        found.append((addresses[0], port or None))
+    (source, source_port), (destination, destination_port) = found
+    if source.family != destination.family:
+        hint = "one address is IPv4 and the other one IPv6"
+        words.fail("", at=written.source.host.at, token=token, hints=(hint,))
+    if written.upper in TYPED_UPPERS or written.misc:
+        source_port, destination_port = _typed(words, written, source_port, destination_port, token)
     return Selector(
         source,
         source.bits if written.source.prefix is None else written.source.prefix,
@@ -269,6 +227,28 @@ def _resolve_selector(words: Words, written: _Written, ask: Resolver) -> Selecto
         source_port,
         destination_port,
     )
+
+
+def _typed(
+    words: Words, written: _Written, first: int | None, second: int | None, token: str
+) -> tuple[int | None, int | None]:
+    """Return type and code, or the halves of a GRE key, from behind the protocol or the ports."""
+    reason = "invalid an upper layer protocol spec"
+    if not written.misc:
+        limit = 0xFFFF if written.upper == IPPROTO_GRE else 0xFF
+        for side, number in ((written.source, first), (written.destination, second)):
+            if (number or 0) > limit:
+                hint = "a type and a code have 8 bits: at most 255"
+                words.fail(reason, at=side.host.port_at, token=token, hints=(hint,))
+        return first, second
+    if first or second:
+        hint = "there are ports already, and they are kept in the same place"
+        words.fail(reason, at=written.misc_at, token=token, hints=(hint,))
+    numbers = _read_misc(written.upper, written.misc)
+    if numbers is None:
+        hint = _misc_hint(written.upper)
+        words.fail(reason, at=written.misc_at, token=token, hints=(hint,))
+    return numbers
 
 
 def _read_misc(upper: int, misc: str) -> tuple[int | None, int | None] | None:

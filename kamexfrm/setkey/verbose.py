@@ -7,6 +7,7 @@ once, and shows the reply: what is there now or was there before, or the errno.
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from kamexfrm.engine.door import Engine
@@ -56,6 +57,8 @@ class TracingEngine(Engine):
         self._quiet = False
 
     def _show(self, message: SadbMsg, seq: int = 0) -> None:
+        if self._quiet:
+            return
         self._out.write(format_message(stamped(message, seq=seq, pid=self._pid)) + "\n")
 
     # Writes
@@ -76,7 +79,8 @@ class TracingEngine(Engine):
             self.on_refusal = hear
         for one in refused:
             self._show(refusal(exchanges[0][0], one.error.errno))
-            hear(one)
+            with self._silence():  # who explains a refusal looks around
+                hear(one)
         if refused:
             return
         for at, (message, reply) in enumerate(exchanges):
@@ -194,8 +198,6 @@ class TracingEngine(Engine):
 
     def spd(self) -> Iterator[SpdEntry]:
         """Show an X_SPDDUMP, and the reply if there is nothing to dump."""
-        if self._quiet:
-            return super().spd()
         message = spd_dump()
         self._ask(message)
         entries = list(super().spd())
@@ -224,16 +226,23 @@ class TracingEngine(Engine):
             raise
 
     def _ask(self, message: SadbMsg) -> None:
-        self._asked = message.type
-        self._show(message)
+        if not self._quiet:
+            self._asked = message.type
+            self._show(message)
 
     def _entry(self, selector: Selector, direction: Direction) -> SpdEntry:
         """Return a policy without a word."""
-        self._quiet = True
-        try:
+        with self._silence():
             return super().spd_entry(selector, direction)
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        """Show nothing within."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
         finally:
-            self._quiet = False
+            self._quiet = before
 
 
 class VerboseExecutor(Executor):

@@ -15,6 +15,9 @@ from kamexfrm.translate.tag import CATCH_ALL_PRIORITY
 #: Room left between two neighbours: 524,288 entries of one priority, 12 halvings between two.
 GAP = 0x1000
 
+#: The lowest number an entry gets: 0 says in the marker that there is no entry.
+FIRST = 1
+
 #: The highest number an entry gets; the one above it is def_policy's.
 LAST = CATCH_ALL_PRIORITY - 1
 
@@ -30,7 +33,7 @@ class Position(NamedTuple):
 def after_last(priority: int, last_kernel_priority: int) -> int | None:
     """Return a number behind the last entry's; None when there is no room."""
     if not last_kernel_priority:
-        return min(priority, LAST)
+        return max(FIRST, min(priority, LAST))
     # Near the end of the numbers a written priority leaves no room behind it: then a plain step.
     number = max(priority, last_kernel_priority + GAP)
     if number > LAST:
@@ -40,7 +43,7 @@ def after_last(priority: int, last_kernel_priority: int) -> int | None:
 
 def between(priority: int, before: int | None, behind: int) -> int | None:
     """Return a number between two neighbours (None: no entry before); None without room."""
-    low = 0 if before is None else before + 1
+    low = FIRST if before is None else before + 1
     if low >= behind:
         return None
     wished = priority if before is None else max(priority, before + GAP)

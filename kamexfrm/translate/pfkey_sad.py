@@ -198,8 +198,10 @@ def _shown_ends(entry: SadEntry) -> list[Extension]:
         address_extension(AddressSrc, source),
         address_extension(AddressDst, association.destination),
     ]
-    # Linux shows the SA's selector where its source is not the SA's own; of ours it is 0/0.
-    if entry.state is not SaState.LARVAL and not source.is_unspecified:
+    # Linux shows the selector of an SA where its source is not the SA's own. Ours is 0/0 as soon as
+    # the SA has algorithms.
+    keyed = association.encryption or association.authentication or association.compression
+    if keyed and not source.is_unspecified:
         nowhere = Address.unspecified(source.family)
         ends.append(address_extension(AddressProxy, nowhere, prefix=0, upper=0xFF))
     return ends
@@ -267,12 +269,14 @@ def sa_acquire(
 ) -> SadbMsg:
     """Return the ACQUIRE for an SA that an outbound policy wants and that is not there.
 
-    ``combs`` are the algorithms to choose from; Linux names none for a policy made by PF_KEY.
+    ``combs`` are the algorithms to choose from; Linux names none for a policy made by PF_KEY. For
+    IPComp there is no proposal.
     """
-    extensions = (
+    extensions: list[Extension] = [
         address_extension(AddressSrc, source),
         address_extension(AddressDst, destination),
         policy_extension(PolicyType.IPSEC, Direction.OUT, id=policy_id),
-        Proposal(_REPLAY_SHOWN, combs),
-    )
+    ]
+    if protocol is not IpsecProtocol.IPCOMP:
+        extensions.append(Proposal(_REPLAY_SHOWN, combs))
     return message(SadbType.SADB_ACQUIRE, extensions, protocol)

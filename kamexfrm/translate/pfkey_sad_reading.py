@@ -105,8 +105,6 @@ def _nat_from(message: SadbMsg) -> NatTraversal | None:
     type = message.get(NatTType)
     if type is None or not type.type:
         return None
-    if type.type != UDP_ENCAP_ESPINUDP:
-        raise refuse(f"UDP encapsulation of type {type.type}")
     source, destination = message.get(NatTSport), message.get(NatTDport)
     original = message.get(NatTOa)
     return NatTraversal(
@@ -135,6 +133,9 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
         raise refuse("a CPI has 16 bits")
     if sa2.mode > IpsecMode.IPSEC_MODE_TUNNEL:
         raise refuse(f"an SA of mode {int(sa2.mode)}")
+    natt = message.get(NatTType)
+    if natt is not None and natt.type not in (0, UDP_ENCAP_ESPINUDP):
+        raise refuse(f"UDP encapsulation of type {natt.type}")
     encryption, authentication, compression = _keys_from(message, protocol, sa)
     return SecurityAssociation(
         address_of(source.sockaddr),

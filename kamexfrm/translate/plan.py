@@ -64,9 +64,22 @@ def rewritten(
         wanted = templates_of(
             written.type, written.requests, written.direction, family, knobs.of(family), missing
         )
-        if wanted != policy.templates:
+        if wanted == policy.templates:
+            continue
+        if missing or has_sidecar(policy):
             operations += _again(policy, entry, knobs, missing, now)
+        else:
+            left = _with_remaining(policy, entry, now)
+            operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
     return operations
+
+
+def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
+    """Return a policy that lives no longer for being written again."""
+    if not (entry.policy.lifetime or entry.policy.validtime):
+        return policy
+    add, use = remaining(entry, now)
+    return policy._replace(lifetime=policy.lifetime._replace(hard_add=add, hard_use=use))
 
 
 def _again(
@@ -106,9 +119,8 @@ def renumbered(
         move = moves.get((verdict.tag.priority, verdict.tag.order))
         if move is None:
             continue
-        add, use = remaining(entry_from_kernel(policy), now)
-        lifetime = policy.lifetime._replace(hard_add=add, hard_use=use)
-        steps.append((move[0], policy._replace(priority=move[1], lifetime=lifetime)))
+        left = _with_remaining(policy, entry_from_kernel(policy), now)
+        steps.append((move[0], left._replace(priority=move[1])))
     steps.sort(key=lambda step: step[0])
     return [(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
 

@@ -48,7 +48,9 @@ _SA_MAGIC = 0x4B580000
 _SA_MODE_ANY = 0x0001
 
 _U32 = 0xFFFFFFFF
-_ORDER_MAX = (1 << 48) - 1
+
+#: The greatest insertion order that the tag has room for.
+ORDER_MAX = (1 << 48) - 1
 _CREATED_MAX = (1 << 40) - 1
 
 Words = tuple[int, int, int, int]
@@ -160,7 +162,7 @@ def is_mode_any(user: int) -> bool:
 
 def clamp_order(order: int) -> int:
     """Return an order number that fits its 48 bits."""
-    return min(order, _ORDER_MAX)
+    return min(order, ORDER_MAX)
 
 
 def clamp_created(created: int) -> int:

@@ -196,12 +196,10 @@ class Watch:
 
 
 def _is_housekeeping(packet: Packet) -> bool:
-    """ARP; neighbour discovery, router discovery and multicast listeners, even when protected."""
-    if not packet.protocols:
+    """ARP, and what IPv6 says for itself: neighbours, routers, multicast listeners."""
+    if not packet.protocols or packet.destination.startswith("ff02:"):
         return True
-    if packet.protocol == IPPROTO_ICMPV6:
-        return packet.data[40] in range(130, 138)
-    return packet.destination.startswith("ff02:")
+    return packet.protocol == IPPROTO_ICMPV6 and packet.data[40] in range(130, 138)
 
 
 @contextlib.contextmanager
@@ -260,6 +258,31 @@ def hardware_address(host: Host, interface: str = "eth0") -> bytes:
         host.call(link.bind, (interface, 0))
         address: bytes = link.getsockname()[4]
     return address
+
+
+def send(host: Host, destination: str, port: int, payload: bytes = MARKER) -> None:
+    """Send a datagram from a fresh socket; a refusal by a policy is the same as silence."""
+    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+    with host.socket(family, socket.SOCK_DGRAM) as link, contextlib.suppress(PermissionError):
+        link.sendto(payload, (destination, port))
+
+
+def receiver(host: Host, address: str, port: int) -> socket.socket:
+    """Return a bound datagram socket that does not block."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    link = host.socket(family, socket.SOCK_DGRAM)
+    link.setblocking(False)
+    link.bind((address, port))
+    return link
+
+
+def heard(link: socket.socket) -> list[bytes]:
+    """Return all datagrams that wait in a socket."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(link.recv(65536))
+    return found
 
 
 def inject(packet: Packet, sender: Host, receiver: Host, interface: str = "eth0") -> None:

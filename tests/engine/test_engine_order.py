@@ -299,8 +299,8 @@ class Watched:
 
     def apply(self, requests: list[Request]) -> list[object]:
         failures: list[object] = []
-        for request in requests:
-            failures += self.kernel.apply([request])
+        for step in requests:
+            failures += self.kernel.apply([step])
             ours = Asker(self.kernel).entries()
             for direction in Direction:
                 found = [e for e in in_order(ours) if e.policy.direction is direction]
