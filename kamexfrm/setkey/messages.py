@@ -105,7 +105,8 @@ def _token(error: ScriptError) -> str:
 def _detail(error: ScriptError) -> list[str]:
     lines = []
     if error.source.strip():
-        first = max(0, error.caret - _SHOWN // 2)
+        whole = len(error.source) <= _SHOWN
+        first = 0 if whole else max(0, error.caret - _SHOWN // 2)
         shown = printable(error.source[first : first + _SHOWN].replace("\t", " ")).rstrip()
         left = len(printable(error.source[first : error.caret].replace("\t", " ")))
         lines += [f"    {shown}", f"    {' ' * left}^"]

@@ -25,7 +25,15 @@ from kamexfrm.translate.policy import (
     tunnel_uses,
 )
 from kamexfrm.translate.tag import SIDECAR_IF_ID
-from kamexfrm.xfrm import XFRM_POLICY_FWD, Policy, PolicyId, Selector, XfrmMsg, encode_policy
+from kamexfrm.xfrm import (
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_OUT,
+    Policy,
+    PolicyId,
+    Selector,
+    XfrmMsg,
+    encode_policy,
+)
 from kamexfrm.xfrm import encode_policy_id as encode_id
 
 #: One message to the kernel: its number and its payload.
@@ -35,13 +43,20 @@ Operation = tuple[int, bytes]
 Unserved = Callable[[Sequence[IpsecRequest]], tuple[IpsecRequest, ...]]
 
 
-def remaining(entry: SpdEntry, now: int) -> tuple[int, int]:
-    """Return the seconds left of an entry's lifetime and validtime, 0 for no limit."""
+def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
+    """Return the seconds left of an entry's lifetime and validtime, 0 for no limit.
+
+    An entry that was not used since it was last written still has what was left to it then.
+    """
     lifetime, validtime = entry.policy.lifetime, entry.policy.validtime
-    used = entry.last_used or entry.created
+    current = policy.current
+    if current.use_time:
+        unused_until = current.use_time + validtime
+    else:
+        unused_until = current.add_time + policy.lifetime.hard_use
     return (
         max(1, entry.created + lifetime - now) if lifetime else 0,
-        max(1, used + validtime - now) if validtime else 0,
+        max(1, unused_until - now) if validtime else 0,
     )
 
 
@@ -50,7 +65,7 @@ def rewritten(
 ) -> list[Operation]:
     """Return what brings our entries of a dump to where the knobs and the SAs want them."""
     sidecars = sidecars_of(policies)
-    operations: list[Operation] = []
+    operations = _orphans(sidecars, policies) if sidecars else []
     for policy in policies:
         if not is_ordinary(policy):
             continue
@@ -74,11 +89,21 @@ def rewritten(
     return operations
 
 
+def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
+    """Return what takes away sidecars whose entry is gone: expired, or its writer was killed."""
+    kept = {p.selector for p in policies if p.direction == XFRM_POLICY_OUT and has_sidecar(p)}
+    return [
+        delete_sidecar(selector)
+        for selector, sidecar in sidecars.items()
+        if selector not in kept and verdict_of(sidecar).tag
+    ]
+
+
 def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
     """Return a policy that lives no longer for being written again."""
     if not (entry.policy.lifetime or entry.policy.validtime):
         return policy
-    add, use = remaining(entry, now)
+    add, use = remaining(policy, entry, now)
     return policy._replace(lifetime=policy.lifetime._replace(hard_add=add, hard_use=use))
 
 
@@ -94,7 +119,7 @@ def _again(
         entry.created,
         twin=entry.twin,
         unserved=missing,
-        remaining=remaining(entry, now),
+        remaining=remaining(policy, entry, now),
     )
     operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
     if new.sidecar:

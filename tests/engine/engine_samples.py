@@ -24,7 +24,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Policy, Template, XfrmMsg, encode_policy
+from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy
 from kamexfrm.xfrm import Selector as XfrmSelector
 
 IN, OUT, FWD = Direction.IN, Direction.OUT, Direction.FWD
@@ -192,6 +192,11 @@ def foreign_template(**fields: Any) -> Template:
 def write(kernel: Kernel, *policies: Policy) -> None:
     requests = [Request(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies]
     assert kernel.apply(requests) == []
+
+
+def named(policy: Policy) -> PolicyId:
+    """Return the name of a dumped policy."""
+    return PolicyId(policy.selector, index=policy.index, direction=policy.direction)
 
 
 def helpers(kernel: Kernel) -> list[int]:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.parser import parse
+
 NAMES = {
     "multi1": ("10.5.0.1", "10.5.0.2"),
     "multi2": ("10.6.0.1", "10.6.0.2"),
@@ -42,3 +45,22 @@ def resolve(host, service, family, kind, protocol, flags):
 @pytest.fixture
 def resolver() -> Callable:
     return resolve
+
+
+@pytest.fixture
+def read(resolver):
+    def one(text):
+        [statement] = parse(text, "f", resolve=resolver)
+        return statement
+
+    return one
+
+
+@pytest.fixture
+def refused(resolver):
+    def why(text) -> ScriptError:
+        with pytest.raises(ScriptError) as caught:
+            list(parse(text, "f", resolve=resolver))
+        return caught.value
+
+    return why
