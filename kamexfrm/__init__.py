@@ -1,3 +1,24 @@
-"""KAME's IPsec interface for Linux, on netlink XFRM: setkey, levels, knobs, PF_KEY."""
+"""KAME's IPsec interface for Linux, on netlink XFRM: setkey, levels, knobs, PF_KEY.
+
+The parts are loaded when they are first named: ``kamexfrm.pfkey``, ``kamexfrm.xfrm``,
+``kamexfrm.model``, ``kamexfrm.engine``, ``kamexfrm.kernel``, ``kamexfrm.rig``.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __version__ = "0.1.0"
+
+_PARTS = frozenset(
+    ("algorithms", "engine", "errors", "kernel", "model", "net", "pfkey", "rig", "xfrm")
+)
+
+
+def __getattr__(name: str) -> "ModuleType":
+    if name in _PARTS:
+        from importlib import import_module
+
+        return import_module(f"kamexfrm.{name}")
+    raise AttributeError(f"module 'kamexfrm' has no attribute {name!r}")

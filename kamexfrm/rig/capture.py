@@ -124,7 +124,10 @@ def _listen(host: "Host", interface: str) -> socket.socket:
     link = host.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         link.setblocking(False)
-        link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
+        try:
+            link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
+        except PermissionError:  # in a user namespace: no more than net.core.rmem_max
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         link.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         with host.enter():
             link.bind((interface, ETH_P_ALL))

@@ -27,6 +27,9 @@ from kamexfrm.rig.warden import Warden
 PROGRAM = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")
 
+#: Where the programs are that process 1 starts.
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
 #: Exit statuses of our own, as in timeout(1) and env(1).
 STATUS_TIMEOUT = 124
 STATUS_NO_GUEST = 125
@@ -37,13 +40,19 @@ _LONGEST_FOLDER = 60
 #: The guest's process 1. Words in capitals are replaced.
 _INIT = """#!/bin/sh
 # The root is the machine's own, read-only. Put a memory file system above it and move there.
-fail() { echo "guest: $*"; echo o > /proc/sysrq-trigger; sleep 60; }
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
+fail() {
+    echo "guest: $*"
+    [ -w /proc/sysrq-trigger ] || exit
+    echo o > /proc/sysrq-trigger
+    sleep 60
+    exit
+}
+PATH=FOLDER/bin:SYSTEM_PATH
 mount -t proc proc /proc || fail "no /proc"
 modprobe -d FOLDER/modules overlay || fail "its kernel has no overlayfs"
 mount -t tmpfs above /mnt || fail "no /mnt"
 mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root ||
+mount -t overlay overlay -o nosuid,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root ||
     fail "cannot put a memory file system above the root"
 mount -a -T FOLDER/mounts || fail "cannot mount what is in FOLDER/mounts"
 cd /mnt/root
@@ -154,6 +163,12 @@ class Guest:
         out.mkdir()
         for name in ("stdout", "stderr"):
             (out / name).touch()
+        # In a user namespace their owner is nobody, and set-user-ID then takes the power away.
+        (self.folder / "bin").mkdir()
+        for name in ("mount", "umount"):
+            copy = self.folder / "bin" / name
+            shutil.copyfile(shutil.which(name, path=_SYSTEM_PATH) or name, copy)
+            copy.chmod(0o700)
         mounts = _MOUNTS
         for folder in (out, share.resolve()) if share else (out,):
             path = _fstab_word(str(folder))
@@ -164,7 +179,7 @@ class Guest:
         place.mkdir(parents=True)
         (place / modules.name).symlink_to(modules)
         init = self.folder / "init"
-        _write(init, _INIT.replace("FOLDER", str(self.folder)))
+        _write(init, _INIT.replace("FOLDER", str(self.folder)).replace("SYSTEM_PATH", _SYSTEM_PATH))
         init.chmod(0o700)
         words = ["exec", "env", "-i"]
         words += [shlex.quote(f"{name}={value}") for name, value in environment.items()]

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import kamexfrm
@@ -45,6 +46,7 @@ class Options(NamedTuple):
     strict: bool = False
     json: bool = False
     keys: bool = True
+    repeat: bool = False
     files: tuple[str, ...] = ()
 
 
@@ -57,6 +59,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "N": {"hide_sockets": True},
     "r": {"twins": True},
     "k": {"twins": False},
+    "l": {"repeat": True},
     "a": {},  # dead SAs: Linux keeps none
     "g": {},  # FreeBSD's scopes of policies: all of ours are global
     "t": {},
@@ -67,7 +70,6 @@ _LONG: dict[str, dict[str, Any]] = {
     "--nokeys": {"keys": False},
 }
 _LATER = {
-    "l": "-l (repeated short dumps)",
     "H": "-H (hexadecimal dumps)",
     "x": "-x (the monitor)",
 }
@@ -183,18 +185,34 @@ def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -
 
 
 def _dump(engine: "Engine", options: Options) -> int:
+    if not options.repeat:
+        _show(engine, options)
+        return 0
+    if not options.policies:
+        from kamexfrm.setkey.dump_sa import SHORT_HEADER
+
+        sys.stdout.write(SHORT_HEADER)
+    while True:  # until a signal or the reader ends it, as the original
+        _show(engine, options)
+        sys.stdout.flush()
+        time.sleep(1)
+
+
+def _show(engine: "Engine", options: Options) -> None:
     from kamexfrm.setkey import output
 
     announce = getattr(engine, "announce", None)  # -v: an engine that shows its messages
     if options.policies:
         shown = output.dump_spd(engine.spd(), sys.stdout, options, announce)
         empty = "No SPD entries."
+    elif options.repeat:
+        shown = output.dump_sad_short(engine.sad(), sys.stdout)
+        empty = "No SAD entries."
     else:
         shown = output.dump_sad(engine.sad(), sys.stdout, options, announce)
         empty = "No SAD entries."
     if not shown and not options.json:
         sys.stdout.write(f"{empty}\n")
-    return 0
 
 
 def _flush(engine: "Engine", options: Options) -> int:

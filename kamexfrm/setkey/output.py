@@ -92,6 +92,15 @@ def dump_sad(
     return shown
 
 
+def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
+    """Print one line for each SA; return whether there was one."""
+    from kamexfrm.setkey.dump_sa import format_sa_short
+
+    lines = [format_sa_short(entry) for entry in entries]
+    out.write("".join(lines))
+    return bool(lines)
+
+
 def dump_spd(
     entries: Iterable[SpdEntry], out: TextIO, choices: Choices, announce: Announce | None = None
 ) -> bool:

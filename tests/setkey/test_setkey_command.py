@@ -179,6 +179,17 @@ class TestDumpAndFlush:
         setkey("-e", DEFAULT)
         assert setkey("-DP").out.count("\tesp/transport//default\n") == 2
 
+    def test_l_repeats_until_it_is_ended(self) -> None:
+        process = subprocess.Popen(
+            [*SETKEY, "-lD"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "time p   s spi      ltime   src -> dst\n"
+        assert process.stdout.readline() == "No SAD entries.\n"
+        assert process.stdout.readline() == "No SAD entries.\n"
+        process.terminate()
+        process.communicate()
+
     def test_json(self) -> None:
         setkey("-e", REQUIRE)
         (row,) = json.loads(setkey("--json", "-DP").out)

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from pfkey_vectors import LINUX, replies, request, requests
+from pfkey_vectors import LINUX, VECTORS, replies, request, requests
 
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind, by_name
@@ -38,6 +38,7 @@ def key(kind, name, size):
 
 AES = key(Kind.ENCRYPTION, "aes-cbc", 16)
 SHA1 = key(Kind.AUTHENTICATION, "hmac-sha1", 20)
+DEFLATE = Key(by_name(Kind.COMPRESSION, "deflate"), b"")
 PLAIN = SecurityAssociation(A, B, IpsecProtocol.ESP, 0x1001, Mode.TUNNEL, 9, 4, AES, SHA1)
 
 #: Replies that hold something which the model does not, and what that is.
@@ -137,8 +138,6 @@ def test_each_recorded_acquire_is_written_but_for_the_bytes_that_the_kernel_left
 
 
 def test_each_recorded_add_and_update_is_taken_or_refused_as_linux_did_but_for_those_listed():
-    from pfkey_vectors import VECTORS
-
     seen = 0
     for name, message in requests(SadbType.SADB_ADD, SadbType.SADB_UPDATE):
         mine = outcome(reading.association_from, message)
@@ -229,15 +228,8 @@ def test_flush_and_dump_are_about_one_protocol_or_all():
 
 
 def test_a_refusal_is_the_header_with_the_errno():
-    asked = request("get4-wrong-satype")
-    [answer] = replies_to("get4-wrong-satype")
+    _, asked, [answer] = VECTORS["get4-wrong-satype"]
     assert common.refusal(asked, errno.ESRCH) == answer
-
-
-def replies_to(name):
-    from pfkey_vectors import VECTORS
-
-    return VECTORS[name].heard
 
 
 @pytest.mark.parametrize(

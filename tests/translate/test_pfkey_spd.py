@@ -86,7 +86,7 @@ def test_each_recorded_request_makes_a_policy_that_makes_the_same_request():
         again = common.answering(message, spd.spd_add(spd.policy_from(message), message.type))
         assert same_extensions(again, message), name
         seen += 1
-    assert seen > 50
+    assert seen >= 50
 
 
 def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did():
