@@ -15,6 +15,7 @@ ROOT = Path(kamexfrm.__file__).parent
 FLOORS = {
     "net": 0,
     "errors": 0,
+    "wirenumber": 0,
     "algorithms": 1,
     "pfkey": 2,
     "model": 2,

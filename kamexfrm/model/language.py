@@ -385,7 +385,10 @@ def format_request(request: IpsecRequest, *, ports: bool = False) -> str:
     if source is not None and destination is not None:
         port = "[0]" if ports else ""
         ends = f"{source}{port}-{destination}{port}"
-    return f"{_PROTOCOL_WORDS[protocol]}/{_MODE_WORDS[mode]}/{ends}/{format_level(level, reqid)}"
+    # A foreign entry may ask for what PF_KEY has no word for: that shows as its number.
+    protocol_word = _PROTOCOL_WORDS.get(protocol) or str(int(protocol))
+    mode_word = _MODE_WORDS.get(mode) or str(int(mode))
+    return f"{protocol_word}/{mode_word}/{ends}/{format_level(level, reqid)}"
 
 
 def format_policy(policy: PolicyText) -> str:

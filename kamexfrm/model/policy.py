@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.wirenumber import WireNumber
 
 #: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).
 ULPROTO_ANY = 255
@@ -48,7 +49,7 @@ class Direction(IntEnum):
     FWD = 3
 
 
-class Mode(IntEnum):
+class Mode(WireNumber):
     """KAME IPSEC_MODE_*."""
 
     ANY = 0
@@ -56,7 +57,7 @@ class Mode(IntEnum):
     TUNNEL = 2
 
 
-class IpsecProtocol(IntEnum):
+class IpsecProtocol(WireNumber):
     """An IPsec protocol by its IP protocol number."""
 
     ESP = 50

@@ -75,7 +75,6 @@ from kamexfrm.pfkey.constants import (
     SadbSastate,
     SadbSatype,
     SadbType,
-    WireNumber,
 )
 from kamexfrm.pfkey.dialect import (
     Dialect,
@@ -211,7 +210,6 @@ __all__ = [
     "Tag",
     "UnknownExtension",
     "WireError",
-    "WireNumber",
     "decode",
     "decode_base",
     "decode_extension",

@@ -6,23 +6,11 @@ two systems gave one number two meanings, both names stand here, the second as a
 first; which one is meant is a matter of the dialect (see ``kamexfrm.pfkey.dialects``).
 """
 
-from enum import IntEnum, IntFlag
-from typing import Self
+from enum import IntFlag
+
+from kamexfrm.wirenumber import WireNumber
 
 PF_KEY_V2 = 2
-
-
-class WireNumber(IntEnum):
-    """An enumeration that has a member ``UNKNOWN_n`` for every number nobody has named."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int) or not 0 <= value <= 0xFFFF:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
 
 
 class SadbType(WireNumber):

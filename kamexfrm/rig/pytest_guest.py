@@ -28,11 +28,16 @@ from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
 from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
 from kamexfrm.rig.rig import gateways as make_gateways
 from kamexfrm.rig.rig import two_hosts as make_two_hosts
+from kamexfrm.rig.warden import Warden
 
 #: Set inside the guest: the shared folder with the files below.
 _FOLDER = "KAMEXFRM_GUEST_TESTS"
 _TESTS = "tests.json"
 _REPORTS = "reports.jsonl"
+
+#: What the warden does when we are killed: $1 is the folder, which the guest still writes to
+#: until its own warden has ended it.
+_TIDY = 'sleep 1; rm -rf -- "$1"'
 
 _MARKERS = (
     "dataplane: needs ESP and AH; runs in a guest when the running kernel has none",
@@ -162,6 +167,7 @@ class GuestRun:
         self._rows: dict[str, list[Any]] = {}
         self._guest: Guest | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="kamexfrm-tests."))
+        self._warden = Warden(_TIDY, str(self.folder))
         tests = [item.nodeid for item in items]
         (self.folder / _TESTS).write_text(json.dumps(tests), encoding="utf-8")
         (self.folder / _REPORTS).touch()
@@ -249,6 +255,7 @@ class GuestRun:
         if self._guest is not None:
             self._guest.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._warden.dismiss()
 
 
 def _options(config: pytest.Config) -> list[str]:

@@ -71,6 +71,18 @@ def _extension(extension: pfkey.Extension, number: int, dialect: pfkey.Dialect) 
             yield f"sadb_x_sa2{{ mode={extension.mode:d} reqid={extension.reqid}\n"
             yield f"  reserved1={extension.reserved1} reserved2={extension.reserved2} "
             yield f"sequence={extension.sequence} }}\n"
+        case pfkey.NatTType():
+            yield f"sadb_x_nat_t_type{{ type={extension.type} }}\n"
+        case pfkey.NatTPort():
+            yield f"sadb_x_nat_t_port{{ port={extension.port} }}\n"
+        case _:
+            yield from _longer_extension(extension, number, dialect)
+
+
+def _longer_extension(
+    extension: pfkey.Extension, number: int, dialect: pfkey.Dialect
+) -> Iterator[str]:
+    match extension:
         case pfkey.Policy():
             yield from _policy(extension, dialect)
         case pfkey.Identity():
@@ -82,10 +94,6 @@ def _extension(extension: pfkey.Extension, number: int, dialect: pfkey.Dialect) 
             for row in extension.algorithms:
                 yield f"  {{ id={row.id} ivlen={row.ivlen} min={row.minbits} max={row.maxbits} }}\n"
             yield "}\n"
-        case pfkey.NatTType():
-            yield f"sadb_x_nat_t_type{{ type={extension.type} }}\n"
-        case pfkey.NatTPort():
-            yield f"sadb_x_nat_t_port{{ port={extension.port} }}\n"
         case pfkey.KmAddress():
             reserved = extension.reserved.to_bytes(4, dialect.byte_order).hex()
             yield f"sadb_x_kmaddress{{ reserved=0x{reserved} }}\n"

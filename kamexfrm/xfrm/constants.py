@@ -3,7 +3,7 @@
 Source: Linux include/uapi/linux/xfrm.h and include/uapi/linux/netlink.h.
 """
 
-from enum import IntEnum
+from kamexfrm.wirenumber import WireNumber
 
 NETLINK_XFRM = 6
 
@@ -37,7 +37,7 @@ NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 
 
-class XfrmMsg(IntEnum):
+class XfrmMsg(WireNumber):
     """Message types of NETLINK_XFRM; any other number becomes a member called UNKNOWN_n."""
 
     NEWSA = 0x10
@@ -65,15 +65,6 @@ class XfrmMsg(IntEnum):
     MAPPING = 0x26
     SETDEFAULT = 0x27
     GETDEFAULT = 0x28
-
-    @classmethod
-    def _missing_(cls, value: object) -> "XfrmMsg | None":
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
 
 
 # Attributes of every message but NEWSADINFO and NEWSPDINFO.

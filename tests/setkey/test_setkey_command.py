@@ -175,6 +175,17 @@ class TestDumpAndFlush:
             "\tout prio high + 1073740824 ipsec\n\tesp/transport//unique:7\n" in setkey("-DP").out
         )
 
+    def test_foreign_entries_of_kinds_that_pf_key_has_no_word_for_are_shown_too(self) -> None:
+        subprocess.run([*FOREIGN, "dir", "in", "tmpl", "proto", "route2", "mode", "ro"], check=True)
+        ends = ["src", "192.0.2.1", "dst", "192.0.2.2"]
+        subprocess.run(
+            [*FOREIGN, "dir", "out", "tmpl", *ends, "proto", "esp", "mode", "beet"], check=True
+        )
+        dump = setkey("-DP")
+        assert dump.err == ""
+        assert "\t43/3/" in dump.out
+        assert "\tesp/5/192.0.2.1-192.0.2.2/require\n" in dump.out
+
     def test_default_is_shown_by_another_process_and_needs_no_file(self) -> None:
         setkey("-e", DEFAULT)
         assert setkey("-DP").out.count("\tesp/transport//default\n") == 2
