@@ -1,10 +1,13 @@
 """The engine's half for the knobs: the marker first, then every entry that a knob concerns."""
 
+from collections.abc import Sequence
+
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Request
-from kamexfrm.translate.marker import UNFINISHED
+from kamexfrm.model.policy import IpsecRequest
+from kamexfrm.translate.marker import HAS_TUNNEL_USE, UNFINISHED
 from kamexfrm.translate.plan import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
@@ -32,13 +35,20 @@ def finish(session: Session) -> None:
     """Bring all entries to where the marker's knobs want them, and note that it is done."""
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
-    operations += rewritten(policies, session.knobs, session.unserved, session.now)
+    tunnels: list[IpsecRequest] = []
+
+    def unserved(requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        tunnels.extend(requests)
+        return session.unserved(requests)
+
+    operations += rewritten(policies, session.knobs, unserved, session.now)
     session.must([Request(*step) for step in operations])
     if session.defaults_changed:
         session.must(_default(session))
         session.defaults_changed = False
     session.knobs_changed = False
-    session.marker = session.marker._replace(flags=session.marker.flags & ~UNFINISHED)
+    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE)
+    session.marker = session.marker._replace(flags=flags | (HAS_TUNNEL_USE if tunnels else 0))
     session.write_marker()
 
 

@@ -31,6 +31,9 @@ from kamexfrm.xfrm import (
 #: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
 _Want = tuple[int, object, object, int]
 
+#: The reqid of inbound requests, which KAME does not compare.
+_ANY_REQID = -1
+
 #: What is an SA to PF_KEY; the kernel's helper states (IPIP beneath IPComp) are not.
 _PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
@@ -107,16 +110,23 @@ def choose_modes(session: Session) -> None:
     if not states:
         session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
         return
+    session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
     policies = session.policies()
     wanted: set[_Want] = {
-        (int(r.protocol), r.source, r.destination, r.reqid)
+        (
+            int(r.protocol),
+            r.source,
+            r.destination,
+            r.reqid if entry.policy.direction is Direction.OUT else _ANY_REQID,
+        )
         for entry in entries_of(policies, sidecars_of(policies).get)
         for r in entry.policy.requests
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }
     for state in states:
-        want = (int(state.protocol), state.source, state.destination, state.reqid)
-        mode = XFRM_MODE_TUNNEL if want in wanted else XFRM_MODE_TRANSPORT
+        ends = (int(state.protocol), state.source, state.destination)
+        asked = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
+        mode = XFRM_MODE_TUNNEL if asked else XFRM_MODE_TRANSPORT
         if state.mode != mode:
             _remake(session, state, mode)
 

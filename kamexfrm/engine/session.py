@@ -17,6 +17,8 @@ from kamexfrm.model.policy import Direction, IpsecRequest, Level, PolicyType
 from kamexfrm.translate.entry import entry_from_kernel, is_ordinary, verdict_of
 from kamexfrm.translate.marker import (
     FIRST_GENERATED_REQID,
+    HAS_MODE_ANY,
+    HAS_TUNNEL_USE,
     MARKER_ID,
     Marker,
     marker_policy,
@@ -118,8 +120,14 @@ class Session:
         self.forget_routes = False
         kept = order if self.stored == known else None
         self.placing = Placing(self.marker, kept, self._read_order, self._spread)
-        if self.stored is None and any(kernel.spd_info()[:3]):
-            self.placing.recover()
+        #: Flags that a lost marker may have had.
+        self.assumed = 0
+        if self.stored is None:
+            if any(kernel.spd_info()[:3]):
+                self.placing.recover()
+                self.assumed |= HAS_TUNNEL_USE
+            if kernel.sad_info().states:
+                self.assumed |= HAS_MODE_ANY
 
     @property
     def knobs(self) -> Knobs:

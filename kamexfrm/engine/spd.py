@@ -51,6 +51,9 @@ def check(policy: SecurityPolicy) -> None:
         raise KamexfrmError(
             f"{os.strerror(errno.EINVAL)} ({policy.type.name.lower()} is for sockets only)"
         )
+    if policy.type is PolicyType.IPSEC and not policy.requests:
+        # Linux would take it for `none` and let everything pass.
+        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
     if len(policy.requests) > MAX_REQUESTS:
         raise KamexfrmError(
             f"{os.strerror(errno.ELOOP)} (at most {MAX_REQUESTS} requests)", errno=errno.ELOOP
@@ -61,7 +64,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy with its fwd twin and sidecar; raises KamexfrmError."""
     policy, twin, replace, _ = request
     selector, direction, type_, requests, priority, _, _, context = policy
-    if len(requests) > MAX_REQUESTS or type_ > PolicyType.IPSEC:
+    if not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC:
         check(policy)
     family = selector[0][0]
     shape = session.shape(type_, requests, direction, family)

@@ -74,14 +74,15 @@ class Writer:
         """
         if session.knobs_changed:
             knobs.finish(session)
-        flags = session.marker.flags
+        flags = session.marker.flags | session.assumed
         changed = session.sad_changed or session.tunnels_changed
         if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:
             self.behind = True
         if not self.behind:
             return
         if not last:
-            session.marker = session.marker._replace(flags=flags | UNFINISHED)
+            unfinished = session.marker.flags | UNFINISHED
+            session.marker = session.marker._replace(flags=unfinished)
             return
         if flags & HAS_MODE_ANY:
             sad.choose_modes(session)

@@ -174,13 +174,8 @@ class Executor:
         if not statement.associations:
             self._refuse(statement, _no_protocol(statement.word))
             return
-        if statement.word in ("esp-old", "ah-old"):
-            new = statement.word[:-4]
-            self._report.remark(
-                statement.place, f"Linux has no {statement.word}: the SA is made as {new}"
-            )
-        if statement.sadb_flags & (s.SADB_X_EXT_PRAND | s.SADB_X_EXT_PZERO):
-            self._report.remark(statement.place, "Linux always pads with 1, 2, 3 and so on")
+        for remark in _without_effect(statement):
+            self._report.remark(statement.place, remark)
         replace = type(statement) is s.Update
         for association in statement.associations:
             self.engine.submit(SaAdd(association, replace, statement))
@@ -215,6 +210,21 @@ class Executor:
 def _one_or_all(protocols: tuple[IpsecProtocol, ...]) -> tuple[IpsecProtocol | None, ...]:
     """Return what to ask the engine for: None is all protocols at once."""
     return (None,) if protocols == s.ALL_PROTOCOLS else protocols
+
+
+def _without_effect(statement: s.Add | s.Update) -> list[str]:
+    """Name what was asked for an SA that Linux has no word for; the SA is made without it."""
+    remarks = []
+    if statement.word in ("esp-old", "ah-old"):
+        new = statement.word[:-4]
+        remarks.append(f"Linux has no {statement.word}: the SA is made as {new}")
+    if statement.sadb_flags & (s.SADB_X_EXT_PRAND | s.SADB_X_EXT_PZERO):
+        remarks.append("Linux always pads with 1, 2, 3 and so on")
+    if statement.sadb_flags & s.SADB_X_EXT_RAWCPI:
+        remarks.append("Linux looks IPComp up by its CPI, -R or not")
+    if statement.natt_mtu:
+        remarks.append("Linux takes no -natt_mtu: fragments are as large as the path allows")
+    return remarks
 
 
 def _no_protocol(word: str) -> KamexfrmError:

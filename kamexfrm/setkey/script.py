@@ -73,6 +73,11 @@ def _run_script(choices: Choices, kernel: NetlinkKernel | None) -> int:
             sys.stderr.write(f"setkey: Can't open `{choices.script}': {error.strerror}\n")
             return 1
         status = _run(Parser(text, name), reporter, executor)
+    if executor and executor.engine.lock_holder:
+        sys.stderr.write(
+            f"setkey: WARNING: {executor.engine.lock_holder} held this namespace's lock for long: "
+            "went on without it\n"
+        )
     return status or int(choices.strict and reporter.refusals > 0)
 
 

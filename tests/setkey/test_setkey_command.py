@@ -115,6 +115,19 @@ class TestFile:
     def test_exit_ends_the_script(self, tmp_path: Path) -> None:
         assert setkey("-f", script(tmp_path, REQUIRE + "exit; $$$")) == (0, "", "")
 
+    def test_ipsec_without_a_request_is_refused(self, tmp_path: Path) -> None:
+        path = script(tmp_path, "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec;\n" + REQUIRE)
+        status, _, err = setkey("-f", path)
+        assert status == 0
+        assert err.startswith(f"setkey: {path},1: Invalid argument\n")
+        assert len(entries(setkey("-DP").out)) == 1
+
+    def test_what_linux_has_no_word_for_is_remarked(self, tmp_path: Path) -> None:
+        sa = "add 10.0.0.1 10.0.0.2 esp-old 0x1000 -f random-pad -natt_mtu 1300 -E null;\n"
+        err = setkey("-f", script(tmp_path, sa)).err
+        for words in ("the SA is made as esp", "always pads", "no -natt_mtu"):
+            assert words in err
+
     def test_level_default_that_means_use_is_remarked_once(self, tmp_path: Path) -> None:
         path = script(tmp_path, DEFAULT + DEFAULT.replace("10.0.0.1", "10.0.0.9"))
         err = setkey("-f", path).err
