@@ -45,13 +45,19 @@ def acquaint(gateways: Gateways) -> None:
         assert gateways.g1.ping(H1[family])
 
 
+def noise(at: Host) -> set[str]:
+    """Return the counters that IPv6's own packets move where def_policy discards those, too."""
+    is_closed = knob(at, "-n", DEF_POLICY["inet6"]) == "0\n"
+    return {"XfrmOutPolBlock", "XfrmInPolBlock"} if is_closed else set()
+
+
 def assert_passes(sender: Host, to: Host, address: str, at: Host) -> None:
     """Assert that a datagram arrives, and that ``at`` counts no error."""
     before = at.counters()
     with receiver(to, address, PORT) as link:
         send(sender, address, PORT)
         assert len(heard(link)) == 1
-    assert moved(at, before) == {}
+    assert set(moved(at, before)) <= noise(at)
 
 
 def assert_dropped(sender: Host, to: Host, address: str, at: Host, counter: str) -> None:
@@ -61,7 +67,7 @@ def assert_dropped(sender: Host, to: Host, address: str, at: Host, counter: str)
         send(sender, address, PORT)
         waits_for_counter(at, counter, before)
         assert heard(link) == []
-    assert set(moved(at, before)) == {counter}
+    assert set(moved(at, before)) <= {counter} | noise(at)
 
 
 @pytest.mark.parametrize("family", DEF_POLICY)

@@ -94,7 +94,10 @@ def test_an_sa_without_a_mode_serves_the_tunnel_of_its_own_reqid(
         f"ipsec esp/tunnel/{end}/unique:{n}"
         for end, n in ((f"{A4}-{B4}", 100), (f"{B4}-{A4}", 101))
     )
-    there = f"add {A4} {B4} esp 0x1000 -u 100 {ESP_KEYS};\nadd {B4} {A4} esp 0x1001 -u 101 {ESP_KEYS};\n"
+    there = (
+        f"add {A4} {B4} esp 0x1000 -u 100 {ESP_KEYS};\n"
+        f"add {B4} {A4} esp 0x1001 -u 101 {ESP_KEYS};\n"
+    )
     for host, policies in zip(
         gateways[1:3], both_sides(*NETS["v4"], out, mirrored=back), strict=True
     ):
