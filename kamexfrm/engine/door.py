@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kamexfrm.engine.requests import Refused, Write
     from kamexfrm.engine.writer import Writer
     from kamexfrm.model.knobs import Knobs
+    from kamexfrm.translate.marker import Marker
     from kamexfrm.xfrm import Policy
     from kamexfrm.xfrm import Selector as XfrmSelector
 
@@ -52,7 +53,14 @@ class Engine:
         self._clock = clock
         self._queue: deque[Write] = deque()
         self._writer: Writer | None = None
+        #: Whether the last reconcile() had to put the marker back.
+        self.restored = False
         self._reporting = False  # whoever hears of a refusal may read, but that writes nothing
+
+    @property
+    def port(self) -> int:
+        """The netlink port that our changes come from, as events name it."""
+        return self._kernel.port
 
     @property
     def lock_holder(self) -> str:
@@ -72,14 +80,24 @@ class Engine:
         if (self._queue or behind) and not self._reporting:
             self._write(last=True)
 
-    def _write(self, *, last: bool) -> None:
+    def reconcile(self, known: "Marker | None") -> "Marker | None":
+        """Let everything follow what others did; see Writer.reconcile(). Raises Refusal."""
+        self.flush()
+        marker, self.restored = self._ready().reconcile(int(self._clock()), known)
+        return marker
+
+    def _ready(self) -> "Writer":
         if self._writer is None:
             from kamexfrm.engine.writer import Writer
 
             self._writer = Writer(self._kernel)
+        return self._writer
+
+    def _write(self, *, last: bool) -> None:
+        writer = self._ready()
         refused: list[Refused] = []
         try:
-            self._writer.write(self._queue, int(self._clock()), refused, last=last)
+            writer.write(self._queue, int(self._clock()), refused, last=last)
         finally:
             self._queue.clear()
             self._reporting = True
@@ -151,9 +169,10 @@ class Engine:
         """Return the SAs, of one protocol or of all, in the kernel's order."""
         self.flush()
         states = self._kernel.states(protocol or 0)
-        return (entry_from_kernel(s) for s in states if s.protocol in _PROTOCOLS)
+        now = self._clock()
+        return (entry_from_kernel(s, now) for s in states if s.protocol in _PROTOCOLS)
 
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises Refusal (ESRCH)."""
         self.flush()
-        return entry_from_kernel(self._kernel.state(state_id(id)))
+        return entry_from_kernel(self._kernel.state(state_id(id)), self._clock())

@@ -20,6 +20,7 @@ from kamexfrm.translate.marker import (
     HAS_MODE_ANY,
     HAS_TUNNEL_USE,
     MARKER_ID,
+    UNFINISHED,
     Marker,
     marker_policy,
     read_marker,
@@ -191,6 +192,9 @@ class Session:
         if not jobs:
             return
         self._jobs, self._operations = [], []
+        follows = self.marker.flags & (HAS_MODE_ANY | HAS_TUNNEL_USE)
+        if follows and (self.sad_changed or self.tunnels_changed):
+            self.marker = self.marker._replace(flags=self.marker.flags | UNFINISHED)
         head = self._marker_operations()
         tail = [FORGET_ROUTES] if self.forget_routes else []
         self.forget_routes = False
@@ -283,11 +287,24 @@ class Session:
 
     def _spread(self, order: Order) -> None:
         """Give all entries new kernel priorities; at no moment do two change places."""
+        steps = order.spread()
         moves = {
             (position.priority, position.order): (at, number)
-            for at, (position, number) in enumerate(order.spread())
+            for at, (position, number) in enumerate(steps)
         }
-        self.must([Request(*step) for step in renumbered(self.policies(), moves, self.now)])
+        policies = self.policies()
+        self._write_ahead(max((number for _, number in steps), default=0))
+        self.must([Request(*step) for step in renumbered(policies, moves, self.now)])
+
+    def _write_ahead(self, number: int) -> None:
+        """Let the marker count from the highest kernel priority that is about to be given.
+
+        Whoever goes on after a writer that was killed in between then gives none of them again.
+        """
+        marker = self.placing.note(self.marker)
+        highest = max(number, marker.last_kernel_priority)
+        self.stored = marker._replace(last_kernel_priority=highest)
+        self.must([Request(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(self.stored)))])
 
     def next_reqid(self) -> int:
         """Return a reqid that no SA and no policy uses, from 16384 up."""

@@ -20,6 +20,7 @@ from kamexfrm.engine.requests import (
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
+from kamexfrm.model.knobs import Knobs
 from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, UNFINISHED, Marker
 from kamexfrm.translate.order import Order
 
@@ -51,6 +52,8 @@ class Writer:
                 turns = session.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
                     session.defaults_changed = True
+                    if session.marker.flags & HAS_MODE_ANY:
+                        sad.choose_modes(session)
                     knobs.finish(session)
                 while queue:
                     session.turn += 1
@@ -65,6 +68,27 @@ class Writer:
         finally:
             turns.sort(key=lambda turn_and_one: turn_and_one[0])
             refused += (one for _, one in turns)
+
+    def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
+        """Bring everything to where the knobs and both databases want it.
+
+        ``known`` is the marker as it was last seen: where it has gone, its knobs are put back.
+        Return the marker as it is now, and whether it had to be put back. Raises Refusal.
+        """
+        with self._kernel.lock():
+            session = Session(self._kernel, now, self._order, self._marker)
+            lost = session.stored is None and known is not None and known.knobs != Knobs()
+            if lost and known is not None:
+                flags = session.marker.flags | UNFINISHED
+                session.marker = session.marker._replace(knobs=known.knobs, flags=flags)
+                session.defaults_changed = True
+            if session.marker.flags & UNFINISHED:
+                session.defaults_changed = True
+            if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
+                sad.choose_modes(session)
+            knobs.finish(session)
+            self._order, self._marker = session.placing.order, session.stored
+            return session.stored, lost
 
     def _follow(self, session: Session, *, last: bool) -> None:
         """Let what depends on both databases follow their change.

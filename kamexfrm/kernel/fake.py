@@ -51,6 +51,9 @@ from kamexfrm.xfrm import (
     encode_state_flush,
 )
 
+#: The netlink port of everybody who writes here.
+FAKE_PORT = 1
+
 #: Events that wait in one subscription before the next are lost.
 EVENT_LIMIT = 100_000
 
@@ -134,6 +137,11 @@ class FakeKernel:
         self._default = Default(*[XFRM_USERPOLICY_ACCEPT] * 3)
         self._subscriptions: list[FakeEvents] = []
         self._sequence = 0
+
+    @property
+    def port(self) -> int:
+        """Return the port that all changes seem to come from."""
+        return FAKE_PORT
 
     def close(self) -> None:
         """End all subscriptions."""
@@ -265,7 +273,7 @@ class FakeKernel:
             self._spread(XFRMNLGRP_EXPIRE, Event(XfrmMsg.EXPIRE, payload, 0, 0))
 
     def _tell(self, group: int, type_: int, payload: bytes) -> None:
-        self._spread(group, Event(type_, payload, self._sequence, 0))
+        self._spread(group, Event(type_, payload, self._sequence, FAKE_PORT))
 
     def _spread(self, group: int, event: Event) -> None:
         for events in self._subscriptions:

@@ -53,6 +53,11 @@ class Kernel(Protocol):
     All methods raise Refusal with the kernel's errno and text, EPERM for want of CAP_NET_ADMIN.
     """
 
+    @property
+    def port(self) -> int:
+        """The netlink port that our requests come from, as events name it."""
+        ...
+
     def apply(self, requests: Sequence[Request]) -> list[Failure]:
         """Carry out requests in order, all of them whatever happens to one; return the refused."""
         ...

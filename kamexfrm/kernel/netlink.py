@@ -95,6 +95,12 @@ class NetlinkKernel:
         self._socket = _open(_COMMAND_BUFFER)
         self._sequence = 0
 
+    @property
+    def port(self) -> int:
+        """The socket's netlink port."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

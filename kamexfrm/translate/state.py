@@ -178,15 +178,27 @@ def _encryption_from(state: State) -> Key | None:
     return None
 
 
-def _life_of(state: State) -> SaState:
-    if not state.spi:
-        return SaState.LARVAL
+def _life_of(state: State, now: float) -> SaState:
+    """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
     keyed = state.authentication or state.encryption or state.aead or state.compression
-    return SaState.MATURE if keyed else SaState.LARVAL
+    if not state.spi or not keyed:
+        return SaState.LARVAL
+    limits, current = state.lifetime, state.current
+    dying = (
+        current.bytes >= limits.soft_bytes
+        or current.packets >= limits.soft_packets
+        or _is_over(limits.soft_add, current.add_time, now)
+        or _is_over(limits.soft_use, current.use_time, now)
+    )
+    return SaState.DYING if dying else SaState.MATURE
 
 
-def entry_from_kernel(state: State) -> SadEntry:
-    """Return what a dumped state means."""
+def _is_over(limit: int, since: int, now: float) -> bool:
+    return bool(limit and since) and now >= since + limit
+
+
+def entry_from_kernel(state: State, now: float) -> SadEntry:
+    """Return what a dumped state means at ``now``, in seconds since the epoch."""
     limits = state.lifetime
     auth, encap, context = state.authentication, state.encap, state.security_context
     any_mode = is_mode_any(state.selector.user)
@@ -231,7 +243,7 @@ def entry_from_kernel(state: State) -> SadEntry:
             bool(state.flags & XFRM_STATE_ESN),
             state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
         ),
-        _life_of(state),
+        _life_of(state, now),
         state.current.add_time,
         state.last_used or state.current.use_time,
         state.current.bytes,

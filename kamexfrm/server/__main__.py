@@ -1,0 +1,7 @@
+"""``python -m kamexfrm.server`` is kamexfrmd."""
+
+import sys
+
+from kamexfrm.server.command import main
+
+sys.exit(main())

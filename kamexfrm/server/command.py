@@ -1,0 +1,115 @@
+"""The command kamexfrmd: one resident for each network namespace, in the foreground."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+
+import kamexfrm
+from kamexfrm.errors import KamexfrmError, Refusal
+
+USAGE = """\
+usage: kamexfrmd [--netns NAME|PATH] [--once] [--quiet]
+       kamexfrmd --help | --version
+"""
+
+#: The name under which a namespace's resident is known; such names belong to a namespace.
+_NAME = "\0kamexfrmd"
+
+
+class UsageError(Exception):
+    """Options that kamexfrmd has not."""
+
+
+class Options:
+    """The command line, read; raises UsageError."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.netns = ""
+        self.once = self.quiet = False
+        self.show = ""
+        rest = list(arguments)
+        while rest:
+            word = rest.pop(0)
+            name, equals, value = word.partition("=")
+            if name == "--netns" and (equals or rest):
+                self.netns = value if equals else rest.pop(0)
+            elif word == "--once":
+                self.once = True
+            elif word == "--quiet":
+                self.quiet = True
+            elif word in ("--help", "-h", "--version"):
+                self.show = word
+            else:
+                raise UsageError(f"unrecognized option '{word}'")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run kamexfrmd; return its exit status: 0, 1 for trouble, 2 for usage."""
+    try:
+        options = Options(sys.argv[1:] if arguments is None else arguments)
+    except UsageError as error:
+        sys.stderr.write(f"kamexfrmd: {error}\n{USAGE}")
+        return 2
+    if options.show == "--version":
+        sys.stdout.write(f"kamexfrmd {kamexfrm.__version__}\n")
+        return 0
+    if options.show:
+        sys.stdout.write(USAGE)
+        return 0
+    try:
+        return _serve(options)
+    except KamexfrmError as error:
+        sys.stderr.write(f"kamexfrmd: {error}\n")
+        return 1
+
+
+def _serve(options: Options) -> int:
+    from kamexfrm.kernel.netlink import NetlinkKernel
+    from kamexfrm.server.resident import Resident, tell_systemd
+
+    if options.netns:
+        from kamexfrm.kernel.namespace import enter
+
+        enter(options.netns)
+
+    def log(text: str) -> None:
+        if not options.quiet:
+            sys.stderr.write(f"kamexfrmd: {text}\n")
+            sys.stderr.flush()
+
+    resident = Resident(NetlinkKernel(), log)
+    if options.once:
+        resident.look()
+        return 0
+    with _alone():
+        stop = _stop_descriptor()
+        resident.look()
+        log("following this namespace's SAs and policies")
+        tell_systemd("READY=1")
+        resident.run(stop)
+        tell_systemd("STOPPING=1")
+    return 0
+
+
+def _alone() -> socket.socket:
+    """Take the namespace's name for a resident; raises Refusal (EADDRINUSE) if there is one."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        name.bind(_NAME)
+    except OSError as error:
+        name.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Refusal(errno.EADDRINUSE, "a kamexfrmd follows this namespace already") from None
+        raise Refusal(error.errno or errno.EIO) from None
+    return name
+
+
+def _stop_descriptor() -> int:
+    """Return a descriptor that is readable once SIGTERM or SIGINT has come."""
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writable)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return readable

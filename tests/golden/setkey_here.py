@@ -1,0 +1,66 @@
+"""Runs setkey in this process: starting one costs a second in the guest, and there are many."""
+
+import io
+import socket
+import subprocess
+import sys
+
+import pytest
+from golden_samples import Done
+
+from kamexfrm.setkey.command import main
+
+#: The hosts file of the machine where the samples were recorded.
+HOSTS = {
+    "multi1": ("10.5.0.1", "10.5.0.2"),
+    "multi2": ("10.6.0.1", "10.6.0.2"),
+    "dual1": ("10.7.0.1", "2001:db8:7::1"),
+    "dual2": ("10.7.0.2", "2001:db8:7::2"),
+}
+
+_getaddrinfo = socket.getaddrinfo
+
+
+def resolve(host, service, family=0, kind=0, protocol=0, flags=0):
+    """Answer as getaddrinfo() does on a machine with that hosts file and no DNS."""
+    if flags & socket.AI_NUMERICHOST or host.decode() not in HOSTS:
+        return _getaddrinfo(host, service, family, kind, protocol, flags | socket.AI_NUMERICHOST)
+    return [
+        row
+        for address in HOSTS[host.decode()]
+        if family in (0, socket.AF_INET6 if ":" in address else socket.AF_INET)
+        for row in _getaddrinfo(address, service, family, kind, protocol, flags)
+    ]
+
+
+def run(*arguments: str, stdin: str | bytes = b"") -> Done:
+    """Run setkey's main function with streams of its own; its output must be UTF-8."""
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    streams = [io.TextIOWrapper(io.BytesIO(given), encoding="utf-8")]
+    streams += [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    names = ("stdin", "stdout", "stderr")
+    before = [getattr(sys, name) for name in names]
+    for name, stream in zip(names, streams, strict=True):
+        setattr(sys, name, stream)
+    try:
+        status = main(list(arguments))
+    finally:
+        for name, stream in zip(names, before, strict=True):
+            setattr(sys, name, stream)
+    texts = []
+    for stream in streams[1:]:
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]  # BytesIO
+    return Done(status, *texts)
+
+
+def tool(*command: str) -> str:
+    """Run another program in the test's network namespace; return what it prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the names of the samples their addresses."""
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)

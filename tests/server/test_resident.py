@@ -1,0 +1,172 @@
+"""The resident: it follows what others do to a namespace's SAs and policies."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import SetKnob, SpdAdd
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.model.knobs import knob
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+    SecurityPolicy,
+    Selector,
+)
+from kamexfrm.net import Address
+from kamexfrm.rig import Host, until
+
+KAMEXFRMD = [sys.executable, "-m", "kamexfrm.server"]
+
+A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+NETS = Selector(Address.parse("10.1.0.0"), 16, Address.parse("10.2.0.0"), 16)
+TUNNEL_USE = SecurityPolicy(
+    NETS,
+    Direction.OUT,
+    PolicyType.IPSEC,
+    (IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.USE, 0, A, B),),
+)
+SA = ["src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "0x1000"]
+KEYS = ["mode", "tunnel", "flag", "af-unspec", "enc", "cbc(aes)", "0x" + "01" * 16]
+
+
+def xfrm(*words: str) -> str:
+    """Run ``ip xfrm`` and return what it prints."""
+    return subprocess.run(["ip", "xfrm", *words], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def engine(namespace: Host) -> Iterator[Engine]:
+    """Give an engine of the test's own namespace."""
+    kernel = NetlinkKernel()
+    yield Engine(kernel)
+    kernel.close()
+
+
+@pytest.fixture
+def resident(namespace: Host) -> Iterator[subprocess.Popen[str]]:
+    """Run kamexfrmd in the test's namespace; it is ready when the test begins."""
+    process = subprocess.Popen(KAMEXFRMD, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "following" in process.stderr.readline()
+    yield process
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+
+
+class TestAfterAFlush:
+    def test_knobs_and_def_policy_are_put_back(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        for name in ("net.inet.ipsec.def_policy", "net.inet6.ipsec6.def_policy"):
+            engine.submit(SetKnob(knob(name), 0))
+        engine.submit(SetKnob(knob("net.inet.ipsec.ah_net_deflev"), 2))
+        engine.flush()
+        until(lambda: xfrm("policy").count("action block") == 7, 5, "everything is there")
+        xfrm("policy", "flush")
+        until(lambda: xfrm("policy").count("action block") == 7, 5, "everything is back")
+        assert engine.knobs().inet.ah_net_deflev == 2
+        assert engine.knobs().inet6.def_policy == 0
+        assert resident.stderr is not None
+        assert "put back" in resident.stderr.readline()
+
+    def test_without_knobs_a_flush_is_a_flush(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        engine.submit(SpdAdd(SecurityPolicy(NETS, Direction.OUT, PolicyType.DISCARD)))
+        engine.flush()
+        xfrm("policy", "flush")
+        engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
+        engine.flush()
+        assert xfrm("policy").count("dir out") == 1
+
+
+class TestCommand:
+    def test_one_resident_a_namespace(self, resident: subprocess.Popen[str]) -> None:
+        second = subprocess.run(KAMEXFRMD, capture_output=True, text=True, timeout=10, check=False)
+        assert second.returncode == 1
+        assert "follows this namespace already" in second.stderr
+
+    def test_it_ends_by_sigterm_with_0(self, namespace: Host) -> None:
+        process = subprocess.Popen(KAMEXFRMD, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+        assert (process.returncode, err) == (0, "")
+
+    def test_it_enters_the_namespace_it_is_told(self, namespace: Host) -> None:
+        path = "/proc/self/ns/net"
+        done = subprocess.run(
+            [*KAMEXFRMD, "--netns", path, "--once"], capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = subprocess.run(
+            [*KAMEXFRMD, "--netns", "no-such-name"], capture_output=True, check=False
+        )
+        assert done.returncode == 1
+        assert b"No such file or directory (/run/netns/no-such-name)" in done.stderr
+
+    def test_usage(self) -> None:
+        done = subprocess.run([*KAMEXFRMD, "--frobnicate"], capture_output=True, check=False)
+        assert done.returncode == 2
+        assert b"usage: kamexfrmd" in done.stderr
+
+    def test_it_tells_the_service_manager(self, namespace: Host, tmp_path: Path) -> None:
+        import socket
+
+        path = str(tmp_path / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(path)
+            notify.settimeout(10)
+            process = subprocess.Popen(
+                [*KAMEXFRMD, "--quiet"], env={"NOTIFY_SOCKET": path}, stderr=subprocess.PIPE
+            )
+            assert notify.recv(100) == b"READY=1"
+            process.terminate()
+            assert notify.recv(100) == b"STOPPING=1"
+            process.communicate(timeout=10)
+
+
+@pytest.mark.dataplane
+class TestOutboundTunnelUse:
+    def test_follows_sas_that_others_make_and_take_away(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        engine.submit(SpdAdd(TUNNEL_USE))
+        engine.flush()
+        assert "tmpl src 192.0.2.1" not in xfrm("policy", "list", "dir", "out")
+        xfrm("state", "add", *SA, *KEYS)
+        until(lambda: "tmpl src 192.0.2.1" in xfrm("policy", "list", "dir", "out"), 5, "swapped in")
+        (entry,) = engine.spd()
+        assert entry.policy.requests == TUNNEL_USE.requests
+        xfrm("state", "deleteall")
+        until(
+            lambda: "tmpl src 192.0.2.1" not in xfrm("policy", "list", "dir", "out"),
+            5,
+            "swapped out",
+        )
+        (entry,) = engine.spd()
+        assert entry.policy.requests == TUNNEL_USE.requests
+
+    def test_follows_an_sa_that_expires(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        engine.submit(SpdAdd(TUNNEL_USE))
+        engine.flush()
+        xfrm("state", "add", *SA, *KEYS, "limit", "time-hard", "2")
+        until(lambda: "tmpl src 192.0.2.1" in xfrm("policy", "list", "dir", "out"), 5, "swapped in")
+        until(
+            lambda: "tmpl src 192.0.2.1" not in xfrm("policy", "list", "dir", "out"),
+            8,
+            "swapped out",
+        )
