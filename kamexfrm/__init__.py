@@ -1,13 +1,11 @@
 """KAME's IPsec interface for Linux, on netlink XFRM: setkey, levels, knobs, PF_KEY.
 
 The parts are loaded when they are first named: ``kamexfrm.pfkey``, ``kamexfrm.xfrm``,
-``kamexfrm.model``, ``kamexfrm.engine``, ``kamexfrm.kernel``, ``kamexfrm.rig``.
+``kamexfrm.model``, ``kamexfrm.engine``, ``kamexfrm.kernel``, ``kamexfrm.rig``, and the function
+``kamexfrm.set_policy(sock, TEXT)`` for per-socket policies.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -16,7 +14,11 @@ _PARTS = frozenset(
 )
 
 
-def __getattr__(name: str) -> "ModuleType":
+def __getattr__(name: str) -> Any:
+    if name == "set_policy":
+        from kamexfrm.engine.sockets import set_policy
+
+        return set_policy
     if name in _PARTS:
         from importlib import import_module
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kamexfrm.engine.requests import Refused, Write
     from kamexfrm.engine.writer import Writer
     from kamexfrm.model.knobs import Knobs
+    from kamexfrm.model.policy import IpsecRequest
     from kamexfrm.translate.marker import Marker
     from kamexfrm.xfrm import Policy
     from kamexfrm.xfrm import Selector as XfrmSelector
@@ -85,6 +86,11 @@ class Engine:
         self.flush()
         marker, self.restored = self._ready().reconcile(int(self._clock()), known)
         return marker
+
+    def numbered(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
+        """Give `unique` requests without a number one each that nothing uses. Raises Refusal."""
+        self.flush()
+        return self._ready().numbered(requests, int(self._clock()))
 
     def _ready(self) -> "Writer":
         if self._writer is None:

@@ -21,6 +21,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.policy import IpsecRequest, Level
 from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, UNFINISHED, Marker
 from kamexfrm.translate.order import Order
 
@@ -68,6 +69,17 @@ class Writer:
         finally:
             turns.sort(key=lambda turn_and_one: turn_and_one[0])
             refused += (one for _, one in turns)
+
+    def numbered(self, requests: tuple[IpsecRequest, ...], now: int) -> tuple[IpsecRequest, ...]:
+        """Give `unique` requests a number, for policies that are not in the SPD."""
+        if all(r.level is not Level.UNIQUE or r.reqid for r in requests):
+            return requests
+        with self._kernel.lock():
+            session = Session(self._kernel, now, self._order, self._marker)
+            found = session.numbered(requests)
+            session.write_marker()
+            self._order, self._marker = session.placing.order, session.stored
+            return found
 
     def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
         """Bring everything to where the knobs and both databases want it.

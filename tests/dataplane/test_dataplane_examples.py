@@ -153,7 +153,7 @@ def test_neighbours_find_each_other_where_all_of_ipv6_is_required(two_hosts: Two
 def test_neighbours_stay_unknown_where_all_of_ipv6_is_required_without_exemption(
     two_hosts: TwoHosts,
 ) -> None:
-    a, b = two_hosts
+    a = two_hosts.a
     for host in two_hosts:
         load_file(host, "neighbours-a.conf")
         for direction in ("in", "out"):

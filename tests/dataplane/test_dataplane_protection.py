@@ -86,21 +86,43 @@ NETS = {"v4": ("10.1.0.0/16", "10.2.0.0/16"), "v6": ("fd01::/64", "fd02::/64")}
 BEHIND = {"v4": ("10.1.0.2", "10.2.0.2"), "v6": ("fd01::2", "fd02::2")}
 
 
+#: Tunnels: the kind, the headers that it makes and whether they hide what is within.
+TUNNELS = {
+    "esp": Kind(("esp",), (IPPROTO_ESP,)),
+    "ah": Kind(("ah",), (IPPROTO_AH,), hides=False),
+    "ipcomp": Kind(("ipcomp",), (IPPROTO_COMP,)),
+    "esp+ah": Kind(("esp", "ah"), (IPPROTO_AH, IPPROTO_ESP)),
+    "ipcomp+esp": Kind(("ipcomp", "esp"), (IPPROTO_ESP,)),
+}
+
+
+def tunnel_sas(left: str, right: str, protocols: Sequence[str], mode: str) -> str:
+    """Return the SAs of a tunnel and of what is around it; mode any leaves it all open."""
+    first, *others = protocols
+    around = mode if mode == "any" else "transport"
+    text = sas(left, right, [first], mode)
+    for at, protocol in enumerate(others, 1):
+        text += sas(left, right, [protocol], around).replace("0x100", f"0x10{at}")
+    return text
+
+
+@pytest.mark.parametrize("mode", ["tunnel", "any"])
+@pytest.mark.parametrize("level", ["require", "use"])
 @pytest.mark.parametrize("outer", FAMILIES)
 @pytest.mark.parametrize("inner", FAMILIES)
-@pytest.mark.parametrize("kind", ["esp", "ah"])
+@pytest.mark.parametrize("kind", TUNNELS)
 def test_tunnel_mode_protects_what_the_gateways_forward(
-    gateways: Gateways, kind: str, inner: str, outer: str
+    gateways: Gateways, kind: str, inner: str, outer: str, level: str, mode: str
 ) -> None:
     left, right = FAMILIES[outer]
-    protocols, headers, hides = KINDS[kind]
+    protocols, headers, hides = TUNNELS[kind]
     ours, theirs = both_sides(
         *NETS[inner],
-        tunnel_requests(left, right, protocols),
-        mirrored=tunnel_requests(right, left, protocols),
+        tunnel_requests(left, right, protocols).replace("require", level),
+        mirrored=tunnel_requests(right, left, protocols).replace("require", level),
     )
     for host, policies in ((gateways.g1, ours), (gateways.g2, theirs)):
-        load(host, "flush; spdflush;" + sas(left, right, protocols, "tunnel") + policies)
+        load(host, "flush; spdflush;" + policies + tunnel_sas(left, right, protocols, mode))
     left_host, right_host = BEHIND[inner]
     with Watch(gateways, gateways.g1, "eth1") as watch:
         assert ping(gateways.h1, right_host)
@@ -109,3 +131,20 @@ def test_tunnel_mode_protects_what_the_gateways_forward(
         headers += (IPPROTO_IPIP if inner == "v4" else IPPROTO_IPV6,)
     watch.assert_protected(*headers, hides=hides)
     assert {p.source for p in watch.packets()} == {left, right}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("level", ["use", "require"])
+def test_packets_too_short_to_compress_pass_as_they_are(
+    two_hosts: TwoHosts, level: str, family: str
+) -> None:
+    left, right = FAMILIES[family]
+    assert two_hosts.a.ping(right)
+    policies = both_sides(left, right, transport_requests(["ipcomp"], level))
+    for host, own in zip(two_hosts, policies, strict=True):
+        load(host, sas(left, right, ["ipcomp"]) + own)
+    for host, other in ((two_hosts.a, right), (two_hosts.b, left)):
+        with Watch(two_hosts, two_hosts.a) as watch:
+            assert host.ping(other, payload=b"short")
+        assert watch.shows(b"short")
+        assert watch.errors() == {}

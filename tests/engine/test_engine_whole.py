@@ -165,7 +165,10 @@ class Model:
 
 
 def timeless(policy: Policy) -> Policy:
-    return policy._replace(index=0, current=policy.current._replace(add_time=0))
+    """Return a policy without what does not matter; no packet asks for a sidecar's priority."""
+    priority = 0 if policy.if_id == SIDECAR_IF_ID else policy.priority
+    current = policy.current._replace(add_time=0)
+    return policy._replace(index=0, current=current, priority=priority)
 
 
 def check(model: Model, asker: Asker) -> None:
@@ -205,7 +208,7 @@ def translated(model: Model, row: Row, entry: SpdEntry) -> list[Policy]:
         twin=row.twin,
         unserved=model.unserved(row.policy),
     )
-    return [p for p in installed if p]
+    return [timeless(p) for p in installed if p]
 
 
 def check_order(model: Model, entries: list[SpdEntry]) -> None:

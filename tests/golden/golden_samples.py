@@ -8,7 +8,7 @@ on Linux 6.1 with AF_KEY, command by command. Where ours prints something else o
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ VOLATILE: tuple[tuple[str, str, str], ...] = (
     (r"\bdiff: \d+\(s\)", "diff: AGE(s)", "ages of SAs"),
     (r"(?m)^\d{4} (\S+ +[LMDd] \w{8}) +\d+/", r"MMSS \1 AGE/", "time and age in -l"),
     (r"\bpid=\d+", "pid=PID", "process ids"),
+    (r"(?m)^(\t.*seq)=\d+ pid", r"\1=N pid", "the number in a dump: the order is compared anyway"),
     (r"(?m)^\tspid=\d+", "\tspid=ID", "ids of policies, a counter of the kernel"),
     (r"\bdir=(\d) id=[0-9a-f]+", r"dir=\1 id=ID", "ids of policies in -v"),
     (r"\baddtime=1\d{9}\b", "addtime=NOW", "times of creation in -v"),
@@ -31,6 +32,7 @@ VOLATILE: tuple[tuple[str, str, str], ...] = (
         r"\1spi=CHOSEN\2",
         "the SPI that getspi 0 leaves to the kernel",
     ),
+    (r"(\tproto ah) spi 0x[0-9a-f]{8}\(\d+\)", r"\1 spi CHOSEN", "the same in ip xfrm"),
 )
 
 #: What is compared of ``ip -s xfrm state``; flags, selectors, sequence numbers and times are not.
@@ -39,6 +41,9 @@ _STATE_LINE = re.compile(
     r"\t  limit: |\t  expire |\t  \d+\(bytes\), |\tsecurity context"
 )
 _STATE_NOISE = re.compile(r"(?<=\treplay-window )(\d+).*| addr \S+$")
+
+#: What tells entries with the same first line apart: an SPI, a direction.
+_NAMED = re.compile(r"\bspi[= ]\S+|\n\t(?:in|out|fwd)\b")
 
 _STEP = re.compile(r"### (.*?) *\[exit (\d+)\]")
 _STREAM = re.compile(r"--- (stdout|stderr)")
@@ -116,18 +121,56 @@ def states(text: str) -> str:
 
 
 def hunks(recorded: Done, ours: Done) -> set[str]:
-    """Return the differences as pieces of a diff: ``-`` recorded, ``+`` ours."""
+    """Return the differences as pieces of a diff: ``-`` recorded, ``+`` ours.
+
+    Entries of a dump are compared each with its own counterpart, and their order too.
+    """
     found = set()
     if recorded.status != ours.status:
         found.add(f"-exit status {recorded.status}\n+exit status {ours.status}\n")
     for old, new in ((recorded.out, ours.out), (recorded.err, ours.err)):
-        a, b = masked(old).splitlines(), masked(new).splitlines()
-        matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-        for kind, a1, a2, b1, b2 in matcher.get_opcodes():
+        a, b = _blocks(masked(old)), _blocks(masked(new))
+        for kind, a1, a2, b1, b2 in _opcodes([x.key for x in a], [x.key for x in b]):
             if kind != "equal":
-                gone = "".join(f"-{line}\n" for line in a[a1:a2])
-                found.add(gone + "".join(f"+{line}\n" for line in b[b1:b2]))
+                found.add(_hunk(_lines(a[a1:a2]), _lines(b[b1:b2])))
+                continue
+            for left, right in zip(a[a1:a2], b[b1:b2], strict=True):
+                for sort, c1, c2, d1, d2 in _opcodes(left.lines, right.lines):
+                    if sort != "equal":
+                        found.add(_hunk(left.lines[c1:c2], right.lines[d1:d2]))
     return found
+
+
+class _Block(NamedTuple):
+    """A line and the indented ones after it; ``key`` tells an entry of a dump from the others."""
+
+    key: str
+    lines: list[str]
+
+
+def _blocks(text: str) -> list[_Block]:
+    groups: list[list[str]] = []
+    for line in text.splitlines():
+        if groups and line[:1] in ("\t", " "):
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    return [
+        _Block("".join((group[0], *_NAMED.findall("\n".join(group))[:1])), group)
+        for group in groups
+    ]
+
+
+def _lines(blocks: Sequence[_Block]) -> list[str]:
+    return [line for block in blocks for line in block.lines]
+
+
+def _opcodes(a: list[str], b: list[str]) -> list[tuple[str, int, int, int, int]]:
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
+
+
+def _hunk(gone: list[str], new: list[str]) -> str:
+    return "".join([*(f"-{line}\n" for line in gone), *(f"+{line}\n" for line in new)])
 
 
 class Differences(NamedTuple):

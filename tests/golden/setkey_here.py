@@ -14,8 +14,8 @@ from kamexfrm.setkey.command import main
 HOSTS = {
     "multi1": ("10.5.0.1", "10.5.0.2"),
     "multi2": ("10.6.0.1", "10.6.0.2"),
-    "dual1": ("10.7.0.1", "2001:db8:7::1"),
-    "dual2": ("10.7.0.2", "2001:db8:7::2"),
+    "dual1": ("2001:db8:7::1", "10.7.0.1"),
+    "dual2": ("2001:db8:7::2", "10.7.0.2"),
 }
 
 _getaddrinfo = socket.getaddrinfo
