@@ -23,7 +23,10 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net)
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-venv: .venv/installed ## make .venv with setkey, kame-sysctl and kamexfrm in its bin
+# Byte code is written here, since an environment may forbid it to the commands, which then start
+# in twice the time.
+venv: .venv/installed ## make .venv with setkey, kame-sysctl, kamexfrm and kamexfrmd in its bin
+	@$(BIN)/python -m compileall -q kamexfrm
 
 .venv/installed: pyproject.toml | tools
 	@if [ -z "$(PYTHON)" ]; then echo "install Python 3.11 or later" >&2; exit 1; fi

@@ -226,19 +226,32 @@ class Session:
     def _settle(
         self, jobs: list[_Job], operations: list[Request], failures: dict[int, Refusal]
     ) -> None:
+        undone = False
         for job in jobs:
             mine = {
                 at: failures[job.start + at] for at in range(job.size) if job.start + at in failures
             }
+            if undone and any(refusal.errno == errno.EEXIST for refusal in mine.values()):
+                # What was in the way may be what an earlier job had to take back: try again.
+                self._take_back(job, mine)
+                again = self.kernel.apply(operations[job.start : job.start + job.size])
+                mine = {failure.position: failure.refusal for failure in again}
             if not mine:
                 continue
-            error = job.settle(mine) if job.settle else mine[min(mine)]
-            if error is None:
-                continue
-            undo = [step() for at, step in enumerate(job.undo) if step and at not in mine]
-            if undo:
-                self.kernel.apply(undo[::-1])
-            self.refused.append((job.turn, Refused(job.request, error)))
+            try:
+                error = job.settle(mine) if job.settle else mine[min(mine)]
+            except Refusal as refusal:
+                error = refusal
+            if error is not None:
+                undone = self._take_back(job, mine) or undone
+                self.refused.append((job.turn, Refused(job.request, error)))
+
+    def _take_back(self, job: _Job, failed: dict[int, Refusal]) -> bool:
+        """Undo those of a job's operations that did not fail; return whether there were any."""
+        undo = [step() for at, step in enumerate(job.undo) if step and at not in failed]
+        if undo:
+            self.kernel.apply(undo[::-1])
+        return bool(undo)
 
     # What is there
 

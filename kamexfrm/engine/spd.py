@@ -27,6 +27,7 @@ from kamexfrm.translate.shape import encode_plain, encode_twin
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
+    XFRM_POLICY_OUT,
     Policy,
     PolicyId,
     Selector,
@@ -123,7 +124,11 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
         Request(_UPDATE, encode_policy(sidecar)),
         Request(_NEW, encode_policy(policy)),
     )
-    session.issue(request, operations, (_always(Request(*delete_sidecar(policy.selector))), None))
+    undo = (
+        _always(Request(*delete_sidecar(policy.selector))),
+        _always(Request(*delete_policy(policy.selector, policy.direction))),
+    )
+    session.issue(request, operations, undo)
 
 
 def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
@@ -239,6 +244,9 @@ def _delete(
         raise Refusal(errno.ENOENT)
     operations.append(Request(*delete_by_index(there)))
     undo.append(None)
+    # A deletion does not make the kernel look again: connected flows that met this entry in clear
+    # would stay so, past what is matched behind it.
+    session.forget_routes |= there.direction == XFRM_POLICY_OUT
     if has_sidecar(there):
         operations.append(Request(*delete_sidecar(selector)))
         undo.append(None)
@@ -263,6 +271,7 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
         operations = [Request(*delete_by_index(p)) for p in doomed]
         session.marker = kept
         session.placing.forget()
+        session.forget_routes = True
         session.issue(request, operations, settle=_gone_already)
         session.write_marker()
         return

@@ -27,7 +27,8 @@ def standing(
 
 def _serves(association: SecurityAssociation, sought: SaIndex) -> bool:
     return (
-        association.protocol is sought.protocol
+        association.spi != 0  # a mark that Linux leaves for an ACQUIRE; KAME keeps those elsewhere
+        and association.protocol is sought.protocol
         and association.source == sought.source
         and association.destination == sought.destination
         and association.mode in (Mode.ANY, sought.mode)

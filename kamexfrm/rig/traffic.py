@@ -1,4 +1,4 @@
-"""Traffic of our own: ICMP echo and UDP echo, so that no test needs ping or netcat."""
+"""Traffic of our own: echoes by ICMP, UDP and TCP, so that no test needs ping or netcat."""
 
 import contextlib
 import errno
@@ -36,6 +36,25 @@ def family_of(address: str) -> socket.AddressFamily:
 
 def ping(destination: str, count: int, timeout: float, payload: bytes, source: str | None) -> bool:
     """Return whether each of ``count`` echo requests was answered within ``timeout`` seconds."""
+    try:
+        ask_echo(destination, count, timeout, payload, source)
+    except TimeoutError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_WAY:
+            return False
+        raise
+    return True
+
+
+def ask_echo(
+    destination: str, count: int, timeout: float, payload: bytes, source: str | None
+) -> None:
+    """Have each of ``count`` echo requests answered.
+
+    Raises TimeoutError when an answer does not come within ``timeout`` seconds, and the OSError
+    of a request that may not or cannot be sent.
+    """
     family = family_of(destination)
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     identifier = next(_identifiers) & 0xFFFF
@@ -44,15 +63,9 @@ def ping(destination: str, count: int, timeout: float, payload: bytes, source: s
             link.bind((source, 0))
         for sequence in range(1, count + 1):
             request = _echo_request(family, identifier, sequence, payload)
-            try:
-                link.sendto(request, (destination, 0))
-            except OSError as error:
-                if error.errno in _NO_WAY:
-                    return False
-                raise
+            link.sendto(request, (destination, 0))
             if not _answered(link, family, request, timeout):
-                return False
-    return True
+                raise TimeoutError(f"no answer within {timeout:g} s")
 
 
 def _echo_request(family: int, identifier: int, sequence: int, payload: bytes) -> bytes:
@@ -122,16 +135,83 @@ def udp_ask(
     destination: str, port: int, payload: bytes, timeout: float, source: str | None
 ) -> bytes | None:
     """Return the answer to a datagram, or None when none came or it could not be sent."""
+    try:
+        return udp_exchange(destination, port, payload, timeout, (source or "", 0))
+    except TimeoutError:
+        return None
+    except OSError as error:
+        if error.errno in _NO_WAY:
+            return None
+        raise
+
+
+def udp_exchange(
+    destination: str, port: int, payload: bytes, timeout: float, source: tuple[str, int]
+) -> bytes:
+    """Return the answer to a datagram; raises TimeoutError, and the OSError of a refusal.
+
+    ``source`` is an address and a port to send from; empty and 0 leave them to the kernel.
+    """
     with socket.socket(family_of(destination), socket.SOCK_DGRAM) as link:
         link.settimeout(timeout)
-        try:
-            if source is not None:
-                link.bind((source, 0))
-            link.sendto(payload, (destination, port))
-            return link.recv(65536)
-        except TimeoutError:
-            return None
-        except OSError as error:
-            if error.errno in _NO_WAY:
-                return None
-            raise
+        if any(source):
+            link.bind(source)
+        link.sendto(payload, (destination, port))
+        return link.recv(65536)
+
+
+class TcpEcho:
+    """Answers connections with their own data, one after the other in a thread, until closed."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.create_server(
+            (address, port), family=family_of(address), reuse_port=False
+        )
+        self.port: int = self._socket.getsockname()[1]
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="tcp echo")
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._woken not in select.select([self._socket, self._woken], [], [])[0]:
+            with contextlib.suppress(OSError):
+                peer, _ = self._socket.accept()
+                with peer:
+                    self._echo(peer)
+
+    def _echo(self, peer: socket.socket) -> None:
+        while self._woken not in (ready := select.select([peer, self._woken], [], [])[0]):
+            if peer in ready:
+                data = peer.recv(65536)
+                if not data:
+                    return
+                peer.sendall(data)
+
+    def close(self) -> None:
+        """End the thread and close its sockets."""
+        self._wake.send(b"x")
+        self._thread.join()
+        for each in (self._socket, self._wake, self._woken):
+            each.close()
+
+
+def tcp_exchange(
+    destination: str, port: int, payload: bytes, timeout: float, source: tuple[str, int]
+) -> bytes:
+    """Return as many bytes as were sent; raises TimeoutError, and the OSError of a refusal."""
+    with socket.socket(family_of(destination), socket.SOCK_STREAM) as link:
+        link.settimeout(timeout)
+        if any(source):
+            link.bind(source)
+        link.connect((destination, port))
+        link.sendall(payload)
+        answer = b""
+        while len(answer) < len(payload):
+            data = link.recv(65536)
+            if not data:
+                break
+            answer += data
+        link.shutdown(socket.SHUT_WR)
+        while link.recv(65536):
+            pass
+        return answer

@@ -106,6 +106,22 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
             )
 
 
+def impair(name: str, delay: float, loss: float) -> None:
+    """Delay what an interface sends by so many milliseconds, and lose so many percent of it."""
+    with IPRoute() as route:
+        options = {"delay": round(delay * 1000), "loss": loss, "limit": 10000}
+        route.tc("add", "netem", _index(name), handle="1:", **options)
+
+
+def bridge(name: str, members: list[str]) -> None:
+    """Make a bridge of interfaces."""
+    with IPRoute() as route:
+        route.link("add", ifname=name, kind="bridge")
+        for member in members:
+            route.link("set", index=_index(member), master=_index(name))
+        route.link("set", index=_index(name), state="up")
+
+
 def add_route(destination: str, via: str | None, device: str | None, source: str | None) -> None:
     """Add a route to a prefix or to ``default`` (then the gateway says which family)."""
     if destination == "default":

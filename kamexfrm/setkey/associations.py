@@ -32,12 +32,13 @@ NATT_PORT = 4500
 
 
 class _Ends(NamedTuple):
-    """Both addresses of a command, resolved, their ports, and the index of the second one."""
+    """Both addresses of a command, resolved, their ports, and the indexes of their words."""
 
     sources: tuple[Address, ...]
     destinations: tuple[Address, ...]
     source_port: int
     destination_port: int
+    source_at: int
     at: int
 
     def pairs(self) -> list[tuple[Address, Address]]:
@@ -100,7 +101,9 @@ def read_delete(words: Words, ask: Resolver) -> Delete:
     """Read ``delete [-46n] source destination [protocol] spi {option};``."""
     ends, word, _, spi, _ = _read_named(words, ask)
     if len(ends.sources) > 1 or len(ends.destinations) > 1:
-        words.fail("multiple address specified", at=words.at - 1, hints=("use a numeric address",))
+        at = ends.source_at if len(ends.sources) > 1 else ends.at
+        token, hints = words.words[words.at - 1], ("use a numeric address",)
+        words.fail("multiple address specified", at=at, token=token, hints=hints)
     [(source, destination)] = _pairs(words, ends)
     protocol = _protocol_of(word)
     name = None if protocol is None else SaId(destination, protocol, spi)
@@ -117,7 +120,7 @@ def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
     destinations = resolve_named(words, destination, flags, ask)[0]
     word, _ = _read_protocol(words, ask)
     words.expect(";")
-    pairs = _pairs(words, _Ends(sources, destinations, 0, 0, destination.at))
+    pairs = _pairs(words, _Ends(sources, destinations, 0, 0, source.at, destination.at))
     return DeleteAll(words.place(), words.end_line, tuple(pairs), PROTOCOL_WORDS[word])
 
 
@@ -159,10 +162,11 @@ def _protocol_of(word: str) -> IpsecProtocol | None:
 
 def _read_ends(words: Words, ask: Resolver) -> _Ends:
     flags = read_flags(words)
+    source_at = words.at
     sources, source_port = resolve_named(words, read_host(words), flags, ask)
     at = words.at
     destinations, destination_port = resolve_named(words, read_host(words), flags, ask)
-    return _Ends(sources, destinations, source_port, destination_port, at)
+    return _Ends(sources, destinations, source_port, destination_port, source_at, at)
 
 
 def _pairs(words: Words, ends: _Ends) -> list[tuple[Address, Address]]:

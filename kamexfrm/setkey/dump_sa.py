@@ -19,6 +19,9 @@ _FLAG_NOPMTUDISC = 0x20000000
 
 _KEY_LINE = 32  # bytes
 
+#: PF_KEY's numbers of modes without a word: IPSEC_MODE_BEET for XFRM_MODE_BEET.
+_PFKEY_MODES = {4: 3}
+
 
 def format_sa(
     entry: SadEntry,
@@ -143,7 +146,7 @@ def _protocol_name(entry: SadEntry) -> str:
 
 def _mode_name(entry: SadEntry) -> str:
     if entry.mode_number is not None:
-        return str(entry.mode_number)
+        return str(_PFKEY_MODES.get(entry.mode_number, entry.mode_number))
     return entry.association.mode.name.lower()
 
 

@@ -23,7 +23,10 @@ def text_of(error: KamexfrmError, *, policy: bool) -> str:
 def reason_of(error: KamexfrmError) -> list[str]:
     """Return what the kernel, or we, said beyond the errno."""
     reason = error.reason if isinstance(error, Refusal) else error.text
-    return [reason] if reason and reason != os.strerror(error.errno) else []
+    text = os.strerror(error.errno)
+    if reason.startswith(f"{text} (") and reason.endswith(")"):
+        reason = reason[len(text) + 2 : -1]  # the text itself is in the line above
+    return [reason] if reason and reason != text else []
 
 
 def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:

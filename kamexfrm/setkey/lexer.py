@@ -47,6 +47,10 @@ KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged")
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
 
+#: What may be a key wherever it stands, in a comment too; and what a bad key goes on with.
+_LONG_HEX = re.compile(r"0[xX][0-9A-Fa-f]{9,}")
+_BLACK = re.compile(r"[^\s;]+")
+
 
 def complete_length(text: str) -> int:
     """Return how much of an interactive input is whole statements, in characters.
@@ -154,8 +158,10 @@ class Words:
         word = self.words[at]
         if word.startswith("-P"):
             return "-P"
-        if self._is_key(at):
-            return "0x" + "*" * (len(word) - 2) if word[0] == "0" else "*" * (len(word) - 2)
+        if self._is_key(at) and len(word) > 1:
+            if word[0] == '"':
+                return "*" * (len(word) - 2)
+            return "0x" + "*" * (len(word) - 2) if word[:1] == "0" else "*" * len(word)
         return word
 
     def warn(self, text: str, at: int) -> None:
@@ -245,12 +251,13 @@ class Words:
         return text[start : end if end >= 0 else len(text)], offset - start
 
     def _is_key(self, at: int) -> bool:
+        """Whether a word is a key, or stands where one should and may be one, badly written."""
         word = self.words[at]
         if word[:1] == '"':
             return len(word) > 1
-        return is_hexadecimal(word) and (
-            len(word) > 10 or (at > 1 and self.words[at - 2] in ("-E", "-A"))
-        )
+        if is_hexadecimal(word) and len(word) > 10:
+            return True
+        return at > 1 and self.words[at - 2] in ("-E", "-A") and word[:1] not in ("-", ";", "")
 
     def _covered(self) -> str:
         """Return the text with every key replaced by as many asterisks."""
@@ -261,8 +268,14 @@ class Words:
                 pieces.append(self.text[end : match.end()])
                 end = match.end()
                 pieces.append(re.sub(r"[^\s;]", "*", self.text[end:]))
-                return "".join(pieces)
-            if match[1] and self._is_key(index):
+                end = len(self.text)
+                break
+            if match.start(1) >= end and match[1] and self._is_key(index):
                 pieces += (self.text[end : match.start(1)], re.sub(r"[^\n]", "*", match[1]))
                 end = match.end()
-        return "".join((*pieces, self.text[end:]))
+                if len(match[1]) == 1:  # 'key' or $KEY
+                    rest = _BLACK.match(self.text, end)
+                    pieces.append("*" * len(rest[0]) if rest else "")
+                    end = rest.end() if rest else end
+        pieces.append(self.text[end:])
+        return _LONG_HEX.sub(lambda found: "*" * len(found[0]), "".join(pieces))

@@ -266,6 +266,8 @@ def sa_acquire(
     destination: Address,
     policy_id: int,
     combs: tuple[Comb, ...] = (),
+    *,
+    priority: int = 0,
 ) -> SadbMsg:
     """Return the ACQUIRE for an SA that an outbound policy wants and that is not there.
 
@@ -275,7 +277,7 @@ def sa_acquire(
     extensions: list[Extension] = [
         address_extension(AddressSrc, source),
         address_extension(AddressDst, destination),
-        policy_extension(PolicyType.IPSEC, Direction.OUT, id=policy_id),
+        policy_extension(PolicyType.IPSEC, Direction.OUT, priority=priority, id=policy_id),
     ]
     if protocol is not IpsecProtocol.IPCOMP:
         extensions.append(Proposal(_REPLAY_SHOWN, combs))

@@ -52,7 +52,8 @@ _INDEX_DIRECTIONS = 5
 # Requests about the SPD
 
 
-def _selector_extensions(selector: Selector) -> tuple[AddressSrc, AddressDst]:
+def selector_extensions(selector: Selector) -> tuple[AddressSrc, AddressDst]:
+    """Return the two addresses that say which packets an entry matches."""
     return (
         address_extension(
             AddressSrc,
@@ -98,7 +99,7 @@ def spd_add(policy: SecurityPolicy, type: SadbType = SadbType.SADB_X_SPDADD) -> 
     lifetimes: tuple[LifetimeHard, ...] = ()
     if policy.lifetime or policy.validtime:
         lifetimes = (LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime),)
-    ends = _selector_extensions(policy.selector)
+    ends = selector_extensions(policy.selector)
     return message(type, (wanted, *ends, *lifetimes, *context_extension(policy.context)))
 
 
@@ -130,7 +131,7 @@ def spd_delete(
 ) -> SadbMsg:
     """Return the X_SPDDELETE of an entry by its selector, of which only the direction counts."""
     wanted = policy_extension(PolicyType.DISCARD, direction)
-    ends = _selector_extensions(selector)
+    ends = selector_extensions(selector)
     return message(type, (wanted, *ends, *context_extension(context)))
 
 
@@ -174,7 +175,7 @@ def spd_entry(entry: SpdEntry, type: SadbType, *, references: int = 1) -> SadbMs
         socket=entry.socket,
     )
     shown = (
-        *_selector_extensions(policy.selector),
+        *selector_extensions(policy.selector),
         LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime),
         LifetimeSoft(),
         LifetimeCurrent(addtime=entry.created, usetime=entry.last_used),

@@ -82,7 +82,8 @@ def rewritten(
         if wanted == policy.templates:
             continue
         if missing or has_sidecar(policy):
-            operations += _again(policy, entry, knobs, missing, now)
+            has_one = policy.selector in sidecars
+            operations += _again(policy, entry, knobs, missing, now, has_one=has_one)
         else:
             left = _with_remaining(policy, entry, now)
             operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
@@ -108,9 +109,18 @@ def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
 
 
 def _again(
-    policy: Policy, entry: SpdEntry, knobs: Knobs, missing: tuple[IpsecRequest, ...], now: int
+    policy: Policy,
+    entry: SpdEntry,
+    knobs: Knobs,
+    missing: tuple[IpsecRequest, ...],
+    now: int,
+    *,
+    has_one: bool,
 ) -> list[Operation]:
-    """Write an entry again; what it leaves to a sidecar is there before, or taken away after."""
+    """Write an entry again; what it leaves to a sidecar is there before, or taken away after.
+
+    ``has_one`` is whether there is a sidecar now: somebody may have deleted it.
+    """
     placement = Placement(entry.kernel_priority, entry.order)
     new = install(
         entry.policy,
@@ -124,7 +134,7 @@ def _again(
     operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
     if new.sidecar:
         operations.insert(0, (XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
-    elif has_sidecar(policy):
+    elif has_one:
         operations.append(delete_sidecar(policy.selector))
     return operations
 

@@ -5,6 +5,7 @@ of level use, on whether an SA serves them now: Linux refuses an optional tunnel
 (xfrm_user.c validate_tmpl()), so such a request is left out while no SA serves it.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -190,8 +191,25 @@ def templates_of(
         return _transparent(family) if accepts else ()
     both = Knobs(knobs, knobs)
     if direction is Direction.OUT:
-        return tuple(_outbound(r, family, both, served=r not in unserved) for r in requests)
-    return tuple(_inbound(r, family, both) for r in requests)
+        return tuple(
+            _outbound(r, inner, both, served=r not in unserved)
+            for r, inner in _with_families(requests, family, unserved)
+        )
+    return tuple(_inbound(r, inner, both) for r, inner in _with_families(requests, family))
+
+
+def _with_families(
+    requests: Sequence[IpsecRequest], family: int, left_out: Sequence[IpsecRequest] = ()
+) -> Iterator[tuple[IpsecRequest, int]]:
+    """Yield requests with the family of the packet that each meets: a tunnel changes it.
+
+    Linux refuses a transport template of any other (xfrm_user.c validate_tmpl()). ``left_out``
+    are tunnels that are not there now.
+    """
+    for request in requests:
+        yield request, family
+        if request.mode is Mode.TUNNEL and request.source and request not in left_out:
+            family = request.source.family
 
 
 def _needs_sidecar(policy: SecurityPolicy, unserved: tuple[IpsecRequest, ...]) -> bool:
@@ -247,7 +265,7 @@ def install(
         sidecar = kernel._replace(
             direction=XFRM_POLICY_FWD,
             lifetime=LifetimeConfig(*words, 0, hard_add, 0, 0),
-            templates=tuple(_as_written(request, family) for request in requests),
+            templates=tuple(_as_written(r, inner) for r, inner in _with_families(requests, family)),
             if_id=tags.SIDECAR_IF_ID,
         )
     return Installed(kernel, sidecar)

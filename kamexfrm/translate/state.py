@@ -281,7 +281,8 @@ def remade(state: State, mode: int, now: int) -> State:
     if replay is not None and replay.oseq:
         replay = replay._replace(oseq=min(replay.oseq + SEQUENCE_MARGIN, 0xFFFFFFFF))
     if esn is not None and (esn.oseq or esn.oseq_hi):
-        high, low = divmod((esn.oseq_hi << 32 | esn.oseq) + SEQUENCE_MARGIN, 1 << 32)
+        number = (esn.oseq_hi << 32 | esn.oseq) + SEQUENCE_MARGIN
+        high, low = divmod(min(number, (1 << 64) - 1), 1 << 32)
         esn = esn._replace(oseq=low, oseq_hi=high)
     return state._replace(
         selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),

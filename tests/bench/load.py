@@ -57,7 +57,7 @@ class Namespace:
         self._holder = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        assert self._holder.stdout is not None  # noqa: S101
+        assert self._holder.stdout is not None
         self._holder.stdout.readline()
 
     def run(self, *command: str) -> tuple[float, int]:

@@ -25,6 +25,7 @@ VOLATILE: tuple[tuple[str, str, str], ...] = (
     (r"(?m)^(\t.*seq)=\d+ pid", r"\1=N pid", "the number in a dump: the order is compared anyway"),
     (r"(?m)^\tspid=\d+", "\tspid=ID", "ids of policies, a counter of the kernel"),
     (r"\bdir=(\d) id=[0-9a-f]+", r"dir=\1 id=ID", "ids of policies in -v"),
+    (r"(?m)^  len=(\d+) reserved=[12] ", r"  len=\1 reserved=N ", "the same refcnt in -v"),
     (r"\baddtime=1\d{9}\b", "addtime=NOW", "times of creation in -v"),
     (r"(?m)^\trefcnt=[12]$", "\trefcnt=N", "2 for a second while a timer holds the policy, then 1"),
     (

@@ -64,6 +64,10 @@ class Table:
         name = f"{spell(path)}: " if path else ""
         raise ScenarioError(f"{self.file}:{self._lines.of(path)}: {name}{text}")
 
+    def at(self, part: str | int) -> "Table":
+        """Return the place of a key or an element, to complain about it."""
+        return Table({}, (*self.path, part), self.file, self._lines)
+
     def get(self, key: str) -> object:
         """Return the value of a key, None when it is not there."""
         self._asked.add(key)

@@ -1,0 +1,45 @@
+"""KAME's decision about one packet, as a pure function: the reference for what the kernel does.
+
+Which KAME: what ipsec(4) documents, else the last KAME, else the one of the page's time. Nothing
+here reads a clock, a route or a listener: whether an ACQUIRE that is due goes out (its rate limit)
+and whether a packet sent has a route is decided elsewhere.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from kamexfrm.model.association import SadEntry
+from kamexfrm.model.decide_input import decide_input
+from kamexfrm.model.decide_output import decide_output
+from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decision import Decision, ForwardDecision, Verdict
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.packet import Packet, Path, SocketPolicy
+
+
+def decide(
+    packet: Packet,
+    spd: Spd,
+    sad: Sequence[SadEntry] = (),
+    knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
+    socket: SocketPolicy | None = None,
+) -> Decision:
+    """Decide what KAME does with a packet, and why.
+
+    The SAD is in the order of creation. The socket is the one that sends or is to receive; a
+    forwarded packet has none. The kind of decision follows ``packet.path``.
+    """
+    # Differs on Linux: IPv4 loopback is exempt there. KAME exempts nothing: neither loopback,
+    # multicast, neighbour discovery nor IKE.
+    match packet.path:
+        case Path.OUT:
+            return decide_output(packet, spd, sad, knobs, socket)
+        case Path.IN:
+            return decide_input(packet, spd, sad, knobs, socket)
+        case Path.FORWARDED:
+            arrival = decide_input(packet, spd, sad, knobs)
+            if arrival.verdict is Verdict.REJECTED:
+                return ForwardDecision(arrival, None)
+            return ForwardDecision(arrival, decide_output(packet, spd, sad, knobs))
+        case _:
+            assert_never(packet.path)

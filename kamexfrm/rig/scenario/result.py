@@ -1,0 +1,57 @@
+"""What came of a case: results of steps, and a failure with its causes and all that is known."""
+
+import dataclasses
+
+from kamexfrm.rig.scenario.plan import Case
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step failed: what was not as expected, why that may be, and the facts.
+
+    ``causes`` are most telling first; ``facts`` are (title, text) pairs: packets, dumps, counters.
+    """
+
+    message: str
+    causes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+class StepFailed(Exception):
+    """A step that did not show what it was expected to."""
+
+    def __init__(self, message: str, causes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.causes = causes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepResult:
+    """A step that was taken: its label, what was seen, how long it took in seconds."""
+
+    number: int
+    line: int
+    label: str
+    seen: str
+    seconds: float
+    failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaseResult:
+    """A case that was run; ``seconds`` counts making and ending its hosts."""
+
+    case: Case
+    seconds: float
+    steps: tuple[StepResult, ...]
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure that ended the case, None when it passed."""
+        return self.steps[-1].failure if self.steps else None
+
+    @property
+    def passed(self) -> bool:
+        """Whether all steps showed what they were expected to."""
+        return self.failure is None

@@ -1,0 +1,55 @@
+"""What was on a link, in the words of an expectation: esp, ah+esp, udp-encap, clear, nothing."""
+
+from collections.abc import Iterable
+
+from kamexfrm.net import (
+    IPPROTO_AH,
+    IPPROTO_COMP,
+    IPPROTO_ESP,
+    IPPROTO_ICMPV6,
+    IPPROTO_UDP,
+)
+from kamexfrm.rig.packet import Packet
+
+_NAMES = {IPPROTO_AH: "ah", IPPROTO_ESP: "esp", IPPROTO_COMP: "ipcomp"}
+_IGMP = 2
+
+#: In the data of every packet of ours; repetitive, so that IPComp has something to compress.
+MARKER = b"in the clear for all to read; "
+
+
+def payload(size: int) -> bytes:
+    """Return so many bytes of the marker."""
+    return (MARKER * (size // len(MARKER) + 1))[:size]
+
+
+def is_housekeeping(packet: Packet) -> bool:
+    """Whether it is ARP, or what IP says for itself: neighbours, routers, group members."""
+    if not packet.protocols or packet.destination.startswith("ff02:"):
+        return True
+    if packet.protocol == IPPROTO_ICMPV6:
+        return len(packet.data) > 40 and packet.data[40] in range(130, 138)
+    return packet.protocol == _IGMP
+
+
+def kind_of(packet: Packet) -> str:
+    """Return a packet's kind; ``esp-null`` is ESP whose contents can be read."""
+    if packet.protocol == IPPROTO_UDP and packet.has(IPPROTO_ESP):
+        return "udp-encap"
+    names = [_NAMES[number] for number in packet.protocols if number in _NAMES]
+    if not names:
+        return "clear"
+    if "esp" in names and MARKER in packet.data:
+        names[names.index("esp")] = "esp-null"
+    return "+".join(names)
+
+
+def kinds(packets: Iterable[Packet]) -> tuple[str, ...]:
+    """Return the kinds of what was seen, in order of appearance; ``nothing`` alone for none."""
+    found = dict.fromkeys(kind_of(one) for one in packets if not is_housekeeping(one))
+    return tuple(found) or ("nothing",)
+
+
+def spell(found: Iterable[str]) -> str:
+    """Return kinds as people say them."""
+    return " and ".join(found)
