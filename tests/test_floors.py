@@ -30,8 +30,8 @@ FLOORS = {
     "rig": 5,
 }
 
-#: The ``kamexfrm`` command puts the other parts of its floor to work.
-NEIGHBOURS = {"operator": {"rig", "setkey", "knobs"}}
+#: The ``kamexfrm`` command, and the rig beneath it, put other parts of their floor to work.
+NEIGHBOURS = {"operator": {"rig", "setkey", "knobs"}, "rig": {"setkey", "knobs"}}
 
 #: What the quick commands must not load before they know what they are asked.
 HEAVY = {"dataclasses", "inspect", "argparse", "ipaddress", "json", "pathlib", "logging"}

@@ -31,7 +31,13 @@ from kamexfrm.model.policy import (
     PolicyType,
     SecurityPolicy,
 )
-from kamexfrm.model.wording import demand_text, level_text, protection_text, short_text
+from kamexfrm.model.wording import (
+    lack_text,
+    level_text,
+    protection_text,
+    says_text,
+    short_text,
+)
 from kamexfrm.net import Address
 
 
@@ -68,13 +74,12 @@ def decide_input(
                 Verdict.REJECTED,
                 Rule.DISCARD,
                 governing,
-                f"rejected: {short_text(governing)} says discard",
+                f"rejected: {says_text(governing, kind)}",
                 marks=marks,
                 counters=("in_polvio",),
             )
         case PolicyType.NONE | PolicyType.BYPASS:
-            word = kind.name.lower()
-            reason = f"accepted: {short_text(governing)} says {word}, protected or not"
+            reason = f"accepted, protected or not: {says_text(governing, kind)}"
             rule = Rule.NO_PROTECTION_ASKED
             return InputDecision(Verdict.ACCEPTED, rule, governing, reason, marks=marks)
         case PolicyType.IPSEC:
@@ -132,7 +137,7 @@ def _conclusion(
     if unmet is not None:
         reason = (
             f"rejected: {short_text(governing)} asks for {level_text(unmet)},"
-            f" and this is not {demand_text(unmet.request)}"
+            f" and {lack_text(unmet.request)}"
         )
         return InputDecision(
             Verdict.REJECTED,

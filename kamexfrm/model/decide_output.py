@@ -25,7 +25,7 @@ from kamexfrm.model.decision import (
 from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.packet import Packet, Path, SocketPolicy
 from kamexfrm.model.policy import Direction, IpsecProtocol, IpsecRequest, Level, Mode, PolicyType
-from kamexfrm.model.wording import level_text, short_text, sought_text
+from kamexfrm.model.wording import level_text, says_text, short_text, sought_text
 from kamexfrm.net import AF_INET6
 
 _HISTOGRAM = {
@@ -42,7 +42,7 @@ def decide_output(
     knobs: Knobs,
     socket: SocketPolicy | None = None,
 ) -> OutputDecision:
-    """Decide about a packet that leaves; a forwarded one has no socket and nobody to tell."""
+    """Decide about a packet that leaves; for a forwarded one no socket is to be given."""
     governing = govern(packet, Direction.OUT, spd, knobs, socket)
     if isinstance(governing, NoPolicy):
         return OutputDecision(
@@ -61,12 +61,11 @@ def decide_output(
                 Verdict.DROPPED,
                 Rule.DISCARD,
                 governing,
-                f"dropped without a word: {short_text(governing)} says discard",
+                f"dropped without a word: {says_text(governing, kind)}",
                 counters=("out_polvio",),
             )
         case PolicyType.NONE | PolicyType.BYPASS:
-            word = kind.name.lower()
-            reason = f"sent in clear: {short_text(governing)} says {word}"
+            reason = f"sent in clear: {says_text(governing, kind)}"
             return OutputDecision(Verdict.CLEAR, Rule.NO_PROTECTION_ASKED, governing, reason)
         case PolicyType.IPSEC:
             if not requests:
@@ -181,9 +180,12 @@ def _in_clear(governing: Governing, results: tuple[RequestResult, ...]) -> Outpu
 
 
 def _is_prohibited(packet: Packet, results: tuple[RequestResult, ...]) -> bool:
-    """Whether final KAME tells itself by ICMPv6: for a transport request before any tunnel."""
+    """Whether final KAME tells itself by ICMPv6: for a transport request before any tunnel.
+
+    Forwarding passes those requests over, so that it never does.
+    """
     # Differs on Linux: no such message.
-    if packet.path is Path.FORWARDED or packet.family != AF_INET6:
+    if packet.family != AF_INET6:
         return False
     for result in results:
         if result.request.mode is Mode.TUNNEL:

@@ -37,16 +37,16 @@ class Spd(NamedTuple):
     def of(cls, entries: Iterable[SpdEntry | SecurityPolicy]) -> "Spd":
         """Sort entries by priority, then by insertion, oldest first.
 
-        Of plain policies the sequence is the insertion order. Entries of sockets, and automatic
-        fwd twins, are left out. Raises KamexfrmError (EINVAL) for entrust and bypass, which belong
-        to sockets (KAME key.c key_spdadd()).
+        Of plain policies the sequence is the insertion order. Entries of sockets and those of
+        direction fwd, twins or not, are left out. Raises KamexfrmError (EINVAL) for entrust and
+        bypass, which belong to sockets (KAME key.c key_spdadd()).
         """
-        # Differs on Linux: a fwd entry, twin or not, takes the place of the inbound one for
-        # forwarded packets. KAME has no such direction and asks the inbound entry.
+        # Differs on Linux: a fwd entry takes the place of the inbound one for forwarded packets.
+        # KAME has no such direction and asks the inbound entry.
         rows = []
         for count, entry in enumerate(entries):
             policy, id_, order = _parts(entry)
-            if policy is None or policy.direction is Direction.FWD:
+            if policy is None:
                 continue
             if policy.type in (PolicyType.ENTRUST, PolicyType.BYPASS):
                 raise KamexfrmError("entrust and bypass are for sockets only", errno=errno.EINVAL)
@@ -67,8 +67,7 @@ class Spd(NamedTuple):
 def _parts(entry: SpdEntry | SecurityPolicy) -> tuple[SecurityPolicy | None, int, int]:
     match entry:
         case SpdEntry():
-            hidden = entry.socket or entry.twin
-            return (None if hidden else entry.policy), entry.id, entry.order
+            return (None if entry.socket else entry.policy), entry.id, entry.order
         case SecurityPolicy():
             return entry, 0, 0
         case _:
@@ -127,10 +126,10 @@ def govern(
     """Return what governs a packet (KAME ipsec.c getpolicybypcbsp()).
 
     A privileged socket's bypass and ipsec come before the SPD, an unprivileged one's after it.
-    Packets without a socket, and all forwarded ones, are as if the socket said entrust.
+    A packet without a socket is as if it had one that says entrust.
     """
     # Differs on Linux: a socket's policy always comes first, and takes CAP_NET_ADMIN to set.
-    if socket is None or packet.path is Path.FORWARDED:
+    if socket is None:
         socket = SocketPolicy()
     rule = socket.rule(direction)
     own = OwnPolicy(rule, socket.privileged)

@@ -137,11 +137,23 @@ def protection_text(protection: Protection) -> str:
     return f"{name} from {protection.source} to {protection.destination}{spi}"
 
 
-def demand_text(request: IpsecRequest) -> str:
-    """Return what a required inbound request asks of the packet's marks."""
+def says_text(governing: EntryPolicy | OwnPolicy | DefaultPolicy, kind: PolicyType) -> str:
+    """Return the half sentence that a policy asks for no protection, or for no packet."""
+    word = kind.name.lower()
+    match governing:
+        case EntryPolicy() | OwnPolicy():
+            return f"{short_text(governing)} says {word}"
+        case DefaultPolicy(knob, value):
+            return f"no entry matches, and {knob.name}={value} means {word}"
+        case _:
+            assert_never(governing)
+
+
+def lack_text(request: IpsecRequest) -> str:
+    """Return what a packet lacks that an inbound request requires."""
     if request.protocol is IpsecProtocol.AH:
-        return "an authenticated header (AH, not inside a tunnel)"
-    return "a decrypted packet"
+        return "the packet has no AH of its own (AH around a tunnel does not count)"
+    return "nothing in the packet was decrypted"
 
 
 def errno_text(number: int) -> str:

@@ -6,12 +6,16 @@ from pathlib import Path
 import click
 
 import kamexfrm
+from kamexfrm.operator.rig import rig
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kamexfrm.__version__, prog_name="kamexfrm")
 def main() -> None:
     """KAME's IPsec interface for Linux: look at it, explain it, try it out."""
+
+
+main.add_command(rig)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -112,7 +112,7 @@ class Guest:
     ``share`` is a folder of this machine that the command may write to, under the same path.
     ``timeout`` counts seconds from the start, boot included; None is no limit. ``environment``
     is this process's unless given, ``directory`` (the working directory) too. The command's
-    standard input is empty.
+    standard input is empty. ``program`` is the guest's kernel, Debian's unless given.
 
     Raises GuestError from the constructor when the guest cannot be started.
     """
@@ -126,16 +126,19 @@ class Guest:
         timeout: float | None = 120.0,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        program: Path | None = None,
     ) -> None:
-        program = _program()
+        found = _program(program)
         self.command = tuple(command)
         self.timeout = timeout
         self._end = None if timeout is None else time.monotonic() + timeout
         self._status: int | None = None
         self.folder = _new_folder()
         try:
-            self._write_files(share, os.environ if environment is None else environment, directory)
-            self._process = self._start(program, memory)
+            self._write_files(
+                share, os.environ if environment is None else environment, directory, found
+            )
+            self._process = self._start(found, memory)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -156,7 +159,11 @@ class Guest:
         self.stop()
 
     def _write_files(
-        self, share: Path | None, environment: Mapping[str, str], directory: Path | None
+        self,
+        share: Path | None,
+        environment: Mapping[str, str],
+        directory: Path | None,
+        program: str,
     ) -> None:
         """Fill the guest's folder: process 1, the command, the modules' place, what it writes."""
         out = self.folder / "out"
@@ -174,10 +181,11 @@ class Guest:
             path = _fstab_word(str(folder))
             mounts += f"share /mnt/root{path} hostfs X-mount.mkdir,sync,{path}\n"
         _write(self.folder / "mounts", mounts)
-        modules = _modules()
+        modules = _modules(program)
         place = self.folder / "modules" / "lib" / "modules"
         place.mkdir(parents=True)
-        (place / modules.name).symlink_to(modules)
+        if modules is not None:
+            (place / modules.name).symlink_to(modules)
         init = self.folder / "init"
         _write(init, _INIT.replace("FOLDER", str(self.folder)).replace("SYSTEM_PATH", _SYSTEM_PATH))
         init.chmod(0o700)
@@ -296,13 +304,14 @@ def run_in_guest(
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
     console: Path | None = None,
+    program: Path | None = None,
 ) -> int:
     """Run a command in a guest of its own and return its exit status.
 
     Output goes to the files ``stdout`` and ``stderr`` as it comes; ``console`` names a file that
     gets the guest's console. Raises GuestError, GuestTimeoutError.
     """
-    with Guest(command, share=share, memory=memory, timeout=timeout) as guest:
+    with Guest(command, share=share, memory=memory, timeout=timeout, program=program) as guest:
         try:
             return guest.wait(stdout, stderr)
         finally:
@@ -310,23 +319,53 @@ def run_in_guest(
                 console.write_text(guest.console())
 
 
-def _program() -> str:
-    """Return the guest's kernel; raises GuestError when it or its modprobe is not installed."""
+def check() -> None:
+    """Raise GuestError when no guest can be started."""
+    _modules(_program(None))
+    if shutil.which("modprobe", path=_SYSTEM_PATH) is None:
+        raise GuestError("no modprobe: install kmod", errno=errno.ENOENT)
+
+
+def _program(asked: Path | None) -> str:
+    """Return the guest's kernel; raises GuestError when it is not there."""
+    if asked is not None:
+        if not os.access(asked, os.X_OK) or asked.is_dir():
+            raise GuestError(f"{asked} is no program", errno=errno.ENOENT)
+        return str(asked.resolve())
     program = shutil.which(PROGRAM)
     if program is None:
         raise GuestError(f"no {PROGRAM} in PATH: install user-mode-linux", errno=errno.ENOENT)
     return program
 
 
-def _modules() -> Path:
-    """Return the folder of the guest kernel's modules; raises GuestError when there is none."""
-    folders = sorted(MODULES.glob("*/modules.dep"))
+def _modules(program: str) -> Path | None:
+    """Return the folder of the guest kernel's modules; None for one that needs none.
+
+    A kernel given by its path has them beside it in ``modules/VERSION``, where Debian's are, or
+    built in. Raises GuestError when Debian's kernel has none.
+    """
+    folders = [path.parent for path in sorted(MODULES.glob("*/modules.dep"))]
+    if Path(program).name != PROGRAM:
+        folders += [path.parent for path in Path(program).parent.glob("modules/*/modules.dep")]
+        version = _version(program)
+        return next((folder for folder in reversed(folders) if folder.name == version), None)
     if not folders:
         raise GuestError(f"nothing in {MODULES}: install user-mode-linux", errno=errno.ENOENT)
     if len(folders) > 1:
-        version = subprocess.check_output([PROGRAM, "--version"], text=True).strip()
-        folders = [f for f in folders if f.parent.name == version] or folders
-    return folders[-1].parent
+        version = _version(program)
+        folders = [folder for folder in folders if folder.name == version] or folders
+    return folders[-1]
+
+
+def _version(program: str) -> str:
+    """Return what a guest kernel calls itself; raises GuestError for another program."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], check=True, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GuestError(f"{program} --version: {error}") from None
+    return done.stdout.strip()
 
 
 def _new_folder() -> Path:

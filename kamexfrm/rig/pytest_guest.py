@@ -7,7 +7,9 @@ while the other tests run; its reports come back through a shared folder and are
 the place of the tests, so that ``-x``, ``-k``, node ids and the closing line mean what they always
 do. A guest that does not boot, or dies, fails its tests: none is skipped.
 
-Fixtures: ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
+Files called ``*.rig.toml`` are collected by themselves, each case of a scenario as a test.
+
+Fixtures: ``rig``, ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
 """
 
 import json
@@ -73,6 +75,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if "kernel" not in metafunc.fixturenames:
             metafunc.fixturenames.append("kernel")
         metafunc.parametrize("kernel", ["host", "guest"], indirect=True)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect scenario files."""
+    if not file_path.name.endswith(".rig.toml"):
+        return None
+    from kamexfrm.rig.pytest_scenario import ScenarioFile
+
+    return ScenarioFile.from_parent(parent, path=file_path)
 
 
 class InsideGuest:
@@ -277,6 +288,13 @@ def _options(config: pytest.Config) -> list[str]:
 def kernel(request: pytest.FixtureRequest) -> str:
     """``guest`` in a guest, else ``host``."""
     return str(getattr(request, "param", "guest" if _FOLDER in os.environ else "host"))
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """Yield a rig without hosts: ``rig.host(name)`` and ``rig.link(...)`` make a network."""
+    with Rig() as made:
+        yield made
 
 
 @pytest.fixture

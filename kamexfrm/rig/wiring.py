@@ -4,7 +4,7 @@ import ipaddress
 import socket
 from pathlib import Path
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
 
 from kamexfrm.rig.condition import until
 
@@ -138,6 +138,20 @@ def add_route(destination: str, via: str | None, device: str | None, source: str
         options["prefsrc"] = source
     with IPRoute() as route:
         route.route("add", **options)
+
+
+def find_route(destination: str, source: str = "") -> tuple[str, str] | None:
+    """Return (gateway, source address) of the route to an address, or None without one.
+
+    The gateway is empty for an address on a link of ours.
+    """
+    options = {"src": source} if source else {}
+    with IPRoute() as route:
+        try:
+            (found,) = route.route("get", dst=destination, **options)
+        except NetlinkError:
+            return None
+        return found.get_attr("RTA_GATEWAY") or "", found.get_attr("RTA_PREFSRC") or source
 
 
 def _index(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The setkey command: options, the modes -c -f -D -F, and exit status."""
+"""The setkey command: options, the modes -c -e -f -D -F -x, files, and exit status."""
 
 import gc
 import os
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
 
 USAGE = """\
-usage: setkey [-vrk] file ...
-       setkey [-nvrk] [--strict] -c
-       setkey [-nvrk] [--strict] -f filename
-       setkey [-nvrk] [--strict] -e text
-       setkey [-PalpvNrk] [--json] [--nokeys] -D
-       setkey [-Pv] -F
-       setkey [-H] -x
+usage: setkey [-Npv] [--json] [--nokeys] file ...
+       setkey [-Hnvrk] [--strict] -c
+       setkey [-Hnvrk] [--strict] -f filename
+       setkey [-Hnvrk] [--strict] -e text
+       setkey [-HPalpvNrk] [--json] [--nokeys] -D
+       setkey [-HPv] -F
+       setkey [-H] -x[x]
        setkey [-V] [-h]
 """
 
@@ -47,6 +47,8 @@ class Options(NamedTuple):
     json: bool = False
     keys: bool = True
     repeat: bool = False
+    hexdump: bool = False
+    unix_time: bool = False
     files: tuple[str, ...] = ()
 
 
@@ -60,6 +62,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "r": {"twins": True},
     "k": {"twins": False},
     "l": {"repeat": True},
+    "H": {"hexdump": True},
     "a": {},  # dead SAs: Linux keeps none
     "g": {},  # FreeBSD's scopes of policies: all of ours are global
     "t": {},
@@ -68,10 +71,6 @@ _LONG: dict[str, dict[str, Any]] = {
     "--strict": {"strict": True},
     "--json": {"json": True},
     "--nokeys": {"keys": False},
-}
-_LATER = {
-    "H": "-H (hexadecimal dumps)",
-    "x": "-x (the monitor)",
 }
 
 
@@ -102,10 +101,9 @@ def _read_letters(options: Options, letters: str, rest: list[str]) -> Options:
                 raise UsageError(f"setkey: option requires an argument -- '{letter}'")
             options = options._replace(mode=letter, script=letters or rest.pop(0))
             break
-        if letter in _LATER:
-            raise UsageError(f"setkey: {_LATER[letter]} is not there yet")
         if letter in _MODES:
-            options = options._replace(mode=letter)
+            again = letter == options.mode == "x"
+            options = options._replace(mode=letter, unix_time=again or options.unix_time)
         elif letter in _FLAGS:
             options = options._replace(**_FLAGS[letter])
         else:
@@ -158,12 +156,15 @@ def _main(arguments: list[str]) -> int:
 
 def _act(options: Options) -> int:
     if options.files:
-        sys.stderr.write("setkey: files of PF_KEY messages cannot be shown yet\n")
-        return 1
+        from kamexfrm.setkey.binary_files import show_files
+
+        return show_files(options.files, sys.stdout, sys.stderr, options)
     if options.mode in ("f", "e", "c"):
         from kamexfrm.setkey.script import run_script
 
         return run_script(options)
+    if options.mode == "x":
+        return _monitor(options)
     if options.mode == "D":
         return 0 if options.no_action else _with_engine(_dump, options)
     return _with_engine(_flush, options)
@@ -175,13 +176,29 @@ def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -
 
     kernel = NetlinkKernel()
     try:
-        if options.verbose and not options.json:
+        if (options.verbose or options.hexdump) and not options.json:
             from kamexfrm.setkey.verbose import TracingEngine
 
-            return action(TracingEngine(kernel, sys.stdout), options)
+            shows = {"texts": options.verbose, "hexdump": options.hexdump}
+            return action(TracingEngine(kernel, sys.stdout, **shows), options)
         return action(Engine(kernel), options)
     finally:
         kernel.close()
+
+
+def _monitor(options: Options) -> int:
+    from kamexfrm.kernel.netlink import NetlinkKernel
+    from kamexfrm.setkey.monitor import run_monitor
+
+    if options.no_action:
+        return 0
+    gc.enable()  # this may run for years
+    kernel = NetlinkKernel()
+    try:
+        run_monitor(kernel, sys.stdout, sys.stderr, options)
+    finally:
+        kernel.close()
+    return 0
 
 
 def _dump(engine: "Engine", options: Options) -> int:

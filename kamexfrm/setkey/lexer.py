@@ -49,7 +49,12 @@ _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
 
 #: What may be a key wherever it stands, in a comment too; and what a bad key goes on with.
 _LONG_HEX = re.compile(r"0[xX][0-9A-Fa-f]{9,}")
+_QUOTED = re.compile(r'"[^"\n]+"')
 _BLACK = re.compile(r"[^\s;]+")
+
+
+def _without_keys(text: str) -> str:
+    return _LONG_HEX.sub(lambda found: "0x" + "*" * (len(found[0]) - 2), text)
 
 
 def complete_length(text: str) -> int:
@@ -214,10 +219,10 @@ class Words:
         line, shift = self._source(offset)
         raise ScriptError(
             reason,
-            token=token,
+            token=_without_keys(token),  # a policy that goes on over the next line, say
             place=place,
             hints=hints,
-            before=before,
+            before=tuple(map(_without_keys, before)),
             fatal=fatal,
             source=line,
             caret=shift,
@@ -270,12 +275,16 @@ class Words:
                 pieces.append(re.sub(r"[^\s;]", "*", self.text[end:]))
                 end = len(self.text)
                 break
-            if match.start(1) >= end and match[1] and self._is_key(index):
-                pieces += (self.text[end : match.start(1)], re.sub(r"[^\n]", "*", match[1]))
+            start, word = match.start(1), match[1]
+            if start >= end and word and self._is_key(index):
+                if len(word) == 1 and start == match.start():  # the _ of aes_cbc
+                    continue
+                pieces += (self.text[end:start], re.sub(r"[^\n]", "*", word))
                 end = match.end()
-                if len(match[1]) == 1:  # 'key' or $KEY
+                if len(word) == 1:  # 'key' or $KEY
                     rest = _BLACK.match(self.text, end)
                     pieces.append("*" * len(rest[0]) if rest else "")
                     end = rest.end() if rest else end
         pieces.append(self.text[end:])
-        return _LONG_HEX.sub(lambda found: "*" * len(found[0]), "".join(pieces))
+        text = _QUOTED.sub(lambda found: "*" * len(found[0]), "".join(pieces))
+        return _without_keys(text)

@@ -47,7 +47,7 @@ def format_script_error(error: ScriptError) -> str:
     """Return what ``setkey -f`` writes to stderr about a statement that it cannot read."""
     place = error.place or Place("-", 0)
     where = f"setkey: {printable(place.file)},{place.line}:"
-    lines = list(error.before)
+    lines = [_short(line) for line in error.before]
     if error.reason:
         lines.append(f"{where} {error.reason} at `{_token(error)}'")
     if not error.fatal:
@@ -59,7 +59,7 @@ def format_interactive_error(error: ScriptError) -> tuple[str, str]:
     """Return what ``setkey -c`` writes about it: to stdout and to stderr."""
     # Differs from ipsec-tools: the message ends its line.
     text = f"{error.reason} at `{_token(error)}'\n" if error.reason else "parse failed\n"
-    before = "".join(f"{line}\n" for line in error.before)
+    before = "".join(f"{_short(line)}\n" for line in error.before)
     return text + "".join(f"{line}\n" for line in _detail(error)), before
 
 
@@ -98,8 +98,11 @@ def _escape(char: str) -> str:
 
 
 def _token(error: ScriptError) -> str:
-    token = error.token or ""
-    return printable(token if len(token) <= 2000 else token[:2000] + "...")
+    return _short(error.token or "")
+
+
+def _short(text: str) -> str:
+    return printable(text if len(text) <= 2000 else text[:2000] + "...")
 
 
 def _detail(error: ScriptError) -> list[str]:

@@ -44,6 +44,11 @@ class Choices(output.Choices, Protocol):
         ...
 
     @property
+    def hexdump(self) -> bool:
+        """-H: show the bytes of each message sent."""
+        ...
+
+    @property
     def strict(self) -> bool:
         """--strict: a refusal makes the exit status 1."""
         ...
@@ -87,10 +92,12 @@ def make_executor(
     """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
     kernel.spd_info()
     engine, kind, announce = Engine(kernel), Executor, None
-    if choices.verbose and not choices.json:
+    if (choices.verbose or choices.hexdump) and not choices.json:
         from kamexfrm.setkey.verbose import TracingEngine, VerboseExecutor
 
-        engine = tracing = TracingEngine(kernel, out)
+        engine = tracing = TracingEngine(
+            kernel, out, texts=choices.verbose, hexdump=choices.hexdump
+        )
         kind, announce = VerboseExecutor, tracing.announce
     executor = kind(
         engine,

@@ -1,4 +1,4 @@
-"""setkey -v: what setkey says to the engine and hears from it, shown as PF_KEY messages.
+"""setkey -v and -H: what setkey says to the engine and hears, shown as PF_KEY messages.
 
 An engine that shows each request as the message that a PF_KEY socket would carry, carries it out at
 once, and shows the reply: what is there now or was there before, or the errno.
@@ -32,6 +32,7 @@ from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.execute import Executor
+from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.translate.pfkey import dump, echo, flush, refusal, spd_dump, spd_flush, stamped
 from kamexfrm.translate.pfkey_sad import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
@@ -44,12 +45,17 @@ _Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]
 class TracingEngine(Engine):
     """An engine that writes each message and its replies to ``out``.
 
+    ``texts`` (-v) shows all as text, ``hexdump`` (-H) those that are sent as bytes too.
     ``statement`` is the one that setkey is at: it knows what the engine need not know, such as the
     source address in ``get``.
     """
 
-    def __init__(self, kernel: Kernel, out: TextIO) -> None:
+    def __init__(
+        self, kernel: Kernel, out: TextIO, *, texts: bool = True, hexdump: bool = False
+    ) -> None:
         super().__init__(kernel)
+        self._texts = texts
+        self._hexdump = hexdump
         self.statement: object = None
         self._out = out
         self._pid = os.getpid()
@@ -57,9 +63,15 @@ class TracingEngine(Engine):
         self._quiet = False
 
     def _show(self, message: SadbMsg, seq: int = 0) -> None:
-        if self._quiet:
-            return
-        self._out.write(format_message(stamped(message, seq=seq, pid=self._pid)) + "\n")
+        """Show a message that is received."""
+        if self._texts and not self._quiet:
+            self._out.write(format_message(stamped(message, seq=seq, pid=self._pid)) + "\n")
+
+    def _send(self, message: SadbMsg) -> None:
+        """Show a message that is sent."""
+        self._show(message)
+        if self._hexdump and not self._quiet:
+            self._out.write(format_hexdump(stamped(message, pid=self._pid)))
 
     # Writes
 
@@ -69,7 +81,7 @@ class TracingEngine(Engine):
         if not exchanges:
             super().submit(request)
             return
-        self._show(exchanges[0][0])
+        self._send(exchanges[0][0])
         refused: list[Refused] = []
         hear, self.on_refusal = self.on_refusal, refused.append
         try:
@@ -85,7 +97,7 @@ class TracingEngine(Engine):
             return
         for at, (message, reply) in enumerate(exchanges):
             if at:
-                self._show(message)
+                self._send(message)
             self._answer(message, reply)
 
     def _answer(self, message: SadbMsg, reply: Callable[[], SadbMsg]) -> None:
@@ -168,7 +180,7 @@ class TracingEngine(Engine):
         """Show a GETSPI and the larval SA that comes of it."""
         asked = SadbType.SADB_GETSPI
         message = sa_add(association, asked, sadb_flags=_sadb_flags(self.statement))
-        self._show(message)
+        self._send(message)
         try:
             spi = super().get_spi(association, low, high)
         except KamexfrmError as error:
@@ -228,7 +240,7 @@ class TracingEngine(Engine):
     def _ask(self, message: SadbMsg) -> None:
         if not self._quiet:
             self._asked = message.type
-            self._show(message)
+            self._send(message)
 
     def _entry(self, selector: Selector, direction: Direction) -> SpdEntry:
         """Return a policy without a word."""

@@ -97,9 +97,11 @@ def broadcast(
     """Return what PF_KEY's listeners hear of an event, None for nothing.
 
     ``type`` is the event's XFRM_MSG_ number, ``sequence`` and ``pid`` are from its netlink header:
-    the originator's. ``now`` is in seconds since the epoch. Policies that are there for our sake alone, other policy types than the main
-    one and SAs of protocols that PF_KEY does not have are kept quiet about, and so is the end of an
-    SA that was wanted and never got an SPI. Raises KamexfrmError for what a message cannot hold.
+    the originator's. ``now`` is in seconds since the epoch.
+
+    Kept quiet about are policies that are there for our sake alone or of another type than the
+    main one, SAs of protocols that PF_KEY does not have, and the end of an SA that was wanted and
+    never got an SPI. Raises KamexfrmError for what a message cannot hold.
     """
     match event:
         case State() if type in _SA_TYPES:
@@ -263,13 +265,16 @@ def _migrate(migrate: Migrate) -> SadbMsg | None:
     for move in migrate.moves:
         requests.append(_moved(move, move.old_source, move.old_destination))
         requests.append(_moved(move, move.new_source, move.new_destination))
-    selector = selector_from_kernel(migrate.id.selector)
+    kernel_selector = migrate.id.selector
+    selector = selector_from_kernel(kernel_selector)._replace(
+        upper=kernel_selector.protocol, source_port=None, destination_port=None
+    )
     extensions: list[Extension] = []
     if migrate.km_address is not None:
         local, remote, _ = migrate.km_address
         extensions.append(KmAddress(Sockaddr(local), Sockaddr(remote)))
     extensions += (
-        *selector_extensions(selector._replace(source_port=None, destination_port=None)),
+        *selector_extensions(selector),
         policy_extension(PolicyType.IPSEC, Direction(migrate.id.direction + 1), tuple(requests)),
     )
     return message(SadbType.SADB_X_MIGRATE, extensions, IpsecProtocol(migrate.moves[0].protocol))

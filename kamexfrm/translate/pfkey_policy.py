@@ -18,6 +18,7 @@ from kamexfrm.model.policy import (
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, Policy, Sockaddr
 from kamexfrm.pfkey import IpsecRequest as PolicyRequest
 from kamexfrm.translate.pfkey import address_of, refuse
+from kamexfrm.xfrm import XFRM_MODE_BEET
 
 #: Linux shows a socket's own policy with a direction three above that of an SPD entry.
 SOCKET_DIRECTION = 3
@@ -29,11 +30,22 @@ _SOCKET_TYPES = (PolicyType.IPSEC, PolicyType.ENTRUST, PolicyType.BYPASS)
 _PROTOCOLS = {int(protocol): protocol for protocol in IpsecProtocol}
 
 
+#: How the model counts the one mode that has a PF_KEY number besides KAME's three.
+_BEET = Mode(XFRM_MODE_BEET + 1)
+
+
+def _shown_mode(mode: Mode) -> IpsecMode:
+    """Return PF_KEY's number of a mode; one without a number of its own is shown as none."""
+    if mode == _BEET:
+        return IpsecMode.IPSEC_MODE_BEET
+    return IpsecMode(mode) if mode <= Mode.TUNNEL else IpsecMode.IPSEC_MODE_ANY
+
+
 def _request_extension(request: IpsecRequest) -> PolicyRequest:
     source, destination = request.source, request.destination
     return PolicyRequest(
         int(request.protocol),
-        IpsecMode(request.mode),
+        _shown_mode(request.mode),
         IpsecLevel(request.level),
         request.reqid,
         None if source is None or destination is None else Sockaddr(source),
@@ -56,15 +68,16 @@ def policy_extension(
     return Policy(IpsecPolicy(type), IpsecDirection(number), id, priority, listed)
 
 
-def _request_from(request: PolicyRequest, *, keep_reqid: bool) -> IpsecRequest:
+def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
     protocol = _PROTOCOLS.get(request.proto)
     if protocol is None:
         raise refuse(f"a request for protocol {request.proto}", errno.EPROTONOSUPPORT)
-    if request.mode not in (IpsecMode.IPSEC_MODE_TRANSPORT, IpsecMode.IPSEC_MODE_TUNNEL):
+    beet = from_kernel and request.mode == IpsecMode.IPSEC_MODE_BEET
+    if not beet and not Mode.TRANSPORT <= request.mode <= Mode.TUNNEL:
         raise refuse(f"a request of mode {int(request.mode)}")
     if request.level > IpsecLevel.IPSEC_LEVEL_UNIQUE:
         raise refuse(f"a request of level {int(request.level)}")
-    mode, level = Mode(int(request.mode)), Level(int(request.level))
+    mode, level = _BEET if beet else Mode(int(request.mode)), Level(int(request.level))
     source = destination = None
     if request.source is not None:
         source, destination = address_of(request.source), address_of(request.destination)
@@ -75,18 +88,18 @@ def _request_from(request: PolicyRequest, *, keep_reqid: bool) -> IpsecRequest:
     elif mode is Mode.TUNNEL:
         raise refuse("a tunnel without its endpoints")
     # A reqid belongs to level unique: at any other, key_msg2sp() does not look at it.
-    reqid = request.reqid if keep_reqid or level is Level.UNIQUE else 0
+    reqid = request.reqid if from_kernel or level is Level.UNIQUE else 0
     return IpsecRequest(protocol, mode, level, reqid, source, destination)
 
 
-def requests_from(extension: Policy, *, keep_reqid: bool = False) -> tuple[IpsecRequest, ...]:
+def requests_from(extension: Policy, *, from_kernel: bool = False) -> tuple[IpsecRequest, ...]:
     """Return the requests in X_POLICY; raises KamexfrmError as key_msg2sp() does.
 
     EPROTONOSUPPORT for a protocol that is not AH, ESP or IPComp, EINVAL for an unknown mode or
-    level and for a tunnel without endpoints. ``keep_reqid`` keeps the reqid of any level, for
-    messages from a kernel.
+    level and for a tunnel without endpoints. ``from_kernel`` is for messages that a kernel made:
+    a reqid counts at any level there, and BEET is a mode.
     """
-    return tuple(_request_from(r, keep_reqid=keep_reqid) for r in extension.requests)
+    return tuple(_request_from(r, from_kernel=from_kernel) for r in extension.requests)
 
 
 def type_from(extension: Policy, allowed: tuple[PolicyType, ...]) -> PolicyType:

@@ -204,7 +204,7 @@ def spd_entry_from(message: SadbMsg) -> SpdEntry:
         selector_from(message),
         Direction(number),
         type_from(extension, tuple(PolicyType)),
-        requests_from(extension, keep_reqid=True),
+        requests_from(extension, from_kernel=True),
         extension.priority,
         hard.addtime,
         hard.usetime,

@@ -24,7 +24,6 @@ from dataplane_proof import (
 from kamexfrm.algorithms import TABLE, Algorithm, Kind
 from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
 from kamexfrm.rig import Host, Packet, Rig, TwoHosts, until
-from kamexfrm.rig import two_hosts as make_two_hosts
 
 pytestmark = pytest.mark.dataplane
 
@@ -56,13 +55,6 @@ def spare() -> Iterator[Host]:
         yield rig.host("spare")
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[TwoHosts]:
-    """Yield two hosts that the tests of this module flush and use again."""
-    with make_two_hosts() as hosts:
-        yield hosts
-
-
 def kernel_refusal(host: Host, row: Algorithm, bits: int) -> str:
     """Return what ip(8) hears of the kernel for an SA with this algorithm; nothing if it is had."""
     key = "0x" + bytes(n & 0xFF for n in range(bits // 8)).hex() if bits else ""
@@ -77,11 +69,11 @@ def kernel_refusal(host: Host, row: Algorithm, bits: int) -> str:
     return done.stderr if done.status else ""
 
 
-def protects(pair: TwoHosts, protocol: str, algorithms: str) -> list[str]:
+def protects(two_hosts: TwoHosts, protocol: str, algorithms: str) -> list[str]:
     """Load an SA each way and ``require`` on both sides; return what the kernel refused."""
     refused = []
     for host, policies in zip(
-        pair, both_sides(A, B, f"ipsec {protocol}/transport//require"), strict=True
+        two_hosts, both_sides(A, B, f"ipsec {protocol}/transport//require"), strict=True
     ):
         lines = "".join(
             f"add {source} {destination} {protocol} {SPI + at:#x} {algorithms};\n"
@@ -94,7 +86,7 @@ def protects(pair: TwoHosts, protocol: str, algorithms: str) -> list[str]:
 
 
 def check(
-    pair: TwoHosts,
+    two_hosts: TwoHosts,
     spare: Host,
     row: Algorithm,
     bits: int,
@@ -104,49 +96,49 @@ def check(
     hides: bool,
 ) -> None:
     """Assert that packets are protected, or that the kernel itself has no such algorithm."""
-    refused = protects(pair, protocol, algorithms)
+    refused = protects(two_hosts, protocol, algorithms)
     if refused:
         reason = kernel_refusal(spare, row, bits)
         print(f"{row.name} {bits}: {reason.strip()}")
         assert reason, f"setkey says {refused}, ip(8) is content"
         assert os.strerror(errno.ENOSYS) in refused[0]
         return
-    with Watch(pair, pair.a) as watch:
-        assert ping(pair.a, B)
-        assert ping(pair.b, A)
+    with Watch(two_hosts, two_hosts.a) as watch:
+        assert ping(two_hosts.a, B)
+        assert ping(two_hosts.b, A)
     headers = {"esp": IPPROTO_ESP, "ah": IPPROTO_AH, "ipcomp": IPPROTO_COMP}
     watch.assert_protected(headers[protocol], hides=hides)
 
 
 @pytest.mark.parametrize(("row", "bits"), cases(Kind.ENCRYPTION, Kind.AEAD), ids=name_of)
 def test_each_cipher_hides_what_it_carries(
-    pair: TwoHosts, spare: Host, row: Algorithm, bits: int
+    two_hosts: TwoHosts, spare: Host, row: Algorithm, bits: int
 ) -> None:
     algorithms = f"-E {keys(row, bits)}" + ("" if row.kind is Kind.AEAD else f" {AUTHENTICATION}")
-    check(pair, spare, row, bits, "esp", algorithms, hides=bits > 0)
+    check(two_hosts, spare, row, bits, "esp", algorithms, hides=bits > 0)
 
 
 @pytest.mark.parametrize("protocol", ["esp", "ah"])
 @pytest.mark.parametrize(("row", "bits"), cases(Kind.AUTHENTICATION), ids=name_of)
 def test_each_digest_authenticates_esp_and_ah(
-    pair: TwoHosts, spare: Host, row: Algorithm, bits: int, protocol: str
+    two_hosts: TwoHosts, spare: Host, row: Algorithm, bits: int, protocol: str
 ) -> None:
     if protocol == "ah" and not bits:
-        done = try_setkey(pair.a, "-e", f"add {A} {B} ah 0x1000 -A {row.name};")
+        done = try_setkey(two_hosts.a, "-e", f"add {A} {B} ah 0x1000 -A {row.name};")
         assert done.status == 1
         assert os.strerror(errno.EINVAL) in done.stdout + done.stderr
         return
     algorithms = f"-A {keys(row, bits)}"
     if protocol == "esp":
         algorithms = f"{ENCRYPTION} {algorithms}"
-    check(pair, spare, row, bits, protocol, algorithms, hides=protocol == "esp")
+    check(two_hosts, spare, row, bits, protocol, algorithms, hides=protocol == "esp")
 
 
 @pytest.mark.parametrize(("row", "bits"), cases(Kind.COMPRESSION), ids=name_of)
 def test_each_compression_compresses(
-    pair: TwoHosts, spare: Host, row: Algorithm, bits: int
+    two_hosts: TwoHosts, spare: Host, row: Algorithm, bits: int
 ) -> None:
-    check(pair, spare, row, bits, "ipcomp", f"-C {row.name}", hides=True)
+    check(two_hosts, spare, row, bits, "ipcomp", f"-C {row.name}", hides=True)
 
 
 @pytest.mark.parametrize("spelling", ["hmac-sha256-96", "hmac-sha256-128"])
@@ -168,13 +160,13 @@ def test_the_icv_of_sha256_is_as_long_as_its_name_says(two_hosts: TwoHosts, spel
 # Replay windows
 
 
-def recorded(pair: TwoHosts, options: str, count: int) -> list[Packet]:
+def recorded(two_hosts: TwoHosts, options: str, count: int) -> list[Packet]:
     """Return ESP packets numbered from 1 that ``b``, having no SA yet, has not taken."""
-    load(pair.a, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
-    load(pair.a, f"spdadd {A} {B} udp -P out ipsec esp/transport//require;")
+    load(two_hosts.a, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
+    load(two_hosts.a, f"spdadd {A} {B} udp -P out ipsec esp/transport//require;")
     with (
-        pair.a.capture("eth0") as capture,
-        pair.a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        two_hosts.a.capture("eth0") as capture,
+        two_hosts.a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
         for _ in range(count):
             sender.sendto(b"numbered", (B, 7))

@@ -19,6 +19,7 @@ from dataplane_proof import (
     ping,
     receiver,
     send,
+    setkey,
     spd_line,
     waits_for_counter,
 )
@@ -327,3 +328,47 @@ def test_each_use_request_of_a_bundle_is_judged_alone(two_hosts: TwoHosts, mode:
             watch.assert_protected(*headers, hides="esp" in present)
         else:
             watch.assert_clear()
+
+
+@pytest.mark.parametrize("family", ENDS)
+@pytest.mark.parametrize(
+    ("behind", "ending"),
+    [
+        ("require", "spddelete"),
+        ("discard", "spddelete"),
+        ("def_policy", "spddelete"),
+        ("def_policy", "spdflush"),
+        ("def_policy", "-FP"),
+        ("nothing", "spdupdate"),
+    ],
+)
+def test_a_connected_flow_notices_that_its_bypass_goes(
+    two_hosts: TwoHosts, behind: str, ending: str, family: str
+) -> None:
+    a, b = two_hosts
+    acquaint(two_hosts)
+    left, right = ENDS[family]
+    net = "10.0.0.0/8" if family == "inet" else "fd00::/16"
+    load(a, spd_line(left, right, "out", "none", "udp"))
+    if behind == "def_policy":
+        knob(a, f"{PREFIX[family]}def_policy=0")
+    elif behind == "discard":
+        load(a, spd_line(net, net, "out", "discard"))
+    elif behind == "require":
+        load(a, spd_line(net, net, "out", "ipsec esp/transport//require"))
+    kind = socket.AF_INET if family == "inet" else socket.AF_INET6
+    with receiver(b, right, 7) as link, a.socket(kind, socket.SOCK_DGRAM) as flow:
+        flow.connect((right, 7))
+        flow.send(MARKER)
+        assert heard(link) == [MARKER]
+        if ending == "-FP":
+            setkey(a, "-FP")
+        elif ending == "spdflush":
+            load(a, "spdflush;")
+        elif ending == "spddelete":
+            load(a, f"spddelete {left} {right} udp -P out;")
+        else:
+            load(a, spd_line(left, right, "out", "discard", "udp").replace("spdadd", "spdupdate"))
+        with Watch([a], a) as watch, contextlib.suppress(PermissionError):
+            flow.send(MARKER)
+        watch.assert_nothing_left()

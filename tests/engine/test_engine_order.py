@@ -1,6 +1,7 @@
 """First match: by the priority as written, then by insertion, whatever happens in between."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from engine_samples import (
@@ -237,7 +238,7 @@ def test_a_writer_that_did_not_get_the_lock_makes_numbers_unique_again() -> None
     assert matching_order(asker) == [*policies, ipsec(4)]
 
 
-def forge(kernel: Kernel, **fields: int) -> None:
+def forge(kernel: Kernel, **fields: Any) -> None:
     policy = kernel.policy(MARKER_ID)
     marker = read_marker(policy)
     assert marker is not None
@@ -257,7 +258,7 @@ def forge(kernel: Kernel, **fields: int) -> None:
     ],
     ids=str,
 )
-def test_a_forged_marker_never_stops_a_writer(asker: Asker, fields: dict[str, int]) -> None:
+def test_a_forged_marker_never_stops_a_writer(asker: Asker, fields: dict[str, Any]) -> None:
     asker.add(ipsec(0), ipsec(1))
     forge(asker.kernel, **fields)
     asker.add(ipsec(2), ipsec(3, OUT, request(UNIQUE)))

@@ -32,7 +32,7 @@ from engine_samples import (
 )
 
 from kamexfrm.engine.door import Engine
-from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
+from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel
@@ -226,7 +226,7 @@ def test_a_refusal_by_the_kernel_keeps_its_text_and_leaves_nothing(asker: Asker)
 
 def test_refusals_come_in_the_order_of_the_requests_with_their_context(asker: Asker) -> None:
     bad = selector()._replace(destination_prefix=33)
-    requests = [
+    requests: list[Write] = [
         SpdAdd(ipsec(0), context="fine"),
         SpdAdd(ipsec(0), context="again"),
         SpdAdd(verdict(PolicyType.BYPASS), context="bypass"),
@@ -369,6 +369,17 @@ def test_a_foreign_fwd_in_the_way_fails_the_whole_statement(asker: Asker) -> Non
     assert asker.ask(SpdAdd(ipsec(0, IN), replace=True)) == ["EEXIST"]
     assert {p for p in image(asker.kernel) if p.if_id != MARKER_IF_ID} == before
     asker.add(ipsec(0, IN), twin=False)
+
+
+def test_what_a_refused_statement_took_back_is_in_nobodys_way(asker: Asker) -> None:
+    asker.add(ipsec(0, IN), twin=False)
+    explicit = ipsec(0, FWD, request(USE))
+    assert asker.ask(SpdAdd(ipsec(0, IN)), SpdAdd(explicit)) == ["EEXIST"]
+    assert asker.written() == {ipsec(0, IN), explicit}
+    write(asker.kernel, foreign(1, 2))
+    alone = SpdAdd(ipsec(1, IN, request(USE)), twin=False)
+    assert asker.ask(SpdAdd(ipsec(1, IN)), alone) == ["EEXIST"]
+    assert alone.policy in asker.written()
 
 
 def test_a_foreign_in_entry_is_not_ours_to_add_to(asker: Asker) -> None:

@@ -1,24 +1,14 @@
-"""Every row of the table of KAME's behaviour: run against ``decide``, or named with a reason.
+"""Every row of the table of KAME's behaviour: run against ``decide``, or named with a reason."""
 
-``kame-truth.csv`` was read from KAME's sources: J is the tree of February 2000, F the last one,
-DOC what ipsec(4) says. DOC goes before F, F before J.
-"""
-
-import csv
 import errno
 import re
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path as FilePath
-from typing import NamedTuple
 
 import pytest
 from decide_cases import (
     AH,
     ELSEWHERE,
     ESP,
-    FAMILIES,
-    GATES,
     IPCOMP,
     TRANSPORT,
     TUNNEL,
@@ -32,161 +22,33 @@ from decide_cases import (
     sa,
     seal,
 )
+from decide_truth import (
+    ALL_ONE,
+    ALL_TWO,
+    NOT_RUN,
+    ROWS,
+    Row,
+    compare_counters,
+    compare_numbers,
+    knobs_of,
+    written,
+)
 
 from kamexfrm.model.association import SadEntry, SaState
 from kamexfrm.model.decision import (
     DefaultPolicy,
     EntryPolicy,
+    InputDecision,
     Outcome,
     OutputDecision,
     OwnPolicy,
     Rule,
     Verdict,
 )
-from kamexfrm.model.knobs import KNOBS, FamilyKnobs, KnobError, Knobs
+from kamexfrm.model.knobs import KNOBS, KnobError
 from kamexfrm.model.packet import Protection, SocketAction, SocketPolicy, SocketRule
 from kamexfrm.model.policy import Level, Mode, SecurityPolicy
-from kamexfrm.net import AF_INET, AF_INET6
-
-#: Rows that are not run, each with the reason.
-NOT_RUN = {
-    "L007": "DOC beats it: L008",
-    "L011": "DOC beats it: L012",
-    "L021": "DOC beats it: L022",
-    "L025": "DOC beats it: L026",
-    "L033": "contradicts ipsec(4), by which each family has its own knobs: L034 is followed",
-    "L035": "FreeBSD only: an unchecked write; here it is refused, as in L037",
-    "L036": "FreeBSD only: a crash after an unchecked write",
-    "O139": "DOC beats it: O140",
-    "O142": "DOC beats it: O143",
-    "O149": "DOC beats it: O150",
-    "O152": "DOC beats it: O153",
-    "O156": "a packet's length, below which IPComp does not compress, is not decided about",
-    "O157": "contradicts what netlink allows: KAME had not yet written IPComp in IPv6 tunnels",
-    "O158": "F mended it: an SA is looked up for each packet",
-    "O159": "memory for an ACQUIRE running out is not decided about",
-    "O160": "memory for an ACQUIRE running out is not decided about",
-    "O162": "contradicts the rule that tunnels between the families work: XFRM has them",
-    "O163": "routes are not decided about",
-    "B173": "F mended it: the SA is sought by the outer addresses",
-    "P178": "FreeBSD only: an unchecked write; here it is refused, as in L037",
-    "P179": "F beats it: P180",
-    "P190": "FreeBSD only: an unchecked write; here it is refused, as in L037",
-    "P191": "F beats it: P192",
-    "I310": "F beats it: I311",
-    "F315": "F beats it: F316",
-    "F321": "F forwards IPv6 with IPsec always: F322 to F324",
-    **{
-        f"S{number}": "setsockopt's checks of its buffer are not decisions about a packet"
-        for number in (*range(337, 352),)
-    },
-}
-
-
-class Row(NamedTuple):
-    """One line of the table."""
-
-    id: str
-    kind: str
-    version: str
-    family: str
-    dir: str
-    policy: str
-    request: str
-    sysctl: str
-    sa_state: str
-    packet: str
-    outcome: str
-    acquire: str
-    errno_to_caller: str
-    counter: str
-    source: str
-
-    @property
-    def families(self) -> tuple[int, ...]:
-        return {"inet": (AF_INET,), "inet6": (AF_INET6,), "both": FAMILIES}[self.family]
-
-
-def _read() -> list[Row]:
-    table = FilePath(__file__).with_name("kame-truth.csv")
-    with table.open(encoding="utf-8", newline="") as lines:
-        reader = csv.reader(lines, delimiter="|")
-        assert tuple(next(reader)) == Row._fields
-        return [Row(*fields) for fields in reader]
-
-
-ROWS = _read()
-
-ALL_ONE = Knobs()
-ALL_TWO = Knobs(FamilyKnobs(1, 2, 2, 2, 2), FamilyKnobs(1, 2, 2, 2, 2))
-
-
-def _knobs(row: Row, family: int) -> list[Knobs]:
-    """Return what the row's sysctl column says, one knob against all others."""
-    if row.sysctl in ("any", "n/a", "-"):
-        return [ALL_ONE, ALL_TWO]
-    found = re.fullmatch(r"(\w+)=(\d)", row.sysctl)
-    assert found, row.sysctl
-    if found[1] != "def_policy":
-        return [only(family, found[1], int(found[2]))]
-    value, other = int(found[2]), 1 - int(found[2])
-    mine, theirs = FamilyKnobs(def_policy=value), FamilyKnobs(def_policy=other)
-    return [Knobs(mine, theirs) if family == AF_INET else Knobs(theirs, mine)]
-
-
-def _written(text: str) -> list[str]:
-    """Expand ``(esp,ah)/(transport,tunnel)/use`` and put the gateways into tunnels."""
-    found = re.fullmatch(r"(\(.*?\)|\w+)/(\(.*?\)|\w+)/(?:[^/]*/)?([\w:]+)", text)
-    assert found, text
-    many = [part.strip("()").split(",") for part in (found[1], found[2])]
-    level = found[3].replace(":N", ":7")
-    return [
-        f"{protocol}/{mode}/{'A-B' if mode == 'tunnel' else ''}/{level}"
-        for protocol in many[0]
-        for mode in many[1]
-    ]
-
-
-def _numbers(row: Row, decision: OutputDecision) -> None:
-    """Compare ACQUIREs, the caller's error and the counters with the row."""
-    told = re.match(r"(\d+|[A-Z]+)", row.errno_to_caller)
-    if row.errno_to_caller.startswith("return value of key_spdacquire"):
-        assert decision.errno == 0
-    elif told:
-        assert decision.errno == (int(told[1]) if told[1] == "0" else getattr(errno, told[1]))
-    else:
-        assert row.errno_to_caller == "-"
-    if "ICMPv6" in row.errno_to_caller:
-        assert decision.admin_prohibited
-    _acquires(row, decision)
-    _counters(row, decision.counters)
-
-
-def _acquires(row: Row, decision: OutputDecision) -> None:
-    asked = [sought.protocol.name for sought in decision.acquires]
-    match row.acquire:
-        case "no" | "none" | "-":
-            assert not asked
-            assert not decision.spd_acquire
-        case "yes*" | "0 receivers (not an error)":
-            assert len(asked) == 1
-        case "SPDACQUIRE":
-            assert decision.spd_acquire
-            assert not asked
-        case text:
-            assert re.findall(r"(ESP|AH)\*", text) == asked
-
-
-def _counters(row: Row, counted: tuple[str, ...]) -> None:
-    if row.counter in ("-", "none"):
-        assert counted == ()
-        return
-    expected: Counter[str] = Counter()
-    for name, times in re.findall(r"\b((?:in|out)_\w+)(?:\+\+)?(?: x(\d))?", row.counter):
-        expected[name] += int(times or 1)
-    assert expected, row.counter
-    with_hist = any("hist" in name for name in expected)
-    assert Counter(name for name in counted if with_hist or "hist" not in name) == expected
+from kamexfrm.net import AF_INET6
 
 
 def _level(row: Row) -> None:
@@ -200,15 +62,17 @@ def _level(row: Row) -> None:
     if row.id == "L034":
         for value, level in ((1, Level.USE), (2, Level.REQUIRE)):
             knobs = only(AF_INET6, "esp_trans_deflev", value)
-            decision = arrive([inward(AF_INET6, "esp/transport//default")], knobs=knobs, family=10)
+            decision = arrive(
+                [inward(AF_INET6, "esp/transport//default")], knobs=knobs, family=AF_INET6
+            )
             assert decision.results[0].level is level
         return
     found = re.match(r"effective=(use|require)", row.outcome)
     assert found, row.outcome
     level = Level[found[1].upper()]
     for family in row.families:
-        for text in _written(row.request):
-            for knobs in _knobs(row, family):
+        for text in written(row.request):
+            for knobs in knobs_of(row, family):
                 sent = out([outward(family, text)], knobs=knobs, family=family)
                 come = arrive([inward(family, text)], knobs=knobs, family=family)
                 assert sent.results[0].level is level
@@ -217,11 +81,10 @@ def _level(row: Row) -> None:
                 assert sought
                 assert sought.reqid == (7 if text.endswith(":7") else 0)
             if "SA reqid must equal" in row.outcome:
-                _only_its_reqid_serves(text.replace("/unique", "/unique:7")[:32], family)
+                _only_its_reqid_serves(re.sub("unique.*", "unique:7", text), family)
 
 
 def _only_its_reqid_serves(text: str, family: int) -> None:
-    text = re.sub(r"unique.*", "unique:7", text)
     (request,) = requests(text, family)
     spd = [outward(family, text)]
     served = out(spd, (sa(request, family, reqid=7),), family=family)
@@ -241,8 +104,8 @@ _STATES = {
 
 def _output(row: Row) -> None:
     for family in row.families:
-        for knobs in _knobs(row, family):
-            (text,) = _written(row.request)
+        for knobs in knobs_of(row, family):
+            (text,) = written(row.request)
             (request,) = requests(text, family)
             sad = tuple(sa(request, family, state) for state in _STATES[row.sa_state])
             decision = out([outward(family, text)], sad, knobs, family=family)
@@ -256,7 +119,7 @@ def _output(row: Row) -> None:
             else:
                 assert row.outcome.startswith(("sent in clear", "sent uncompressed"))
                 assert decision.verdict is Verdict.CLEAR
-            _numbers(row, decision)
+            compare_numbers(row, decision)
 
 
 def _present(row: Row, family: int) -> tuple[SadEntry, ...]:
@@ -287,7 +150,7 @@ def _bundle(row: Row) -> None:
         assert wire, row.outcome
         assert [x.protocol.name for x in reversed(decision.bundle)] == wire[1].split()
         assert all(layer.mode is TRANSPORT for layer in decision.bundle)
-    _numbers(row, decision)
+    compare_numbers(row, decision)
 
 
 def _policies(row: Row, family: int) -> list[SecurityPolicy]:
@@ -303,7 +166,7 @@ def _policies(row: Row, family: int) -> list[SecurityPolicy]:
 
 def _policy(row: Row) -> None:
     (family,) = row.families
-    for knobs in _knobs(row, family):
+    for knobs in knobs_of(row, family):
         spd = _policies(row, family)
         if row.dir == "out":
             sad = tuple(sa(r, family) for r in requests("esp/transport ah/transport"))
@@ -311,7 +174,7 @@ def _policy(row: Row) -> None:
             dropped = row.outcome.startswith("dropped")
             assert dropped or row.outcome.startswith("sent in clear")
             assert decision.verdict is (Verdict.DROPPED if dropped else Verdict.CLEAR)
-            _numbers(row, decision)
+            compare_numbers(row, decision)
             continue
         protected = (seal(AH, TRANSPORT, family), seal(ESP, TRANSPORT, family))
         seals: list[tuple[Protection, ...]] = [(), protected]
@@ -319,7 +182,7 @@ def _policy(row: Row) -> None:
         for some in seals:
             come = arrive(spd, *some, knobs=knobs, family=family)
             assert come.verdict.value == row.outcome
-            _counters(row, come.counters)
+            compare_counters(row, come.counters)
 
 
 def _seals(family: int) -> dict[str, tuple[Protection, ...]]:
@@ -352,7 +215,7 @@ def _input(row: Row) -> None:
             spd = [inward(family, text), inward(family, "esp/tunnel/A-B/use")]
             decision = arrive(spd, *_seals(family)[row.packet], knobs=knobs, family=family)
             assert decision.verdict is verdict
-            _counters(row, decision.counters)
+            compare_counters(row, decision.counters)
 
 
 def _wrong_tunnel(row: Row, family: int) -> None:
@@ -387,7 +250,7 @@ def _no_sa(row: Row, family: int) -> None:
         decision = arrive([inward(family, text)], come, family=family)
         assert decision.verdict is Verdict.REJECTED
         assert decision.governing is None
-        _counters(row, decision.counters)
+        compare_counters(row, decision.counters)
 
 
 def _no_policy(row: Row, family: int) -> None:
@@ -404,7 +267,7 @@ def _forward(row: Row) -> None:
     if "/*/" in text:
         text = text.replace("/*/", "/transport//")
     spd = [(inward if inbound else outward)(family, text)]
-    sad = ()
+    sad: tuple[SadEntry, ...] = ()
     if row.sa_state == "present":
         sad = tuple(sa(request, family) for request in requests(text, family))
     some = (seal(ESP, TUNNEL, family),) if "decapsulated" in row.packet else ()
@@ -414,12 +277,12 @@ def _forward(row: Row) -> None:
         assert rejected or row.outcome == "forwarded"
         assert decision.verdict is (Verdict.REJECTED if rejected else Verdict.CLEAR)
         assert (decision.departure is None) is rejected
-        _counters(row, decision.arrival.counters)
+        compare_counters(row, decision.arrival.counters)
         return
     words = {"dropped": Verdict.DROPPED, "forwarded": Verdict.CLEAR, "transport": Verdict.PROTECTED}
     assert decision.departure
     assert decision.verdict is words[re.split(r"\W", row.outcome)[0]]
-    _numbers(row, decision.departure)
+    compare_numbers(row, decision.departure)
 
 
 def _socket(row: Row) -> None:
@@ -433,6 +296,7 @@ def _socket(row: Row) -> None:
         for direction in row.dir.split("/"):
             make = outward if direction == "out" else inward
             spd = [] if found[3] else [make(family, "esp/transport//require")]
+            decision: OutputDecision | InputDecision
             if direction == "out":
                 decision = out(spd, family=family, socket=socket)
             else:
@@ -498,4 +362,3 @@ def test_a_row_that_another_beats_is_beaten_by_one_that_is_run() -> None:
     named = {match[1] for why in NOT_RUN.values() if (match := re.search(r"beats it: (\w+)", why))}
     assert named
     assert named <= run
-    assert GATES.keys() == set(FAMILIES)

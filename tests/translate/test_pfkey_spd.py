@@ -163,7 +163,7 @@ def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so():
         requests=(request,),
     )
     assert extension.requests_from(policy)[0].reqid == 0
-    assert extension.requests_from(policy, keep_reqid=True)[0].reqid == 7
+    assert extension.requests_from(policy, from_kernel=True)[0].reqid == 7
 
 
 def test_an_entry_is_deleted_by_its_selector_and_direction():

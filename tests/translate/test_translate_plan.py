@@ -188,7 +188,7 @@ def test_what_is_left_of_a_life_never_grows_and_never_is_no_limit(
     wanted = policy._replace(lifetime=policy.lifetime % 4000, validtime=policy.validtime % 4000)
     kernel = installed_kernel([wanted], Knobs(), served=True)
     held = next(p for p in kernel.policies() if is_ordinary(p))
-    (entry,) = entries_of([held], {}.get)
+    (entry,) = entries_of([held], lambda selector: None)
     life, valid = remaining(held, entry, NOW + age)
     assert (life == 0) == (wanted.lifetime == 0)
     assert (valid == 0) == (wanted.validtime == 0)

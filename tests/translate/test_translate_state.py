@@ -1,5 +1,7 @@
 """SAs to the kernel and back, and SAs that are made anew in another mode."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,10 +36,10 @@ slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = 1_700_000_000
 
 
-def plain(**fields: object) -> SecurityAssociation:
+def plain(**fields: Any) -> SecurityAssociation:
     return SecurityAssociation(A, B, IpsecProtocol.ESP, 0x1000, encryption=CIPHER)._replace(
         **fields
-    )  # type: ignore[arg-type]  # its own fields
+    )
 
 
 def comparable(key: Key | None) -> object:
@@ -48,9 +50,9 @@ def comparable(key: Key | None) -> object:
 @slow
 def test_what_was_written_comes_back(sa: SecurityAssociation, chosen: Mode) -> None:
     mode = chosen if sa.mode is Mode.ANY else sa.mode
-    entry = entry_from_kernel(decode_state(encode_state(state_to_kernel(sa, mode)), NOW))
+    entry = entry_from_kernel(decode_state(encode_state(state_to_kernel(sa, mode))), NOW)
     found = entry.association
-    keys = {"encryption": None, "authentication": None, "compression": None}
+    keys: dict[str, Any] = {"encryption": None, "authentication": None, "compression": None}
     assert found._replace(**keys) == sa._replace(**keys)
     for name in keys:
         assert comparable(getattr(found, name)) == comparable(getattr(sa, name))

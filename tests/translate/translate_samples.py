@@ -85,15 +85,25 @@ def requests(draw: st.DrawFn, family: int) -> IpsecRequest:
 
 
 @st.composite
+def bundles(draw: st.DrawFn, family: int) -> tuple[IpsecRequest, ...]:
+    """Return requests each of which fits the packet that the ones before it make."""
+    found = []
+    for _ in range(draw(st.integers(1, 6))):
+        found.append(draw(requests(family)))
+        if found[-1].mode is Mode.TUNNEL and found[-1].source:
+            family = found[-1].source.family
+    return tuple(found)
+
+
+@st.composite
 def security_policies(draw: st.DrawFn) -> SecurityPolicy:
     selector = draw(selectors())
     type_ = draw(st.sampled_from([PolicyType.DISCARD, PolicyType.NONE] + [PolicyType.IPSEC] * 4))
-    wanted = st.lists(requests(selector.family), min_size=1, max_size=6).map(tuple)
     return SecurityPolicy(
         selector,
         draw(st.sampled_from(list(Direction))),
         type_,
-        draw(wanted) if type_ is PolicyType.IPSEC else (),
+        draw(bundles(selector.family)) if type_ is PolicyType.IPSEC else (),
         draw(u32),
         draw(u32),
         draw(u32),
@@ -103,7 +113,7 @@ def security_policies(draw: st.DrawFn) -> SecurityPolicy:
 family_knobs = st.builds(
     FamilyKnobs,
     st.integers(0, 1),
-    *[st.integers(1, 2)] * 4,  # type: ignore[arg-type]  # five ints
+    *[st.integers(1, 2)] * 4,
 )
 knobs = st.builds(Knobs, family_knobs, family_knobs)
 
@@ -177,7 +187,7 @@ def keys(draw: st.DrawFn, kind: Kind) -> Key:
     return Key(row, bytes(range(size)), icv, row.kernel)
 
 
-lifetimes = st.builds(Lifetime, *[st.integers(0, (1 << 63))] * 4)  # type: ignore[arg-type]  # four ints
+lifetimes = st.builds(Lifetime, *[st.integers(0, (1 << 63))] * 4)
 
 
 @st.composite

@@ -23,9 +23,13 @@ from kamexfrm.rig.scenario.plan import (
 from kamexfrm.rig.scenario.table import Table, suggestion
 
 OUTCOMES = ("ok", "lost", "refused")
-_WIRE = re.compile(r"(?:nothing|clear|udp-encap|(?:esp|esp-null|ah|ipcomp)(?:\+(?:esp|ah|ipcomp))*)$")
+_WIRE = re.compile(
+    r"(?:nothing|clear|udp-encap|(?:esp|esp-null|ah|ipcomp)(?:\+(?:esp|ah|ipcomp))*)$"
+)
 _WIRE_WORDS = ("esp", "ah", "udp-encap", "ipcomp", "clear", "nothing", "ah+esp", "esp-null")
-_ROUTE = re.compile(r"\s*(\S+?)\s*->\s*(\[[^\]]*\]|[^\s:]+(?::[0-9a-fA-F:]*:[0-9a-fA-F]*)?|\S+?)(?::(\d+))?\s*$")
+_ROUTE = re.compile(
+    r"\s*(\S+?)\s*->\s*(\[[^\]]*\]|[^\s:]+(?::[0-9a-fA-F:]*:[0-9a-fA-F]*)?|\S+?)(?::(\d+))?\s*$"
+)
 _SA = re.compile(r"(\S+)\s+(?:(esp|ah|ipcomp)\s+)?(0x[0-9a-fA-F]+|\d+)$")
 _COUNTER = re.compile(r"(\S+)\s+(Xfrm\w+)(?:\s+\+?(\d+))?$")
 
@@ -87,7 +91,7 @@ def link_name(table: Table, key: str, text: str, links: tuple[LinkPlan, ...]) ->
     for link in links:
         if ends in ((link.left.host, link.right.host), (link.right.host, link.left.host)):
             return link.name
-    table.fail(f"no link {text!r}{suggestion(text, [link.name for link in links])}", key)
+    raise table.error(f"no link {text!r}{suggestion(text, [link.name for link in links])}", key)
 
 
 class _Action:

@@ -129,7 +129,7 @@ class _Reader:
         )
         hosts = self._hosts(table.table("hosts"), names)
         if not hosts:
-            table.fail("no hosts: links = \"alice 10.0.0.1/24 -- 10.0.0.2/24 bob\" makes two")
+            table.fail('no hosts: links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob" makes two')
         title = table.text("title")
         watch = self._watch(table)
         kernel = table.choice("kernel", _SWITCHES)
@@ -175,9 +175,7 @@ class _Reader:
                 found[name] = self._mirrored(table.table(name), found, name, other)
         return found
 
-    def _mirrored(
-        self, host: Table, found: dict[str, HostPlan], name: str, other: str
-    ) -> HostPlan:
+    def _mirrored(self, host: Table, found: dict[str, HostPlan], name: str, other: str) -> HostPlan:
         plan = found[name]
         if other not in found or other == name:
             others = [one for one in found if one != name]
@@ -189,9 +187,7 @@ class _Reader:
             host.fail(f"{other} has no setkey script of its own", "mirror")
         import dataclasses
 
-        return dataclasses.replace(
-            plan, script=Script(mirror(script.text), f"mirror of {other}")
-        )
+        return dataclasses.replace(plan, script=Script(mirror(script.text), f"mirror of {other}"))
 
     def script(self, table: Table, text_key: str, file_key: str) -> Script | None:
         """Return the script that a table holds or names; files have ${...} too."""

@@ -46,12 +46,15 @@ def choices(document: Table) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def _label(value: object) -> str:
-    """Return a value's part of the case's name: of a table the ``name``, or all its values."""
+    """Return a value's part of the case's name: of a table the ``name``, or all its values.
+
+    What ${...} stands for is no part of a name.
+    """
     if isinstance(value, Mapping):
         if "name" in value:
             return str(value["name"])
         return ",".join(str(one) for one in value.values())
-    return str(value)
+    return " ".join(_NAME.sub("", str(value)).split())
 
 
 def key_of(bits: int, start: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""What a scenario says once read and filled in: hosts, links, steps and what is expected of them."""
+"""What a scenario says once read and filled in: hosts, links, steps and expectations."""
 
 import dataclasses
 import ipaddress

@@ -58,11 +58,15 @@ class Table:
 
     def fail(self, text: str, key: str = "", at: int | None = None) -> NoReturn:
         """Raise a ScenarioError for a key, or for the table as a whole."""
+        raise self.error(text, key, at)
+
+    def error(self, text: str, key: str = "", at: int | None = None) -> ScenarioError:
+        """Return the error about a key, or about the table as a whole."""
         path = (*self.path, key) if key else self.path
         if at is not None:
             path += (at,)
         name = f"{spell(path)}: " if path else ""
-        raise ScenarioError(f"{self.file}:{self._lines.of(path)}: {name}{text}")
+        return ScenarioError(f"{self.file}:{self._lines.of(path)}: {name}{text}")
 
     def at(self, part: str | int) -> "Table":
         """Return the place of a key or an element, to complain about it."""

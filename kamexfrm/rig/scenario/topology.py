@@ -7,6 +7,7 @@ A chain is hosts with ``--`` between them, each with its addresses beside the li
 
 import dataclasses
 import ipaddress
+import itertools
 import re
 from collections import deque
 
@@ -51,7 +52,7 @@ def _read_chain(table: Table, chain: str) -> list[LinkPlan]:
     if segments[0].before or last.after:
         table.fail(f"{chain!r} has addresses beyond its ends", "links")
     links = []
-    for left, right in zip(segments, segments[1:], strict=False):
+    for left, right in itertools.pairwise(segments):
         if left.host == right.host:
             table.fail(f"{left.host} is linked with itself", "links")
         options = right.options

@@ -1,6 +1,6 @@
 """What was on a link, in the words of an expectation: esp, ah+esp, udp-encap, clear, nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from kamexfrm.net import (
     IPPROTO_AH,
@@ -32,22 +32,26 @@ def is_housekeeping(packet: Packet) -> bool:
     return packet.protocol == _IGMP
 
 
-def kind_of(packet: Packet) -> str:
-    """Return a packet's kind; ``esp-null`` is ESP whose contents can be read."""
+def kind_of(packet: Packet, readable: Container[int | None] = ()) -> str:
+    """Return a packet's kind; ``esp-null`` is ESP whose contents can be read.
+
+    ``readable`` are SPIs of which a packet was read: one that carries no data is like the others.
+    """
     if packet.protocol == IPPROTO_UDP and packet.has(IPPROTO_ESP):
         return "udp-encap"
     names = [_NAMES[number] for number in packet.protocols if number in _NAMES]
     if not names:
         return "clear"
-    if "esp" in names and MARKER in packet.data:
+    if "esp" in names and (MARKER in packet.data or packet.spi in readable):
         names[names.index("esp")] = "esp-null"
     return "+".join(names)
 
 
 def kinds(packets: Iterable[Packet]) -> tuple[str, ...]:
     """Return the kinds of what was seen, in order of appearance; ``nothing`` alone for none."""
-    found = dict.fromkeys(kind_of(one) for one in packets if not is_housekeeping(one))
-    return tuple(found) or ("nothing",)
+    seen = [one for one in packets if not is_housekeeping(one)]
+    readable = {one.spi for one in seen if one.spi is not None and MARKER in one.data}
+    return tuple(dict.fromkeys(kind_of(one, readable) for one in seen)) or ("nothing",)
 
 
 def spell(found: Iterable[str]) -> str:

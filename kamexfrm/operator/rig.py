@@ -1,0 +1,303 @@
+"""``kamexfrm rig``: scripted network namespaces to try and test IPsec configurations in."""
+
+import fnmatch
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from kamexfrm.rig.scenario.plan import Case, Step
+    from kamexfrm.rig.scenario.result import CaseResult, Failure
+    from kamexfrm.rig.scenario.scene import Scene
+
+#: Exit statuses.
+PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 4
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def rig() -> None:
+    """Try and test IPsec configurations on hosts made of network namespaces.
+
+    A scenario is a TOML file: hosts and links, a setkey script for each host, steps and what is
+    expected of them. See kame-rig(7).
+    """
+
+
+@rig.command()
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.option("-k", "pattern", default="", help="Only cases whose FILE[CASE] has this in it.")
+@click.option(
+    "--kernel",
+    default="auto",
+    show_default=True,
+    metavar="auto|host|guest|PATH",
+    help="Where: auto is the running kernel if it can, else the guest; PATH is a guest's kernel.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show failed cases and the summary only.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failed case.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON report instead.")
+@click.option("--junit", type=_FILE, help="Write a JUnit file.")
+@click.option("--pcap", type=_FILE, help="Write captures and ESP keys into a folder.")
+@click.option("--step", is_flag=True, help="Wait for Enter before each step.")
+@click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
+@click.option("--keep", is_flag=True, help="Keep the hosts of each case until Enter.")
+@click.option("--timeout", default=600.0, show_default=True, help="Of the guest, in seconds.")
+@click.option("--colour/--no-colour", default=None, hidden=True)
+def run(
+    files: tuple[Path, ...],
+    pattern: str,
+    kernel: str,
+    quiet: bool,
+    exitfirst: bool,
+    as_json: bool,
+    junit: Path | None,
+    pcap: Path | None,
+    step: bool,
+    enter: str | None,
+    keep: bool,
+    timeout: float,
+    colour: bool | None,
+) -> None:
+    """Run scenarios: every case of every FILE.
+
+    The status is 0 when all passed, 1 when one failed, 2 for a scenario or an option that cannot
+    be read, 4 when no kernel here can run them.
+    """
+    from kamexfrm.rig.scenario import kernels, report
+
+    cases = _read(files, pattern)
+    if enter and not any(enter in case.hosts for case in cases):
+        _usage(f"--enter {enter}: no host of that name")
+    colour = report.wants_colour(sys.stdout) if colour is None else colour
+    try:
+        where = kernels.choose(kernel, cases)
+    except kernels.Unable as reason:
+        _skip(str(reason))
+    if where is kernels.Where.GUEST and (step or enter or keep):
+        _skip("--step, --enter and --keep need a terminal, the guest has none: --kernel host")
+    if where is kernels.Where.USER:
+        _run_unshared()
+    if where is kernels.Where.GUEST:
+        words = ["-k", pattern] if pattern else []
+        words += ["--quiet"] if quiet else []
+        words += ["--exitfirst"] if exitfirst else []
+        words += ["--json"] if as_json else []
+        words += ["--colour" if colour else "--no-colour"]
+        sys.exit(_run_in_guest(kernel, files, words, junit, pcap, timeout))
+    results = _run_here(
+        cases,
+        report.Transcript(
+            sys.stderr if as_json else sys.stdout, colour=colour, quiet=quiet or as_json
+        ),
+        pcap,
+        _pause(step, enter, keep) if step or enter or keep else None,
+        exitfirst,
+    )
+    if as_json:
+        click.echo(json.dumps(report.as_json(results), indent=2))
+    if junit:
+        report.write_junit(junit, results)
+    sys.exit(PASSED if all(result.passed for result in results) else FAILED)
+
+
+def _read(files: tuple[Path, ...], pattern: str) -> "list[Case]":
+    """Read all files, so that a mistake in the last is known before the first runs."""
+    from kamexfrm.rig.scenario import document, report
+
+    cases: list[Case] = []
+    try:
+        for file in files:
+            cases += document.read_file(file)
+    except document.ScenarioError as error:
+        _usage(str(error))
+    glob = pattern if any(c in pattern for c in "*?") else f"*{pattern}*"
+    chosen = [
+        case
+        for case in cases
+        if pattern in report.identity(case) or fnmatch.fnmatch(report.identity(case), glob)
+    ]
+    if not chosen:
+        _usage(f"-k {pattern}: none of {len(cases)} cases")
+    return chosen
+
+
+def _usage(text: str) -> NoReturn:
+    click.echo(f"kamexfrm rig: {text}", err=True)
+    sys.exit(USAGE)
+
+
+def _skip(reason: str) -> NoReturn:
+    click.echo(f"kamexfrm rig: skipped: {reason}", err=True)
+    sys.exit(SKIPPED)
+
+
+def _run_here(
+    cases: "list[Case]",
+    transcript: object,
+    pcap: Path | None,
+    pause: object,
+    exitfirst: bool,
+) -> "list[CaseResult]":
+    from kamexfrm.rig.scenario.report import Transcript
+    from kamexfrm.rig.scenario.runner import Runner
+
+    if not isinstance(transcript, Transcript):
+        raise TypeError(transcript)
+    begin = time.monotonic()
+    runner = Runner(transcript, pcap=pcap, pause=pause)  # type: ignore[arg-type]  # callable
+    results: list[CaseResult] = []
+    for case in cases:
+        results.append(runner.run(case))
+        if exitfirst and not results[-1].passed:
+            break
+    transcript.summary(results, time.monotonic() - begin)
+    return results
+
+
+def _run_unshared() -> NoReturn:
+    """Run this command once more as root of a user namespace of its own."""
+    os.environ["KAMEXFRM_UNSHARED"] = "1"
+    words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "kamexfrm.operator"]
+    sys.stdout.flush()
+    os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)
+
+
+def _run_in_guest(
+    kernel: str,
+    files: tuple[Path, ...],
+    words: list[str],
+    junit: Path | None,
+    pcap: Path | None,
+    timeout: float,
+) -> int:
+    """Run the same in a guest; captures and reports come out by a folder."""
+    from kamexfrm.rig import guest as guests
+
+    with tempfile.TemporaryDirectory(prefix="kamexfrm-rig.") as name:
+        share = Path(name)
+        words += ["--junit", str(share / "junit.xml")] if junit else []
+        words += ["--pcap", str(share / "pcap")] if pcap else []
+        command = [sys.executable, "-u", "-m", "kamexfrm.operator", "rig", "run"]
+        command += ["--kernel", "host", *words, "--", *map(str, files)]
+        try:
+            status = guests.run_in_guest(
+                command,
+                share=share,
+                timeout=timeout,
+                stdout=sys.stdout.buffer,
+                stderr=sys.stderr.buffer,
+                program=None if kernel in ("auto", "guest") else Path(kernel),
+            )
+        except guests.GuestTimeoutError as error:
+            click.echo(f"kamexfrm rig: {error}", err=True)
+            return FAILED
+        except guests.GuestError as error:
+            _skip(f"the running kernel cannot, and the guest neither: {error}")
+        if junit and (share / "junit.xml").exists():
+            shutil.copyfile(share / "junit.xml", junit)
+        if pcap and (share / "pcap").exists():
+            shutil.copytree(share / "pcap", pcap, dirs_exist_ok=True)
+    return status
+
+
+def _pause(step: bool, enter: str | None, keep: bool) -> object:
+    """Return what is done before each step, and at the end while the hosts are there."""
+    from kamexfrm.rig.scenario import steps
+
+    def pause(scene: "Scene", following: "Step | None", failure: "Failure | None") -> None:
+        if following is not None:
+            if step:
+                click.pause(f"-- Enter for: {steps.label(following)} ")
+            return
+        if enter and enter in scene.hosts:
+            click.echo(f"-- a shell in {enter}; the case ends with it")
+            _shell(scene, enter)
+        if keep:
+            for name, host in scene.hosts.items():
+                where = f"/proc/{os.getpid()}/fd/{host.namespace.fileno()}"
+                click.echo(f"-- {name}: nsenter --net={where}")
+            click.pause("-- Enter ends the hosts ")
+
+    return pause
+
+
+def _shell(scene: "Scene", name: str) -> None:
+    prompt = f"{name}# "
+    with scene.hosts[name].enter():
+        subprocess.run(
+            [os.environ.get("SHELL", "/bin/sh")],
+            check=False,
+            env={**os.environ, "PS1": prompt, "KAMEXFRM_HOST": name},
+        )
+
+
+@rig.command()
+@click.argument("kind", required=False)
+def new(kind: str | None) -> None:
+    """Print a scenario to begin with; without KIND, say which there are.
+
+    Redirect it to a file: kamexfrm rig new tunnel > tunnel.rig.toml
+    """
+    from kamexfrm.rig.scenario import gallery
+    from kamexfrm.rig.scenario.table import suggestion
+
+    if kind is None:
+        for name in gallery.kinds():
+            click.echo(f"{name:<16} {gallery.title_of(name)}")
+        return
+    if kind not in gallery.kinds():
+        _usage(f"no kind {kind}{suggestion(kind, gallery.kinds())}")
+    click.echo(gallery.path_of(kind).read_text(encoding="utf-8"), nl=False)
+
+
+@rig.command()
+@click.argument("file", type=_FILE)
+@click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")
+@click.option("--svg", is_flag=True, help="Print an SVG picture.")
+def graph(file: Path, pattern: str, svg: bool) -> None:
+    """Draw the hosts and links of a scenario."""
+    from kamexfrm.rig.scenario import graph as drawing
+
+    case = _read((file,), pattern)[0]
+    click.echo(drawing.svg(case) if svg else drawing.text(case), nl=False)
+
+
+@rig.command("list")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.option("-k", "pattern", default="", help="Only cases whose FILE[CASE] has this in it.")
+def list_cases(files: tuple[Path, ...], pattern: str) -> None:
+    """List the cases of scenarios; a way to check files without running them."""
+    from kamexfrm.rig.scenario import report
+
+    for case in _read(files, pattern):
+        click.echo(report.identity(case))
+
+
+@rig.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say which kernels can run scenarios here, and what is to be done where one cannot.
+
+    The status is 0 when ESP can be tried somehow, else 4.
+    """
+    from kamexfrm.rig.scenario import doctor as examining
+
+    findings = examining.findings()
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{'yes' if finding.well else 'no':<4} {finding.what}")
+            if finding.cure:
+                click.echo(f"     {finding.cure}")
+    sys.exit(PASSED if examining.able(findings) else SKIPPED)

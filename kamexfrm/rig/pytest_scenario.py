@@ -1,0 +1,69 @@
+"""Scenario files as tests: each case of a ``*.rig.toml`` is an item; ESP makes it the guest's."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kamexfrm.rig.scenario import document, kernels, report
+from kamexfrm.rig.scenario.plan import Case
+from kamexfrm.rig.scenario.result import CaseResult
+from kamexfrm.rig.scenario.runner import Runner
+
+
+class ScenarioFile(pytest.File):
+    """A scenario file; one that cannot be read is an error of collection."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield an item for each case."""
+        try:
+            cases = document.read_file(_near(self.path))
+        except document.ScenarioError as error:
+            raise self.CollectError(str(error)) from None
+        here = kernels.may_make_namespaces()
+        for case in cases:
+            item = ScenarioItem.from_parent(self, name=case.name or "scenario", case=case)
+            if case.needs_esp or not here:
+                item.add_marker("dataplane")
+            yield item
+
+
+class CaseFailed(Exception):
+    """A case that failed."""
+
+    def __init__(self, result: CaseResult) -> None:
+        super().__init__(result.failure.message if result.failure else "")
+        self.result = result
+
+
+class ScenarioItem(pytest.Item):
+    """One case."""
+
+    def __init__(self, *, case: Case, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]  # pytest's own: name and parent
+        self._case = case
+
+    def runtest(self) -> None:
+        """Run the case; raises CaseFailed."""
+        result = Runner().run(self._case)
+        if not result.passed:
+            raise CaseFailed(result)
+
+    def repr_failure(  # type: ignore[override]  # pytest takes a string as well
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> object:
+        """Return the transcript of a failed case; a traceback for all else."""
+        if isinstance(excinfo.value, CaseFailed):
+            return report.failure_text(excinfo.value.result)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return where the test is, and its name."""
+        return self.path, 0, f"{self.path.name}[{self.name}]"
+
+
+def _near(path: Path) -> str:
+    """Return a path as somebody here would type it."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near

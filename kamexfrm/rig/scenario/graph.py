@@ -1,0 +1,114 @@
+"""The topology drawn: in text for terminals, in SVG for documents."""
+
+from xml.sax.saxutils import escape
+
+from kamexfrm.rig.scenario.plan import Case, LinkPlan
+
+
+def chains(case: Case) -> list[list[LinkPlan]]:
+    """Return the links as chains, each drawn in a row: a link goes on where the last one ended."""
+    left = list(case.links)
+    found: list[list[LinkPlan]] = []
+    while left:
+        chain = [left.pop(0)]
+        while following := next(
+            (one for one in left if one.left.host == chain[-1].right.host), None
+        ):
+            left.remove(following)
+            chain.append(following)
+        found.append(chain)
+    return found
+
+
+def text(case: Case) -> str:
+    """Return the topology as boxes in rows; what is installed on each host stands below."""
+    lines: list[str] = []
+    for chain in chains(case):
+        lines += _row(chain)
+        lines.append("")
+    for name, host in case.hosts.items():
+        words = []
+        if host.script:
+            origin = f" ({host.script.origin})" if host.script.origin else ""
+            words.append(f"setkey{origin}")
+        words += [f"knobs {' '.join(host.knobs)}"] if host.knobs else []
+        words += [f"lo {' '.join(map(str, host.loopback))}"] if host.loopback else []
+        words += ["forwards"] if host.forward else []
+        words += ["bridge"] if host.bridge else []
+        words += [f"ESP in UDP at {one}" for one in host.encapsulation]
+        if words:
+            lines.append(f"{name}: {', '.join(words)}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(chain: list[LinkPlan]) -> list[str]:
+    """Return a chain as boxes: left's first address above the line, right's below it."""
+    top, middle, bottom = "", "", ""
+    names = [chain[0].left.host, *(link.right.host for link in chain)]
+    for name, link in zip(names, [*chain, None], strict=True):
+        edge = f"+{'-' * (len(name) + 2)}+"
+        top, middle, bottom = top + edge, middle + f"| {name} |", bottom + edge
+        if link is None:
+            break
+        left, right = (
+            str(end.addresses[0]) if end.addresses else "" for end in (link.left, link.right)
+        )
+        width = max(len(left), len(right)) + 4
+        top += f" {left:<{width}} "
+        middle += "-" * (width + 2)
+        bottom += f" {right:>{width}} "
+    more = [
+        f"  {link.name}: {' '.join(map(str, link.left.addresses))} --"
+        f" {' '.join(map(str, link.right.addresses))}{_options(link)}".rstrip()
+        for link in chain
+        if len(link.left.addresses) > 1 or _options(link)
+    ]
+    return [row.rstrip() for row in (top, middle, bottom, *more)]
+
+
+def _options(link: LinkPlan) -> str:
+    words = [f" mtu={link.mtu}"] if link.mtu else []
+    words += [f" delay={link.delay:g}ms"] if link.delay else []
+    words += [f" loss={link.loss:g}%"] if link.loss else []
+    return "".join(words)
+
+
+_BOX, _GAP, _HIGH = 120, 200, 110
+
+
+def svg(case: Case) -> str:
+    """Return the topology as an SVG picture."""
+    parts: list[str] = []
+    width = 0
+    for row, chain in enumerate(chains(case)):
+        names = [chain[0].left.host, *(link.right.host for link in chain)]
+        y = 20 + row * _HIGH
+        for at, name in enumerate(names):
+            x = 20 + at * (_BOX + _GAP)
+            width = max(width, x + _BOX + 20)
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{_BOX}" height="50" rx="6" fill="#eef" '
+                f'stroke="#336"/><text x="{x + _BOX // 2}" y="{y + 30}" '
+                f'text-anchor="middle" font-weight="bold">{escape(name)}</text>'
+            )
+        for at, link in enumerate(chain):
+            x = 20 + at * (_BOX + _GAP) + _BOX
+            parts.append(
+                f'<line x1="{x}" y1="{y + 25}" x2="{x + _GAP}" y2="{y + 25}" stroke="#336"/>'
+            )
+            for end, place, anchor in (
+                (link.left, x + 4, "start"),
+                (link.right, x + _GAP - 4, "end"),
+            ):
+                base = y + 18 if anchor == "start" else y + 40
+                for number, one in enumerate(end.addresses):
+                    step = -13 * number if anchor == "start" else 13 * number
+                    parts.append(
+                        f'<text x="{place}" y="{base + step}" text-anchor="{anchor}" '
+                        f'font-size="11">{escape(str(one))}</text>'
+                    )
+    height = 20 + len(chains(case)) * _HIGH
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="14">\n' + "\n".join(parts) + "\n</svg>\n"
+    )

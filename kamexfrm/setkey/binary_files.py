@@ -1,0 +1,186 @@
+"""setkey FILE...: files of PF_KEY messages, such as what a dump was answered with, printed."""
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, TextIO
+
+from kamexfrm import pfkey
+from kamexfrm.errors import KamexfrmError, WireError
+from kamexfrm.pfkey import SadbMsg, SadbType
+from kamexfrm.setkey import dump_sa, dump_sp
+from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.translate.pfkey_sad_reading import sa_entry_from
+from kamexfrm.translate.pfkey_spd import spd_entry_from
+
+_BASE_BYTES = 16
+_SA_TYPES = (SadbType.SADB_GET, SadbType.SADB_DUMP)
+_SP_TYPES = (SadbType.SADB_X_SPDGET, SadbType.SADB_X_SPDDUMP)
+_NOTHING = {
+    SadbType.SADB_DUMP: dump_sa.NO_ENTRIES,
+    SadbType.SADB_X_SPDDUMP: dump_sp.NO_ENTRIES,
+}
+_INVALID = os.strerror(errno.EINVAL)
+
+
+class Choices(Protocol):
+    """What of setkey's options concerns files of messages."""
+
+    @property
+    def ports(self) -> bool:
+        """-p: ports of SAs and templates."""
+        ...
+
+    @property
+    def hide_sockets(self) -> bool:
+        """-N: count per-socket policies instead of showing them."""
+        ...
+
+    @property
+    def verbose(self) -> bool:
+        """-v: the message before what it says."""
+        ...
+
+    @property
+    def json(self) -> bool:
+        """--json."""
+        ...
+
+    @property
+    def keys(self) -> bool:
+        """False with --nokeys."""
+        ...
+
+
+class _Piece(NamedTuple):
+    """One message of a file, at its offset in bytes."""
+
+    data: bytes
+    offset: int
+
+
+class _Printer:
+    def __init__(self, out: TextIO, choices: Choices) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.hidden = 0
+        self._out = out
+        self._choices = choices
+
+    def show(self, message: SadbMsg) -> None:
+        """Print what a reply says; raises KamexfrmError. Requests say nothing."""
+        if message.type not in _SA_TYPES + _SP_TYPES:
+            return
+        choices = self._choices
+        text = ""
+        if choices.verbose and not choices.json:
+            text = f"{format_message(message)}\n"
+        if message.errno:
+            text += "" if choices.json else _refusal(message)
+        elif not message.extensions:
+            pass
+        elif message.type in _SA_TYPES:
+            text += self._sa(message)
+        else:
+            text += self._sp(message)
+        self._out.write(text)
+
+    def _sa(self, message: SadbMsg) -> str:
+        entry = sa_entry_from(message)
+        if self._choices.json:
+            self.rows.append(dump_sa.sa_to_dict(entry))
+            return ""
+        return dump_sa.format_sa(
+            entry,
+            sequence=message.seq,
+            pid=message.pid,
+            ports=self._choices.ports,
+            keys=self._choices.keys,
+        )
+
+    def _sp(self, message: SadbMsg) -> str:
+        entry = spd_entry_from(message)
+        if self._choices.json:
+            self.rows.append(dump_sp.sp_to_dict(entry))
+            return ""
+        if entry.socket and self._choices.hide_sockets:
+            self.hidden += 1
+            return ""
+        return dump_sp.format_sp(
+            entry,
+            sequence=message.seq,
+            pid=message.pid,
+            ports=self._choices.ports,
+            refcnt=message.reserved,
+        )
+
+    def finish(self) -> None:
+        """Print what is known at the end only."""
+        if self._choices.json:
+            import json
+
+            json.dump(self.rows, self._out, indent=2)
+            self._out.write("\n")
+        elif self.hidden:
+            self._out.write(dump_sp.format_hidden_sockets(self.hidden))
+
+
+def _refusal(message: SadbMsg) -> str:
+    if message.errno == errno.ENOENT and message.type in _NOTHING:
+        return _NOTHING[message.type]
+    return f"{os.strerror(message.errno)}.\n"
+
+
+def show_files(names: tuple[str, ...], out: TextIO, err: TextIO, choices: Choices) -> int:
+    """Print what files of messages say; return 1 where one cannot be read or understood, else 0."""
+    printer, status = _Printer(out, choices), 0
+    for name in names:
+        for trouble in _show_file(name, printer):
+            out.flush()
+            err.write(f"setkey: {name}: {trouble}\n")
+            status = 1
+    printer.finish()
+    return status
+
+
+def _show_file(name: str, printer: _Printer) -> Iterator[str]:
+    """Print a file; yield what is wrong with it."""
+    try:
+        with open(name, "rb") as file:
+            data = file.read()
+    except (OSError, ValueError) as error:
+        # A ValueError is a name that can be no name, with a NUL in it.
+        yield (error.strerror if isinstance(error, OSError) else None) or _INVALID
+        return
+    if len(data) < _BASE_BYTES:
+        yield _INVALID
+        return
+    pieces, end = _pieces(data)
+    for piece, offset in pieces:
+        try:
+            if pfkey.decode_base(piece).type in _SA_TYPES + _SP_TYPES:
+                printer.show(pfkey.decode(piece))
+        except WireError as error:
+            yield _reason(WireError(error.text, offset + error.offset))
+        except KamexfrmError as error:
+            yield _reason(error)
+    if end:
+        yield _reason(end)
+
+
+def _pieces(data: bytes) -> tuple[list[_Piece], WireError | None]:
+    """Cut a file into messages, up to where its lengths make no sense."""
+    try:
+        found, end = pfkey.split(data), None
+    except WireError as error:
+        found, end = pfkey.split(data[: error.offset]), error
+    pieces, offset = [], 0
+    for piece in found:
+        pieces.append(_Piece(piece, offset))
+        offset += len(piece)
+    return pieces, end
+
+
+def _reason(error: KamexfrmError) -> str:
+    """Return an error behind the words that setkey has for its errno."""
+    text, words = str(error), os.strerror(error.errno)
+    return text if text.startswith(words) else f"{words} ({text})"

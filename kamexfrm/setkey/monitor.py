@@ -1,0 +1,180 @@
+"""setkey -x: what a listener on PF_KEY would hear, told from the kernel's netlink events."""
+
+import errno
+import os
+import select
+import time
+from typing import Protocol, TextIO
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Event, Kernel
+from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
+from kamexfrm.setkey.hexdump import format_hexdump
+from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.translate.entry import is_sidecar, sidecars_of
+from kamexfrm.translate.pfkey_event import broadcast
+from kamexfrm.xfrm import (
+    XFRM_POLICY_TYPE_MAIN,
+    XFRMNLGRP_ACQUIRE,
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_MAPPING,
+    XFRMNLGRP_MIGRATE,
+    XFRMNLGRP_POLICY,
+    XFRMNLGRP_SA,
+    DeletedPolicy,
+    Policy,
+    PolicyFlush,
+    Selector,
+    decode_event,
+)
+from kamexfrm.xfrm import Event as Told
+
+GROUPS = (
+    XFRMNLGRP_ACQUIRE,
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_SA,
+    XFRMNLGRP_POLICY,
+    XFRMNLGRP_MIGRATE,
+    XFRMNLGRP_MAPPING,
+)
+
+_LOST = "setkey: WARNING: messages were lost: the kernel had more to tell than could be printed\n"
+
+#: What poll(2) says of an output that nobody reads any more.
+_LEFT = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+class Choices(Protocol):
+    """What of setkey's options concerns the monitor."""
+
+    @property
+    def unix_time(self) -> bool:
+        """-xx: seconds since the epoch."""
+        ...
+
+    @property
+    def hexdump(self) -> bool:
+        """-H: bytes too."""
+        ...
+
+
+class Sidecars:
+    """The sidecars there are and were, by selector.
+
+    A sidecar is written before its entry, and may be gone when the entry's deletion is told of.
+    """
+
+    def __init__(self, policies: list[Policy]) -> None:
+        self._known = sidecars_of(policies)
+
+    def note(self, event: Told) -> None:
+        """Learn from an event, before it is translated."""
+        match event:
+            case Policy() if is_sidecar(event):
+                self._known[event.selector] = event
+            case DeletedPolicy(_, policy) if is_sidecar(policy):
+                self._known[policy.selector] = policy
+            case PolicyFlush(policy_type) if policy_type in (None, XFRM_POLICY_TYPE_MAIN):
+                self._known.clear()
+            case _:
+                pass
+
+    def of(self, selector: Selector) -> Policy | None:
+        """Return the last sidecar with a selector."""
+        return self._known.get(selector)
+
+
+class Monitor:
+    """Prints messages to ``out`` as they come, and what is amiss to ``err``."""
+
+    def __init__(self, kernel: Kernel, out: TextIO, err: TextIO, choices: Choices) -> None:
+        self._out = out
+        self._err = err
+        self._choices = choices
+        self._events = kernel.subscribe(GROUPS)
+        # Subscribed first: what changes meanwhile is in the dump or among the events, or in both.
+        self._sidecars = Sidecars(list(kernel.policies()))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._events.close()
+
+    def announce(self) -> None:
+        """Print a time alone, which says that what happens from now on is heard.
+
+        It stands for the answer to the X_PROMISC with which setkey asks a PF_KEY socket for
+        everybody's messages.
+        """
+        self._out.write(self._time())
+        if self._choices.hexdump:
+            every = SadbMsg(SadbType.SADB_X_PROMISC, SadbSatype(1), pid=os.getpid())
+            self._out.write(format_hexdump(every))
+        self._out.flush()
+
+    def run(self) -> None:
+        """Print what comes until a signal; raises BrokenPipeError once nobody reads ``out``."""
+        self.announce()
+        poll = select.poll()
+        poll.register(self._events.fileno(), select.POLLIN)
+        output = self._out.fileno()
+        poll.register(output, 0)
+        while True:
+            for descriptor, what in poll.poll():
+                if descriptor == output and what & _LEFT:
+                    raise BrokenPipeError
+            self.hear()
+
+    def hear(self) -> None:
+        """Print what waits; raises Refusal where the kernel does not go on telling."""
+        try:
+            events = self._events.receive()
+        except Refusal as refusal:
+            if refusal.errno != errno.ENOBUFS:
+                raise
+            self._err.write(_LOST)
+            self._err.flush()
+            return
+        for event in events:
+            try:
+                message = self._translate(event)
+            except KamexfrmError as error:
+                self._err.write(f"setkey: WARNING: event {event.type:#x} is not shown: {error}\n")
+                self._err.flush()
+                continue
+            if message is not None:
+                self._show(message)
+
+    def _translate(self, event: Event) -> SadbMsg | None:
+        told = decode_event(event.type, event.payload)
+        self._sidecars.note(told)
+        return broadcast(
+            event.type,
+            told,
+            now=time.time(),
+            sequence=event.sequence,
+            pid=event.pid,
+            sidecar_of=self._sidecars.of,
+        )
+
+    def _show(self, message: SadbMsg) -> None:
+        text = self._time()
+        if self._choices.hexdump:
+            text += format_hexdump(message)
+        self._out.write(f"{text}{format_message(message)}\n")
+        self._out.flush()
+
+    def _time(self) -> str:
+        now = time.time_ns() // 1000
+        seconds, micros = divmod(now, 1_000_000)
+        if self._choices.unix_time:
+            return f"{seconds}.{micros:06} \n"
+        return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{micros:06} \n"
+
+
+def run_monitor(kernel: Kernel, out: TextIO, err: TextIO, choices: Choices) -> None:
+    """Monitor a kernel until a signal ends it; raises Refusal (EPERM) at once."""
+    monitor = Monitor(kernel, out, err, choices)
+    try:
+        monitor.run()
+    finally:
+        monitor.close()

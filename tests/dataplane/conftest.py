@@ -1,0 +1,77 @@
+"""One network of each kind for all these tests, put back into its first state before each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kamexfrm.kernel.interface import Request
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.rig import Gateways, Host, TwoHosts
+from kamexfrm.rig import gateways as make_gateways
+from kamexfrm.rig import two_hosts as make_two_hosts
+from kamexfrm.xfrm import (
+    XFRM_USERPOLICY_ACCEPT,
+    Default,
+    XfrmMsg,
+    encode_default,
+    encode_policy_flush,
+    encode_state_flush,
+)
+
+_ACCEPT = Default(XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT)
+
+_CLEAN = (
+    Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
+    Request(XfrmMsg.FLUSHSA, encode_state_flush(0)),
+    Request(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
+)
+
+#: An hour in milliseconds: no neighbour is asked for again amid a test that drops the answer.
+_REACHABLE = 3_600_000
+
+
+def _remember_neighbours(host: Host) -> None:
+    for interface in host.interfaces:
+        for version in ("ipv4", "ipv6"):
+            host.sysctl(f"net/{version}/neigh/{interface}/base_reachable_time_ms", _REACHABLE)
+
+
+def _clean(host: Host) -> None:
+    """Empty a host's databases, past our own commands: they may be what is broken."""
+    kernel = host.call(NetlinkKernel)
+    try:
+        assert kernel.apply(_CLEAN) == []
+    finally:
+        kernel.close()
+
+
+@pytest.fixture(scope="session")
+def _two_hosts() -> Iterator[TwoHosts]:
+    with make_two_hosts() as hosts:
+        for host in hosts:
+            _remember_neighbours(host)
+        yield hosts
+
+
+@pytest.fixture(scope="session")
+def _gateways() -> Iterator[Gateways]:
+    with make_gateways() as hosts:
+        for host in hosts:
+            _remember_neighbours(host)
+        yield hosts
+
+
+@pytest.fixture
+def two_hosts(_two_hosts: TwoHosts) -> TwoHosts:
+    """Two hosts on one link: ``a`` 10.0.0.1 fd00::1, ``b`` 10.0.0.2 fd00::2, both on eth0."""
+    for host in _two_hosts:
+        _clean(host)
+    return _two_hosts
+
+
+@pytest.fixture
+def gateways(_gateways: Gateways) -> Gateways:
+    """Two gateways with a host behind each: ``kamexfrm.rig.Gateways`` has the addresses."""
+    for host in _gateways:
+        _clean(host)
+    return _gateways
