@@ -117,7 +117,8 @@ class Session:
         self._operations: list[Request] = []
         self._jobs: list[_Job] = []
         self._services: Services | None = None
-        self._reqids: set[int] | None = None
+        #: Reqids in use, where they had to be looked for.
+        self.reqids: set[int] | None = None
         self.forget_routes = False
         kept = order if self.stored == known else None
         self.placing = Placing(self.marker, kept, self._read_order, self._spread)
@@ -321,23 +322,23 @@ class Session:
 
     def next_reqid(self) -> int:
         """Return a reqid that no SA and no policy uses, from 16384 up."""
-        if self._reqids is None:
+        if self.reqids is None:
             self.send()
             used = {s.reqid for s in self.kernel.states()}
             for policy in self.policies():
                 used.update(t.reqid for t in policy.templates)
                 used.update(r.reqid for r in entry_from_kernel(policy).policy.requests)
-            self._reqids = used
+            self.reqids = used
         number = _reqid_after(self.marker.reqid)
-        while number in self._reqids:
+        while number in self.reqids:
             number = _reqid_after(number)
         self.marker = self.marker._replace(reqid=number)
         return number
 
     def claim(self, reqids: Iterable[int]) -> None:
         """Note that somebody wrote these reqids: they are not to be generated."""
-        if self._reqids is not None:
-            self._reqids.update(reqids)
+        if self.reqids is not None:
+            self.reqids.update(reqids)
 
     def numbered(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give `unique` requests without a number one each."""

@@ -38,7 +38,19 @@ class Writer:
         self.lock_holder = ""
         self._kernel = kernel
         self._order: Order | None = None
+        self._reqids: set[int] | None = None
         self._marker: Marker | None = None
+
+    def _begin(self, now: int) -> Session:
+        """Open a session; what the last one learnt is good if nobody of ours wrote since."""
+        session = Session(self._kernel, now, self._order, self._marker)
+        if session.stored == self._marker:
+            session.reqids = self._reqids
+        return session
+
+    def _keep(self, session: Session) -> None:
+        self._order, self._marker = session.placing.order, session.stored
+        self._reqids = session.reqids
 
     def write(self, queue: deque[Write], now: int, refused: list[Refused], *, last: bool) -> None:
         """Write a queue; after the ``last`` one, let follow what has to.
@@ -49,7 +61,7 @@ class Writer:
         turns: list[tuple[int, Refused]] = []
         try:
             with self._kernel.lock() as lock:
-                session = Session(self._kernel, now, self._order, self._marker)
+                session = self._begin(now)
                 turns = session.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
                     session.defaults_changed = True
@@ -65,7 +77,7 @@ class Writer:
                     self.lock_holder = lock.holder
                     session.placing.untangle()
                 session.write_marker()
-                self._order, self._marker = session.placing.order, session.stored
+                self._keep(session)
         finally:
             turns.sort(key=lambda turn_and_one: turn_and_one[0])
             refused += (one for _, one in turns)
@@ -75,10 +87,10 @@ class Writer:
         if all(r.level is not Level.UNIQUE or r.reqid for r in requests):
             return requests
         with self._kernel.lock():
-            session = Session(self._kernel, now, self._order, self._marker)
+            session = self._begin(now)
             found = session.numbered(requests)
             session.write_marker()
-            self._order, self._marker = session.placing.order, session.stored
+            self._keep(session)
             return found
 
     def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
@@ -88,7 +100,7 @@ class Writer:
         Return the marker as it is now, and whether it had to be put back. Raises Refusal.
         """
         with self._kernel.lock():
-            session = Session(self._kernel, now, self._order, self._marker)
+            session = self._begin(now)
             lost = session.stored is None and known is not None and known.knobs != Knobs()
             if lost and known is not None:
                 flags = session.marker.flags | UNFINISHED
@@ -99,7 +111,7 @@ class Writer:
             if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
                 sad.choose_modes(session)
             knobs.finish(session)
-            self._order, self._marker = session.placing.order, session.stored
+            self._keep(session)
             return session.stored, lost
 
     def _follow(self, session: Session, *, last: bool) -> None:

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import kamexfrm
@@ -114,20 +115,42 @@ def _read_letters(options: Options, letters: str, rest: list[str]) -> Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run setkey; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _prepare_output()
     # Nothing here makes cycles, and the collector doubles the time of long dumps and files.
     gc.disable()
     try:
         status = _main(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has left: nothing more to say, and nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has left
         return 141
+    except OSError as error:  # a full disk, say
+        _drop_output()
+        with suppress(OSError):
+            sys.stderr.write(f"setkey: {error.strerror or error}\n")
+            sys.stderr.flush()
+        return 1
     except KeyboardInterrupt:
         return 130
     finally:
         gc.enable()
     return status
+
+
+def _prepare_output() -> None:
+    """Make output possible whatever this process was started with."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure:  # a character that the locale does not have is no trouble
+        reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Leave nothing that would be flushed at the end, in vain."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: list[str]) -> int:

@@ -192,6 +192,8 @@ class Words:
             hints = ("the quotation mark has no partner",)
         elif word == "-" and self.words[self.at + 1]:
             hints = (f"there is no option -{self.words[self.at + 1][:20]}",)
+        elif word == "\ufeff":
+            hints = ("this is a byte order mark: save the file without it",)
         self.fail("Syntax error", hints=hints, fatal=True)
 
     def fail(

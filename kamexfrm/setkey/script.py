@@ -1,5 +1,7 @@
 """Scripts (-f FILE, -e TEXT, -c): what came before an error stays done."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from typing import Protocol, TextIO
@@ -9,10 +11,13 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.setkey import output
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.messages import ScriptError, printable
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.report import Reporter
 from kamexfrm.setkey.statements import Statement
+
+#: Characters of an unfinished statement of -c from which on it is not looked at for every line.
+_LONG = 65536
 
 
 class Choices(output.Choices, Protocol):
@@ -75,7 +80,8 @@ def _run_script(choices: Choices, kernel: NetlinkKernel | None) -> int:
         try:
             text, name = _read(choices)
         except OSError as error:
-            sys.stderr.write(f"setkey: Can't open `{choices.script}': {error.strerror}\n")
+            name = printable(choices.script)
+            sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
         status = _run(Parser(text, name), reporter, executor)
     if executor and executor.engine.lock_holder:
@@ -114,6 +120,8 @@ def _read(choices: Choices) -> tuple[bytes, str]:
     if choices.mode == "e":
         return choices.script.encode(errors="surrogateescape"), "-e"
     if choices.script == "-":
+        if sys.stdin is None:  # it was closed
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return sys.stdin.buffer.read(), "-"
     with open(choices.script, "rb") as file:
         return file.read(), choices.script
@@ -137,11 +145,8 @@ def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> i
 
 def _interactive(reporter: Reporter, executor: Executor | None) -> int:
     """Run commands as they come, past errors; only what the lexer cannot read ends it with 1."""
-    pending, line = "", 1
-    for piece in _lines():
-        pending += piece
-        length = complete_length(pending)
-        whole, pending = pending[:length], pending[length:]
+    line = 1
+    for whole in _whole_statements(_lines()):
         parser = Parser(whole, "-", line=line)
         line += whole.count("\n")
         statements: Iterator[Statement] = iter(parser)
@@ -164,8 +169,29 @@ def _interactive(reporter: Reporter, executor: Executor | None) -> int:
     return 0
 
 
+def _whole_statements(lines: Iterator[str]) -> Iterator[str]:
+    """Yield what is read in pieces that end where a statement does."""
+    pending, enough = "", 0
+    for line in lines:
+        unfinished = bool(pending)
+        pending += line
+        if len(pending) < enough or (unfinished and ";" not in line):
+            continue
+        length = complete_length(pending)
+        if length:
+            yield pending[:length]
+        pending = pending[length:]
+        # What goes on over thousands of lines must not be looked at again for each of them.
+        enough = len(pending) * 5 // 4 if len(pending) > _LONG else 0
+    length = complete_length(pending) if enough else 0
+    if length:
+        yield pending[:length]
+
+
 def _lines() -> Iterator[str]:
     """Yield the lines of stdin: from a terminal with editing and history, else plainly."""
+    if sys.stdin is None:  # it was closed
+        return
     if not sys.stdin.isatty():
         for raw in sys.stdin.buffer:
             yield raw.decode("utf-8", "surrogateescape")

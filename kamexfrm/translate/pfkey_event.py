@@ -34,7 +34,7 @@ from kamexfrm.pfkey import (
     Sockaddr,
 )
 from kamexfrm.translate.entry import entry_from_kernel as spd_entry_from_kernel
-from kamexfrm.translate.entry import is_ordinary, selector_from_kernel
+from kamexfrm.translate.entry import is_ordinary, selector_from_kernel, verdict_of
 from kamexfrm.translate.pfkey import (
     SATYPES,
     address_extension,
@@ -114,8 +114,10 @@ def broadcast(
         case Policy() if type in _POLICY_TYPES:
             told = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
         case DeletedPolicy(id, policy):
-            by_id = SadbType.SADB_X_SPDDELETE2 if id.index else SadbType.SADB_X_SPDDELETE
-            told = _policy(policy, by_id, sidecar_of)
+            # Entries of ours are always deleted by their index, whatever was asked.
+            by_id = id.index and not verdict_of(policy).tag
+            deleted = SadbType.SADB_X_SPDDELETE2 if by_id else SadbType.SADB_X_SPDDELETE
+            told = _policy(policy, deleted, sidecar_of)
         case PolicyFlush(policy_type):
             told = spd_flush() if policy_type in (None, XFRM_POLICY_TYPE_MAIN) else None
         case _:

@@ -127,6 +127,25 @@ def test_writing_knobs_leaks_nothing_of_a_required_flow(
 
 @pytest.mark.both_kernels
 @FAMILIES
+@SENDERS
+def test_rewriting_the_very_entry_that_stops_a_flow_leaks_nothing(
+    two_hosts: TwoHosts, family: str, how: str
+) -> None:
+    # Whatever ah's level is, esp is required: only a moment without the entry would leak.
+    a = two_hosts.a
+    name = f"{PREFIX[family]}ah_trans_deflev"
+    with race(two_hosts, family, how) as it:
+        load(a, require(family, "esp/transport//require ah/transport//default"))
+        it.settles()
+        for _ in range(100):
+            for value in (2, 1):
+                knob(a, f"{name}={value}")
+        it.runs(it.dropped)
+        assert it.hears() == 0
+
+
+@pytest.mark.both_kernels
+@FAMILIES
 def test_a_default_that_means_require_never_means_use_while_others_change(
     two_hosts: TwoHosts, family: str
 ) -> None:

@@ -26,6 +26,12 @@ VOLATILE: tuple[tuple[str, str, str], ...] = (
     (r"(?m)^\tspid=\d+", "\tspid=ID", "ids of policies, a counter of the kernel"),
     (r"\bdir=(\d) id=[0-9a-f]+", r"dir=\1 id=ID", "ids of policies in -v"),
     (r"(?m)^  len=(\d+) reserved=[12] ", r"  len=\1 reserved=N ", "the same refcnt in -v"),
+    (
+        r"setkey @\(#\).*\n(usage: setkey .*\n(?: +setkey .*\n)+)?",
+        "VERSION AND USAGE\n",
+        "another program has another version and its own options",
+    ),
+    (r"(?m)^(00000000: (?:\w\w ){12})(?:\w\w ){4}$", r"\1PID", "process ids in rows of -H"),
     (r"\baddtime=1\d{9}\b", "addtime=NOW", "times of creation in -v"),
     (r"(?m)^\trefcnt=[12]$", "\trefcnt=N", "2 for a second while a timer holds the policy, then 1"),
     (

@@ -1,0 +1,164 @@
+"""A case: databases, knobs, a socket and a packet; as data, and as text that a person can replay."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kamexfrm.algorithms import Kind, by_name
+from kamexfrm.model.association import Key, SecurityAssociation
+from kamexfrm.model.decide import decide
+from kamexfrm.model.decide_sad import standing
+from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decision import Decision
+from kamexfrm.model.explain import explain_text
+from kamexfrm.model.knobs import KNOBS, Knobs
+from kamexfrm.model.language import PolicyText, format_policy, format_request
+from kamexfrm.model.packet import Packet, SocketAction, SocketPolicy
+from kamexfrm.model.policy import (
+    ULPROTO_ANY,
+    Direction,
+    IpsecProtocol,
+    Mode,
+    SecurityPolicy,
+)
+from kamexfrm.net import IPPROTO_ICMPV6, AF_INET, AF_INET6, Address, protocol_name
+
+from conformance_wire import KEY
+
+_SHA1 = by_name(Kind.AUTHENTICATION, "hmac-sha1")
+_NULL = by_name(Kind.ENCRYPTION, "null")
+_DEFLATE = by_name(Kind.COMPRESSION, "deflate")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A situation in the host under test.
+
+    ``inside`` is whether the packet arrives from the network behind the host (to be forwarded),
+    ``listens`` whether somebody waits for ACQUIRE, ``sad_first`` whether SAs are written before
+    policies. The SAD is in the order of writing, the SPD too.
+    """
+
+    packet: Packet
+    spd: tuple[SecurityPolicy, ...] = ()
+    sad: tuple[SecurityAssociation, ...] = ()
+    knobs: Knobs = Knobs()
+    socket: SocketPolicy | None = None
+    inside: bool = False
+    listens: bool = True
+    sad_first: bool = False
+    name: str = ""
+
+    def replace(self, **changes: object) -> "Case":
+        """Return the case with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # any of them
+
+    def decide(self) -> Decision:
+        """Return what KAME does."""
+        sad = [standing(sa, created=at) for at, sa in enumerate(self.sad)]
+        return decide(self.packet, Spd.of(self.spd), sad, self.knobs, self.socket)
+
+
+def keyed(
+    source: Address,
+    destination: Address,
+    protocol: IpsecProtocol,
+    spi: int,
+    mode: Mode,
+    reqid: int = 0,
+) -> SecurityAssociation:
+    """Return an SA with the keys that these tests use."""
+    esp, ah = protocol is IpsecProtocol.ESP, protocol is IpsecProtocol.AH
+    return SecurityAssociation(
+        source,
+        destination,
+        protocol,
+        spi,
+        mode,
+        reqid,
+        encryption=Key(_NULL, b"") if esp else None,
+        authentication=Key(_SHA1, KEY, 96) if esp or ah else None,
+        compression=None if esp or ah else Key(_DEFLATE, b""),
+    )
+
+
+def policy_line(policy: SecurityPolicy) -> str:
+    """Return the spdadd statement of an entry."""
+    s = policy.selector
+
+    def end(address: Address, prefix: int, port: int | None) -> str:
+        return f"{address}/{prefix}" + ("" if port is None else f"[{port}]")
+
+    icmp = s.upper in (1, IPPROTO_ICMPV6)
+    sport, dport = (None, None) if icmp else (s.source_port, s.destination_port)
+    upper = "any" if s.upper == ULPROTO_ANY else protocol_name(s.upper)
+    if s.upper == IPPROTO_ICMPV6:
+        upper = "icmp6"
+    if icmp and s.source_port is not None:
+        upper += f" {s.source_port},{s.destination_port or 0}"
+    text = format_policy(
+        PolicyText(policy.direction, policy.type, policy.requests, policy.priority)
+    )
+    ends = (
+        end(s.source, s.source_prefix, sport),
+        end(s.destination, s.destination_prefix, dport),
+    )
+    return f"spdadd {' '.join(ends)} {upper} -P {text};"
+
+
+def sa_line(sa: SecurityAssociation) -> str:
+    """Return the add statement of an SA."""
+    options = f"-m {sa.mode.name.lower()}" + (f" -u {sa.reqid}" if sa.reqid else "")
+    keys = {
+        IpsecProtocol.ESP: f"-E null -A hmac-sha1 0x{KEY.hex()}",
+        IpsecProtocol.AH: f"-A hmac-sha1 0x{KEY.hex()}",
+    }.get(sa.protocol, "-C deflate")
+    protocol = sa.protocol.name.lower()
+    return f"add {sa.source} {sa.destination} {protocol} {sa.spi:#x} {options} {keys};"
+
+
+def socket_texts(socket: SocketPolicy | None) -> Iterator[str]:
+    """Yield what ``kamexfrm.set_policy`` is given."""
+    if socket is None:
+        return
+    for direction in (Direction.IN, Direction.OUT):
+        rule = socket.rule(direction)
+        word = direction.name.lower()
+        if rule.action is SocketAction.BYPASS:
+            yield f"{word} bypass"
+        elif rule.action is SocketAction.IPSEC:
+            yield f"{word} ipsec {' '.join(format_request(r) for r in rule.requests)}"
+
+
+def packet_text(packet: Packet) -> str:
+    """Return a packet in one line."""
+    ports = f"{packet.source_port},{packet.destination_port}"
+    text = f"{packet.path.name.lower()}: {packet.source} > {packet.destination}"
+    text += f" {protocol_name(packet.upper)} {ports}"
+    for seal in packet.protections:
+        mode = seal.mode.name.lower()
+        text += f", in {seal.protocol.name.lower()}/{mode}/{seal.source}-{seal.destination}"
+        text += f" spi {seal.spi or 0:#x}"
+    return text
+
+
+def case_text(case: Case) -> str:
+    """Return a case as a setkey script, knobs, a packet and KAME's reasons."""
+    sas, policies = map(sa_line, case.sad), map(policy_line, case.spd)
+    lines = [*sas, *policies] if case.sad_first else [*policies, *sas]
+    start = Knobs()
+    lines += (
+        f"# kame-sysctl {knob.name}={case.knobs.value(knob)}"
+        for knob in KNOBS
+        if case.knobs.value(knob) != start.value(knob)
+    )
+    lines += (f"# set_policy: {text}" for text in socket_texts(case.socket))
+    lines.append(f"# packet {packet_text(case.packet)}")
+    if case.packet.path.name == "FORWARDED":
+        lines.append(f"# it comes from the network {'inside' if case.inside else 'outside'}")
+    lines.append(f"# somebody listens for ACQUIRE: {case.listens}")
+    lines += (f"# KAME: {line}" for line in explain_text(case.decide()))
+    return "\n".join(lines)
+
+
+FAMILIES = (AF_INET, AF_INET6)

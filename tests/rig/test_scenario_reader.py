@@ -1,0 +1,190 @@
+"""Scenario files: what they say, and that a mistake is told with file, line and key."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kamexfrm.rig.scenario.document import ScenarioError, read_text
+from kamexfrm.rig.scenario.lines import Lines
+from kamexfrm.rig.scenario.matrix import key_of
+from kamexfrm.rig.scenario.mirror import mirror
+from kamexfrm.rig.scenario.plan import Probe, Setkey
+from kamexfrm.rig.scenario.topology import work_out_routes
+
+TWO = 'links = "alice 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 bob"\n'
+CHAIN = 'links = "h1 10.1.0.2/16 -- 10.1.0.1/16 g1 10.0.0.1/24 -- 10.0.0.2/24 g2 10.2.0.1/16'
+CHAIN += ' -- 10.2.0.2/16 h2"\n'
+
+
+def error_of(text: str) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        read_text(text, "x.rig.toml")
+    return str(caught.value)
+
+
+def test_a_chain_makes_hosts_and_links_in_its_order() -> None:
+    (case,) = read_text(CHAIN, "x")
+    assert list(case.hosts) == ["h1", "g1", "g2", "h2"]
+    assert [link.name for link in case.links] == ["h1 -- g1", "g1 -- g2", "g2 -- h2"]
+    assert case.hosts["g1"].forward
+    assert not case.hosts["h1"].forward
+
+
+def test_hosts_with_several_links_forward_and_routes_are_worked_out() -> None:
+    (case,) = read_text(CHAIN, "x")
+    routes = work_out_routes(case)
+    assert dict(routes["h1"]) == {"10.0.0.0/24": "10.1.0.1", "10.2.0.0/16": "10.1.0.1"}
+    assert dict(routes["g1"]) == {"10.2.0.0/16": "10.0.0.2"}
+
+
+def test_a_host_that_does_not_forward_is_no_way() -> None:
+    (case,) = read_text(CHAIN + "[hosts.g2]\nforward = false\n", "x")
+    assert "10.2.0.0/16" not in dict(work_out_routes(case)["g1"])
+
+
+def test_a_link_has_an_mtu_a_delay_and_loss() -> None:
+    (case,) = read_text(
+        'links = "a 10.0.0.1/24 -- mtu=1400 delay=5ms loss=1.5% 10.0.0.2/24 b"', "x"
+    )
+    (link,) = case.links
+    assert (link.mtu, link.delay, link.loss) == (1400, 5.0, 1.5)
+
+
+def test_a_matrix_multiplies_and_an_exclusion_takes_away() -> None:
+    cases = read_text(
+        TWO + '[matrix]\nfamily = [4, 6]\nlevel = ["use", "require"]\n'
+        "[[exclude]]\nfamily = 6\nlevel = 'use'\n",
+        "x",
+    )
+    assert [case.name for case in cases] == ["4-use", "4-require", "6-require"]
+
+
+def test_names_stand_for_addresses_keys_and_the_values_of_a_case() -> None:
+    cases = read_text(
+        TWO + '[variables]\nkeys = "-E ${cipher.word}"\n'
+        '[matrix]\nfamily = [4, 6]\ncipher = [{ name = "aes", word = "aes-cbc ${key:128}" }]\n'
+        '[hosts.alice]\nsetkey = "add ${alice} ${bob} esp 1 ${keys}; # ${bob.6} ${alice.net}"\n',
+        "x",
+    )
+    scripts = [case.hosts["alice"].script for case in cases]
+    word = f"aes-cbc {key_of(128)}"
+    assert [script.text for script in scripts if script] == [
+        f"add 10.0.0.1 10.0.0.2 esp 1 -E {word}; # fd00::2 10.0.0.0/24",
+        f"add fd00::1 fd00::2 esp 1 -E {word}; # fd00::2 fd00::/64",
+    ]
+    assert [case.name for case in cases] == ["4-aes", "6-aes"]
+
+
+def test_a_mirror_has_the_same_sas_and_the_directions_exchanged() -> None:
+    script = (
+        "# -P out in a comment\n"
+        'add a b esp 1 -A hmac-md5 "-P in a key 16";\n'
+        "spdadd a b any -P out ipsec esp/transport//use;\n"
+        "spdadd b a any -P\n in ipsec esp/transport//use;\n"
+        "spdadd b a any -P fwd ipsec esp/transport//use;\n"
+    )
+    assert mirror(script) == (
+        "# -P out in a comment\n"
+        'add a b esp 1 -A hmac-md5 "-P in a key 16";\n'
+        "spdadd a b any -P in ipsec esp/transport//use;\n"
+        "spdadd b a any -P\n out ipsec esp/transport//use;\n"
+    )
+
+
+def test_a_mirror_of_a_mirror_is_the_script_itself() -> None:
+    script = "spdadd a b any -P out none; spdadd b a any -P in none;"
+    assert mirror(mirror(script)) == script
+
+
+def test_steps_name_hosts_addresses_and_ports() -> None:
+    (case,) = read_text(
+        TWO + '[[steps]]\nudp = "alice -> bob:53"\n[[steps]]\ntcp = "bob -> [fd00::1]:80"\n'
+        '[[steps]]\nping = "bob -> fd00::1"\n[[steps]]\nping = "bob -> alice"\nfamily = 6\n',
+        "x",
+    )
+    probes = [step.action for step in case.steps]
+    assert [(p.destination, p.port) for p in probes if isinstance(p, Probe)] == [
+        ("10.0.0.2", 53),
+        ("fd00::1", 80),
+        ("fd00::1", 7),
+        ("fd00::1", 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "needs"),
+    [
+        ("add 10.0.0.1 10.0.0.2 esp 1 -E null;", True),
+        ("add 10.0.0.1 10.0.0.2\n  ah 1 -A hmac-md5 x;", True),
+        ("add 10.0.0.1[4500] 10.0.0.2[4500] esp-udp 1 -E null;", True),
+        ("# add 10.0.0.1 10.0.0.2 esp 1;", False),
+        ("spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//use;", False),
+    ],
+)
+def test_only_sas_need_a_kernel_with_esp(script: str, needs: bool) -> None:
+    (case,) = read_text(TWO + f"[[steps]]\nhost = 'alice'\nsetkey = '''{script}'''\n", "x")
+    assert isinstance(case.steps[0].action, Setkey)
+    assert case.needs_esp is needs
+
+
+#: A mistake and what is said of it.
+MISTAKES = [
+    ("links = ", "x.rig.toml:1: Invalid value"),
+    ("a = 1\nb = 2\n", "x.rig.toml:1: a: no such key; there is exclude"),
+    (TWO + "\ntitel = 'x'\n", "x.rig.toml:3: titel: no such key; did you mean title?"),
+    ("links = 'a 10.0.0.1/24'", "x.rig.toml:1: links: 'a 10.0.0.1/24' has no --"),
+    ("links = 'a 10.0.0.1/24 -- 10.0.0.299/24 b'", "x.rig.toml:1: links: '10.0.0.299/24'"),
+    ("links = 'a 10.0.0.1 -- 10.0.0.2/24 b'", "wants its prefix length"),
+    ("links = 'a 10.0.0.1/24 -- delay=5 10.0.0.2/24 b'", "delay is in ms"),
+    (TWO + "[hosts.alice]\nstekey = ''\n", "x.rig.toml:3: hosts.alice.stekey: no such key; did"),
+    (TWO + "[hosts.bob]\nmirror = 'alcie'\n", "x.rig.toml:3: hosts.bob.mirror: no other host"),
+    (TWO + "[hosts.bob]\nmirror = 'alice'\n", "alice has no setkey script of its own"),
+    (TWO + "[hosts.bob]\nfile = 'nowhere'\n", "x.rig.toml:3: hosts.bob.file: nowhere: No such"),
+    (TWO + "[hosts.bob]\nsetkey = '${blob}'\n", "x.rig.toml:3: hosts.bob.setkey: ${blob} stands"),
+    (TWO + "[[steps]]\n\n[[steps]]\npnig = 'a -> b'\n", "x.rig.toml:2: steps[1]: what is to be"),
+    (TWO + "[[steps]]\npnig = 'a -> b'\n", "x.rig.toml:3: steps[1].pnig: no such key; did you"),
+    (TWO + "[[steps]]\nping = 'alice -> bbo'\n", "x.rig.toml:3: steps[1].ping: 'bbo' is neither"),
+    (TWO + "[[steps]]\nping = 'alcie -> bob'\n", "no host is called alcie; did you mean alice?"),
+    (TWO + "[[steps]]\nping = 'alice bob'\n", "HOST -> HOST or ADDRESS"),
+    (
+        TWO + "[[steps]]\nping = 'alice -> bob'\nwire = 'espp'\n",
+        "x.rig.toml:4: steps[1].wire: 'espp' is never on the wire; did you mean esp",
+    ),
+    (
+        TWO + "[[steps]]\nping = 'alice -> bob'\nexpect = 'fine'\n",
+        "x.rig.toml:4: steps[1].expect: 'fine' is not known; there is lost, ok, refused",
+    ),
+    (TWO + "[[steps]]\nping = 'alice -> bob'\nmoves = 'x'\n", "HOST [esp|ah|ipcomp] SPI"),
+    (TWO + "[[steps]]\nping = 'alice -> bob'\ncounter = 'bob Xfrmm'\nx=1\n", "steps[1].x: no su"),
+    (TWO + "[[steps]]\nkill = 'nobody'\n", "x.rig.toml:3: steps[1].kill: nothing is called"),
+    (TWO + "[[steps]]\nsetkey = 'flush;'\n", "x.rig.toml:2: steps[1]: on which host?"),
+    (TWO + "[matrix]\nfamily = 4\n", "x.rig.toml:3: matrix.family: a list of values"),
+    (TWO + "[matrix]\nfamily = [5]\n", "4 or 6 is wanted, not 5"),
+    (TWO + "watch = 'alice -- carol'\n", "x.rig.toml:2: watch: no link"),
+    ("title = 'nobody'\n", "no hosts"),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_is_told_with_file_line_and_key(text: str, complaint: str) -> None:
+    assert complaint in error_of(text)
+
+
+def test_lines_are_found_behind_strings_and_lists_of_several_lines() -> None:
+    lines = Lines('a = """\nb = 1\n[c]\n"""\nd = [\n  "]",\n  1,\n]\n[e.f]\ng.h = { i = 1 }\n[[j]]\n'
+                  "k = 1\n[[j]]\nk = 2\n")  # fmt: skip
+    assert lines.of(("a",)) == 1
+    assert lines.of(("d", 1)) == 5
+    assert lines.of(("e", "f")) == 9
+    assert lines.of(("e", "f", "g", "h", "i")) == 10
+    assert lines.of(("j", 0, "k")) == 12
+    assert lines.of(("j", 1, "k")) == 14
+    assert lines.of(("j", 1, "z")) == 13
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(ScenarioError):
+        read_text(text, "x")
