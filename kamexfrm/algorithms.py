@@ -144,6 +144,14 @@ def by_kernel_name(kind: Kind, name: str) -> Algorithm | None:
     return _BY_KERNEL.get((kind, name))
 
 
+def written_icv(algorithm: Algorithm) -> int:
+    """Return the bits of the ICV that an algorithm's name fixes in new SAs.
+
+    It is 0 for hmac-sha256 without a number: there net.key.sha256_icv decides.
+    """
+    return 0 if algorithm.name == "hmac-sha256" else algorithm.icv_bits
+
+
 def spellings(kind: Kind) -> tuple[str, ...]:
     """Return all words that input may use for a kind, for parsers and their suggestions."""
     return tuple(name for row_kind, name in _BY_NAME if row_kind is kind)

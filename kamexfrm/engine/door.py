@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 #: Requests written under one hold of the lock.
 QUEUE = 1024
 
-#: SPIs that the kernel may choose from (KAME net.key.spi_minval and spi_maxval).
-SPI_MIN, SPI_MAX = 0x100, 0x0FFFFFFF
-
 _PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
@@ -117,12 +114,16 @@ class Engine:
         """Make a larval SA and return its SPI (KAME key_getspi()).
 
         ``low`` and ``high`` bound the SPI, the association's own by default; 0 there leaves the
-        choice to the kernel. Raises Refusal (ENOENT) when no SPI of the range is free.
+        choice to the kernel, between net.key.spi_minval and spi_maxval. Raises Refusal (ENOENT)
+        when no SPI of the range is free.
         """
         self.flush()
         if not low:
-            own = association.spi
-            low, high = (own, own) if own else (SPI_MIN, SPI_MAX)
+            low = high = association.spi
+        if not low:
+            from kamexfrm.translate.variables import spi_range
+
+            low, high = spi_range(association.protocol, self._stored_knobs())
         mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
         return self._kernel.allocate_spi(state_to_kernel(association, mode), low, high).spi
 
@@ -130,10 +131,13 @@ class Engine:
 
     def knobs(self) -> "Knobs":
         """Return the knobs in force in this namespace."""
+        self.flush()
+        return self._stored_knobs()._replace(larval_lifetime=self._kernel.larval_lifetime())
+
+    def _stored_knobs(self) -> "Knobs":
         from kamexfrm.model.knobs import Knobs
         from kamexfrm.translate.marker import MARKER_ID, read_marker
 
-        self.flush()
         try:
             return read_marker(self._kernel.policy(MARKER_ID)).knobs
         except Refusal as refusal:

@@ -14,16 +14,25 @@ from kamexfrm.xfrm import encode_default as encode
 
 
 def set_knob(session: Session, request: SetKnob) -> None:
-    """Write a knob; raises KnobError (EINVAL) and then changes nothing, or Refusal.
+    """Write a knob; raises KnobError and then changes nothing, or Refusal.
 
-    What it concerns follows at the end of the flush, once for all knobs that are written.
+    The entries that it concerns follow at the end of the flush, once for all knobs that are
+    written. SAs and SPIs follow the further knobs when they are made, and never afterwards.
     """
     before = session.knobs
     after = before.replace(request.knob, request.value)
+    if request.knob.field == "larval_lifetime":
+        if session.kernel.larval_lifetime() != request.value:
+            session.kernel.set_larval_lifetime(request.value)
+        return
     is_default = request.knob.field == "def_policy"
     if after == before and not is_default:
         return
     session.send()
+    if not request.knob.is_policys:
+        session.marker = session.marker._replace(knobs=after)
+        session.write_marker()
+        return
     session.defaults_changed |= is_default
     session.knobs_changed = True
     session.forget_shapes()

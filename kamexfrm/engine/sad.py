@@ -17,6 +17,7 @@ from kamexfrm.translate.entry import entries_of, sidecars_of
 from kamexfrm.translate.marker import HAS_MODE_ANY
 from kamexfrm.translate.state import remade, state_id, state_to_kernel
 from kamexfrm.translate.tag import is_mode_any
+from kamexfrm.translate.variables import with_variables
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -58,7 +59,7 @@ def _invalid(reason: str) -> KamexfrmError:
 
 def sa_add(session: Session, request: SaAdd) -> None:
     """Add or update an SA; raises KamexfrmError."""
-    association = request.association
+    association = with_variables(request.association, session.knobs)
     check(association)
     mode = association.mode
     if mode is Mode.ANY:
@@ -123,7 +124,8 @@ def choose_modes(session: Session) -> None:
         for r in entry.policy.requests
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }
-    for state in states:
+    # The kernel lists the newest first. The older of two is made anew first: the newer stays newer.
+    for state in reversed(states):
         ends = (int(state.protocol), state.source, state.destination)
         asked = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
         mode = XFRM_MODE_TUNNEL if asked else XFRM_MODE_TRANSPORT

@@ -86,8 +86,7 @@ def _encode(policy: PolicyText, family: int) -> bytes:
     placement = Placement(0, 0)
     if policy.type is PolicyType.BYPASS:
         written = SecurityPolicy(anything, policy.direction, PolicyType.NONE)
-        bypass = install(written, Knobs(), placement, 0).policy
-        return encode_socket_policy(bypass._replace(templates=()))
+        return encode_socket_policy(install(written, Knobs(), placement, 0).policy)
     with _Here() as engine:
         requests = engine.numbered(policy.requests)
         knobs = engine.knobs()
@@ -111,4 +110,6 @@ def _call(option: Callable[[], None], policy: PolicyText) -> None:
 
 
 def _is_v6_only(sock: socket.socket) -> bool:
-    return bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+    # A raw socket is of one family, though Linux has no such option for it.
+    raw = sock.type == socket.SOCK_RAW
+    return raw or bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))

@@ -187,8 +187,15 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
 
     old = session.find(policy.selector, policy.direction)
     if sidecar:
+        kept = session.find(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
         operations.append(Request(_UPDATE, encode_policy(sidecar)))
-        undo.append(None)
+        undo.append(
+            _always(
+                Request(_UPDATE, encode_policy(kept))
+                if kept
+                else Request(*delete_sidecar(policy.selector))
+            )
+        )
     update(policy, old)
     if twin:
         there = session.find(twin.selector, XFRM_POLICY_FWD)

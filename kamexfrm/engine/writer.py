@@ -17,7 +17,7 @@ from kamexfrm.engine.requests import (
     SpdFlush,
     Write,
 )
-from kamexfrm.engine.session import Session
+from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
@@ -111,6 +111,8 @@ class Writer:
             if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
                 sad.choose_modes(session)
             knobs.finish(session)
+            # Whoever deleted a policy, or let one expire, has not made connected flows look again.
+            self._kernel.apply([FORGET_ROUTES])
             self._keep(session)
             return session.stored, lost
 

@@ -234,6 +234,16 @@ class FakeKernel:
         self._begin()
         return self.sad.allocate(state, minimum, maximum, self._now)
 
+    def larval_lifetime(self) -> int:
+        """Return the seconds until a larval state without keys is deleted."""
+        return self.sad.larval_lifetime
+
+    def set_larval_lifetime(self, seconds: int) -> None:
+        """Set it for larval states made from now on; raises Refusal (EACCES)."""
+        if not self.privileged:
+            raise Refusal(errno.EACCES)
+        self.sad.larval_lifetime = seconds
+
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""
         self._begin()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from kamexfrm.algorithms import Kind, by_kernel_name
 from kamexfrm.errors import Refusal
+from kamexfrm.kernel import larval
 from kamexfrm.kernel.fake_spd import check_prefixes, invalid
 from kamexfrm.net import ADDRESS_BITS, AF_INET, AF_INET6, Address
 from kamexfrm.xfrm import (
@@ -32,9 +33,6 @@ _BY_SPI = (_ESP, _AH, _COMP)
 
 #: The legacy replay window ends here, in packets.
 _WINDOW_MAX = 32
-
-#: How long a larval state waits for its keys, in seconds (net.core.xfrm_acq_expires).
-_LARVAL_LIFE = 30
 
 #: Destination, SPI, protocol, family.
 Key = tuple[Address, int, int, int]
@@ -159,9 +157,13 @@ def _has_keys(state: State) -> bool:
 
 
 class FakeSad:
-    """The states, oldest first: a dump reads them backwards."""
+    """The states, oldest first: a dump reads them backwards.
+
+    ``larval_lifetime`` is how long a new state waits for its keys, in seconds.
+    """
 
     def __init__(self) -> None:
+        self.larval_lifetime = larval.START
         self._states: dict[Key, State] = {}
 
     @staticmethod
@@ -235,7 +237,7 @@ class FakeSad:
         if spi is None:
             raise Refusal(errno.ENOENT)
         bits = ADDRESS_BITS[wanted.family]
-        larval = State(
+        made = State(
             selector=Selector(
                 Address(0, wanted.destination.packed.ljust(16, b"\0")),
                 Address(0, wanted.source.packed.ljust(16, b"\0")),
@@ -246,15 +248,15 @@ class FakeSad:
             spi=spi,
             protocol=wanted.protocol,
             source=wanted.source,
-            lifetime=LifetimeConfig(hard_add=_LARVAL_LIFE),
+            lifetime=LifetimeConfig(hard_add=self.larval_lifetime),
             current=LifetimeCurrent(add_time=now),
             reqid=wanted.reqid,
             family=wanted.family,
             mode=wanted.mode,
             replay=ReplayState(),
         )
-        self._states[self._key(larval)] = larval
-        return larval
+        self._states[self._key(made)] = made
+        return made
 
     def expire(self, now: int) -> list[State]:
         """Delete and return those whose time is over (xfrm_timer_handler())."""

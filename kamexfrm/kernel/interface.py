@@ -82,6 +82,14 @@ class Kernel(Protocol):
         """Make a larval state with a free SPI of a range; raises Refusal (ENOENT if none)."""
         ...
 
+    def larval_lifetime(self) -> int:
+        """Return the seconds until a larval state without keys is deleted."""
+        ...
+
+    def set_larval_lifetime(self, seconds: int) -> None:
+        """Set it for larval states made from now on; raises Refusal where that cannot be."""
+        ...
+
     def default(self) -> Default:
         """Return what becomes of packets that match no policy."""
         ...

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from kamexfrm.errors import Refusal, UnsupportedError
+from kamexfrm.kernel import larval
 from kamexfrm.kernel.interface import Event, Failure, Request
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.xfrm import (
@@ -236,6 +237,14 @@ class NetlinkKernel:
         """Make a larval state with a free SPI."""
         payload = encode_alloc_spi(AllocSpi(state, minimum, maximum))
         return decode_state(self._ask(XfrmMsg.ALLOCSPI, payload, XfrmMsg.NEWSA))
+
+    def larval_lifetime(self) -> int:
+        """Return the seconds; see Kernel.larval_lifetime()."""
+        return larval.read()
+
+    def set_larval_lifetime(self, seconds: int) -> None:
+        """Set the seconds; see Kernel.set_larval_lifetime()."""
+        larval.write(seconds)
 
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""

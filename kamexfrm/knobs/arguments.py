@@ -16,12 +16,12 @@ usage: kame-sysctl [-deNnq] [--json] name ...
 
 HELP = f"""\
 {USAGE}
-Read and write the IPsec defaults of this network namespace:
-net.inet.ipsec.* for IPv4, net.inet6.ipsec6.* for IPv6; see kame-sysctl(8).
+Read and write the IPsec defaults of this network namespace: net.inet.ipsec.* for
+IPv4, net.inet6.ipsec6.* for IPv6, net.key.* for both; see kame-sysctl(8).
 
   -a, -A, --all       show all variables
-  -d, --description   say what a variable means
-  -e, --ignore        pass over unknown variables
+  -d, --description   say what a variable means, those too that Linux has not
+  -e, --ignore        pass over variables that are unknown or that Linux has not
   -f FILE             write what a file says; - is the standard input
   -N, --names         print names only
   -n, --values        print values only
@@ -29,7 +29,7 @@ net.inet.ipsec.* for IPv4, net.inet6.ipsec6.* for IPv6; see kame-sysctl(8).
   -q, --quiet         do not print what was written
   -w, --write         all operands are assignments
   --json              print one JSON object
-  --preset linux      level default means require (as Linux's AF_KEY had it)
+  --preset linux      as Linux's AF_KEY had it: level default means require
   --preset kame       all variables as KAME starts them
   -h, --help          show this
   -V, --version       show the version

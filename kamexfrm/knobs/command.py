@@ -3,7 +3,7 @@
 import gc
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import kamexfrm
@@ -63,8 +63,8 @@ def _act(options: Options) -> int:
     status = 0 if asked.sound else 1
     assignments = asked.assignments if asked.sound else {}
     if options.describe or (options.names and not assignments):
-        texts = [(knob, f"{knob.description}: {knob.words}") for knob in asked.reads]
-        _show(options, {}, texts, ": ")
+        names = [(knob.name, "") for knob in asked.reads]
+        _show(options, {}, asked.descriptions or names, ": ")
         return status
     return status | _with_kernel(options, assignments, asked.reads)
 
@@ -78,20 +78,25 @@ class _Asked:
     def __init__(self, options: Options) -> None:
         self.assignments = settings.preset(options.preset) if options.preset else {}
         self.reads: list[Knob] = []
+        self.descriptions: list[tuple[str, str]] = []
         self.sound = True
         self._ignore = options.ignore
+        self._describe = options.describe
         for file in options.files:
             self._take_file(file)
         for operand in options.operands:
             self._take(operand, "=" in operand)
         if options.all and not options.operands:
             self.reads += KNOBS
+            self.descriptions += settings.described() if options.describe else []
 
     def _take(self, text: str, is_assignment: bool, where: str = "") -> None:
         try:
             if is_assignment:
                 knob, value = settings.read_assignment(text)
                 self.assignments[knob] = value
+            elif self._describe:
+                self.descriptions += settings.described(text)
             else:
                 self.reads += settings.matching(text)
         except KamexfrmError as error:
@@ -137,13 +142,13 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
                     continue
                 written[knob] = (knobs.value(knob), value)
                 knobs = knobs.replace(knob, value)
-            if any(knob.low == new == 0 for knob, (_, new) in written.items()):
+            if any(knob.field == "def_policy" and not new for knob, (_, new) in written.items()):
                 _complain(namespace.NO_EXEMPTIONS)
     finally:
         kernel.close()
     if options.quiet:
         written = {}
-    _show(options, written, [(knob, knobs.value(knob)) for knob in reads], " = ")
+    _show(options, written, [(knob.name, knobs.value(knob)) for knob in reads], " = ")
     return 1 if refused else 0
 
 
@@ -158,7 +163,7 @@ def _print(text: str) -> None:
 def _show(
     options: Options,
     written: Mapping[Knob, tuple[int, int]],
-    reads: "list[tuple[Knob, int]] | list[tuple[Knob, str]]",
+    reads: "Sequence[tuple[str, int]] | Sequence[tuple[str, str]]",
     between: str,
 ) -> None:
     """Print what was written and what is read, as lines or as JSON."""
@@ -167,11 +172,11 @@ def _show(
 
         changes = {knob.name: {"old": old, "new": new} for knob, (old, new) in written.items()}
         if reads or changes or not options.quiet:
-            _print(dumps({**{knob.name: value for knob, value in reads}, **changes}, indent=2))
+            _print(dumps({**dict(reads), **changes}, indent=2))
             _print("\n")
         return
     rows = [(knob.name, ": ", f"{old} -> {new}") for knob, (old, new) in written.items()]
-    rows += [(knob.name, between, f"{value}") for knob, value in reads]
+    rows += [(name, between, f"{value}") for name, value in reads]
     for name, separator, value in rows:
         if options.names:
             _print(f"{name}\n")

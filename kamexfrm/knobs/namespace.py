@@ -39,11 +39,12 @@ def read(kernel: Kernel) -> State:
 
     Raises KamexfrmError (EPROTO) when there are some that we cannot read, and Refusal.
     """
-    knobs = _stored(kernel)
+    stored, lifetime = _stored(kernel), kernel.larval_lifetime()
+    knobs = (stored or Knobs())._replace(larval_lifetime=lifetime)
     if not _blocks(kernel):
-        return State(knobs or Knobs())
-    if knobs is None:
-        return State(Knobs(), _LOST)
+        return State(knobs)
+    if stored is None:
+        return State(knobs, _LOST)
     meant = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
     return State(knobs, "" if meant else _BLOCKED)
 

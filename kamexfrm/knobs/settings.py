@@ -6,16 +6,18 @@ import sys
 from collections.abc import Iterator
 
 from kamexfrm.errors import KamexfrmError, Place
-from kamexfrm.model.knobs import KNOBS, Knob, KnobError
+from kamexfrm.model.knobs import ALIASES, KNOBS, Knob, KnobError
+from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 
 #: What a command writes; a variable that is assigned twice gets the last value.
 Assignments = dict[Knob, int]
 
-_MOST_DIGITS = 9
+_MOST_DIGITS = 10
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
 class UnknownVariableError(KnobError):
-    """A name that is no variable of ours, nor the head of one's."""
+    """A name that is no variable of ours, nor the head of one's, or one that Linux has not."""
 
     errno = errno.ENOENT
 
@@ -25,16 +27,42 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+def _below(dotted: str, name: str) -> bool:
+    return name == dotted or name.startswith(f"{dotted}.")
+
+
 def matching(name: str) -> tuple[Knob, ...]:
     """Return the variable of that name, or those below it.
 
-    Dots and slashes separate alike. Raises UnknownVariableError.
+    Dots and slashes separate alike. Raises UnknownVariableError, also for one that KAME has and
+    Linux has not (EOPNOTSUPP).
     """
     dotted = name.replace("/", ".").rstrip(".")
-    found = tuple(k for k in KNOBS if k.name == dotted or k.name.startswith(f"{dotted}."))
+    meant = ALIASES.get(dotted, dotted)
+    found = tuple(k for k in KNOBS if _below(meant, k.name))
+    if not found and dotted in UNSUPPORTED:
+        text = f"{dotted}: unsupported ({UNSUPPORTED[dotted]})"
+        raise UnknownVariableError(text, errno=errno.EOPNOTSUPP)
     if not found:
         raise UnknownVariableError(f"{printable(name)}: unknown variable{_hint(dotted)}")
     return found
+
+
+def described(name: str = "") -> list[tuple[str, str]]:
+    """Return names and descriptions of the variable of that name, or of those below it, or of all.
+
+    Those that Linux has not come last. Raises UnknownVariableError.
+    """
+    dotted = name.replace("/", ".").rstrip(".")
+    lacking = [
+        (each, f"unsupported ({why})")
+        for each, why in UNSUPPORTED.items()
+        if not name or _below(dotted, each)
+    ]
+    if lacking and name and dotted in UNSUPPORTED:
+        return lacking
+    knobs = matching(name) if name else KNOBS
+    return [(knob.name, f"{knob.description}: {knob.words}") for knob in knobs] + lacking
 
 
 def _hint(dotted: str) -> str:
@@ -50,17 +78,29 @@ def _hint(dotted: str) -> str:
 
 
 def value_of(knob: Knob, text: str) -> int:
-    """Return a value given by number or by name; raises KnobError (EINVAL)."""
+    """Return a value given by number or by name; raises KnobError (EINVAL, EOPNOTSUPP)."""
     if text in knob.value_names:
-        return knob.low + knob.value_names.index(text)
-    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
-        value = int(text)
-        if knob.low <= value <= knob.high:
-            return value
-    refusal = os.strerror(errno.EINVAL)
-    raise KnobError(
-        f"{knob.name}={printable(text)}: {refusal}: it takes {knob.words}", errno=errno.EINVAL
-    )
+        value = knob.low + knob.value_names.index(text)
+    else:
+        number = _number(knob, text)
+        if number is None:
+            raise knob.refusal(printable(text))
+        value = number
+    knob.check(value, text)
+    return value
+
+
+def _number(knob: Knob, text: str) -> int | None:
+    """Return a number: in decimal, and where it is not a choice of few also in hexadecimal."""
+    digits = text[1:] if knob.low < 0 and text[:1] == "-" else text
+    if len(digits) > _MOST_DIGITS or not digits.isascii():
+        return None
+    if digits.isdigit():
+        return int(text)
+    hexadecimal = digits[:2] in ("0x", "0X") and not (knob.value_names or knob.step > 1)
+    if hexadecimal and digits[2:] and all(digit in _HEXADECIMAL for digit in digits[2:]):
+        return int(digits, 16)
+    return None
 
 
 def read_assignment(text: str) -> tuple[Knob, int]:
@@ -106,9 +146,10 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
 def preset(name: str) -> Assignments:
     """Return what a preset writes.
 
-    ``linux``: level default means require, as Linux's AF_KEY had it; def_policy stays. ``kame``:
-    all variables as KAME's kernel starts them (key.c key_init()).
+    ``linux``: what Linux's AF_KEY does, where level default means require; what that has no say in
+    stays, def_policy among it. ``kame``: all variables as KAME's kernel starts them (key.c
+    key_init()).
     """
     if name == "linux":
-        return {knob: 2 for knob in KNOBS if knob.field != "def_policy"}
-    return dict.fromkeys(KNOBS, 1)
+        return {knob: knob.linux for knob in KNOBS if knob.linux is not None}
+    return {knob: knob.kame for knob in KNOBS}

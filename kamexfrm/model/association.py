@@ -24,7 +24,8 @@ class Key(NamedTuple):
     """An algorithm with its key; ``material`` is empty for algorithms that take none.
 
     ``algorithm`` is None for one that the kernel knows and PF_KEY does not; ``kernel`` is then the
-    kernel's name for it. ``icv_bits`` is the truncation in force for authentication and AEAD.
+    kernel's name for it. ``icv_bits`` is the truncation in force for authentication and AEAD; 0
+    leaves it to the algorithm, and of hmac-sha256 to net.key.sha256_icv.
     """
 
     algorithm: Algorithm | None

@@ -1,13 +1,17 @@
-"""The knobs of ipsec(4): per family a default policy and four default levels.
+"""The knobs of ipsec(4): per family a default policy and four default levels, and further ones.
 
-Names are the sysctl's: ``net.inet.ipsec.NAME`` and ``net.inet6.ipsec6.NAME``.
+Names are the sysctl's: ``net.inet.ipsec.NAME``, ``net.inet6.ipsec6.NAME`` and ``net.key.NAME``.
+What each of KAME's other variables is, and why Linux has none, is in ``unsupported_knobs``.
 """
 
 import errno
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
+from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import IpsecProtocol, IpsecRequest, Level, Mode
+from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 from kamexfrm.net import AF_INET, AF_INET6
 
 
@@ -26,10 +30,22 @@ class FamilyKnobs(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """All knobs of a network namespace."""
+    """All knobs of a network namespace.
+
+    The further ones, from ``dfbit`` on, start at what Linux does with SAs that come by PF_KEY: KAME
+    starts dfbit and both ecn at 0. ``ecn6`` is IPv6's, ``larval_lifetime`` is in seconds,
+    ``sha256_icv`` in bits.
+    """
 
     inet: FamilyKnobs = FamilyKnobs()
     inet6: FamilyKnobs = FamilyKnobs()
+    dfbit: int = 2
+    ecn: int = 1
+    ecn6: int = 1
+    larval_lifetime: int = 30
+    spi_minval: int = 0x100
+    spi_maxval: int = 0x0FFFFFFF
+    sha256_icv: int = 96
 
     def of(self, family: int) -> FamilyKnobs:
         """Return the knobs of an address family."""
@@ -37,38 +53,77 @@ class Knobs(NamedTuple):
 
     def value(self, knob: "Knob") -> int:
         """Return one knob's value."""
-        value: int = getattr(self.of(knob.family), knob.field)
+        value: int = getattr(self.of(knob.family) if knob.is_policys else self, knob.field)
         return value
 
     def replace(self, knob: "Knob", value: int) -> "Knobs":
-        """Return the knobs with one changed; raises KnobError (EINVAL) outside its range."""
-        if not knob.low <= value <= knob.high:
-            raise KnobError(f"{knob.name}: {value} is not one of {knob.words}", errno=errno.EINVAL)
-        changed = self.of(knob.family)._replace(**{knob.field: value})
+        """Return the knobs with one changed; raises what Knob.check() does."""
+        knob.check(value)
+        fields: dict[str, Any] = {knob.field: value}
+        if not knob.is_policys:
+            return self._replace(**fields)
+        changed = self.of(knob.family)._replace(**fields)
         return (
             self._replace(inet=changed) if knob.family == AF_INET else self._replace(inet6=changed)
         )
 
 
 class Knob(NamedTuple):
-    """One variable: its full dotted name, and the words for its values from ``low`` to ``high``."""
+    """One variable: its full dotted name, and the words for its values from ``low`` to ``high``.
+
+    Without words the values are numbers, each ``step``-th one. ``family`` is 0 for both.
+    ``impossible`` are KAME's values that Linux has no means for, with the reason. ``kame`` is where
+    KAME starts it, ``linux`` what Linux's own PF_KEY does, None where there is nothing to compare.
+    """
 
     name: str
     family: int
     field: str
     low: int
+    high: int
     value_names: tuple[str, ...]
     description: str
+    kame: int = 1
+    linux: int | None = None
+    impossible: tuple[tuple[int, str], ...] = ()
+    step: int = 1
 
     @property
-    def high(self) -> int:
-        """The greatest value."""
-        return self.low + len(self.value_names) - 1
+    def is_policys(self) -> bool:
+        """Whether it is one of the ten that say what policies mean, five for each family."""
+        return self.field in FamilyKnobs._fields
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The values of a variable that takes few."""
+        refused = dict(self.impossible)
+        return tuple(n for n in range(self.low, self.high + 1, self.step) if n not in refused)
 
     @property
     def words(self) -> str:
         """The values with their names, for messages: ``1 (use) or 2 (require)``."""
-        return " or ".join(f"{self.low + i} ({word})" for i, word in enumerate(self.value_names))
+        if self.value_names:
+            names = self.value_names
+            return " or ".join(f"{n} ({names[n - self.low]})" for n in self.numbers)
+        if self.step > 1:
+            return " or ".join(str(n) for n in self.numbers)
+        return f"a number from {self.low} to {self.high}"
+
+    def check(self, value: int, written: str = "") -> None:
+        """Raise KnobError for what is no value (EINVAL) or one that Linux lacks (EOPNOTSUPP).
+
+        ``written`` is how somebody wrote the value, for the text.
+        """
+        reasons = dict(self.impossible)
+        if value in reasons:
+            raise self.refusal(written or str(value), reasons[value], errno.EOPNOTSUPP)
+        if not self.low <= value <= self.high or (value - self.low) % self.step:
+            raise self.refusal(written or str(value))
+
+    def refusal(self, written: str, reason: str = "", number: int = errno.EINVAL) -> KnobError:
+        """Return the error for a value as somebody wrote it."""
+        why = reason or f"it takes {self.words}"
+        return KnobError(f"{self.name}={written}: {os.strerror(number)}: {why}", errno=number)
 
 
 _LEVEL_OF = {
@@ -79,7 +134,7 @@ _LEVEL_OF = {
 }
 
 
-def _knobs() -> tuple[Knob, ...]:
+def _policy_knobs() -> tuple[Knob, ...]:
     table = []
     for family, prefix, ip in (
         (AF_INET, "net.inet.ipsec.", "IPv4"),
@@ -91,6 +146,7 @@ def _knobs() -> tuple[Knob, ...]:
                 family,
                 "def_policy",
                 0,
+                1,
                 ("discard", "none"),
                 f"What happens to {ip} packets that match no policy",
             )
@@ -101,22 +157,126 @@ def _knobs() -> tuple[Knob, ...]:
                 family,
                 field,
                 1,
+                2,
                 ("use", "require"),
                 f"What level default means for {what}, {ip}",
+                linux=2,
             )
             for field, what in _LEVEL_OF.items()
         )
     return tuple(table)
 
 
-KNOBS: tuple[Knob, ...] = _knobs()
+_NEVER_SETS = "Linux copies the DF bit of the packet inside or clears it, it cannot set it"
+_NEVER_COPIES_CE = (
+    "Linux does what RFC 6040 says with the ECN bits or clears them, it cannot leave them unread"
+)
+
+
+def _ecn(name: str, family: int, field: str, ip: str) -> Knob:
+    return Knob(
+        name,
+        family,
+        field,
+        -1,
+        1,
+        ("ignore", "forbidden", "allowed"),
+        f"What tunnel SAs made from now on do with ECN in outer {ip} headers",
+        kame=0,
+        linux=1,
+        impossible=((-1, _NEVER_COPIES_CE),),
+    )
+
+
+#: The greatest number of seconds that the kernel takes (an int).
+_SECONDS_MAX = 0x7FFFFFFF
+
+#: The lowest SPI that is not reserved (RFC 4303 section 2.1), and the greatest.
+_SPI_FIRST, _SPI_LAST = 0x100, 0xFFFFFFFF
+
+#: The ten of ipsec(4)'s own: what policies mean.
+POLICY_KNOBS: tuple[Knob, ...] = _policy_knobs()
+
+#: Those beyond, of which only ``net.key.sha256_icv`` is not KAME's.
+FURTHER_KNOBS: tuple[Knob, ...] = (
+    Knob(
+        "net.inet.ipsec.dfbit",
+        AF_INET,
+        "dfbit",
+        0,
+        2,
+        ("clear", "set", "copy"),
+        "What tunnel SAs made from now on do with DF in outer IPv4 headers",
+        kame=0,
+        linux=2,
+        impossible=((1, _NEVER_SETS),),
+    ),
+    _ecn("net.inet.ipsec.ecn", AF_INET, "ecn", "IPv4"),
+    _ecn("net.inet6.ipsec6.ecn", AF_INET6, "ecn6", "IPv6"),
+    Knob(
+        "net.key.larval_lifetime",
+        0,
+        "larval_lifetime",
+        1,
+        _SECONDS_MAX,
+        (),
+        "Seconds until an SA that never got its keys is deleted",
+        kame=30,
+    ),
+    Knob(
+        "net.key.spi_minval",
+        0,
+        "spi_minval",
+        _SPI_FIRST,
+        _SPI_LAST,
+        (),
+        "One end of the range that SPIs are chosen from",
+        kame=0x100,
+    ),
+    Knob(
+        "net.key.spi_maxval",
+        0,
+        "spi_maxval",
+        _SPI_FIRST,
+        _SPI_LAST,
+        (),
+        "The other end of the range that SPIs are chosen from",
+        kame=0x0FFFFFFF,
+    ),
+    Knob(
+        "net.key.sha256_icv",
+        0,
+        "sha256_icv",
+        *SHA256_ICV_BITS,
+        (),
+        "Bits of the ICV that hmac-sha256 means in SAs made from now on",
+        kame=96,
+        linux=96,
+        step=SHA256_ICV_BITS[1] - SHA256_ICV_BITS[0],
+    ),
+)
+
+KNOBS: tuple[Knob, ...] = POLICY_KNOBS + FURTHER_KNOBS
+
+#: Other spellings: NetBSD's of what FreeBSD and KAME's final release call spi_minval, spi_maxval.
+ALIASES = {
+    "net.key.spi_min_value": "net.key.spi_minval",
+    "net.key.spi_max_value": "net.key.spi_maxval",
+}
 _BY_NAME = {knob.name: knob for knob in KNOBS}
 
 
 def knob(name: str) -> Knob:
-    """Return a knob by its name, with dots or slashes; raises KnobError (ENOENT)."""
-    found = _BY_NAME.get(name.replace("/", "."))
+    """Return a knob by its name or an alias, with dots or slashes.
+
+    Raises KnobError: ENOENT for no variable at all, EOPNOTSUPP for one that Linux has not.
+    """
+    dotted = name.replace("/", ".")
+    found = _BY_NAME.get(ALIASES.get(dotted, dotted))
     if found is None:
+        why = UNSUPPORTED.get(dotted)
+        if why is not None:
+            raise KnobError(f"{dotted}: unsupported ({why})", errno=errno.EOPNOTSUPP)
         raise KnobError(f"{name}: unknown variable", errno=errno.ENOENT)
     return found
 

@@ -75,16 +75,16 @@ def run(
     """
     from kamexfrm.rig.scenario import kernels, report
 
-    cases = _read(files, pattern)
+    cases = read_cases(files, pattern)
     if enter and not any(enter in case.hosts for case in cases):
-        _usage(f"--enter {enter}: no host of that name")
+        usage(f"--enter {enter}: no host of that name")
     colour = report.wants_colour(sys.stdout) if colour is None else colour
     try:
         where = kernels.choose(kernel, cases)
     except kernels.Unable as reason:
-        _skip(str(reason))
+        skip(str(reason))
     if where is kernels.Where.GUEST and (step or enter or keep):
-        _skip("--step, --enter and --keep need a terminal, the guest has none: --kernel host")
+        skip("--step, --enter and --keep need a terminal, the guest has none: --kernel host")
     if where is kernels.Where.USER:
         _run_unshared()
     if where is kernels.Where.GUEST:
@@ -110,7 +110,7 @@ def run(
     sys.exit(PASSED if all(result.passed for result in results) else FAILED)
 
 
-def _read(files: tuple[Path, ...], pattern: str) -> "list[Case]":
+def read_cases(files: tuple[Path, ...], pattern: str) -> "list[Case]":
     """Read all files, so that a mistake in the last is known before the first runs."""
     from kamexfrm.rig.scenario import document, report
 
@@ -119,7 +119,7 @@ def _read(files: tuple[Path, ...], pattern: str) -> "list[Case]":
         for file in files:
             cases += document.read_file(file)
     except document.ScenarioError as error:
-        _usage(str(error))
+        usage(str(error))
     glob = pattern if any(c in pattern for c in "*?") else f"*{pattern}*"
     chosen = [
         case
@@ -127,16 +127,18 @@ def _read(files: tuple[Path, ...], pattern: str) -> "list[Case]":
         if pattern in report.identity(case) or fnmatch.fnmatch(report.identity(case), glob)
     ]
     if not chosen:
-        _usage(f"-k {pattern}: none of {len(cases)} cases")
+        usage(f"-k {pattern}: none of {len(cases)} cases")
     return chosen
 
 
-def _usage(text: str) -> NoReturn:
+def usage(text: str) -> NoReturn:
+    """Leave with what cannot be read."""
     click.echo(f"kamexfrm rig: {text}", err=True)
     sys.exit(USAGE)
 
 
-def _skip(reason: str) -> NoReturn:
+def skip(reason: str) -> NoReturn:
+    """Leave with the reason why nothing can be run."""
     click.echo(f"kamexfrm rig: skipped: {reason}", err=True)
     sys.exit(SKIPPED)
 
@@ -202,7 +204,7 @@ def _run_in_guest(
             click.echo(f"kamexfrm rig: {error}", err=True)
             return FAILED
         except guests.GuestError as error:
-            _skip(f"the running kernel cannot, and the guest neither: {error}")
+            skip(f"the running kernel cannot, and the guest neither: {error}")
         if junit and (share / "junit.xml").exists():
             shutil.copyfile(share / "junit.xml", junit)
         if pcap and (share / "pcap").exists():
@@ -256,7 +258,7 @@ def new(kind: str | None) -> None:
             click.echo(f"{name:<16} {gallery.title_of(name)}")
         return
     if kind not in gallery.kinds():
-        _usage(f"no kind {kind}{suggestion(kind, gallery.kinds())}")
+        usage(f"no kind {kind}{suggestion(kind, gallery.kinds())}")
     click.echo(gallery.path_of(kind).read_text(encoding="utf-8"), nl=False)
 
 
@@ -268,7 +270,7 @@ def graph(file: Path, pattern: str, svg: bool) -> None:
     """Draw the hosts and links of a scenario."""
     from kamexfrm.rig.scenario import graph as drawing
 
-    case = _read((file,), pattern)[0]
+    case = read_cases((file,), pattern)[0]
     click.echo(drawing.svg(case) if svg else drawing.text(case), nl=False)
 
 
@@ -279,7 +281,7 @@ def list_cases(files: tuple[Path, ...], pattern: str) -> None:
     """List the cases of scenarios; a way to check files without running them."""
     from kamexfrm.rig.scenario import report
 
-    for case in _read(files, pattern):
+    for case in read_cases(files, pattern):
         click.echo(report.identity(case))
 
 
@@ -301,3 +303,6 @@ def doctor(as_json: bool) -> None:
             if finding.cure:
                 click.echo(f"     {finding.cure}")
     sys.exit(PASSED if examining.able(findings) else SKIPPED)
+
+
+from kamexfrm.operator import rig_up  # noqa: E402, F401 (its commands join the group)

@@ -1,6 +1,6 @@
 """The algorithms of an SA with their keys: ``-E aes-cbc 0x... -A hmac-sha1 0x...``."""
 
-from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings
+from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings, written_icv
 from kamexfrm.model.association import Key
 from kamexfrm.setkey.lexer import Words, is_hexadecimal
 from kamexfrm.setkey.options import OPTIONS, Options
@@ -102,7 +102,7 @@ def _key(words: Words, algorithm: Algorithm) -> Key:
             hints=(key_length_hint(algorithm, bits),),
         )
     words.at += 1
-    return Key(algorithm, material, algorithm.icv_bits)
+    return Key(algorithm, material, written_icv(algorithm))
 
 
 def key_length_hint(algorithm: Algorithm, bits: int) -> str:

@@ -9,7 +9,7 @@ import re
 import socket
 from functools import lru_cache
 
-from kamexfrm.algorithms import Kind, by_name
+from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.errors import Place
 from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
 from kamexfrm.model.language import PolicyError, parse_policy
@@ -156,7 +156,7 @@ def _plain_key(name: str, digits: str, kinds: tuple[Kind, ...]) -> Key | None:
         return None
     if not algorithm.accepts(len(digits) * 4):
         return None
-    return _make(Key, (algorithm, bytes.fromhex(digits), algorithm.icv_bits, ""))
+    return _make(Key, (algorithm, bytes.fromhex(digits), written_icv(algorithm), ""))
 
 
 @lru_cache(maxsize=256)

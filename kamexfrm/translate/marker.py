@@ -10,23 +10,32 @@ word 3    kernel priority of the last entry (32), zero (32)
 ========  ====================================================================
 
 A family's nine knob bits: def_policy (1), then the deflevs esp_trans, esp_net, ah_trans and ah_net
-(2 each).
+(2 each). Of the further knobs larval_lifetime is the kernel's own; where one of the others is not
+at its start value, the marker has one template, which nothing acts on either:
+
+===========  =================================================================
+source       octets 0 to 3: dfbit, ecn of IPv4, ecn of IPv6, sha256_icv; zero
+destination  zero
+spi, reqid   spi_minval, spi_maxval
+===========  =================================================================
 """
 
 import errno
 from typing import NamedTuple
 
 from kamexfrm.errors import UnsupportedError
-from kamexfrm.model.knobs import FamilyKnobs, Knobs
-from kamexfrm.net import AF_INET, Address
+from kamexfrm.model.knobs import FURTHER_KNOBS, FamilyKnobs, KnobError, Knobs
+from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_ESP, Address
 from kamexfrm.translate.tag import MAGIC, MARKER_IF_ID, VERSION, Words
 from kamexfrm.xfrm import (
+    XFRM_MODE_TUNNEL,
     XFRM_POLICY_BLOCK,
     XFRM_POLICY_FWD,
     LifetimeConfig,
     Policy,
     PolicyId,
     Selector,
+    Template,
 )
 
 #: Flags in word 1: what a command need not look for where they are clear.
@@ -112,6 +121,45 @@ def read_marker_words(words: Words) -> Marker | None:
     )
 
 
+def _further_template(knobs: Knobs) -> Template:
+    # A tunnel template alone may be of another family than its policy's selector.
+    octets = (knobs.dfbit, knobs.ecn, knobs.ecn6, knobs.sha256_icv)
+    return Template(
+        Address.unspecified(AF_INET6),
+        Address(AF_INET6, bytes(octets).ljust(16, b"\0")),
+        IPPROTO_ESP,
+        XFRM_MODE_TUNNEL,
+        reqid=knobs.spi_maxval,
+        spi=knobs.spi_minval,
+        family=AF_INET6,
+    )
+
+
+_NO_TEMPLATE = _further_template(Knobs())
+
+
+def _read_further(knobs: Knobs, templates: tuple[Template, ...]) -> Knobs | None:
+    """Return knobs with what templates say of the further ones; None where that is nothing."""
+    if not templates:
+        return knobs
+    template = templates[0]
+    dfbit, ecn, ecn6, sha256_icv = template.source.packed.ljust(4, b"\0")[:4]
+    found = knobs._replace(
+        dfbit=dfbit,
+        ecn=ecn,
+        ecn6=ecn6,
+        sha256_icv=sha256_icv,
+        spi_minval=template.spi,
+        spi_maxval=template.reqid,
+    )
+    try:
+        for each in FURTHER_KNOBS:
+            each.check(found.value(each))
+    except KnobError:
+        return None
+    return found if templates == (_further_template(found),) else None
+
+
 _ANYWHERE = Address.unspecified(AF_INET)
 
 #: Any selector would do: what tells a marker is its interface id.
@@ -123,12 +171,14 @@ MARKER_ID = PolicyId(_SELECTOR, index=0, direction=XFRM_POLICY_FWD, if_id=MARKER
 
 def marker_policy(marker: Marker) -> Policy:
     """Return the policy that holds a marker."""
+    further = _further_template(marker.knobs)
     return Policy(
         _SELECTOR,
         XFRM_POLICY_FWD,
         action=XFRM_POLICY_BLOCK,
         priority=0xFFFFFFFF,
         lifetime=LifetimeConfig(*marker_words(marker)),
+        templates=() if further == _NO_TEMPLATE else (further,),
         if_id=MARKER_IF_ID,
     )
 
@@ -140,7 +190,8 @@ def read_marker(policy: Policy) -> Marker:
     """
     words = policy.lifetime[:4]
     marker = read_marker_words(words)
-    if marker is not None:
-        return marker
+    knobs = marker and _read_further(marker.knobs, policy.templates)
+    if marker is not None and knobs is not None:
+        return marker._replace(knobs=knobs)
     newer = words[0] >> 40 == MAGIC and words[0] >> 32 & 0xFF > VERSION
     raise UnsupportedError(_NEWER if newer else _UNREADABLE, errno=errno.EPROTO)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
-from kamexfrm.net import Address
+from kamexfrm.net import ADDRESS_BITS, Address
 from kamexfrm.pfkey import (
     AddressDst,
     AddressExtension,
@@ -139,7 +139,12 @@ def address_extension(
     upper: int = 0,
     port: int | None = None,
 ) -> A:
-    """Return an address extension; ``prefix`` in bits, by default the whole address."""
+    """Return an address extension; ``prefix`` in bits, by default the whole address.
+
+    Raises KamexfrmError (EINVAL) for a family that is not IP's.
+    """
+    if address.family not in ADDRESS_BITS:
+        raise refuse("an address that is neither IPv4 nor IPv6")
     length = address.bits if prefix is None else prefix
     return kind(Sockaddr(address, port or 0), length, upper)
 

@@ -40,6 +40,7 @@ from kamexfrm.translate.pfkey import (
     address_extension,
     flush,
     message,
+    refuse,
     spd_flush,
     stamped,
 )
@@ -50,6 +51,9 @@ from kamexfrm.translate.state import entry_from_kernel as sa_entry_from_kernel
 from kamexfrm.translate.tag import read_share
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
+    XFRM_POLICY_OUT,
     XFRM_POLICY_TYPE_MAIN,
     Acquire,
     DeletedPolicy,
@@ -74,6 +78,11 @@ SidecarOf = Callable[[Selector], Policy | None]
 #: A flush of all protocols, as ``ip xfrm`` and as PF_KEY say it (IPSEC_PROTO_ANY).
 _ALL_PROTOCOLS = (0, 255)
 
+_DIRECTIONS = {
+    XFRM_POLICY_IN: Direction.IN,
+    XFRM_POLICY_OUT: Direction.OUT,
+    XFRM_POLICY_FWD: Direction.FWD,
+}
 _SA_TYPES = {XfrmMsg.NEWSA: SadbType.SADB_ADD, XfrmMsg.UPDSA: SadbType.SADB_UPDATE}
 _POLICY_TYPES = {
     XfrmMsg.NEWPOLICY: SadbType.SADB_X_SPDADD,
@@ -263,6 +272,8 @@ def _moved(move: Move, source: Address, destination: Address) -> IpsecRequest:
 def _migrate(migrate: Migrate) -> SadbMsg | None:
     if not migrate.moves or not _is_ours_to_tell(migrate.moves[0].protocol):
         return None
+    if migrate.id.direction not in _DIRECTIONS:
+        raise refuse(f"a policy of direction {migrate.id.direction}")
     requests: list[IpsecRequest] = []
     for move in migrate.moves:
         requests.append(_moved(move, move.old_source, move.old_destination))
@@ -277,6 +288,6 @@ def _migrate(migrate: Migrate) -> SadbMsg | None:
         extensions.append(KmAddress(Sockaddr(local), Sockaddr(remote)))
     extensions += (
         *selector_extensions(selector),
-        policy_extension(PolicyType.IPSEC, Direction(migrate.id.direction + 1), tuple(requests)),
+        policy_extension(PolicyType.IPSEC, _DIRECTIONS[migrate.id.direction], tuple(requests)),
     )
     return message(SadbType.SADB_X_MIGRATE, extensions, IpsecProtocol(migrate.moves[0].protocol))

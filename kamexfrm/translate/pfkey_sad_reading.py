@@ -6,7 +6,7 @@ key_mature()), with Linux's errno where XFRM has no such algorithm. Replies are 
 
 import errno
 
-from kamexfrm.algorithms import Algorithm, Kind, by_number
+from kamexfrm.algorithms import Algorithm, Kind, by_number, written_icv
 from kamexfrm.model.association import (
     Key,
     Lifetime,
@@ -66,7 +66,7 @@ def _key_from(row: Algorithm, extension: KeyAuth | KeyEncrypt | None) -> Key:
     bits = extension.key.bits if extension is not None else 0
     if bits % 8 or not row.accepts(bits):
         raise refuse(f"a key of {bits} bits for {row.name}")
-    return Key(row, extension.key.data if extension is not None else b"", row.icv_bits)
+    return Key(row, extension.key.data if extension is not None else b"", written_icv(row))
 
 
 def _keys_from(

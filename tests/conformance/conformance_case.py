@@ -97,7 +97,7 @@ def policy_line(policy: SecurityPolicy) -> str:
     if icmp and s.source_port is not None:
         upper += f" {s.source_port},{s.destination_port or 0}"
     text = format_policy(
-        PolicyText(policy.direction, policy.type, policy.requests, policy.priority)
+        PolicyText(policy.direction, policy.priority, policy.type, policy.requests)
     )
     ends = (
         end(s.source, s.source_prefix, sport),

@@ -32,6 +32,7 @@ _ICV = 12  # 96 bits (RFC 2404)
 _WINDOW = -11  # Linux's deflate window, 2 kB, without a zlib header
 _INSIDE = {AF_INET: IPPROTO_IPIP, AF_INET6: IPPROTO_IPV6}
 _TTL = 64
+_FRAGMENT = 44  # RFC 8200 section 4.5
 
 
 class Seal(NamedTuple):
@@ -164,6 +165,10 @@ def _read_ip(data: bytes, seals: list[Seal]) -> Found:
 def _read_next(
     protocol: int, data: bytes, source: Address, destination: Address, seals: list[Seal]
 ) -> Found:
+    if protocol == _FRAGMENT and not struct.unpack_from("!H", data, 2)[0] & 0xFFF9:
+        # Linux puts a header of a fragment that is the whole packet around a bundle whose outer
+        # family is not the inner one: it takes IPv4's control block for IPv6's.
+        protocol, data = data[0], data[8:]
     match protocol:
         case 50:
             (spi,) = struct.unpack_from("!I", data)

@@ -372,3 +372,26 @@ def test_a_connected_flow_notices_that_its_bypass_goes(
         with Watch([a], a) as watch, contextlib.suppress(PermissionError):
             flow.send(MARKER)
         watch.assert_nothing_left()
+
+
+@pytest.mark.xfail(
+    reason="Linux holds reqid 0 of a template against the SA's; to KAME it means any"
+)
+@pytest.mark.parametrize("level", ["use", "require"])
+@pytest.mark.parametrize("mode", ["transport", "tunnel", "any"])
+def test_an_sa_with_a_reqid_serves_a_request_that_names_none(
+    two_hosts: TwoHosts, mode: str, level: str
+) -> None:
+    # KAME key.c key_cmpsaidx(): only a request with a reqid looks at the SA's.
+    acquaint(two_hosts)
+    wanted = "tunnel" if mode == "any" else mode
+    out, back = (
+        f"ipsec esp/{wanted}/{end}/{level}"
+        for end in ((f"{A4}-{B4}", f"{B4}-{A4}") if wanted == "tunnel" else ("", ""))
+    )
+    there = sas("esp", (A4, B4), (B4, A4), mode=mode).replace("-m", "-u 5 -m")
+    for host, policies in zip(two_hosts, both_sides(A4, B4, out, mirrored=back), strict=True):
+        load(host, policies + there)
+    with Watch(two_hosts, two_hosts.a) as watch:
+        assert two_hosts.a.ping(B4, payload=MARKER, timeout=0.2)
+    watch.assert_protected(IPPROTO_ESP)

@@ -4,7 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
-from kame_sysctl import COMMAND, DEFLEVS, INET, INET6, NAMES, START, kame_sysctl, values
+from kame_sysctl import (
+    COMMAND,
+    DEFLEVS,
+    DFBIT,
+    ECN,
+    ECN6,
+    INET,
+    INET6,
+    LARVAL,
+    NAMES,
+    POLICYS,
+    SHA256,
+    SPI_MIN,
+    START,
+    kame_sysctl,
+    values,
+)
 
 from kamexfrm.knobs import arguments as command_line
 from kamexfrm.knobs.command import run
@@ -61,7 +77,7 @@ def test_a_value_that_is_not_one_is_refused_and_changes_nothing(
     assert "Invalid argument" in err
     assert err.count("\n") == 1
     assert run(["-an"]) == 0
-    assert capsys.readouterr().out == "1\n" * 10
+    assert capsys.readouterr().out == "".join(f"{START[name]}\n" for name in NAMES)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +142,7 @@ def test_values_stay_though_no_process_may_write_a_file_and_go_with_the_kernels_
     script = 'ulimit -f 0; export PYTHONDONTWRITEBYTECODE=1; exec "$@"'
     write = namespace.run(["sh", "-c", script, "sh", *COMMAND, f"{INET[1]}=2", f"{INET6[4]}=2"])
     assert (write.status, write.stderr) == (0, "")
-    read = ["env", "-i", *COMMAND, "-an"]
+    read = ["env", "-i", *COMMAND, "-n", *POLICYS]
     elsewhere = namespace.run(read, directory=Path("/"))
     assert elsewhere.stdout == "1\n2\n1\n1\n1\n1\n1\n1\n1\n2\n"
     namespace.run(["ip", "xfrm", "policy", "flush"], check=True)
@@ -153,10 +169,15 @@ def test_a_user_namespace_is_enough(namespace: Host) -> None:
 def test_the_presets_set_what_they_say(namespace: Host) -> None:
     kame_sysctl(namespace, f"{INET6[0]}=0")
     result = kame_sysctl(namespace, "--preset", "linux")
-    assert result.stdout == "".join(f"{name}: 1 -> 2\n" for name in DEFLEVS)
+    as_linux = {DFBIT: 2, ECN: 1, ECN6: 1, SHA256: 96}
+    assert result.stdout.splitlines() == [
+        *(f"{name}: 1 -> 2" for name in DEFLEVS),
+        *(f"{name}: {value} -> {value}" for name, value in as_linux.items()),
+    ]
     assert values(namespace) == {**START, **dict.fromkeys(DEFLEVS, 2), INET6[0]: 0}
+    kame_sysctl(namespace, f"{SPI_MIN}=0x200", f"{LARVAL}=7", f"{SHA256}=128")
     assert kame_sysctl(namespace, "--preset=kame").status == 0
-    assert values(namespace) == START
+    assert values(namespace) == {**START, DFBIT: 0, ECN: 0, ECN6: 0}
 
 
 def test_an_assignment_overrides_the_preset_beside_it(namespace: Host) -> None:

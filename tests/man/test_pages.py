@@ -97,13 +97,6 @@ def test_long_options_of_setkeys_page_are_read() -> None:
         assert not refused(option), option
 
 
-def test_options_that_setkeys_page_calls_missing_are_refused() -> None:
-    missing = section(SETKEY_PAGE, "BUGS").partition("of other versions")[0]
-    found = re.findall(r"^\.Fl (\w)", missing, re.MULTILINE)
-    assert found
-    assert [letter for letter in found if not refused(f"-{letter}")] == []
-
-
 def test_the_synopsis_uses_only_options_of_the_list() -> None:
     words = re.findall(r"Fl ([\w-]+(?: \| \w)?)", section(SETKEY_PAGE, "SYNOPSIS"))
     used: set[str] = set()

@@ -45,7 +45,7 @@ from kamexfrm.model.decision import (
     Rule,
     Verdict,
 )
-from kamexfrm.model.knobs import KNOBS, KnobError
+from kamexfrm.model.knobs import POLICY_KNOBS, KnobError
 from kamexfrm.model.packet import Protection, SocketAction, SocketPolicy, SocketRule
 from kamexfrm.model.policy import Level, Mode, SecurityPolicy
 from kamexfrm.net import AF_INET6
@@ -53,7 +53,7 @@ from kamexfrm.net import AF_INET6
 
 def _level(row: Row) -> None:
     if row.id == "L037":
-        for knob in KNOBS:
+        for knob in POLICY_KNOBS:
             for value in (2 if knob.field == "def_policy" else 0, 3, -1):
                 with pytest.raises(KnobError) as refused:
                     ALL_ONE.replace(knob, value)

@@ -173,8 +173,10 @@ def test_a_mistake_is_told_with_file_line_and_key(text: str, complaint: str) -> 
 
 
 def test_lines_are_found_behind_strings_and_lists_of_several_lines() -> None:
-    lines = Lines('a = """\nb = 1\n[c]\n"""\nd = [\n  "]",\n  1,\n]\n[e.f]\ng.h = { i = 1 }\n[[j]]\n'
-                  "k = 1\n[[j]]\nk = 2\n")  # fmt: skip
+    lines = Lines(
+        'a = """\nb = 1\n[c]\n"""\nd = [\n  "]",\n  1,\n]\n[e.f]\ng.h = { i = 1 }\n'
+        "[[j]]\nk = 1\n[[j]]\nk = 2\n"
+    )
     assert lines.of(("a",)) == 1
     assert lines.of(("d", 1)) == 5
     assert lines.of(("e", "f")) == 9

@@ -14,7 +14,7 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
+from kamexfrm.rig import Namespace, gateways
 from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy, read_marker
 from kamexfrm.translate.policy import TRIGGER_REQID, catch_all
 from kamexfrm.translate.tag import (
@@ -173,6 +173,30 @@ def test_the_marker_beside_a_users_own_entries_for_everything(xfrm: Kernel) -> N
     write(xfrm, marker_policy(Marker()), how=XfrmMsg.UPDPOLICY)
     assert read_marker(xfrm.policy(MARKER_ID)) == Marker()
     assert len(list(xfrm.policies())) == 4
+
+
+def test_the_template_of_a_marker(xfrm: Kernel) -> None:
+    knobs = Knobs(dfbit=0, ecn=0, ecn6=0, spi_minval=0xFFFFFFFF, spi_maxval=0x100, sha256_icv=128)
+    write(xfrm, marker_policy(Marker()), how=XfrmMsg.UPDPOLICY)
+    write(xfrm, marker_policy(Marker(knobs)), how=XfrmMsg.UPDPOLICY)
+    assert only(xfrm).templates == marker_policy(Marker(knobs)).templates
+    assert read_marker(xfrm.policy(MARKER_ID)) == Marker(knobs)
+    write(xfrm, marker_policy(Marker()), how=XfrmMsg.UPDPOLICY)
+    assert only(xfrm).templates == ()
+
+
+def test_no_forwarded_packet_meets_a_marker_with_a_template(kernel: str) -> None:
+    with gateways() as (h1, g1, g2, _):
+        opened = []
+        for gateway in (g1, g2):
+            opened.append(gateway.call(NetlinkKernel))
+            write(opened[-1], marker_policy(Marker(Knobs(dfbit=0))))
+        assert h1.ping("10.2.0.2")
+        assert h1.ping("fd02::2")
+        for gateway, xfrm in zip((g1, g2), opened, strict=True):
+            assert list(xfrm.states()) == []
+            assert not any(gateway.counters().values())
+            xfrm.close()
 
 
 @pytest.mark.parametrize("family", [2, 10])

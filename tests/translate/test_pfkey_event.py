@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kamexfrm import pfkey
@@ -227,6 +227,7 @@ def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet()
 # Laws
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_an_event_with_bytes_changed_is_told_or_an_error_with_an_errno(data):
     line = data.draw(st.sampled_from(LINES))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamexfrm import pfkey
-from kamexfrm.algorithms import TABLE, Kind
+from kamexfrm.algorithms import TABLE, Kind, written_icv
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import (
     Key,
@@ -46,7 +46,7 @@ def keys(kind, *left_out):
         lambda row: (
             st.sampled_from(row.key_sizes)
             .flatmap(lambda bits: st.binary(min_size=bits // 8, max_size=bits // 8))
-            .map(lambda material: Key(row, material, row.icv_bits))
+            .map(lambda material: Key(row, material, written_icv(row)))
         )
     )
 

@@ -4,16 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from translate_samples import (
+    further_knobs,
     knobs,
     policy_tags,
     share_tags,
+    templates,
     u8,
     u32,
     words,
 )
 
-from kamexfrm.errors import UnsupportedError
-from kamexfrm.model.knobs import Knobs
+from kamexfrm.errors import UnsupportedError, WireError
+from kamexfrm.model.knobs import FURTHER_KNOBS, Knobs
 from kamexfrm.translate.marker import (
     HAS_MODE_ANY,
     HAS_TUNNEL_USE,
@@ -37,7 +39,8 @@ from kamexfrm.translate.tag import (
     sa_user,
     share_of,
 )
-from kamexfrm.xfrm import Policy, decode_policy, encode_policy
+from kamexfrm.xfrm import Policy, Template, decode_policy, encode_policy
+from kamexfrm.xfrm.policy import POLICY_INFO_BYTES
 
 U64 = (1 << 64) - 1
 
@@ -118,6 +121,58 @@ def test_a_marker_survives_the_codec(marker: Marker) -> None:
     assert read_marker(policy) == marker
 
 
+further_markers = st.builds(lambda marker, of: marker._replace(knobs=of), markers, further_knobs)
+
+
+@given(further_markers)
+def test_a_marker_with_further_knobs_survives_the_codec(marker: Marker) -> None:
+    policy = decode_policy(encode_policy(marker_policy(marker)))
+    assert read_marker(policy) == marker
+    assert len(policy.templates) == int(marker.knobs[2:] != Knobs()[2:])
+    assert policy.lifetime[:4] == marker_words(marker)
+
+
+@given(further_markers)
+def test_a_marker_without_a_template_has_the_further_knobs_where_they_start(
+    marker: Marker,
+) -> None:
+    of = marker.knobs
+    assert read_marker(marker_policy(marker)._replace(templates=())) == marker._replace(
+        knobs=Knobs(of.inet, of.inet6)
+    )
+
+
+@given(further_markers, st.integers(0, 64 * 8 - 1))
+def test_a_marker_with_a_flipped_bit_in_its_template_is_another_marker_or_refused(
+    marker: Marker, bit: int
+) -> None:
+    policy = marker_policy(marker._replace(knobs=marker.knobs._replace(dfbit=0)))
+    octets = bytearray(encode_policy(policy))
+    octets[POLICY_INFO_BYTES + 4 + bit // 8] ^= 1 << bit % 8  # 4: the attribute's header
+    try:
+        forged = decode_policy(bytes(octets))
+        read = read_marker(forged)
+    except (UnsupportedError, WireError):
+        return
+    if forged == policy:  # padding
+        return
+    assert read != read_marker(policy)
+    for each in FURTHER_KNOBS:
+        each.check(read.knobs.value(each))
+
+
+@given(st.lists(templates(), min_size=1, max_size=6).map(tuple))
+def test_whatever_templates_somebody_gives_a_marker_it_is_read_or_refused(
+    of: tuple[Template, ...],
+) -> None:
+    forged = marker_policy(Marker())._replace(templates=of)
+    try:
+        read = read_marker(forged)
+    except UnsupportedError:
+        return
+    assert marker_policy(read) == forged
+
+
 @given(words)
 def test_any_words_are_a_marker_in_just_one_way_or_none(of: Words) -> None:
     marker = read_marker_words(of)
@@ -140,7 +195,7 @@ def test_knobs_out_of_range_are_no_marker(marker: Marker, word: int, bit: int) -
     forged[word] ^= 1 << bit
     read = read_marker_words((forged[0], forged[1], forged[2], forged[3]))
     if read is not None:
-        for family in read.knobs:
+        for family in (read.knobs.inet, read.knobs.inet6):
             assert family.def_policy in (0, 1)
             assert set(family[1:]) <= {1, 2}
 

@@ -115,7 +115,20 @@ family_knobs = st.builds(
     st.integers(0, 1),
     *[st.integers(1, 2)] * 4,
 )
-knobs = st.builds(Knobs, family_knobs, family_knobs)
+spis = st.integers(0x100, 0xFFFFFFFF)
+knobs = st.tuples(family_knobs, family_knobs).map(lambda pair: Knobs(*pair))
+further_knobs = st.builds(
+    Knobs,
+    family_knobs,
+    family_knobs,
+    st.sampled_from([0, 2]),
+    st.integers(0, 1),
+    st.integers(0, 1),
+    st.just(Knobs().larval_lifetime),
+    spis,
+    spis,
+    st.sampled_from([96, 128]),
+)
 
 
 @st.composite

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kamexfrm.rig.scenario.plan import (
     Action,
     Expectation,
+    Explain,
     Kill,
     LinkPlan,
     Probe,
@@ -39,6 +40,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "udp": ("count", "size", "timeout", "source", "source-port", "family"),
     "tcp": ("count", "size", "timeout", "source", "source-port", "family"),
     "stream": ("name", "interval", "size", "timeout", "source", "family"),
+    "explain": ("host", "upper", "source", "source-port", "family"),
     "setkey": ("host", "real"),
     "file": ("host", "real"),
     "sysctl": ("host", "real"),
@@ -48,7 +50,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kill": (),
     "say": (),
 }
-_EXPECTING = (
+EXPECTING = (
     "expect", "wire", "on", "moves", "rests", "counter", "output", "absent", "status", "errors",
 )  # fmt: skip
 
@@ -78,7 +80,7 @@ def read_steps(document: Table, context: Context) -> tuple[Step, ...]:
     for number, table in enumerate(document.tables("steps"), 1):
         action = _Action(table, context, names).read()
         expectation = _read_expectation(table, context, action)
-        for key in ("on", *_EXPECTING):
+        for key in ("on", *EXPECTING):
             table.get(key)
         table.finish()
         found.append(Step(number, table.line, action, expectation))
@@ -106,11 +108,11 @@ class _Action:
         table = self._table
         kinds = [kind for kind in KINDS if kind in table]
         if not kinds:
-            known = {*KINDS, *_EXPECTING, *(key for keys in KINDS.values() for key in keys)}
+            known = {*KINDS, *EXPECTING, *(key for keys in KINDS.values() for key in keys)}
             for key in table:
                 if key not in known:
                     table.fail(f"no such key{suggestion(key, KINDS)}", key)
-            table.fail(f"what is to be done? one of {', '.join(KINDS)}, explain")
+            table.fail(f"what is to be done? one of {', '.join(KINDS)}")
         if len(kinds) > 1:
             table.fail(f"{kinds[0]} and {kinds[1]} in one step", kinds[1])
         match kinds[0]:
@@ -120,6 +122,10 @@ class _Action:
                 probe = self._probe("stream", "udp")
                 interval = table.number("interval", 0.005)
                 return Stream(self._new_name("stream"), probe, interval)
+            case "explain":
+                upper = table.choice("upper", ("icmp", "udp", "tcp"), "icmp")
+                probe = self._probe("explain", "ping" if upper == "icmp" else upper)
+                return Explain(self._hosts()[0] if "host" in table else probe.host, probe)
             case "setkey" | "file":
                 script = self._context.script(table, "setkey", "file")
                 return Setkey(self._hosts(), script or Script(""), table.flag("real"))

@@ -7,7 +7,6 @@ from kamexfrm.model.association import Key, SadEntry, SecurityAssociation
 from kamexfrm.model.policy import (
     Direction,
     IpsecRequest,
-    Level,
     Mode,
     PolicyType,
     SecurityPolicy,
@@ -181,8 +180,9 @@ class Diagnosis:
             mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
             if mode != request.mode:
                 reason = f"its mode is {mode.name.lower()}"
-            elif request.level is Level.UNIQUE and association.reqid != request.reqid:
-                reason = f"its id is {association.reqid}, the policy wants unique:{request.reqid}"
+            elif association.reqid != request.reqid:
+                wanted = f"unique:{request.reqid}" if request.reqid else "one without an id"
+                reason = f"its id is {association.reqid}, the policy wants {wanted}"
             else:
                 return ""
         return f"{name_sa(association)} does not fit: {reason}"

@@ -91,6 +91,14 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Explain:
+    """What KAME's rules make of a probe's packet on the host ``at``; nothing is sent."""
+
+    at: str
+    probe: Probe
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stream:
     """UDP questions in the background, ``interval`` seconds apart, until the step that ends it."""
 
@@ -152,7 +160,7 @@ class Say:
     text: str
 
 
-Action: TypeAlias = Probe | Stream | Setkey | Sysctl | Run | Wait | Kill | Say
+Action: TypeAlias = Probe | Explain | Stream | Setkey | Sysctl | Run | Wait | Kill | Say
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

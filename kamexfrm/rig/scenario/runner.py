@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.knobs.command import run as run_sysctl
+from kamexfrm.rig.scenario import explaining
 from kamexfrm.rig.scenario import steps as doing
 from kamexfrm.rig.scenario.diagnosis import Diagnosis
 from kamexfrm.rig.scenario.pcap import Record
@@ -94,7 +95,7 @@ class Runner:
             scene.raise_hosts()
             for name, plan in case.hosts.items():
                 line = plan.line
-                seen += _furnish(scene, name)
+                seen += furnish(scene, name)
         except StepFailed as error:
             failure = Failure(error.message, error.causes)
         except TimeoutError as error:
@@ -133,7 +134,7 @@ class Runner:
         return take
 
 
-def _furnish(scene: Scene, name: str) -> list[str]:
+def furnish(scene: Scene, name: str) -> list[str]:
     """Give a host its knobs, gates and setkey script; return what the commands remarked."""
     plan = scene.case.hosts[name]
     said: list[str] = []
@@ -174,6 +175,9 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
         facts.append(("output", "\n".join(taken.output)))
     for name, background in scene.background.items():
         facts.append((f"{name} says", background.text))
+    if isinstance(action, Probe):
+        source = action.source or scene.source_of(action.host, action.destination)
+        facts += explaining.both_ways(scene, action, source)
     for name in scene.hosts:
         facts += _host_facts(scene, name)
     return Failure(error.message, causes, tuple((title, _cut(text)) for title, text in facts))

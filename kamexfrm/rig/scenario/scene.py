@@ -15,8 +15,10 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.knobs.command import run as run_sysctl
 from kamexfrm.model.association import SadEntry
+from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import SpdEntry
 from kamexfrm.net import Address
+from kamexfrm.rig import wiring
 from kamexfrm.rig.capture import Capture
 from kamexfrm.rig.host import Completed, Host
 from kamexfrm.rig.packet import Packet
@@ -161,6 +163,15 @@ class Scene:
     def spd(self, host: str) -> list[SpdEntry]:
         """Return a host's policies."""
         return list(Engine(self._kernels[host]).spd())
+
+    def knobs(self, host: str) -> Knobs:
+        """Return a host's knobs."""
+        return self.hosts[host].call(Engine(self._kernels[host]).knobs)
+
+    def source_of(self, host: str, destination: str) -> str:
+        """Return the address that a host sends from to a destination; empty without a route."""
+        route = self.hosts[host].call(wiring.find_route, destination)
+        return route[1] if route else ""
 
     def count(self) -> Counted:
         """Look at all counters and SAs."""

@@ -13,9 +13,10 @@ from typing import assert_never
 from kamexfrm.rig import traffic
 from kamexfrm.rig.condition import until
 from kamexfrm.rig.host import Completed
-from kamexfrm.rig.scenario import wire
+from kamexfrm.rig.scenario import explaining, wire
 from kamexfrm.rig.scenario.plan import (
     Expectation,
+    Explain,
     Kill,
     Probe,
     Run,
@@ -47,6 +48,8 @@ def label(step: Step) -> str:
             port = "" if probe.protocol == "ping" else f" port {probe.port}"
             times = f" {probe.count} times" if probe.count > 1 else ""
             return f"{probe.host}: {probe.protocol} {probe.destination}{port}{times}"
+        case Explain(at, probe):
+            return f"{at}: explain {probe.host} -> {probe.destination} {probe.protocol}"
         case Stream(name, probe, interval):
             return f"{probe.host}: stream {name} to {probe.destination}, one each {interval:g} s"
         case Setkey(hosts, script):
@@ -92,6 +95,8 @@ class Taken:
         match self.step.action:
             case Probe() as probe:
                 self._probe(probe)
+            case Explain() as asked:
+                self._explain(asked)
             case Stream() as stream:
                 self._stream(stream)
             case Setkey(hosts, script, real):
@@ -166,6 +171,15 @@ class Taken:
             yield
         finally:
             echo.close()
+
+    def _explain(self, asked: Explain) -> None:
+        probe = asked.probe
+        source = probe.source or self.scene.source_of(probe.host, probe.destination)
+        if not source:
+            raise StepFailed(f"{probe.host} has no route to {probe.destination}")
+        reason, lines = explaining.explain(self.scene, asked.at, source, probe)
+        self.output += lines
+        self.seen.append(reason)
 
     def _stream(self, stream: Stream) -> None:
         owner = self.scene.case.owner(stream.probe.destination)

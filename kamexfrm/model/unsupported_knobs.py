@@ -1,0 +1,42 @@
+"""KAME's variables that have no meaning on Linux, and why: known by name, neither read nor written.
+
+Names are those of KAME, FreeBSD and NetBSD, where they differ both.
+"""
+
+_COUNTERS = "it is a structure, not a number; Linux counts in /proc/net/xfrm_stat"
+_SILENT = "Linux's XFRM has no debugging messages to turn on"
+_UNUSED = "KAME itself never looked at it"
+_PADDING = "Linux pads ESP no more than it must"
+_SPI_TRIES = "Linux tries as many SPIs as the range has"
+_RANDOM = "Linux's random numbers need no such interval"
+_ACQUIRE = "Linux asks for a missing SA once in net.key.larval_lifetime, for any number of packets"
+_PROPOSALS = "Linux leaves it to key managers what to propose"
+_OLD_SA = "Linux always sends with the newest SA"
+
+#: Why there is no such variable here, by its name, in one clause.
+UNSUPPORTED: dict[str, str] = {
+    "net.inet.ipsec.stats": _COUNTERS,
+    "net.inet.ipsec.inbound_call_ike": _UNUSED,
+    "net.inet.ipsec.ah_cleartos": "Linux's AH always counts the TOS field as zero",
+    "net.inet.ipsec.ah_offsetmask": "Linux's AH always counts the fragment field as zero",
+    "net.inet.ipsec.debug": _SILENT,
+    "net.inet.ipsec.esp_randpad": _PADDING,
+    "net.inet6.ipsec6.stats": _COUNTERS,
+    "net.inet6.ipsec6.inbound_call_ike": _UNUSED,
+    "net.inet6.ipsec6.debug": _SILENT,
+    "net.inet6.ipsec6.esp_randpad": _PADDING,
+    "net.key.debug": _SILENT,
+    "net.key.spi_try": _SPI_TRIES,
+    "net.key.spi_trycnt": _SPI_TRIES,
+    "net.key.random_int": _RANDOM,
+    "net.key.int_random": _RANDOM,
+    "net.key.blockacq_count": _ACQUIRE,
+    "net.key.blockacq_lifetime": _ACQUIRE,
+    "net.key.esp_keymin": _PROPOSALS,
+    "net.key.esp_auth": _PROPOSALS,
+    "net.key.ah_keymin": _PROPOSALS,
+    "net.key.preferred_oldsa": _OLD_SA,
+    "net.key.prefered_oldsa": _OLD_SA,
+    "net.key.dumpsa": "it is a structure, not a number; setkey -D shows SAs",
+    "net.key.dumpsp": "it is a structure, not a number; setkey -DP shows policies",
+}

@@ -1,0 +1,245 @@
+"""The command kamexfrm rig: what it prints, writes and leaves behind, and its exit status."""
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from kamexfrm.rig import until
+
+HERE = 'links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"\nkernel = "any"\n'
+GOOD = HERE + '[[steps]]\nping = "alice -> bob"\nexpect = "ok"\nwire = "clear"\n'
+BAD = HERE + '[[steps]]\nping = "alice -> bob"\nexpect = "lost"\n'
+ESP = 'links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"\nkernel = "esp"\n' + GOOD[len(HERE) :]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "kamexfrm.operator", "rig", *words]
+
+
+def rig(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words),
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "good.rig.toml").write_text(GOOD)
+    (tmp_path / "bad.rig.toml").write_text(BAD)
+    (tmp_path / "esp.rig.toml").write_text(ESP)
+    (tmp_path / "broken.rig.toml").write_text("links = 3\n")
+    return tmp_path
+
+
+def test_what_passes_is_told_step_by_step_and_ends_with_0(files: Path) -> None:
+    done = rig(files, "run", "good.rig.toml")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "good.rig.toml"
+    assert "alice, bob up, 1 link" in lines[1]
+    assert "1 alice: ping 10.0.0.2" in lines[2]
+    assert "ok, on the wire: clear" in lines[2]
+    assert lines[-1].startswith("1 passed in")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\033" not in done.stdout
+
+
+def test_what_fails_ends_with_1_and_is_named_at_the_end(files: Path) -> None:
+    done = rig(files, "run", "bad.rig.toml", "good.rig.toml")
+    assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
+    assert "alice# setkey -DP" in done.stdout
+    assert "failed: bad.rig.toml: ok, expected lost" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
+    assert done.returncode == 1
+
+
+def test_the_first_failure_may_be_the_last(files: Path) -> None:
+    done = rig(files, "run", "-x", "bad.rig.toml", "good.rig.toml")
+    assert done.stdout.splitlines()[-1].startswith("1 failed, 0 passed in")
+
+
+def test_quiet_shows_failures_only(files: Path) -> None:
+    done = rig(files, "run", "-q", "bad.rig.toml", "good.rig.toml")
+    assert done.stdout.startswith("bad.rig.toml\n")
+    assert "\ngood.rig.toml\n" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["broken.rig.toml"], "broken.rig.toml:1: links: a string or a list of strings"),
+        (["nowhere.rig.toml"], "nowhere.rig.toml: No such file"),
+        (["good.rig.toml", "-k", "moon"], "-k moon: none of 1 cases"),
+        (["good.rig.toml", "--enter", "carol"], "--enter carol: no host of that name"),
+        (["good.rig.toml", "--nonsense"], "No such option"),
+        ([], "Missing argument"),
+    ],
+)
+def test_what_cannot_be_read_ends_with_2_and_runs_nothing(
+    files: Path, words: list[str], said: str
+) -> None:
+    done = rig(files, "run", *words)
+    assert said in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_without_any_kernel_it_is_skipped_with_the_cure(files: Path) -> None:
+    for kernel in ("auto", "guest"):
+        done = rig(files, "run", "--kernel", kernel, "esp.rig.toml", PATH="/nonexistent")
+        assert "install user-mode-linux" in done.stderr
+        assert done.returncode == 4
+    done = rig(files, "run", "--kernel", "/nonexistent/linux", "good.rig.toml")
+    assert "/nonexistent/linux is no program" in done.stderr
+    assert done.returncode == 4
+
+
+def test_a_report_in_json_is_all_there_is_on_the_output(files: Path) -> None:
+    done = rig(files, "run", "--json", "bad.rig.toml", "good.rig.toml")
+    report = json.loads(done.stdout)
+    assert (report["passed"], report["failed"]) == (1, 1)
+    failure = report["cases"][0]["steps"][-1]["failure"]
+    assert failure["message"] == "ok, expected lost"
+    assert "bob# setkey -D --nokeys" in [fact["title"] for fact in failure["facts"]]
+    assert done.returncode == 1
+
+
+def test_junit_and_captures_are_written(files: Path) -> None:
+    done = rig(files, "run", "--junit", "j.xml", "--pcap", "p", "bad.rig.toml", "good.rig.toml")
+    suites = ElementTree.parse(files / "j.xml").getroot()  # noqa: S314 (our own)
+    assert [suite.get("failures") for suite in suites] == ["1", "0"]
+    assert suites[0][0][0].get("message") == "ok, expected lost"
+    assert done.returncode == 1
+    shown = subprocess.run(
+        ["tcpdump", "-nr", files / "p/good.alice----bob.pcap"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "10.0.0.1 > 10.0.0.2: ICMP echo request" in shown.stdout
+
+
+def test_the_guest_tells_the_same_and_hands_out_its_files(files: Path) -> None:
+    done = rig(
+        files,
+        "run", "--kernel", "guest", "--junit", "j.xml", "--pcap", "p",
+        "good.rig.toml", "bad.rig.toml",
+    )  # fmt: skip
+    assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
+    assert done.returncode == 1
+    assert (files / "j.xml").exists()
+    assert (files / "p/good.alice----bob.pcap").stat().st_size > 24
+
+
+def test_a_new_scenario_passes_at_once(files: Path) -> None:
+    text = rig(files, "new", "tunnel").stdout
+    (files / "t.rig.toml").write_text(text)
+    done = rig(files, "run", "t.rig.toml")
+    assert done.stdout.splitlines()[-1].startswith("2 passed in")
+    assert done.returncode == 0
+    listed = rig(files, "new").stdout
+    assert "\ntunnel " in listed
+    assert rig(files, "new", "tunnle").returncode == 2
+
+
+def test_an_ordinary_user_needs_nothing_more(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    folder = tmp_path / "users"
+    folder.mkdir()
+    for each in (folder, *folder.parents[:3]):
+        each.chmod(0o755)
+    (folder / "good.rig.toml").write_text(GOOD)
+    done = subprocess.run(
+        command("run", str(folder / "good.rig.toml")),
+        check=False,
+        capture_output=True,
+        text=True,
+        user=nobody if os.geteuid() == 0 else None,
+        cwd="/",
+        env={**os.environ, "HOME": "/", "TMPDIR": "/tmp"},
+    )
+    assert "1 passed in" in done.stdout, done.stderr
+    assert done.returncode == 0
+
+
+def test_cases_are_listed_and_chosen_by_name(files: Path) -> None:
+    (files / "m.rig.toml").write_text("[matrix]\nfamily = [4, 6]\nx = ['a', 'b']\n" + "")
+    text = 'links = "a 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 b"\n'
+    (files / "m.rig.toml").write_text(text + "[matrix]\nfamily = [4, 6]\nx = ['a', 'b']\n")
+    assert rig(files, "list", "m.rig.toml", "-k", "6-").stdout.splitlines() == [
+        "m.rig.toml[6-a]",
+        "m.rig.toml[6-b]",
+    ]
+
+
+def test_the_graph_shows_hosts_links_and_addresses(files: Path) -> None:
+    text = rig(files, "graph", "good.rig.toml").stdout.splitlines()
+    assert text[1] == "| alice |-----------------| bob |"
+    assert "10.0.0.1/24" in text[0]
+    picture = rig(files, "graph", "--svg", "good.rig.toml").stdout
+    root = ElementTree.fromstring(picture)  # noqa: S314 (our own)
+    texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+    assert texts == ["alice", "bob", "10.0.0.1/24", "10.0.0.2/24"]
+
+
+def test_the_doctor_says_what_there_is() -> None:
+    done = subprocess.run(command("doctor", "--json"), check=False, capture_output=True, text=True)
+    findings = {finding["key"]: finding for finding in json.loads(done.stdout)}
+    assert findings["namespaces"]["well"]
+    assert done.returncode == 0
+    done = subprocess.run(
+        command("doctor"),
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": "/nonexistent"},
+    )
+    assert "install user-mode-linux" in done.stdout
+
+
+HELD = HERE + '[[steps]]\nrun = "echo here > mark; setsid sleep 1000 & exec sleep 1000"\n'
+HELD += 'host = "alice"\ntimeout = 1000\n'
+
+
+def namespaces_of_sleepers(folder: Path) -> list[str]:
+    """Return the processes whose working folder is the test's own: what the scenario started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = os.readlink(path / "cwd") == str(folder)
+            alive = path.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            continue
+        if mine and alive:
+            found.append(path.name)
+    return found
+
+
+def test_nothing_is_left_of_a_killed_run(tmp_path: Path) -> None:
+    (tmp_path / "held.rig.toml").write_text(HELD)
+    runs = [
+        subprocess.Popen(
+            command("run", "held.rig.toml"),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(5)
+    ]
+    # Of each run: itself, the shell's two sleeps (exec) and nothing more in this folder.
+    until(lambda: len(namespaces_of_sleepers(tmp_path)) >= 15, deadline=60, what="all runs")
+    for run in runs:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    until(lambda: not namespaces_of_sleepers(tmp_path), deadline=20, what="the end of all")
