@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kamexfrm.engine.requests import Refused, Write
     from kamexfrm.engine.writer import Writer
     from kamexfrm.model.knobs import Knobs
-    from kamexfrm.model.policy import IpsecRequest
+    from kamexfrm.model.policy import IpsecRequest, SecurityContext
     from kamexfrm.translate.marker import Marker
     from kamexfrm.xfrm import Policy
     from kamexfrm.xfrm import Selector as XfrmSelector
@@ -165,13 +165,21 @@ class Engine:
                 return None
             raise
 
-    def spd_entry(self, selector: Selector, direction: Direction) -> SpdEntry:
-        """Return the policy with exactly this selector; raises Refusal (ENOENT)."""
+    def spd_entry(
+        self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
+    ) -> SpdEntry:
+        """Return the policy with exactly this selector and label; raises Refusal (ENOENT)."""
         from kamexfrm.translate.policy import selector_to_kernel
         from kamexfrm.xfrm import PolicyId
+        from kamexfrm.xfrm import SecurityContext as Label
 
         self.flush()
-        wanted = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
+        wanted = PolicyId(
+            selector_to_kernel(selector),
+            index=0,
+            direction=direction - 1,
+            security_context=None if label is None else Label(*label),
+        )
         policy = self._kernel.policy(wanted)
         return next(e for e in self.spd() if e.id == policy.index)
 

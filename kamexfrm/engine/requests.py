@@ -8,7 +8,13 @@ from typing import NamedTuple
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import SaId, SecurityAssociation
 from kamexfrm.model.knobs import Knob
-from kamexfrm.model.policy import Direction, IpsecProtocol, SecurityPolicy, Selector
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    SecurityContext,
+    SecurityPolicy,
+    Selector,
+)
 from kamexfrm.net import Address
 
 
@@ -28,6 +34,7 @@ class SpdDelete(NamedTuple):
     direction: Direction
     twin: bool = True
     context: object = None
+    label: SecurityContext | None = None
 
 
 class SpdDeleteId(NamedTuple):

@@ -34,6 +34,7 @@ from kamexfrm.xfrm import (
     Default,
     Policy,
     PolicyId,
+    SecurityContext,
     Selector,
     State,
     XfrmMsg,
@@ -256,11 +257,20 @@ class Session:
 
     # What is there
 
-    def find(self, selector: Selector, direction: int, if_id: int = 0) -> Policy | None:
-        """Return the kernel's policy with exactly this selector, or None."""
+    def find(
+        self,
+        selector: Selector,
+        direction: int,
+        if_id: int = 0,
+        label: SecurityContext | None = None,
+    ) -> Policy | None:
+        """Return the kernel's policy with exactly this selector and label, or None."""
         self.send()
+        wanted = PolicyId(
+            selector, index=0, direction=direction, if_id=if_id, security_context=label
+        )
         try:
-            return self.kernel.policy(PolicyId(selector, index=0, direction=direction, if_id=if_id))
+            return self.kernel.policy(wanted)
         except Refusal as refusal:
             if refusal.errno == errno.ENOENT:
                 return None

@@ -30,11 +30,11 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_OUT,
     Policy,
     PolicyId,
-    Selector,
     XfrmMsg,
     encode_policy,
     encode_policy_flush,
 )
+from kamexfrm.xfrm import SecurityContext as Label
 
 #: The kernel's limit of templates in a policy (XFRM_MAX_DEPTH).
 MAX_REQUESTS = 6
@@ -118,7 +118,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     # The sidecar may only be written once it is known that the entry itself is new.
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
-    if session.find(policy.selector, policy.direction):
+    if session.find(policy.selector, policy.direction, label=policy.security_context):
         raise Refusal(errno.EEXIST)
     operations = (
         Request(_UPDATE, encode_policy(sidecar)),
@@ -185,7 +185,8 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
             )
         )
 
-    old = session.find(policy.selector, policy.direction)
+    label = policy.security_context
+    old = session.find(policy.selector, policy.direction, label=label)
     if sidecar:
         kept = session.find(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
         operations.append(Request(_UPDATE, encode_policy(sidecar)))
@@ -198,7 +199,7 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
         )
     update(policy, old)
     if twin:
-        there = session.find(twin.selector, XFRM_POLICY_FWD)
+        there = session.find(twin.selector, XFRM_POLICY_FWD, label=label)
         tag = verdict_of(there).tag if there else None
         if there and tag is None:
             raise Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
@@ -214,9 +215,12 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
 def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
     selector = selector_to_kernel(request.selector)
-    there = session.find(selector, request.direction - 1)
-    twin = request.twin and request.direction is Direction.IN
-    _delete(session, request, there, selector, twin=twin)
+    label = request.label and Label(*request.label)
+    there = session.find(selector, request.direction - 1, label=label)
+    twin = None
+    if request.twin and request.direction is Direction.IN:
+        twin = session.find(selector, XFRM_POLICY_FWD, label=label)
+    _delete(session, request, there, twin)
 
 
 def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
@@ -226,26 +230,25 @@ def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     there = next(found, None)
     if there is None:
         raise Refusal(errno.ENOENT)
-    _delete(session, request, there, there.selector, twin=there.direction == XFRM_POLICY_IN)
+    twin = None
+    if there.direction == XFRM_POLICY_IN:
+        twin = session.find(there.selector, XFRM_POLICY_FWD, label=there.security_context)
+    _delete(session, request, there, twin)
 
 
 def _delete(
     session: Session,
     request: SpdDelete | SpdDeleteId,
     there: Policy | None,
-    selector: Selector,
-    *,
-    twin: bool,
+    forward: Policy | None,
 ) -> None:
     session.tunnels_changed = True
     operations: list[Request] = []
     undo: list[Undo] = []
-    if twin:
-        forward = session.find(selector, XFRM_POLICY_FWD)
-        tag = verdict_of(forward).tag if forward else None
-        if forward and tag and tag.flags & tags.TWIN:
-            operations.append(Request(*delete_by_index(forward)))
-            undo.append(_always(Request(_NEW, encode_policy(forward))))
+    tag = verdict_of(forward).tag if forward else None
+    if forward and tag and tag.flags & tags.TWIN:
+        operations.append(Request(*delete_by_index(forward)))
+        undo.append(_always(Request(_NEW, encode_policy(forward))))
     if there is None:
         session.must(operations)
         raise Refusal(errno.ENOENT)
@@ -255,7 +258,7 @@ def _delete(
     # would stay so, past what is matched behind it.
     session.forget_routes |= there.direction == XFRM_POLICY_OUT
     if has_sidecar(there):
-        operations.append(Request(*delete_sidecar(selector)))
+        operations.append(Request(*delete_sidecar(there.selector)))
         undo.append(None)
     session.issue(request, operations, undo)
     session.send()

@@ -88,7 +88,13 @@ class Executor:
                 self._add(statement)
             case s.SpdDelete():
                 self.engine.submit(
-                    SpdDelete(statement.selector, statement.direction, self._twins, statement)
+                    SpdDelete(
+                        statement.selector,
+                        statement.direction,
+                        self._twins,
+                        statement,
+                        statement.context,
+                    )
                 )
             case s.SpdFlush():
                 self.engine.submit(SpdFlush(statement))
@@ -121,7 +127,9 @@ class Executor:
                 case s.Dump():
                     self._dump(statement)
                 case s.SpdGet():
-                    entry = self.engine.spd_entry(statement.selector, statement.direction)
+                    entry = self.engine.spd_entry(
+                        statement.selector, statement.direction, statement.context
+                    )
                     self._dump_spd([entry])
                 case s.SpdDump():
                     if not self._dump_spd(self.engine.spd()):

@@ -36,7 +36,8 @@ def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
         match request:
             case SpdAdd() if error.errno == errno.EEXIST:
                 selector, direction = request.policy.selector, request.policy.direction
-                lines.append(in_the_way(engine.spd_entry(selector, direction)))
+                there = engine.spd_entry(selector, direction, request.policy.context)
+                lines.append(in_the_way(there))
             case SpdDelete() if error.errno == errno.ENOENT:
                 lines += _similar(engine, request)
             case SaAdd():

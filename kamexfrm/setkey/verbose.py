@@ -27,7 +27,14 @@ from kamexfrm.engine.requests import (
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SaState, SecurityAssociation
-from kamexfrm.model.policy import Direction, IpsecProtocol, SecurityPolicy, Selector, SpdEntry
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    SecurityContext,
+    SecurityPolicy,
+    Selector,
+    SpdEntry,
+)
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import statements as s
@@ -153,7 +160,9 @@ class TracingEngine(Engine):
             policies.append(request.policy._replace(direction=Direction.FWD))
 
         def reply(policy: SecurityPolicy) -> Callable[[], SadbMsg]:
-            return lambda: spd_entry(self._entry(policy.selector, policy.direction), type)
+            return lambda: spd_entry(
+                self._entry(policy.selector, policy.direction, policy.context), type
+            )
 
         return [(spd_add(policy, type), reply(policy)) for policy in policies]
 
@@ -227,12 +236,14 @@ class TracingEngine(Engine):
             self._show(refusal(message, error.errno))
             raise
 
-    def spd_entry(self, selector: Selector, direction: Direction) -> SpdEntry:
+    def spd_entry(
+        self, selector: Selector, direction: Direction, label: SecurityContext | None = None
+    ) -> SpdEntry:
         """Show an X_SPDGET, which PF_KEY has by id only, and the reply if there is none."""
         message = spd_delete(selector, direction, type=SadbType.SADB_X_SPDGET)
         self._ask(message)
         try:
-            return self._entry(selector, direction)
+            return self._entry(selector, direction, label)
         except KamexfrmError as error:
             self._show(refusal(message, error.errno))
             raise
@@ -242,10 +253,12 @@ class TracingEngine(Engine):
             self._asked = message.type
             self._send(message)
 
-    def _entry(self, selector: Selector, direction: Direction) -> SpdEntry:
+    def _entry(
+        self, selector: Selector, direction: Direction, label: SecurityContext | None = None
+    ) -> SpdEntry:
         """Return a policy without a word."""
         with self._silence():
-            return super().spd_entry(selector, direction)
+            return super().spd_entry(selector, direction, label)
 
     @contextmanager
     def _silence(self) -> Iterator[None]:

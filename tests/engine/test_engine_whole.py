@@ -151,7 +151,7 @@ class Model:
         return None
 
     def delete(self, step: SpdDelete) -> str | None:
-        of, direction, twin, _ = step
+        of, direction, twin, *_ = step
         copy = self.rows.get((of, FWD))
         if twin and direction is IN and copy and copy.twin:
             del self.rows[of, FWD]

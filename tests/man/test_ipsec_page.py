@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from manual_source import configure, page, rows, section
 
-from kamexfrm.model.knobs import KNOBS, Knobs
+from kamexfrm.model.knobs import FURTHER_KNOBS, POLICY_KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.rig import Host
 from kamexfrm.translate import marker, tag
@@ -22,13 +22,45 @@ def test_the_variables_of_ipsecs_page_are_the_knobs_with_their_values() -> None:
             ", ".join(str(number) for number in range(knob.low, knob.high + 1)),
             start.value(knob),
         )
-        for knob in KNOBS
+        for knob in POLICY_KNOBS
     ]
     for name, _, _, concerns in table:
         mode = {"trans": "transport", "net": "tunnel"}
         protocol, _, rest = name.rpartition(".")[2].partition("_")
         wanted = f"{protocol.upper()}, {mode[rest.partition('_')[0]]}" if rest != "policy" else ""
         assert concerns == (wanted or "no match")
+
+
+def test_the_further_variables_of_ipsecs_page_are_the_further_knobs_with_their_values() -> None:
+    table = rows(section(IPSEC_PAGE, "Variables", "s"), "Further")
+    start = Knobs()
+    assert [(name, values, int(first)) for name, values, first in table] == [
+        (
+            knob.name,
+            f"{knob.low} to {knob.high}"
+            if not knob.value_names and knob.step == 1
+            else ", ".join(map(str, knob.numbers)),
+            start.value(knob),
+        )
+        for knob in FURTHER_KNOBS
+    ]
+
+
+def test_the_markers_template_in_ipsecs_page_is_the_markers() -> None:
+    text = section(IPSEC_PAGE, "Marker, sidecars and catch-alls", "s")
+    said = {name: (field, octets) for field, octets, name in rows(text, "Field")}
+    assert said.pop("zero") == ("source", "4-15")
+    kept = [knob for knob in FURTHER_KNOBS if knob.field != "larval_lifetime"]
+    assert set(said) == {knob.name for knob in kept}
+    values, knobs = {}, Knobs()
+    for knob in kept:
+        few = knob.numbers if knob.high < 1000 else (knob.low + 1,)
+        values[knob.name] = next(n for n in few if n != Knobs().value(knob))
+        knobs = knobs.replace(knob, values[knob.name])
+    [template] = marker.marker_policy(marker.Marker(knobs)).templates
+    for name, (field, octets) in said.items():
+        found = getattr(template, field)
+        assert (found.packed[int(octets)] if field == "source" else found) == values[name]
 
 
 #: How ipsec(4) calls the four words, in the order of ``struct xfrm_lifetime_cfg``.

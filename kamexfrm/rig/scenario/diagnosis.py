@@ -196,8 +196,8 @@ class Diagnosis:
     def _matching(
         self, host: str, direction: Direction, source: str, destination: str
     ) -> list[SpdEntry]:
-        if not source:
-            return []
+        if not (source and destination):
+            return []  # the sender has no route, so no address of its own
         return [
             entry
             for entry in self._spds[host]

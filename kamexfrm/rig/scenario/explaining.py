@@ -58,7 +58,7 @@ def both_ways(scene: Scene, probe: Probe, source: str) -> list[tuple[str, str]]:
     way = [(probe.host, source, probe.destination)]
     way += [(target, probe.destination, source)] if target else []
     for host, start, end in way:
-        if not start or (":" in start) != (":" in end):
+        if not (start and end) or (":" in start) != (":" in end):
             continue
         turned = Probe(probe.protocol, host, end, probe.port, start, probe.source_port, 1, 0, 0.0)
         text = "\n".join(explain(scene, host, start, turned)[1])
