@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules, ip and mandoc are for tests.
-TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc
+TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc tcpdump:tcpdump
 
 export PATH := $(PATH):/usr/sbin:/sbin
 # A real interpreter, 3.11 or later; make PYTHON=... takes another one.

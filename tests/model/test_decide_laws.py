@@ -157,7 +157,7 @@ def test_the_deflevs_matter_only_for_the_level_default(
 def test_def_policy_matters_only_without_a_match(case: Case) -> None:
     before = case.decide()
     if not any(isinstance(governing, DefaultPolicy) for governing in _governing(before)):
-        inet, inet6 = case.knobs
+        inet, inet6 = case.knobs[:2]
         other = Knobs(
             inet._replace(def_policy=1 - inet.def_policy),
             inet6._replace(def_policy=1 - inet6.def_policy),

@@ -119,6 +119,8 @@ def down(rig: Held) -> None:
     os.kill(rig.process, signal.SIGTERM)
     until(lambda: not rig.alive, 10.0, f"the end of {rig.name}")
     (folder() / f"{rig.name}.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder().rmdir()  # when it was the last
 
 
 def _began(process: int) -> str:
