@@ -166,40 +166,35 @@ class NetlinkKernel:
                 if reply.type == answer:
                     return bytes(reply.payload)
 
-    def _dump(self, type_: int, payload: bytes) -> tuple[list[bytes], int]:
-        """Return a dump's raw buffers and how many objects are in them.
+    def _dump(self, type_: int, payload: bytes, answer: int) -> list[memoryview]:
+        """Return the payloads of a dump's answers.
 
         It is asked for again while the kernel says that a change tore it.
         """
         for _ in range(_DUMP_TRIES):
-            buffers, count, torn = self._dump_once(type_, payload)
+            found, torn = self._dump_once(type_, payload, answer)
             if not torn:
                 break
-        return buffers, count
+        return found
 
-    def _dump_once(self, type_: int, payload: bytes) -> tuple[list[bytes], int, bool]:
+    def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[memoryview], bool]:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
-        buffers: list[bytes] = []
-        count = 0
-        torn = False
+        found: list[memoryview] = []
+        torn = 0
         while True:
-            data = self._receive()
-            kept = False
-            for reply in split_messages(data):
-                if reply.sequence != self._sequence:
+            for kind, flags, sequence, _, answered in split_messages(self._receive()):
+                if sequence != self._sequence:
                     continue
-                torn = torn or bool(reply.flags & NLM_F_DUMP_INTR)
-                if reply.type in (NLMSG_DONE, NLMSG_ERROR):
-                    decode = decode_done if reply.type == NLMSG_DONE else decode_error
-                    number, _, reason = decode(reply.payload, reply.flags)
+                torn |= flags & NLM_F_DUMP_INTR
+                if kind == answer:
+                    found.append(answered)
+                elif kind in (NLMSG_DONE, NLMSG_ERROR):
+                    decode = decode_done if kind == NLMSG_DONE else decode_error
+                    number, _, reason = decode(answered, flags)
                     if number:
                         raise Refusal(number, reason)
-                    return buffers, count, torn
-                count += 1
-                if not kept:
-                    buffers.append(data)
-                    kept = True
+                    return found, bool(torn)
 
     def policies(self) -> Iterator[Policy]:
         """Return a complete dump of the SPD.
@@ -209,20 +204,20 @@ class NetlinkKernel:
         """
         seen: dict[tuple[int, Selector, int], Policy] = {}
         for _ in range(_DUMP_TRIES):
-            buffers, count = self._dump(XfrmMsg.GETPOLICY, b"")
+            found = self._dump(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY)
             there = sum(self.spd_info()[:6])
-            if count >= there:
+            if len(found) >= there:
                 break
-            for policy in _policies_in(buffers):
+            for policy in map(decode_policy, found):
                 seen[policy.direction, policy.selector, policy.index] = policy
             if len(seen) == there:
                 return iter(seen.values())
-        return _policies_in(buffers)
+        return map(decode_policy, found)
 
     def states(self, protocol: int = 0) -> Iterator[State]:
         """Return a consistent dump of the SAD."""
-        buffers, _ = self._dump(XfrmMsg.GETSA, encode_state_dump(StateDump(protocol)))
-        return _states_in(buffers)
+        wanted = encode_state_dump(StateDump(protocol))
+        return map(decode_state, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
@@ -264,20 +259,6 @@ class NetlinkKernel:
     def subscribe(self, groups: Sequence[int]) -> "NetlinkEvents":
         """Join multicast groups."""
         return NetlinkEvents(groups)
-
-
-def _policies_in(buffers: list[bytes]) -> Iterator[Policy]:
-    for data in buffers:
-        for reply in split_messages(data):
-            if reply.type == XfrmMsg.NEWPOLICY:
-                yield decode_policy(reply.payload)
-
-
-def _states_in(buffers: list[bytes]) -> Iterator[State]:
-    for data in buffers:
-        for reply in split_messages(data):
-            if reply.type == XfrmMsg.NEWSA:
-                yield decode_state(reply.payload)
 
 
 class NetlinkEvents:
