@@ -169,6 +169,7 @@ class Engine:
         self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises Refusal (ENOENT)."""
+        from kamexfrm.translate.entry import entry_from_kernel as policy_from_kernel
         from kamexfrm.translate.policy import selector_to_kernel
         from kamexfrm.xfrm import PolicyId
         from kamexfrm.xfrm import SecurityContext as Label
@@ -180,8 +181,7 @@ class Engine:
             direction=direction - 1,
             security_context=None if label is None else Label(*label),
         )
-        policy = self._kernel.policy(wanted)
-        return next(e for e in self.spd() if e.id == policy.index)
+        return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""

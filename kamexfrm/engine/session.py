@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kamexfrm.engine.placing import Placing
-from kamexfrm.engine.requests import Refused, Write
+from kamexfrm.engine.requests import Refused, SpdAdd, Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
@@ -233,8 +233,10 @@ class Session:
             mine = {
                 at: failures[job.start + at] for at in range(job.size) if job.start + at in failures
             }
-            if undone and any(refusal.errno == errno.EEXIST for refusal in mine.values()):
-                # What was in the way may be what an earlier job had to take back: try again.
+            in_the_way = any(refusal.errno == errno.EEXIST for refusal in mine.values())
+            if undone and in_the_way and isinstance(job.request, SpdAdd):
+                # It may have been what an earlier job had to take back: try again. Not so an SA,
+                # which none of them takes back and a later job may have deleted by now.
                 self._take_back(job, mine)
                 again = self.kernel.apply(operations[job.start : job.start + job.size])
                 mine = {failure.position: failure.refusal for failure in again}

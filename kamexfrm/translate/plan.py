@@ -48,16 +48,29 @@ def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
 
     An entry that was not used since it was last written still has what was left to it then.
     """
+    ends, unused_until = _ends(policy, entry)
+    return (
+        max(1, ends - now) if ends else 0,
+        max(1, unused_until - now) if unused_until else 0,
+    )
+
+
+def _ends(policy: Policy, entry: SpdEntry) -> tuple[int, int]:
+    """Return when lifetime and validtime are over, in seconds since the epoch, 0 for no limit."""
     lifetime, validtime = entry.policy.lifetime, entry.policy.validtime
     current = policy.current
     if current.use_time:
         unused_until = current.use_time + validtime
     else:
         unused_until = current.add_time + policy.lifetime.hard_use
-    return (
-        max(1, entry.created + lifetime - now) if lifetime else 0,
-        max(1, unused_until - now) if validtime else 0,
-    )
+    return entry.created + lifetime if lifetime else 0, unused_until if validtime else 0
+
+
+def _is_over(policy: Policy, entry: SpdEntry, now: int) -> bool:
+    """Whether an entry is about to go by its timer: each rewriting would give it a second more."""
+    if not (entry.policy.lifetime or entry.policy.validtime):
+        return False
+    return any(end and end <= now for end in _ends(policy, entry))
 
 
 def rewritten(
@@ -79,7 +92,7 @@ def rewritten(
         wanted = templates_of(
             written.type, written.requests, written.direction, family, knobs.of(family), missing
         )
-        if wanted == policy.templates:
+        if wanted == policy.templates or _is_over(policy, entry, now):
             continue
         if missing or has_sidecar(policy):
             has_one = policy.selector in sidecars
@@ -154,7 +167,10 @@ def renumbered(
         move = moves.get((verdict.tag.priority, verdict.tag.order))
         if move is None:
             continue
-        left = _with_remaining(policy, entry_from_kernel(policy), now)
+        entry = entry_from_kernel(policy)
+        if _is_over(policy, entry, now):
+            continue
+        left = _with_remaining(policy, entry, now)
         steps.append((move[0], left._replace(priority=move[1])))
     steps.sort(key=lambda step: step[0])
     return [(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]

@@ -1,8 +1,10 @@
-"""A case: databases, knobs, a socket and a packet; as data, and as text that a person can replay."""
+"""A case: databases, knobs, a socket and a packet; as data, and as text to be replayed."""
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from conformance_wire import KEY
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.model.association import Key, SecurityAssociation
@@ -21,9 +23,7 @@ from kamexfrm.model.policy import (
     Mode,
     SecurityPolicy,
 )
-from kamexfrm.net import IPPROTO_ICMPV6, AF_INET, AF_INET6, Address, protocol_name
-
-from conformance_wire import KEY
+from kamexfrm.net import IPPROTO_ICMPV6, Address, protocol_name
 
 _SHA1 = by_name(Kind.AUTHENTICATION, "hmac-sha1")
 _NULL = by_name(Kind.ENCRYPTION, "null")
@@ -42,7 +42,7 @@ class Case:
     packet: Packet
     spd: tuple[SecurityPolicy, ...] = ()
     sad: tuple[SecurityAssociation, ...] = ()
-    knobs: Knobs = Knobs()
+    knobs: Knobs = Knobs()  # noqa: RUF009 - an immutable tuple
     socket: SocketPolicy | None = None
     inside: bool = False
     listens: bool = True
@@ -159,6 +159,3 @@ def case_text(case: Case) -> str:
     lines.append(f"# somebody listens for ACQUIRE: {case.listens}")
     lines += (f"# KAME: {line}" for line in explain_text(case.decide()))
     return "\n".join(lines)
-
-
-FAMILIES = (AF_INET, AF_INET6)

@@ -13,6 +13,7 @@ from unittest import mock
 
 from conformance_case import Case
 from conformance_wire import Seal
+
 from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
@@ -164,9 +165,7 @@ def _leaving(case: Case, kernel: frozenset[str]) -> Expected:
         if "forwarded-transport" in kernel:
             nothing = packet.upper in (6, 17)
             ports = (None, None) if nothing else (packet.source_port, packet.destination_port)
-            packet = packet._replace(
-                path=Path.OUT, source_port=ports[0], destination_port=ports[1]
-            )
+            packet = packet._replace(path=Path.OUT, source_port=ports[0], destination_port=ports[1])
     with mock.patch.object(output, "outbound_sa", _finder(kernel, packet.family)):
         decision = output.decide_output(
             packet, Spd.of(spd), _entries(case), case.knobs, case.socket
@@ -199,9 +198,7 @@ def _with_ports_matched(case: Case, direction: Direction) -> tuple[SecurityPolic
     """Return the entries that match a forwarded packet's ports, without their own."""
     seen = case.packet._replace(path=Path.IN)
     return tuple(
-        entry._replace(
-            selector=entry.selector._replace(source_port=None, destination_port=None)
-        )
+        entry._replace(selector=entry.selector._replace(source_port=None, destination_port=None))
         for entry in case.spd
         if entry.direction is direction and matches(entry.selector, seen)
     )
@@ -359,4 +356,3 @@ def _step(
         if header.mode is not Mode.TRANSPORT:
             break
     return start if template.optional else None
-

@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from conformance_case import Case, keyed, socket_texts
+from conformance_wire import Found, Seal, build, read
 from pyroute2 import IPRoute
 
 import kamexfrm
-from conformance_case import Case, keyed, socket_texts
-from conformance_wire import Found, Seal, build, read
 from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import Refused, SaAdd, SetKnob, SpdAdd, Write
 from kamexfrm.kernel.interface import Events, Request
@@ -28,8 +28,8 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.packet import Path
-from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.model.policy import IpsecProtocol, Mode
+from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.rig import Host, Rig, until
 from kamexfrm.translate.state import state_to_kernel
 from kamexfrm.xfrm import (
@@ -156,9 +156,7 @@ class Network:
         spis = itertools.count(0x2000)
 
         def grown() -> bool:
-            self._add(
-                [keyed(*ends, IpsecProtocol.ESP, next(spis), Mode.TUNNEL) for _ in range(32)]
-            )
+            self._add([keyed(*ends, IpsecProtocol.ESP, next(spis), Mode.TUNNEL) for _ in range(32)])
             return self._kernel.sad_info().buckets > _MANY
 
         until(grown, what="a larger hash table")

@@ -3,6 +3,7 @@
 from random import Random
 
 from conformance_case import Case, keyed
+
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.decide_spd import matches
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level

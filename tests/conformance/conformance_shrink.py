@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from conformance_case import Case
+
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import PRIORITY_DEFAULT, ULPROTO_ANY, SecurityPolicy, Selector
 from kamexfrm.net import Address

@@ -16,14 +16,9 @@ from kamexfrm.net import (
     AF_INET,
     AF_INET6,
     IPPROTO_AH,
-    IPPROTO_COMP,
-    IPPROTO_ESP,
     IPPROTO_ICMP,
-    IPPROTO_ICMPV6,
     IPPROTO_IPIP,
     IPPROTO_IPV6,
-    IPPROTO_TCP,
-    IPPROTO_UDP,
     Address,
 )
 
@@ -206,8 +201,3 @@ def _read_upper(
         case _:
             ports, payload = (0, 0), data
     return Found(seals, source, destination, protocol, (ports[0], ports[1]), payload)
-
-
-#: The protocols whose packets the tests make.
-UPPERS = (IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_ICMPV6)
-SEALS = (IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP)

@@ -24,7 +24,7 @@ def _network() -> Iterator[Network]:
 
 @pytest.fixture
 def network(_network: Network) -> Iterator[Network]:
-    """The host under test, with the test inside it."""
+    """Yield the host under test, with the test inside it."""
     with _network.here.enter():
         yield _network
 

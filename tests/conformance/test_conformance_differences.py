@@ -135,9 +135,7 @@ def _output_cases(f: int) -> dict[str, Case]:
                 privileged=True,
             ),
         ),
-        "forwarded-ports": Case(
-            transit(f), (entry(f, "out discard", 7001),), inside=True
-        ),
+        "forwarded-ports": Case(transit(f), (entry(f, "out discard", 7001),), inside=True),
         "forwarded-transport": Case(
             transit(AF_INET6),
             (entry(AF_INET6, "out ipsec esp/transport//require"),),

@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +44,7 @@ def finish(process: subprocess.Popen[str], script: str = "") -> tuple[str, str, 
 
 @pytest.fixture
 def kernel(namespace: Host) -> Iterator[NetlinkKernel]:
-    """The kernel of a new host, with the test inside it."""
+    """Yield the kernel of a new host, with the test inside it."""
     del namespace
     connection = NetlinkKernel()
     yield connection
@@ -114,28 +116,29 @@ def _killed_after(process: subprocess.Popen[str], seconds: float) -> bool:
 
 
 def test_a_killed_load_leaves_what_the_next_command_reads_and_a_second_load_completes(
-    namespace: Host, kernel: NetlinkKernel, tmp_path: os.PathLike[str]
+    namespace: Host, kernel: NetlinkKernel, tmp_path: Path
 ) -> None:
     dice = random.Random(SEED)
     script = "".join(
         line(n, "in ipsec esp/transport//default" if n % 2 else "out none") for n in range(LINES)
     )
-    file = os.path.join(tmp_path, "policies")
-    with open(file, "w", encoding="ascii") as text:
-        text.write(script)
+    file = tmp_path / "policies"
+    file.write_text(script, encoding="ascii")
+    begin = time.monotonic()
+    namespace.run([sys.executable, "-c", SETKEY, "-f", str(file)], check=True)
+    whole = time.monotonic() - begin
     killed = 0
-    for _ in range(12):
+    for _ in range(10):
         namespace.run([sys.executable, "-c", SETKEY, "-FP"], check=True)
-        process = start(namespace, SETKEY, "-f", file)
-        # The time of a whole load lies somewhere in here.
-        killed += _killed_after(process, dice.uniform(0.04, 0.4))
+        process = start(namespace, SETKEY, "-f", str(file))
+        killed += _killed_after(process, dice.uniform(whole / 5, whole))
         left = entries(kernel)
         assert numbers_are_sound(left)
         shown = namespace.run([sys.executable, "-c", SETKEY, "-DP"], check=True).stdout
         assert shown.count("created: ") == len(left)
-        again = namespace.run([sys.executable, "-c", SETKEY, "-f", file])
-        refused = sum(not entry.twin for entry in left)
-        assert again.stderr.count("File exists") == refused
+        again = namespace.run([sys.executable, "-c", SETKEY, "-f", str(file)])
+        refused = again.stderr.count("File exists")
+        assert refused == sum(not entry.twin for entry in left)
         found = entries(kernel)
         plain = [entry for entry in found if not entry.twin]
         assert [_number(entry) for entry in plain] == list(range(LINES))

@@ -143,6 +143,14 @@ def test_a_second_one_is_refused(asker: Asker) -> None:
     assert [e.association.reqid for e in sas(asker)] == [0]
 
 
+def test_a_second_one_stays_refused_when_policies_before_it_are_taken_back() -> None:
+    asker = Asker(FakeKernel())
+    write(asker.kernel, foreign(0, 2))  # a fwd one is in the way of the pair
+    requests = [SpdAdd(ipsec(0, IN)), SaAdd(association()), SaAdd(association())]
+    assert asker.ask(*requests, SaDelete(association().id)) == ["EEXIST", "EEXIST"]
+    assert list(asker.kernel.states()) == []
+
+
 def test_an_update_changes_lifetimes_and_needs_something_to_update(asker: Asker) -> None:
     longer = association(hard=Lifetime(addtime=1000))
     assert asker.ask(SaAdd(longer, replace=True)) == ["ESRCH"]
