@@ -200,7 +200,8 @@ class Session:
         head = self._marker_operations()
         tail = [FORGET_ROUTES] if self.forget_routes else []
         self.forget_routes = False
-        failures = self.kernel.apply([*head, *operations, *tail])
+        ends = [len(head) + job.start for job in jobs]
+        failures = self.kernel.apply([*head, *operations, *tail], ends)
         by_index = {f.position - len(head): f.refusal for f in failures}
         if -1 in by_index:
             self.stored = None

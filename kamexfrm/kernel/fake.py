@@ -153,7 +153,7 @@ class FakeKernel:
         """Return the lock of writers."""
         return FakeLock(self.lock_holder)
 
-    def apply(self, requests: Sequence[Request]) -> list[Failure]:
+    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
         """Carry out requests in order; see Kernel.apply()."""
         if not self.privileged:
             return [Failure(at, Refusal(errno.EPERM)) for at in range(len(requests))]

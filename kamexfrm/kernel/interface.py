@@ -58,8 +58,12 @@ class Kernel(Protocol):
         """The netlink port that our requests come from, as events name it."""
         ...
 
-    def apply(self, requests: Sequence[Request]) -> list[Failure]:
-        """Carry out requests in order, all of them whatever happens to one; return the refused."""
+    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
+        """Carry out requests in order, all of them whatever happens to one; return the refused.
+
+        ``ends`` are rising positions: what lies between two of them reaches the kernel in one
+        piece, so that a caller that is killed has either sent all of it or nothing.
+        """
         ...
 
     def policies(self) -> Iterator[Policy]:

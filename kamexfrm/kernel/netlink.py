@@ -6,6 +6,7 @@ errors per message anyway, and an ACK costs more than an insert (27 to 55 us aga
 
 import errno
 import socket
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from kamexfrm.errors import Refusal, UnsupportedError
@@ -110,11 +111,17 @@ class NetlinkKernel:
         """Return the namespace's lock of writers."""
         return NamespaceLock()
 
-    def apply(self, requests: Sequence[Request]) -> list[Failure]:
-        """Carry out requests in batches of 64; see Kernel.apply()."""
+    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
+        """Carry out requests in batches of at most 64; see Kernel.apply()."""
         failures: list[Failure] = []
-        for start in range(0, len(requests), BATCH):
-            failures += self._batch(requests[start : start + BATCH], start)
+        start = 0
+        while start < len(requests):
+            stop = start + BATCH
+            whole = bisect_right(ends, stop)
+            if stop < len(requests) and whole and ends[whole - 1] > start:
+                stop = ends[whole - 1]
+            failures += self._batch(requests[start:stop], start)
+            start = stop
         return failures
 
     def _batch(self, requests: Sequence[Request], offset: int) -> list[Failure]:

@@ -193,7 +193,7 @@ class Host:
         destination: str,
         *,
         count: int = 1,
-        timeout: float = 1.0,
+        timeout: float = 5.0,
         payload: bytes = b"",
         source: str | None = None,
     ) -> bool:
@@ -218,7 +218,7 @@ class Host:
         port: int = 7,
         payload: bytes = b"?",
         *,
-        timeout: float = 1.0,
+        timeout: float = 5.0,
         source: str | None = None,
     ) -> bytes | None:
         """Return the answer to a datagram, or None when none came within ``timeout`` seconds."""

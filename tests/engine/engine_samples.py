@@ -57,7 +57,7 @@ class Mortal:
         self._kernel = kernel
         self._life = life
 
-    def apply(self, requests: Sequence[Request]) -> list[Failure]:
+    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
         if len(requests) >= self._life:
             self._kernel.apply(requests[: self._life])
             raise Killed

@@ -344,7 +344,7 @@ def test_a_flush_keeps_the_blocks_in_place_without_a_moment_in_between() -> None
     asker.turn("def_policy", 0)
 
     class Watched(FakeKernel):
-        def apply(self, requests):  # type: ignore[no-untyped-def]  # as the parent's
+        def apply(self, requests, ends=()):  # type: ignore[no-untyped-def]  # as the parent's
             for step in requests:
                 assert kernel.apply([step]) == []
                 assert len(blocks(kernel)) == 3

@@ -298,7 +298,7 @@ class Watched:
         self.kernel = FakeKernel()
         self.asker = Asker(self)
 
-    def apply(self, requests: list[Request]) -> list[object]:
+    def apply(self, requests: list[Request], ends: object = ()) -> list[object]:
         failures: list[object] = []
         for step in requests:
             failures += self.kernel.apply([step])

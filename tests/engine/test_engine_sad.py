@@ -520,7 +520,7 @@ def test_a_remade_sa_that_the_kernel_refuses_is_put_back() -> None:
     asker.must(SaAdd(association(mode=ANY)))
 
     class Refusing:
-        def apply(self, requests: Any) -> Any:
+        def apply(self, requests: Any, ends: Any = ()) -> Any:
             failures = []
             for at, (type_, payload) in enumerate(requests):
                 if type_ == XfrmMsg.NEWSA and decode_state(payload).mode == 1:

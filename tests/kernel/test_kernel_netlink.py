@@ -23,7 +23,7 @@ from kernel_samples import (
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
 from kamexfrm.rig import Namespace
-from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg
+from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
 
 NOBODY = 65534
 
@@ -154,3 +154,28 @@ def test_a_closed_kernel_answers_with_an_error_of_ours(kernel: NetlinkKernel) ->
     closed.close()
     with pytest.raises(Refusal):
         closed.spd_info()
+
+
+def test_what_belongs_together_is_sent_in_one_piece(
+    kernel: NetlinkKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    send = kernel._send
+
+    def watched(data: bytes) -> None:
+        sizes.append(len(list(split_messages(data))))
+        send(data)
+
+    monkeypatch.setattr(kernel, "_send", watched)
+    requests = [new(policy(numbered(n))) for n in range(3 * BATCH)]
+    assert kernel.apply(requests, range(1, len(requests), 3)) == []
+    assert sum(sizes) == len(requests)
+    sent = 0
+    for size in sizes[:-1]:
+        sent += size
+        assert size <= BATCH
+        assert sent % 3 == 1
+    sizes.clear()
+    one_piece = [update(policy(numbered(n))) for n in range(2 * BATCH)]
+    assert kernel.apply(one_piece, [0]) == []  # longer than a batch: sent all the same
+    assert sum(sizes) == len(one_piece)
