@@ -143,7 +143,7 @@ class Host:
         from kamexfrm.rig import wiring
 
         self.call(wiring.add_addresses, interface, addresses)
-        if interface in self.interfaces:
+        if interface in self.interfaces or interface == "lo":
             self.call(wiring.wait_for_ipv6, interface)
 
     def route(

@@ -69,18 +69,25 @@ def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
 
     Without duplicate address detection too, the kernel starts to listen to an address's
     solicited-node group (RFC 4291 section 2.7.1) in a work queue, after the address is there; a
-    neighbour that asks before that asks again only a second later. A router asks from its
-    link-local address, so there has to be one. Raises TimeoutError after ``deadline`` seconds.
+    neighbour that asks before that asks again only a second later. The same work queue makes the
+    route that lets packets to the address in, on ``lo`` too. A router asks from its link-local
+    address, so there has to be one. Raises TimeoutError after ``deadline`` seconds.
     """
     here = Path("/proc/thread-self/net")
     if not (here / "if_inet6").exists():
         return
-    link_local, tentative = 0x20, 0x40  # linux/ipv6.h, linux/if_addr.h
+    link_local, tentative, local = 0x20, 0x40, 0x80000000  # ipv6.h, if_addr.h, ipv6_route.h
 
     def listening() -> bool:
+        routes = [line.split() for line in (here / "ipv6_route").read_text().splitlines()]
+        let_in = {row[0] for row in routes if int(row[8], 16) & local}
         rows = [line.split() for line in (here / "if_inet6").read_text().splitlines()]
         groups = {tuple(line.split()[1:3]) for line in (here / "igmp6").read_text().splitlines()}
         rows = [row for row in rows if row[5] == name]
+        if not all(row[0] in let_in for row in rows):
+            return False
+        if name == "lo":
+            return True
         return any(int(scope, 16) == link_local for _, _, _, scope, _, _ in rows) and all(
             not int(flags, 16) & tentative
             and (name, "ff0200000000000000000001ff" + address[-6:]) in groups
