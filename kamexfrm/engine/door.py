@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
-from kamexfrm.model.policy import Direction, IpsecProtocol, Mode, Selector, SpdEntry
+from kamexfrm.model.policy import (
+    IPSEC_PROTOCOLS,
+    Direction,
+    IpsecProtocol,
+    Mode,
+    Selector,
+    SpdEntry,
+)
 from kamexfrm.translate.state import entry_from_kernel, state_id, state_to_kernel
 
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
@@ -25,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Requests written under one hold of the lock.
 QUEUE = 1024
-
-_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
 def _raise(refused: "Refused") -> None:
@@ -188,7 +193,7 @@ class Engine:
         self.flush()
         states = self._kernel.states(protocol or 0)
         now = self._clock()
-        return (entry_from_kernel(s, now) for s in states if s.protocol in _PROTOCOLS)
+        return (entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
 
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises Refusal (ESRCH)."""

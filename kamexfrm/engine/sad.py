@@ -12,7 +12,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
-from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
+from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
 from kamexfrm.translate.entry import entries_of, sidecars_of
 from kamexfrm.translate.marker import HAS_MODE_ANY
 from kamexfrm.translate.state import remade, state_id, state_to_kernel
@@ -34,9 +34,6 @@ _Want = tuple[int, object, object, int]
 
 #: The reqid of inbound requests, which KAME does not compare.
 _ANY_REQID = -1
-
-#: What is an SA to PF_KEY; the kernel's helper states (IPIP beneath IPComp) are not.
-_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
 def check(association: SecurityAssociation) -> None:
@@ -90,7 +87,7 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
         for s in session.kernel.states(request.protocol or 0)
         if s.source == request.source
         and s.destination == request.destination
-        and s.protocol in _PROTOCOLS
+        and s.protocol in IPSEC_PROTOCOLS
     ]
     if not doomed:
         raise Refusal(errno.ESRCH)

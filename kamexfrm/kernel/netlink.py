@@ -14,12 +14,17 @@ from kamexfrm.kernel import larval
 from kamexfrm.kernel.interface import Event, Failure, Request
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.xfrm import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_XFRM,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    SOL_NETLINK,
     AllocSpi,
     Default,
     Policy,
@@ -49,11 +54,6 @@ from kamexfrm.xfrm import (
 #: Messages in one sendmsg: 16 to 64 is where the time per message is least (measured).
 BATCH = 64
 
-NETLINK_XFRM = 6
-_SOL_NETLINK = 270
-_NETLINK_ADD_MEMBERSHIP = 1
-_NETLINK_CAP_ACK = 10
-_NETLINK_EXT_ACK = 11
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BYTES = 1 << 16
@@ -76,8 +76,8 @@ def _open(buffer: int) -> socket.socket:
                 errno=error.errno,
             ) from None
         raise Refusal(error.errno or errno.EIO) from None
-    for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
-        connection.setsockopt(_SOL_NETLINK, option, 1)
+    for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+        connection.setsockopt(SOL_NETLINK, option, 1)
     for force, plain in (
         (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
         (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
@@ -276,7 +276,7 @@ class NetlinkEvents:
         self._socket.setblocking(False)
         try:
             for group in groups:
-                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         except OSError as error:
             self._socket.close()
             raise Refusal(error.errno or errno.EIO) from None

@@ -65,6 +65,10 @@ class IpsecProtocol(WireNumber):
     IPCOMP = 108
 
 
+#: What is an SA to PF_KEY; the kernel's helper states (IPIP beneath IPComp) are not.
+IPSEC_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
+
+
 class IpsecRequest(NamedTuple):
     """One ``protocol/mode/src-dst/level`` of a policy.
 

@@ -121,8 +121,7 @@ def dump_spd(
         pages.write(dump_sp.format_sp(entry, ports=choices.ports, sequence=number, pid=pid))
     pages.turn()
     if hidden:
-        plural = "policy" if hidden == 1 else "policies"
-        out.write(f"{hidden} per-socket {plural} not shown (filtered by -N)\n")
+        out.write(dump_sp.format_hidden_sockets(hidden))
     return shown
 
 
