@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         pack_template,
         pack_templates,
     )
-    from kamexfrm.xfrm.raw import lasting_policy, lasting_state, policy_index, state_name
+    from kamexfrm.xfrm.raw import has_keys, lasting_policy, lasting_state, policy_index, state_name
     from kamexfrm.xfrm.reports import (
         AsyncEvent,
         Mapping,
@@ -226,6 +226,7 @@ __all__ = [
     "encode_state_dump",
     "encode_state_flush",
     "encode_state_id",
+    "has_keys",
     "lasting_policy",
     "lasting_state",
     "message",

@@ -23,6 +23,16 @@ _COUNTERS = frozenset(
     (c.XFRMA_LASTUSED, c.XFRMA_REPLAY_VAL, c.XFRMA_REPLAY_ESN_VAL, c.XFRMA_LTIME_VAL, c.XFRMA_PAD)
 )
 
+_ALGORITHMS = frozenset(
+    (
+        c.XFRMA_ALG_AUTH,
+        c.XFRMA_ALG_AUTH_TRUNC,
+        c.XFRMA_ALG_CRYPT,
+        c.XFRMA_ALG_AEAD,
+        c.XFRMA_ALG_COMP,
+    )
+)
+
 
 def policy_index(payload: Buffer) -> int:
     """Return a policy's index; raises WireError."""
@@ -55,4 +65,11 @@ def lasting_state(payload: bytes) -> tuple[object, ...]:
         payload[:_STATE_CURRENT],
         payload[_STATE_REQID : USERSA_INFO.size],
         *others,
+    )
+
+
+def has_keys(payload: Buffer) -> bool:
+    """Whether a state has an algorithm: a larval one has none. Raises WireError."""
+    return any(
+        type_ & c.NLA_TYPE_MASK in _ALGORITHMS for type_, _, _ in walk(payload, USERSA_INFO.size)
     )
