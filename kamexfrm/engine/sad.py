@@ -62,7 +62,8 @@ def sa_add(session: Session, request: SaAdd) -> None:
     if mode is Mode.ANY:
         mode = Mode.TRANSPORT
         session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
-    payload = encode_state(state_to_kernel(association, mode))
+    state = state_to_kernel(association, mode)._replace(sequence=request.sequence)
+    payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
     session.claim((association.reqid,))

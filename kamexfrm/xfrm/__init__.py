@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         pack_template,
         pack_templates,
     )
+    from kamexfrm.xfrm.raw import has_keys, lasting_policy, lasting_state, policy_index, state_name
     from kamexfrm.xfrm.reports import (
         AsyncEvent,
         Mapping,
@@ -225,11 +226,16 @@ __all__ = [
     "encode_state_dump",
     "encode_state_flush",
     "encode_state_id",
+    "has_keys",
+    "lasting_policy",
+    "lasting_state",
     "message",
     "pack_policy_info",
     "pack_template",
     "pack_templates",
+    "policy_index",
     "split_messages",
+    "state_name",
     "walk",
 ]
 
@@ -250,6 +256,7 @@ _MODULES = (
     "reports",
     "migrate",
     "decoding",
+    "raw",
 )
 
 

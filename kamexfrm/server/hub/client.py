@@ -92,13 +92,24 @@ class Client:
     def put(self, message: bytes) -> None:
         """Queue a message, or lose it if too much waits already."""
         queue = self._queue
-        if self._bytes + len(message) > self._hub.queue_bytes:
-            if not queue or queue[-1] is not _LOST:
-                queue.append(_LOST)
+        if self._bytes + len(message) > self._hub.bus.queue_bytes:
+            self._lose()
         else:
             queue.append(message)
             self._bytes += len(message)
         self._notify()
+
+    def _lose(self) -> None:
+        if not self._queue or self._queue[-1] is not _LOST:
+            self._queue.append(_LOST)
+
+    def catch_up(self, stream: Stream) -> None:
+        """Queue what changed unheard; one who has not read the last such stream loses this one."""
+        if any(isinstance(one, Stream) and not one.is_dump for one in self._queue):
+            self._lose()
+            self._notify()
+        else:
+            self.put_stream(stream)
 
     def put_stream(self, stream: Stream) -> None:
         """Queue messages that are made as they are read, the first ones now."""
