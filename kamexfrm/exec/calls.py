@@ -181,7 +181,7 @@ class Calls:
         """Serve what was sent on a socket before its program looks for the replies."""
         if self._sockets:
             try:
-                inode = Caller(notification.tid).descriptor_inode(notification.arguments[0])
+                inode = Caller(notification.tid).socket_inode(notification.arguments[0])
             except FileNotFoundError:
                 pass
             except OSError:  # we may not look at it: it could be any of ours
@@ -198,7 +198,7 @@ class Calls:
         if self._sockets:
             caller = Caller(notification.tid)
             try:
-                inode = caller.descriptor_inode(notification.arguments[0])
+                inode = caller.socket_inode(notification.arguments[0])
             except OSError:
                 inode = 0
             if self._sockets.find(inode):

@@ -6,11 +6,16 @@ import time
 import traceback
 
 
+#: What is written of our own failures: a program that knows one could fill a disk with it.
+_MOST_FAILURES = 100
+
+
 class Journal:
     """Lines with a time, written to a descriptor that stays open, or -1 for none."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._failures = 0
 
     @property
     def listens(self) -> bool:
@@ -27,6 +32,9 @@ class Journal:
 
     def failure(self, doing: str) -> None:
         """Tell of the exception that is being handled: a fault of ours, which must be heard of."""
+        self._failures += 1
+        if self._failures > _MOST_FAILURES:
+            return
         *_, last = traceback.format_exc().strip().splitlines()
         if self._descriptor >= 0:
             self.note(f"{doing}\n{traceback.format_exc().rstrip()}")

@@ -34,8 +34,10 @@ Serve = Callable[[Listener], None]
 def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
     """Start the supervisor; return the socket on which it waits for its listener.
 
-    ``serve`` is what it does then. It keeps the descriptors ``kept`` and no other of ours.
+    ``serve`` is what it does then. It keeps the descriptors ``kept`` and no other of ours. Raises
+    KamexfrmError where /proc does not show this process.
     """
+    _check_proc()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if not (child := os.fork()):
         with _ending():
@@ -43,6 +45,7 @@ def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
             os.setsid()
             if not os.fork():
                 _detach((theirs.fileno(), *kept))
+                _be_called("kamexfrm-exec")
                 with theirs:
                     listener = Listener(_receive_descriptor(theirs))
                 _confirm(listener)
@@ -51,6 +54,19 @@ def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
     with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: it is gone all the same
         os.waitpid(child, 0)
     return ours
+
+
+def _check_proc() -> None:
+    """Make sure that the numbers of threads mean in /proc what they mean to us."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        shown = ""
+    if shown != str(os.getpid()):
+        raise KamexfrmError(
+            "/proc is missing, or that of another PID namespace: mount it (unshare --mount-proc)",
+            errno=errno.ENOENT,
+        )
 
 
 @contextlib.contextmanager
@@ -79,6 +95,12 @@ def _detach(kept: Sequence[int]) -> None:
         if int(name) > 2 and int(name) not in kept:
             with contextlib.suppress(OSError):
                 os.close(int(name))
+
+
+def _be_called(name: str) -> None:
+    """Let ps(1) show the supervisor under a name of its own."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(name)
 
 
 def hand_over(program: bytes, to: socket.socket) -> None:

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal
@@ -42,7 +41,8 @@ class Space:
     @property
     def elsewhere(self) -> int | None:
         """The descriptor of the namespace, or None if the calling thread is in it."""
-        return None if os.stat(HERE).st_ino == self.inode else self._descriptor
+        is_here = os.stat(HERE).st_ino == self.inode
+        return None if is_here else self._descriptor
 
     @property
     def is_open(self) -> bool:
@@ -121,9 +121,6 @@ class Spaces:
         self._loop = loop
         self._by_inode: dict[int, Space] = {}
 
-    def __iter__(self) -> Iterator[Space]:
-        return iter(list(self._by_inode.values()))
-
     def of_caller(self, caller: Caller) -> Space:
         """Return the namespace that a thread is in; release() it. Raises OSError."""
         known = self._by_inode.get(caller.network_namespace())
@@ -152,12 +149,14 @@ class Spaces:
 
     def sweep(self) -> float | None:
         """Close what is unused for long enough; return after how many seconds to look again."""
-        idle = [space for space in self if not space.connections]
+        idle = [space for space in self._by_inode.values() if not space.connections]
+        if not idle:
+            return None
         late = time.monotonic() - LINGER
-        for space in [space for space in idle if space.unused_since <= late]:
-            self._forget(space)
-            idle.remove(space)
-        return LINGER if idle else None
+        for space in idle:
+            if space.unused_since <= late:
+                self._forget(space)
+        return LINGER
 
     def _forget(self, space: Space) -> None:
         del self._by_inode[space.inode]

@@ -19,6 +19,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CAPABILITY_HEADER = struct.Struct("=Ii")
 _CAPABILITY_DATA = struct.Struct("=6I")
 
+_capabilities = ctypes.create_string_buffer(_CAPABILITY_DATA.size)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -85,9 +87,8 @@ def set_no_new_privileges() -> None:
 
 def effective_capabilities(tid: int) -> int:
     """Return a thread's effective capabilities, one bit each (capget(2))."""
-    data = ctypes.create_string_buffer(_CAPABILITY_DATA.size)
-    _checked(_libc.capget(_CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, tid), data))
-    low, _, _, high, _, _ = _CAPABILITY_DATA.unpack(data.raw)
+    _checked(_libc.capget(_CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, tid), _capabilities))
+    low, _, _, high, _, _ = _CAPABILITY_DATA.unpack(_capabilities)
     return int(low | high << 32)
 
 
