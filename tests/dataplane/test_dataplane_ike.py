@@ -25,7 +25,7 @@ def start(
     return Iked(hosts.a, folder, "active", tunnel, lifetime=lifetime, door=doors[0]), b
 
 
-@pytest.mark.parametrize("doors", [("af_key", "af_key")], ids="-".join)
+@pytest.mark.parametrize("doors", [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key")], ids="-".join)
 def test_two_iked_agree_protect_rekey_and_leave_nothing(
     own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
 ) -> None:
