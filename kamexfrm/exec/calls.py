@@ -7,6 +7,7 @@ is asked afterwards, before anything is done.
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 
 from kamexfrm.errors import KamexfrmError
@@ -27,7 +28,7 @@ _FLAGS = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _TYPE_MASK = 0xF
 _TYPES = 11  # SOCK_MAX of linux/net.h
 
-Arguments = tuple[int, int, int]
+_POLLFD = struct.Struct("=i4x")  # struct pollfd
 
 
 class Calls:
@@ -52,6 +53,8 @@ class Calls:
             machine.setsockopt: self._setsockopt,
             machine.recvfrom: self._receiver,
             machine.recvmsg: self._receiver,
+            machine.poll: self._receiver,
+            machine.ppoll: self._receiver,
         }
 
     def handle(self) -> None:
@@ -181,7 +184,7 @@ class Calls:
         """Serve what was sent on a socket before its program looks for the replies."""
         if self._sockets:
             try:
-                inode = Caller(notification.tid).socket_inode(notification.arguments[0])
+                inode = self._looked_at(notification)
             except FileNotFoundError:
                 pass
             except OSError:  # we may not look at it: it could be any of ours
@@ -192,13 +195,21 @@ class Calls:
                     self._sockets.drain(inode)
         self._listener.let_through(notification)
 
+    def _looked_at(self, notification: Notification) -> int:
+        """Return the inode of the socket that a call receives from or polls."""
+        caller = Caller(notification.tid)
+        number = notification.integer(0)
+        if notification.number in (self._machine.poll, self._machine.ppoll):
+            (number,) = _POLLFD.unpack(caller.read(notification.arguments[0], _POLLFD.size))
+        return caller.socket_inode(number)
+
     def _sender(self, notification: Notification) -> None:
         """Carry out the request that a call sends, and return what send(2) on PF_KEY would."""
         message = None
         if self._sockets:
             caller = Caller(notification.tid)
             try:
-                inode = caller.socket_inode(notification.arguments[0])
+                inode = caller.socket_inode(notification.integer(0))
             except OSError:
                 inode = 0
             if self._sockets.find(inode):

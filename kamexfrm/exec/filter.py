@@ -8,6 +8,7 @@ whatever we do not want costs nothing. Sources: linux/seccomp.h, linux/filter.h.
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple, assert_never
 
@@ -23,6 +24,9 @@ RET_ALLOW = 0x7FFF0000
 
 #: What a receiver says that will not wait.
 _IMPATIENT = socket.MSG_PEEK | socket.MSG_DONTWAIT
+
+#: Milliseconds that a poll(2) may wait and still expect, of AF_KEY, that the reply is there.
+_A_MOMENT = 1000
 
 #: With this flag, which means nothing between two of our own processes, the message that brings
 #: the listener to the supervisor passes a filter that nobody serves yet.
@@ -60,6 +64,7 @@ class Test(Enum):
     """A jump of the filter's machine (BPF_JMP | BPF_K), and the outcome that meets the test."""
 
     EQUAL = (0x15, True)
+    BELOW = (0x35, False)
     DIFFERENT = (0x15, False)
     AT_LEAST = (0x35, True)
     ANY_BIT = (0x45, True)
@@ -110,6 +115,7 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
             found.append(Rule(machine.recvfrom, RET_NOTIFY, (*_null(4), flags)))
             flags = argument(2, Test.ANY_BIT, _IMPATIENT)
             found.append(Rule(machine.recvmsg, RET_NOTIFY, (flags,)))
+            found += _impatient_polls(machine)
         case Barrier.STRICT:
             found += [
                 Rule(machine.sendto, RET_NOTIFY, _null(4)),
@@ -122,6 +128,16 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
         case _:
             assert_never(barrier)
     return found + (_for_policies(machine) if policies else [])
+
+
+def _impatient_polls(machine: Machine) -> Iterator[Rule]:
+    """Yield the rules for who looks at one descriptor for a moment, as iked does: for 1 ms."""
+    one = _is(1, 1)
+    if machine.poll:
+        yield Rule(machine.poll, RET_NOTIFY, (one, argument(2, Test.BELOW, _A_MOMENT)))
+    else:  # the time is behind a pointer
+        for half in _null(2):  # either half makes it a pointer
+            yield Rule(machine.ppoll, RET_NOTIFY, (one, half._replace(test=Test.DIFFERENT)))
 
 
 def _for_policies(machine: Machine) -> list[Rule]:

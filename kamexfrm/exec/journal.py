@@ -5,7 +5,6 @@ import os
 import time
 import traceback
 
-
 #: What is written of our own failures: a program that knows one could fill a disk with it.
 _MOST_FAILURES = 100
 

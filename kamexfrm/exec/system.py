@@ -38,15 +38,20 @@ class Machine(NamedTuple):
     write: int
     writev: int
     seccomp: int
+    ppoll: int
+    #: 0 where a C library makes poll(2) of ppoll(2).
+    poll: int = 0
     #: The first number of a second table in the same architecture (x32), 0 for none.
     other_table: int = 0
 
 
-_GENERIC = (198, 208, 206, 207, 211, 212, 64, 66, 277)
+_GENERIC = (198, 208, 206, 207, 211, 212, 64, 66, 277, 73)
 
 #: By the name that uname(2) gives.
 MACHINES = {
-    "x86_64": Machine(0xC000003E, 41, 54, 44, 45, 46, 47, 1, 20, 317, other_table=0x40000000),
+    "x86_64": Machine(
+        0xC000003E, 41, 54, 44, 45, 46, 47, 1, 20, 317, 271, poll=7, other_table=0x40000000
+    ),
     "aarch64": Machine(0xC00000B7, *_GENERIC),
     "riscv64": Machine(0xC00000F3, *_GENERIC),
 }
