@@ -42,6 +42,9 @@ _RANDOM_SPI = {"getspi4-norange", "getspi4-tunnel-reqid", "getspi6-tunnel-reqid"
 #: What af_key leaves unset in messages of its own.
 _UNSET = (SadbType.SADB_ACQUIRE, SadbType.SADB_X_NAT_T_NEW_MAPPING)
 
+#: What answers an ACQUIRE, with its sequence number.
+_ANSWERS = (SadbType.SADB_GETSPI, SadbType.SADB_ADD, SadbType.SADB_ACQUIRE)
+
 
 class Exchange(NamedTuple):
     """One line; ``heard`` is in the order of HEARERS."""
@@ -371,8 +374,8 @@ class Replay:
         policy = message.get(pfkey.Policy)
         if policy is not None and policy.id in self._ids:
             message = _with(message, replace(policy, id=self._ids[policy.id]))
-        if name.startswith("acquire") and message.seq in self._sequences:
-            message = replace(message, seq=self._sequences[message.seq])
+        if name.startswith("acquire") and message.type in _ANSWERS:
+            message = replace(message, seq=self._sequences.get(message.seq, message.seq))
         return pfkey.encode(message, LINUX)
 
     def _gather(self, exchange: Exchange) -> tuple[tuple[bytes, ...], ...]:
@@ -402,7 +405,7 @@ class Replay:
         for before, now in zip(exchange.heard, found, strict=True):
             for old, new in zip(before, now, strict=False):
                 old_message, new_message = pfkey.decode(old, LINUX), pfkey.decode(new, LINUX)
-                if old_message.type == new_message.type == SadbType.SADB_ACQUIRE:
+                if old_message.type == SadbType.SADB_ACQUIRE and not old_message.pid:
                     self._sequences[old_message.seq] = new_message.seq
                 theirs, ours = old_message.get(pfkey.Policy), new_message.get(pfkey.Policy)
                 if theirs is not None and ours is not None:
@@ -412,7 +415,7 @@ class Replay:
         match step:
             case SadbMsg():
                 message = step
-                if message.type in (SadbType.SADB_ADD, SadbType.SADB_ACQUIRE):
+                if message.type in _ANSWERS:
                     message = replace(message, seq=self._sequences.get(message.seq, message.seq))
                 self._sockets["sender"].send(pfkey.encode(message))
             case str():
@@ -478,7 +481,7 @@ def masked(name: str, wire: bytes) -> SadbMsg | bytes:
                 extensions.append(extension)
     foreign = name.startswith("nl-") and message.pid == 0
     seq = 0 if foreign or message.type == SadbType.SADB_ACQUIRE else message.seq
-    if name.startswith("acquire") and message.type in (SadbType.SADB_ADD, SadbType.SADB_GETSPI):
+    if name.startswith("acquire") and message.type in _ANSWERS:
         seq = 0
     reserved = 0 if message.type.name.startswith("SADB_X_SPD") else message.reserved
     return replace(message, extensions=tuple(extensions), seq=seq, reserved=reserved)
