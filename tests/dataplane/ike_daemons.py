@@ -133,6 +133,8 @@ _SETTINGS = """
 charon {
     load = random nonce aes sha1 sha2 hmac kdf gmp kernel-netlink socket-default vici
     install_routes = no
+    port = %(port)d
+    port_nat_t = %(nat_port)d
     plugins { vici { socket = unix://%(folder)s/vici } }
     filelog { stderr { default = 1, flush_line = yes } }
 }
@@ -143,6 +145,8 @@ connections { it {
     version = 2
     local_addrs = %(own_end)s
     remote_addrs = %(peer_end)s
+    local_port = %(port)d
+    remote_port = %(port)d
     proposals = aes128-sha256-modp2048
     local { auth = psk }
     remote { auth = psk }
@@ -162,19 +166,31 @@ class Charon(Daemon):
     """strongSwan's charon, for one ESP tunnel; it reaches the kernel by netlink.
 
     ``action`` is ``start``, ``trap`` (as soon as a packet asks for it) or ``none``; ``rekey`` is
-    the age at which SAs are replaced: ``4s``.
+    the age at which SAs are replaced: ``4s``. ``ports`` are those of IKE and of IKE with NAT-T;
+    where there is another daemon on 500, charon's both ends need another first one.
     """
 
     def __init__(
-        self, host: Host, folder: Path, action: str, tunnel: Tunnel, *, rekey: str = "1h"
+        self,
+        host: Host,
+        folder: Path,
+        action: str,
+        tunnel: Tunnel,
+        *,
+        rekey: str = "1h",
+        ports: tuple[int, int] = (500, 4500),
     ) -> None:
-        self._folder = folder / host.name
+        self._folder = folder / f"{host.name}.strongswan"
         self._folder.mkdir()
         settings = self._folder / "strongswan.conf"
-        settings.write_text(_SETTINGS % {"folder": self._folder})
+        settings.write_text(
+            _SETTINGS % {"folder": self._folder, "port": ports[0], "nat_port": ports[1]}
+        )
         (self._folder / "swanctl.conf").write_text(
             _CONNECTION
             % {
+                # Away from 500, strongSwan wants the marker of NAT-T, on that port.
+                "port": ports[0] if ports[0] == 500 else ports[1],
                 "own_end": tunnel.ends[0],
                 "peer_end": tunnel.ends[1],
                 "own_network": tunnel.networks[0],
@@ -188,7 +204,7 @@ class Charon(Daemon):
         own_run = 'mount -t tmpfs run /run && STRONGSWAN_CONF=$1 exec "$2"'
         charon = (str(settings), "/usr/lib/ipsec/charon")
         super().__init__(
-            host, ("unshare", "-m", "sh", "-c", own_run, "sh", *charon), folder / f"{host.name}.log"
+            host, ("unshare", "-m", "sh", "-c", own_run, "sh", *charon), self._folder / "log"
         )
 
     def ready(self) -> None:
@@ -218,5 +234,8 @@ def agreed(hosts: TwoHosts) -> set[str]:
 
 
 def has_no_entry(host: Host) -> bool:
-    """Whether a host has neither SAs nor policies."""
-    return setkey(host, "-D") == "No SAD entries.\n" and setkey(host, "-DP") == "No SPD entries.\n"
+    """Whether a host has neither SAs nor policies, but for those of a daemon's sockets."""
+    policies = setkey(host, "-DP")
+    return setkey(host, "-D") == "No SAD entries.\n" and not re.search(
+        r"\n\t(in|out|fwd) ", policies
+    )

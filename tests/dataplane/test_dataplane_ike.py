@@ -6,7 +6,17 @@ The control runs them on the kernel's own AF_KEY: what they do there, they must 
 from pathlib import Path
 
 import pytest
-from ike_daemons import IPV4, PATIENCE, Iked, Tunnel, agreed, has_no_entry, load_af_key
+from ike_daemons import (
+    IPV4,
+    IPV6,
+    PATIENCE,
+    Charon,
+    Iked,
+    Tunnel,
+    agreed,
+    has_no_entry,
+    load_af_key,
+)
 
 from kamexfrm.rig import TwoHosts, until
 
@@ -25,7 +35,9 @@ def start(
     return Iked(hosts.a, folder, "active", tunnel, lifetime=lifetime, door=doors[0]), b
 
 
-@pytest.mark.parametrize("doors", [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key")], ids="-".join)
+@pytest.mark.parametrize(
+    "doors", [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key")], ids="-".join
+)
 def test_two_iked_agree_protect_rekey_and_leave_nothing(
     own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
 ) -> None:
@@ -37,3 +49,34 @@ def test_two_iked_agree_protect_rekey_and_leave_nothing(
     for daemon in daemons:
         assert daemon.stop() == 0
         assert has_no_entry(daemon.host)
+
+
+@pytest.mark.parametrize("tunnel", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+def test_iked_under_exec_and_strongswan_agree_and_protect(
+    own_hosts: TwoHosts, tmp_path: Path, tunnel: Tunnel
+) -> None:
+    tunnel.lay(own_hosts)
+    Charon(own_hosts.b, tmp_path, "none", tunnel.mirrored()).ready()
+    iked = Iked(own_hosts.a, tmp_path, "active", tunnel, lifetime="6", door="exec")
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    tunnel.assert_protected(own_hosts)
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    tunnel.assert_protected(own_hosts)
+    assert iked.stop() == 0
+    assert has_no_entry(own_hosts.a)
+
+
+def test_strongswan_asks_iked_under_exec_for_new_sas(own_hosts: TwoHosts, tmp_path: Path) -> None:
+    IPV4.lay(own_hosts)
+    iked = Iked(own_hosts.b, tmp_path, "passive", IPV4.mirrored(), door="exec")
+    iked.ready()
+    charon = Charon(own_hosts.a, tmp_path, "trap", IPV4, rekey="3s")
+    charon.ready()
+    assert not agreed(own_hosts)
+    own_hosts.a.udp_ask(IPV4.inside[1], timeout=0)  # a packet that asks for the SAs
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    IPV4.assert_protected(own_hosts)
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    IPV4.assert_protected(own_hosts)
+    charon.swanctl("--terminate", "--ike", "it")
+    until(lambda: has_no_entry(own_hosts.b), PATIENCE, "the peer's delete")

@@ -5,22 +5,26 @@ from pathlib import Path
 
 import pytest
 from dataplane_proof import knob, load, setkey
-from ike_daemons import IPV4, PATIENCE, Charon, agreed
+from ike_daemons import IPV4, PATIENCE, Charon, Iked, Tunnel, agreed
 
 from kamexfrm.rig import Host, TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 
 
+def start_strongswan(
+    hosts: TwoHosts, folder: Path, tunnel: Tunnel, ports: tuple[int, int] = (500, 4500)
+) -> None:
+    """Start it on both hosts; the second one asks the first for SAs."""
+    Charon(hosts.b, folder, "none", tunnel.mirrored(), ports=ports).ready()
+    Charon(hosts.a, folder, "start", tunnel, ports=ports).ready()
+
+
 @pytest.fixture
 def charons(own_hosts: TwoHosts, tmp_path: Path) -> TwoHosts:
     """Two hosts with a tunnel of strongSwan's between them, traffic and all."""
     IPV4.lay(own_hosts)
-    for host, action, tunnel in (
-        (own_hosts.b, "none", IPV4.mirrored()),
-        (own_hosts.a, "start", IPV4),
-    ):
-        Charon(host, tmp_path, action, tunnel).ready()
+    start_strongswan(own_hosts, tmp_path, IPV4)
     until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
     IPV4.assert_protected(own_hosts)
     return own_hosts
@@ -65,3 +69,32 @@ def test_setkey_and_the_knobs_show_what_strongswan_made_and_leave_it_alone(
     )
     assert entries(a) == before
     IPV4.assert_protected(charons)
+
+
+#: Beside IPV4, with the same ends.
+BESIDE = Tunnel(IPV4.ends, ("10.88.1.0/24", "10.88.2.0/24"), ("10.88.1.1", "10.88.2.1"))
+
+
+def test_iked_under_exec_and_strongswan_serve_the_same_hosts_side_by_side(
+    own_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    IPV4.lay(own_hosts)
+    BESIDE.lay(own_hosts)
+    b = Iked(own_hosts.b, tmp_path, "passive", IPV4.mirrored(), door="exec")
+    b.ready()
+    a = Iked(own_hosts.a, tmp_path, "active", IPV4, lifetime="6", door="exec")
+    of_iked = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    start_strongswan(own_hosts, tmp_path, BESIDE, ports=(1500, 1501))
+    until(lambda: len(agreed(own_hosts) - of_iked) >= 2, PATIENCE, "strongSwan's SAs")
+    before = [entries(host) for host in own_hosts]
+    for text in before:
+        assert (text.count("dir "), text.count("auth-trunc")) == (3, 2)
+
+    until(lambda: agreed(own_hosts).isdisjoint(of_iked), PATIENCE, "iked's new SAs")
+    for tunnel in (IPV4, BESIDE):
+        tunnel.assert_protected(own_hosts)
+    for daemon in (a, b):
+        assert daemon.stop() == 0
+        assert "esp/tunnel/10.0.0" in setkey(daemon.host, "-DP")
+    assert [entries(host) for host in own_hosts] == before
+    BESIDE.assert_protected(own_hosts)
