@@ -80,3 +80,17 @@ def test_strongswan_asks_iked_under_exec_for_new_sas(own_hosts: TwoHosts, tmp_pa
     IPV4.assert_protected(own_hosts)
     charon.swanctl("--terminate", "--ike", "it")
     until(lambda: has_no_entry(own_hosts.b), PATIENCE, "the peer's delete")
+
+
+def test_iked_under_exec_replaces_sas_that_have_carried_enough(
+    own_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    start(own_hosts, tmp_path, IPV4, ("exec", "exec"), "1h bytes 20K")
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+
+    def renewed() -> bool:
+        own_hosts.a.ping(IPV4.inside[1], payload=bytes(1000), source=IPV4.inside[0])
+        return len(agreed(own_hosts) - first) >= 2
+
+    until(renewed, PATIENCE, "new SAs")
+    IPV4.assert_protected(own_hosts)
