@@ -1,13 +1,15 @@
 """The engine's half for the knobs: the marker first, then every entry that a knob concerns."""
 
-from collections.abc import Sequence
-
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Request
-from kamexfrm.model.policy import IpsecRequest
-from kamexfrm.translate.marker import HAS_TUNNEL_USE, UNFINISHED
+from kamexfrm.translate.marker import (
+    HAS_NUMBERED_SA,
+    HAS_TUNNEL_USE,
+    HAS_UNNUMBERED,
+    UNFINISHED,
+)
 from kamexfrm.translate.plan import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
@@ -44,20 +46,19 @@ def finish(session: Session) -> None:
     """Bring all entries to where the marker's knobs want them, and note that it is done."""
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
-    tunnels: list[IpsecRequest] = []
-
-    def unserved(requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        tunnels.extend(requests)
-        return session.unserved(requests)
-
-    operations += rewritten(policies, session.knobs, unserved, session.now)
-    session.must([Request(*step) for step in operations])
+    rewriting = rewritten(policies, session.knobs, session, session.now)
+    session.must([Request(*step) for step in (*operations, *rewriting.operations)])
     if session.defaults_changed:
         session.must(_default(session))
         session.defaults_changed = False
     session.knobs_changed = False
-    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE)
-    session.marker = session.marker._replace(flags=flags | (HAS_TUNNEL_USE if tunnels else 0))
+    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_UNNUMBERED)
+    flags |= HAS_TUNNEL_USE if rewriting.has_tunnel_use else 0
+    if rewriting.has_unnumbered:
+        flags |= HAS_UNNUMBERED
+        if flags & HAS_NUMBERED_SA and not session.services().has_numbers:
+            flags &= ~HAS_NUMBERED_SA
+    session.marker = session.marker._replace(flags=flags)
     session.write_marker()
 
 

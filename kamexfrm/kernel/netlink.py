@@ -49,6 +49,7 @@ from kamexfrm.xfrm import (
     encode_state_id,
     message,
     split_messages,
+    state_reqid,
 )
 
 #: Messages in one sendmsg: 16 to 64 is where the time per message is least (measured).
@@ -225,6 +226,11 @@ class NetlinkKernel:
         """Return a consistent dump of the SAD."""
         wanted = encode_state_dump(StateDump(protocol))
         return map(decode_state, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+
+    def reqids(self) -> set[int]:
+        """Return the reqids of all states; what else a dump says of them is not decoded."""
+        wanted = encode_state_dump(StateDump(0))
+        return set(map(state_reqid, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)))
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""

@@ -42,7 +42,10 @@ from kamexfrm.xfrm import (
 HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
 HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
 UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
-_KNOWN_FLAGS = 0x0007
+HAS_NUMBERED_SA = 0x0008  # some SA has a reqid
+HAS_UNNUMBERED = 0x0010  # some outbound request takes an SA of any reqid
+_KNOWN_FLAGS = 0x001F
+_NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
 
 _NEWER = (
     "this namespace's variables were written by a later version of kamexfrm,"
@@ -56,6 +59,11 @@ _UNREADABLE = (
 
 #: The lowest reqid that is generated for `unique` without a number (KAME IPSEC_MANUAL_REQID_MAX+1).
 FIRST_GENERATED_REQID = 0x4000
+
+
+def follows_sas(flags: int) -> bool:
+    """Whether something has to follow a change of SAs: modes, tunnels or reqids."""
+    return bool(flags & (HAS_MODE_ANY | HAS_TUNNEL_USE)) or flags & _NUMBERS == _NUMBERS
 
 
 class Marker(NamedTuple):

@@ -114,7 +114,7 @@ if TYPE_CHECKING:
         SecurityContext,
         Selector,
     )
-    from kamexfrm.xfrm.state import State, decode_state, encode_state
+    from kamexfrm.xfrm.state import State, decode_state, encode_state, state_reqid
     from kamexfrm.xfrm.state_parts import (
         Encap,
         OffloadDevice,
@@ -230,6 +230,7 @@ __all__ = [
     "pack_template",
     "pack_templates",
     "split_messages",
+    "state_reqid",
     "walk",
 ]
 

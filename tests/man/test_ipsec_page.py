@@ -153,13 +153,15 @@ def test_the_markers_layout_in_ipsecs_page_is_the_markers() -> None:
         mask = next(filter(None, said(name)))
         assert mask.bit_count() == 9
         assert changed == [0, 0, 1 << mask.bit_length() - 1, 0]
-    flags = next(says for says in masks if says.startswith("flags"))
+    flags = text.partition("The flags are")[2].partition(".Pp")[0]
     for value, word in (
         (marker.HAS_TUNNEL_USE, "tunnels"),
-        (marker.HAS_MODE_ANY, "SAs"),
+        (marker.HAS_MODE_ANY, "SAs of mode any"),
         (marker.UNFINISHED, "unfinished"),
+        (marker.HAS_NUMBERED_SA, "SAs with a reqid"),
+        (marker.HAS_UNNUMBERED, "requests without"),
     ):
-        assert f" {value} {word}" in flags
+        assert f"\n{value} {word}" in flags
 
 
 def test_the_numbers_in_ipsecs_page_are_those_of_the_code() -> None:
