@@ -88,7 +88,8 @@ class Session:
         self.tunnels_changed = False
         self.knobs_changed = False
         self._shapes: dict[tuple[int, int, int, int], tuple[object, Shape]] = {}
-        self.defaults_changed = False
+        #: Whether somebody wrote that packets without a policy are to pass.
+        self.opens = False
         self.sad_changed = False
         self.stored = self._read_marker()
         self.marker = self.stored or Marker()

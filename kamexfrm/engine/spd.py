@@ -15,6 +15,7 @@ from kamexfrm.translate.marker import (
     HAS_NUMBERED_SA,
     HAS_TUNNEL_USE,
     HAS_UNNUMBERED,
+    OWN_DEFAULT,
     Marker,
     marker_policy,
 )
@@ -288,8 +289,8 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.send()
     session.tunnels_changed = True
     knobs = session.knobs
-    of_sas = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA)
-    kept = Marker(knobs, reqid=session.marker.reqid, flags=of_sas)
+    flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
+    kept = Marker(knobs, reqid=session.marker.reqid, flags=flags)
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         # FLUSHPOLICY is not atomic: clear packets were seen inside one. So all but the
         # catch-alls and the marker goes one by one.

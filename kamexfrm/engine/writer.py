@@ -74,7 +74,6 @@ class Writer:
                 session = self._begin(now)
                 turns = session.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
-                    session.defaults_changed = True
                     if session.marker.flags & HAS_MODE_ANY:
                         sad.choose_modes(session)
                     knobs.finish(session)
@@ -124,9 +123,6 @@ class Writer:
             if lost and known is not None:
                 flags = session.marker.flags | UNFINISHED
                 session.marker = session.marker._replace(knobs=known.knobs, flags=flags)
-                session.defaults_changed = True
-            if session.marker.flags & UNFINISHED:
-                session.defaults_changed = True
             if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
                 sad.choose_modes(session)
             knobs.finish(session)

@@ -44,7 +44,8 @@ HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
 UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
 HAS_NUMBERED_SA = 0x0008  # some SA has a reqid
 HAS_UNNUMBERED = 0x0010  # some outbound request takes an SA of any reqid
-_KNOWN_FLAGS = 0x001F
+OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
+_KNOWN_FLAGS = 0x003F
 _NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
 
 _NEWER = (

@@ -160,6 +160,7 @@ def test_the_markers_layout_in_ipsecs_page_is_the_markers() -> None:
         (marker.UNFINISHED, "unfinished"),
         (marker.HAS_NUMBERED_SA, "SAs with a reqid"),
         (marker.HAS_UNNUMBERED, "requests without"),
+        (marker.OWN_DEFAULT, "own default"),
     ):
         assert f"\n{value} {word}" in flags
 
