@@ -89,6 +89,10 @@ class Engine:
         marker, self.restored = self._ready().reconcile(int(self._clock()), known)
         return marker
 
+    def forget_routes(self) -> None:
+        """Let connected flows look at policies and SAs again. Raises Refusal."""
+        self._ready().forget_routes()
+
     def numbered(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
         """Give `unique` requests without a number one each that nothing uses. Raises Refusal."""
         self.flush()

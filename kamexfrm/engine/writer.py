@@ -126,10 +126,13 @@ class Writer:
             if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
                 sad.choose_modes(session)
             knobs.finish(session)
-            # Whoever deleted a policy, or let one expire, has not made connected flows look again.
-            self._kernel.apply([FORGET_ROUTES])
+            self.forget_routes()
             self._keep(session)
             return session.stored, lost
+
+    def forget_routes(self) -> None:
+        """Make connected flows look again: who deletes a policy, or lets one expire, has not."""
+        self._kernel.apply([FORGET_ROUTES])
 
     def _follow(self, session: Session, *, last: bool) -> None:
         """Let what depends on both databases follow their change.

@@ -36,6 +36,7 @@ from kamexfrm.xfrm import (
     StateDump,
     StateId,
     XfrmMsg,
+    brief_state,
     decode_default,
     decode_done,
     decode_error,
@@ -49,7 +50,6 @@ from kamexfrm.xfrm import (
     encode_state_id,
     message,
     split_messages,
-    state_reqid,
 )
 
 #: Messages in one sendmsg: 16 to 64 is where the time per message is least (measured).
@@ -230,7 +230,8 @@ class NetlinkKernel:
     def reqids(self) -> set[int]:
         """Return the reqids of all states; what else a dump says of them is not decoded."""
         wanted = encode_state_dump(StateDump(0))
-        return set(map(state_reqid, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)))
+        dump = self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)
+        return {brief_state(payload)[0] for payload in dump}
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
