@@ -12,6 +12,7 @@ from kamexfrm.translate.marker import (
     HAS_UNNUMBERED,
     OWN_DEFAULT,
     UNFINISHED,
+    follows_sas,
 )
 from kamexfrm.translate.plan import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
@@ -59,7 +60,8 @@ def finish(session: Session) -> None:
         flags |= HAS_UNNUMBERED
         if flags & HAS_NUMBERED_SA and not session.services().has_numbers:
             flags &= ~HAS_NUMBERED_SA
-    session.marker = session.marker._replace(flags=flags)
+    digest = session.services().digest if follows_sas(flags) else 0
+    session.marker = session.marker._replace(flags=flags, services=digest)
     session.write_marker()
 
 

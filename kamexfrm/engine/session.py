@@ -122,11 +122,21 @@ class Session:
         if flags & ~self.marker.flags:
             self.marker = self.marker._replace(flags=self.marker.flags | flags)
 
+    def begin_to_follow(self, flag: int) -> None:
+        """Set a flag for an entry that follows the SAs, and was just fitted to them."""
+        if not follows_sas(self.marker.flags):
+            self.marker = self.marker._replace(services=self.services().digest)
+        self.note(flag)
+
     def is_behind(self, flags: int) -> bool:
         """Whether what was written has consequences that are yet to be seen to."""
         if self.sad_changed and follows_sas(flags):
             return True
         return self.tunnels_changed and flags & HAS_MODE_ANY != 0
+
+    def is_overtaken(self, flags: int) -> bool:
+        """Whether others have changed SAs since entries were last fitted to them."""
+        return follows_sas(flags) and self.services().digest != self.marker.services
 
     def _read_marker(self) -> Marker | None:
         try:

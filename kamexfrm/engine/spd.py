@@ -108,7 +108,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     unserved: tuple[IpsecRequest, ...] = ()
     if uses:
         unserved = session.unserved(uses)
-        session.note(HAS_TUNNEL_USE)
+        session.begin_to_follow(HAS_TUNNEL_USE)
     fitted = None
     if has_unnumbered(policy):
         session.note(HAS_UNNUMBERED)

@@ -145,7 +145,7 @@ class Writer:
         flags = session.marker.flags | session.assumed
         if session.sad_changed and flags & HAS_UNNUMBERED and session.has_numbers():
             flags |= HAS_NUMBERED_SA
-        self.behind |= session.is_behind(flags)
+        self.behind |= session.is_behind(flags) or (last and session.is_overtaken(flags))
         if not self.behind:
             return
         if not last:

@@ -6,6 +6,8 @@ reqid of the SA that KAME would take. The policy is bent and not the SA: it is r
 step, touches neither keys nor replay state, and serves SAs that others made.
 """
 
+import struct
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +25,7 @@ from kamexfrm.translate.tag import is_mode_any
 from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
 
 _Ends = tuple[Address, Address]
+_HEAD = struct.Struct(">B??I16s16s")
 
 #: The reqids of the SAs between two ends, the newest head's last, by when the head was made.
 _Heads = dict[int, int]
@@ -59,6 +62,8 @@ class Services:
         self._chosen: dict[tuple[int, tuple[object, ...]], int] = {}
         #: Whether some SA has a reqid.
         self.has_numbers = False
+        #: A checksum of all this: equal ones serve alike. The SAs of a head may change places.
+        self.digest = 0
         made: set[tuple[object, ...]] = set()
         for age, state in enumerate(reversed(list(states))):
             if not is_usable(state) or state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
@@ -75,6 +80,8 @@ class Services:
             if head not in made:
                 made.add(head)
                 heads[state.reqid] = age
+                packed = _HEAD.pack(state.protocol, *head[2:], ends[0].packed, ends[1].packed)
+                self.digest = zlib.crc32(packed, self.digest)
 
     def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that no SA serves."""

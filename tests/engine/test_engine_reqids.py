@@ -18,25 +18,35 @@ from engine_samples import (
     Asker,
     B,
     Clock,
+    Killed,
+    Mortal,
     association,
     helpers,
     ipsec,
     request,
 )
 
-from kamexfrm.engine.requests import SaAdd, SaDelete, SaFlush, SpdAdd, SpdFlush
+from kamexfrm.engine.requests import (
+    SaAdd,
+    SaDelete,
+    SaFlush,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    SpdFlush,
+)
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
 from kamexfrm.rig import Namespace
-from kamexfrm.translate.marker import MARKER_ID, Marker, read_marker
 from kamexfrm.translate.policy import TRIGGER_REQID
-from kamexfrm.translate.state import state_to_kernel
+from kamexfrm.translate.state import state_id, state_to_kernel
 from kamexfrm.translate.tag import MARKER_IF_ID
-from kamexfrm.xfrm import XfrmMsg, encode_state
+from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
 
 C = Address.parse("10.0.0.3")
 HOSTS = Selector(A, 32, B, 32)
@@ -210,13 +220,32 @@ def test_an_sa_of_mode_any_with_a_reqid_serves_a_tunnel_without(asker: Asker) ->
     assert numbers(asker, policy) == [5]
 
 
-def marker(kernel: Kernel) -> Marker:
-    return read_marker(kernel.policy(MARKER_ID))
+ANYTHING = {
+    "an entry": [SpdAdd(ipsec(3, IN, request(REQUIRE)))],
+    "an entry's end": [SpdDelete(ipsec(4).selector, OUT)],
+    "an SA": [SaAdd(association(0x7000, destination=C))],
+    "a flush of SAs": [SaFlush(AH)],
+    "a level": [SetKnob(knob("net.inet6.ipsec6.ah_net_deflev"), 2)],
+    "a variable": [SetKnob(knob("net.inet.ipsec.dfbit"), 0)],
+}
+
+
+@pytest.mark.parametrize("command", ANYTHING)
+def test_any_command_that_writes_lets_tunnels_follow_the_sas_of_others(
+    asker: Asker, command: str
+) -> None:
+    policy = ipsec(HOSTS, OUT, request(USE, mode=TUNNEL))
+    asker.add(policy, ipsec(4, OUT, request(REQUIRE)))
+    by_somebody_else(asker, tunnel(0x2000, 5))
+    Asker(asker.kernel).must(*ANYTHING[command])
+    assert numbers(asker, policy) == [5]
+    gone = Request(XfrmMsg.DELSA, encode_state_id(state_id(tunnel(0x2000).id)))
+    assert asker.kernel.apply([gone]) == []
+    Asker(asker.kernel).add(ipsec(5, OUT, request(REQUIRE)))
+    assert numbers(asker, policy) == [TRIGGER_REQID]
 
 
 def test_a_kill_between_sa_and_entry_is_made_good_by_the_next_command() -> None:
-    from engine_samples import Killed, Mortal
-
     policy = ipsec(HOSTS, OUT, request(REQUIRE))
     for life in range(1, 12):
         kernel = FakeKernel(Clock())
@@ -252,3 +281,21 @@ def test_what_nobody_needs_is_not_looked_at() -> None:
     asker.must(SaAdd(transport(0x1000)))
     Asker(kernel).must(SaAdd(transport(0x1001)))
     assert kernel.dumps <= before + 1  # the first of them learns that the numbered SAs are gone
+
+
+def test_a_command_that_changes_nothing_about_sas_reads_no_policies() -> None:
+    class Watching(FakeKernel):
+        dumps = 0
+
+        def policies(self) -> Any:
+            self.dumps += 1
+            return super().policies()
+
+    kernel = Watching(Clock())
+    asker = Asker(kernel)
+    asker.must(SaAdd(tunnel(0x1000)))
+    asker.add(*[ipsec(n, OUT, request(USE, mode=TUNNEL)) for n in range(5)])
+    before = kernel.dumps  # without a marker, an SA might be one of mode any
+    Asker(kernel).add(ipsec(9, OUT, request(USE, mode=TUNNEL)))
+    Asker(kernel).add(ipsec(10, OUT, request(REQUIRE)))
+    assert kernel.dumps == before
