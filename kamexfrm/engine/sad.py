@@ -14,7 +14,8 @@ from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
 from kamexfrm.translate.entry import entries_of, sidecars_of
-from kamexfrm.translate.marker import HAS_MODE_ANY
+from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_NUMBERED_SA
+from kamexfrm.translate.serving import is_unnumbered
 from kamexfrm.translate.state import remade, state_id, state_to_kernel
 from kamexfrm.translate.tag import is_mode_any
 from kamexfrm.translate.variables import with_variables
@@ -32,7 +33,7 @@ from kamexfrm.xfrm import (
 #: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
 _Want = tuple[int, object, object, int]
 
-#: The reqid of inbound requests, which KAME does not compare.
+#: The reqid of requests that take SAs of any: those without a number, and inbound ones.
 _ANY_REQID = -1
 
 
@@ -61,7 +62,9 @@ def sa_add(session: Session, request: SaAdd) -> None:
     mode = association.mode
     if mode is Mode.ANY:
         mode = Mode.TRANSPORT
-        session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
+        session.note(HAS_MODE_ANY)
+    if association.reqid:
+        session.note(HAS_NUMBERED_SA)
     payload = encode_state(state_to_kernel(association, mode))
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
@@ -108,14 +111,14 @@ def choose_modes(session: Session) -> None:
     if not states:
         session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
         return
-    session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
+    session.note(HAS_MODE_ANY)
     policies = session.policies()
     wanted: set[_Want] = {
         (
             int(r.protocol),
             r.source,
             r.destination,
-            r.reqid if entry.policy.direction is Direction.OUT else _ANY_REQID,
+            _ANY_REQID if is_unnumbered(r) or entry.policy.direction is Direction.IN else r.reqid,
         )
         for entry in entries_of(policies, sidecars_of(policies).get)
         for r in entry.policy.requests

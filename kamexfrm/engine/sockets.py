@@ -48,7 +48,8 @@ def set_policy(sock: socket.socket, text: str) -> None:
 
     ``text`` is ``in`` or ``out`` with ``entrust``, ``bypass`` or ``ipsec REQUEST...``; entrust
     takes away the socket's policies of both directions, as Linux knows no other way. Level default
-    is what the knobs say now; later changes of a knob do not reach sockets.
+    is what the knobs say now, and requests without a number look for SAs of the reqid that those
+    have which would serve them now; later changes do not reach sockets.
 
     Raises LanguageError, KamexfrmError with KAME's errno (EINVAL for discard and none, EACCES for
     bypass without the right to it), UnsupportedError, Refusal (EPERM: CAP_NET_ADMIN is needed).
@@ -90,12 +91,13 @@ def _encode(policy: PolicyText, family: int) -> bytes:
     with _Here() as engine:
         requests = engine.numbered(policy.requests)
         knobs = engine.knobs()
-    written = SecurityPolicy(anything, policy.direction, PolicyType.IPSEC, requests)
+        written = SecurityPolicy(anything, policy.direction, PolicyType.IPSEC, requests)
+        fitted = engine.fitted(written)
     if tunnel_uses(written, knobs):
         raise UnsupportedError(
             "Linux takes no outbound tunnel request of level use for a socket", errno=errno.EINVAL
         )
-    return encode_socket_policy(install(written, knobs, placement, 0).policy)
+    return encode_socket_policy(install(written, knobs, placement, 0, fitted=fitted).policy)
 
 
 def _call(option: Callable[[], None], policy: PolicyText) -> None:

@@ -219,6 +219,10 @@ class FakeKernel:
         self._begin()
         return self.sad.dump(protocol)
 
+    def reqids(self) -> set[int]:
+        """Return the reqids of all states."""
+        return {state.reqid for state in self.states()}
+
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
         self._begin()

@@ -74,6 +74,10 @@ class Kernel(Protocol):
         """Return a consistent dump of the SAD, of one IPsec protocol or of all (0)."""
         ...
 
+    def reqids(self) -> set[int]:
+        """Return the reqids of all states, larval ones' too; 0 for those without one."""
+        ...
+
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy, by index or by selector; raises Refusal (ENOENT)."""
         ...

@@ -36,6 +36,7 @@ from kamexfrm.xfrm import (
     StateDump,
     StateId,
     XfrmMsg,
+    brief_state,
     decode_default,
     decode_done,
     decode_error,
@@ -225,6 +226,12 @@ class NetlinkKernel:
         """Return a consistent dump of the SAD."""
         wanted = encode_state_dump(StateDump(protocol))
         return map(decode_state, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+
+    def reqids(self) -> set[int]:
+        """Return the reqids of all states; what else a dump says of them is not decoded."""
+        wanted = encode_state_dump(StateDump(0))
+        dump = self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)
+        return {brief_state(payload)[0] for payload in dump}
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""

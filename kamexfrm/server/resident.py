@@ -13,40 +13,21 @@ from collections.abc import Callable
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal, UnsupportedError
-from kamexfrm.kernel.interface import Event, Kernel
-from kamexfrm.translate import tag
-from kamexfrm.translate.marker import Marker, read_marker
-from kamexfrm.xfrm import (
-    XFRM_MODE_TRANSPORT,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_SA,
-    Expire,
-    Policy,
-    PolicyExpire,
-    XfrmMsg,
-    decode_event,
-)
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.server.consequences import Consequence, consequence, written_marker
+from kamexfrm.translate.marker import UNFINISHED, Marker, read_marker
+from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Policy
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 
 #: A look costs a dump of both databases: the next one waits this many times as long as it took.
 _REST = 4
 
-#: What is gone with these may have to be put back, or to be followed.
-_ALWAYS = frozenset(
-    (
-        XfrmMsg.NEWSA,
-        XfrmMsg.UPDSA,
-        XfrmMsg.DELSA,
-        XfrmMsg.FLUSHSA,
-        XfrmMsg.DELPOLICY,
-        XfrmMsg.FLUSHPOLICY,
-    )
-)
+#: Seconds in which events gather: to wake up for each of many costs more than to read them.
+_GATHERING = 0.002
 
-
-_SOMETIMES = frozenset((XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY, XfrmMsg.EXPIRE, XfrmMsg.POLEXPIRE))
+#: Seconds after which a writer that has left something unfinished is taken for dead.
+_PATIENCE = 2.0
 
 
 class Resident:
@@ -66,29 +47,38 @@ class Resident:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
 
     def run(self, stop: int) -> None:
-        """Look whenever something happened, until the descriptor ``stop`` is readable."""
+        """Do what events ask for, until the descriptor ``stop`` is readable."""
         self.look()
         while True:
-            readable, _, _ = select.select([self._events.fileno(), stop], [], [])
+            waits = _PATIENCE if self._flags & UNFINISHED else None
+            readable, _, _ = select.select([self._events.fileno(), stop], [], [], waits)
             if stop in readable:
                 return
-            if not self._hear():
-                continue
+            wanted = self._hear() if readable else Consequence.LOOK
             began = time.monotonic()
-            self._look_again()
-            rest = (time.monotonic() - began) * _REST
+            if wanted is not Consequence.NOTHING:
+                self._see_to(wanted)
+            rest = max((time.monotonic() - began) * _REST, _GATHERING)
             if select.select([stop], [], [], rest)[0]:
                 return
 
-    def _look_again(self) -> None:
+    @property
+    def _flags(self) -> int:
+        return self._known.flags if self._known else 0
+
+    def _see_to(self, wanted: Consequence) -> None:
         try:
-            self.look()
+            if wanted is Consequence.LOOK:
+                self.look()
+            else:
+                self._engine.forget_routes()
         except Refusal as refusal:
             self._log(f"could not look after the policies: {refusal}")
 
-    def _hear(self) -> bool:
-        """Read all events that wait; return whether one of them matters."""
-        found = False
+    def _hear(self) -> Consequence:
+        """Read all events that wait; return what they ask for."""
+        wanted = Consequence.NOTHING
+        mine = self._engine.port
         while True:
             try:
                 events = self._events.receive()
@@ -96,30 +86,18 @@ class Resident:
                 if refusal.errno != errno.ENOBUFS:
                     raise
                 self._log("events were lost: looking at everything")
-                found = True
+                wanted = Consequence.LOOK
                 continue
             if not events:
-                return found
+                return wanted
             for event in events:
-                if event.pid != self._engine.port and self._matters(event):
-                    found = True
-
-    def _matters(self, event: Event) -> bool:
-        """Take note of a written marker; return whether anything else may have to follow."""
-        if event.type in _ALWAYS:
-            return True
-        if event.type not in _SOMETIMES:
-            return False
-        match decode_event(event.type, event.payload):
-            case Policy(if_id=tag.MARKER_IF_ID) as policy:
-                self._remember(policy)
-                return False
-            case Policy(templates=templates):
-                return any(template.mode != XFRM_MODE_TRANSPORT for template in templates)
-            case Expire(hard=hard) | PolicyExpire(hard=hard):
-                return bool(hard)
-            case _:
-                return False
+                if event.pid == mine:
+                    continue
+                marker = written_marker(event)
+                if marker is not None:
+                    self._remember(marker)
+                elif wanted is not Consequence.LOOK:
+                    wanted = max(wanted, consequence(event, self._flags))
 
     def _remember(self, policy: Policy) -> None:
         with contextlib.suppress(UnsupportedError):

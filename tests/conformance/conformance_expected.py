@@ -18,7 +18,7 @@ from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
 from kamexfrm.model.decide_sad import outbound_sa, standing
-from kamexfrm.model.decide_spd import Spd, action_of, matches
+from kamexfrm.model.decide_spd import Spd, action_of, covers, matches
 from kamexfrm.model.decision import (
     DefaultPolicy,
     Governing,
@@ -62,6 +62,9 @@ COUNTERS = {
     "in_nosa": {"XfrmInNoStates"},
 }
 
+#: The addresses between which a request looks for its SA; None for those of the packet.
+_Ends = tuple[Address | None, Address | None] | None
+
 _ANYWHERE = b""
 _TRANSPARENT = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
@@ -84,11 +87,14 @@ class _Header(NamedTuple):
 
 def expected(case: Case, kernel: frozenset[str]) -> Expected:
     """Return what must be seen where the named differences hold."""
+    any_mode = frozenset(sa.spi for sa in case.sad if sa.mode is Mode.ANY)
     if "transport-endpoints" in kernel:
         spd = tuple(e._replace(requests=_without_endpoints(e.requests)) for e in case.spd)
         case = case.replace(spd=spd, socket=_socket_without_endpoints(case.socket))
     if "one-mode" in kernel:
         case = case.replace(sad=_modes(case))
+    if "one-reqid" in kernel:
+        case = _with_reqids(case, any_mode)
     if case.packet.path is Path.OUT:
         return _leaving(case, kernel)
     arrival = _arriving(case, kernel)
@@ -114,7 +120,12 @@ def _socket_without_endpoints(socket: SocketPolicy | None) -> SocketPolicy | Non
 def _modes(case: Case) -> tuple[SecurityAssociation, ...]:
     """Give SAs of mode any the one mode they have: a tunnel's, where some entry asks for that."""
     tunnels = {
-        (r.protocol, r.source, r.destination, r.reqid if e.direction is Direction.OUT else None)
+        (
+            r.protocol,
+            r.source,
+            r.destination,
+            r.reqid if e.direction is Direction.OUT and r.level is Level.UNIQUE else None,
+        )
         for e in case.spd
         for r in e.requests
         if r.mode is Mode.TUNNEL
@@ -133,6 +144,75 @@ def _modes(case: Case) -> tuple[SecurityAssociation, ...]:
     return tuple(sa._replace(mode=mode(sa)) for sa in (*kept, *anew))
 
 
+def _with_reqids(case: Case, any_mode: frozenset[int]) -> Case:
+    """Give outbound requests without a number the one reqid that their template looks for.
+
+    ``any_mode`` are the SPIs of SAs that were declared with mode any: they have heads of their own.
+    """
+    spd = tuple(
+        e._replace(requests=_numbered(case, any_mode, e.selector, e.requests))
+        if e.direction is Direction.OUT
+        else e
+        for e in case.spd
+    )
+    socket = case.socket
+    if socket is not None:
+        nowhere = Address.unspecified(case.packet.family)
+        anything = Selector(nowhere, 0, nowhere, 0)
+        requests = _numbered(case, any_mode, anything, socket.outbound.requests)
+        socket = socket._replace(outbound=socket.outbound._replace(requests=requests))
+    return case.replace(spd=spd, socket=socket)
+
+
+def _numbered(
+    case: Case,
+    any_mode: frozenset[int],
+    selector: Selector,
+    requests: tuple[IpsecRequest, ...],
+) -> tuple[IpsecRequest, ...]:
+    """Return requests with the reqid that their templates look for."""
+    found = []
+    ends: _Ends = None  # the packet's own
+    for request in requests:
+        inner = ends
+        if request.mode is Mode.TUNNEL:
+            ends = (request.source, request.destination)
+        serving = [sa for sa in case.sad if _may_serve(sa, request, ends, selector)]
+        level = effective_level(request, selector.family, case.knobs)
+        if request.mode is Mode.TUNNEL and level is Level.USE and not serving:
+            ends = inner  # it is left out
+        elif request.level is not Level.UNIQUE:
+            request = request._replace(reqid=_reqid(any_mode, serving))  # noqa: PLW2901
+        found.append(request)
+    return tuple(found)
+
+
+def _may_serve(
+    sa: SecurityAssociation, request: IpsecRequest, ends: _Ends, selector: Selector
+) -> bool:
+    mine = (sa.source, sa.destination)
+    if ends is None:
+        there = covers(selector.source, selector.source_prefix, sa.source) and covers(
+            selector.destination, selector.destination_prefix, sa.destination
+        )
+    else:
+        there = mine == ends
+    fits = sa.protocol is request.protocol and sa.mode in (Mode.ANY, request.mode)
+    return there and fits and request.reqid in (0, sa.reqid)
+
+
+def _reqid(any_mode: frozenset[int], serving: Sequence[SecurityAssociation]) -> int:
+    """Return the reqid that serves most pairs of hosts; of equals that of the newest head."""
+    pairs: dict[int, set[tuple[Address, Address]]] = {}
+    heads: dict[tuple[object, ...], int] = {}
+    for sa in serving:
+        ends = (sa.source, sa.destination)
+        pairs.setdefault(sa.reqid, set()).add(ends)
+        heads.setdefault((*ends, sa.spi in any_mode, sa.reqid), sa.reqid)
+    most = max(map(len, pairs.values()), default=0)
+    return next((n for n in reversed(heads.values()) if len(pairs[n]) == most), 0)
+
+
 def _entries(case: Case) -> list[SadEntry]:
     return [standing(sa, created=at) for at, sa in enumerate(case.sad)]
 
@@ -147,7 +227,7 @@ def _finder(
         other = sought.mode is Mode.TRANSPORT and sought.source.family != family
         if other and "family-change" in kernel:
             return None
-        if "exact-reqid" in kernel:
+        if "one-reqid" in kernel:
             sad = [entry for entry in sad if entry.association.reqid == sought.reqid]
         if "newest-sa" not in kernel:
             return outbound_sa(sad, sought)

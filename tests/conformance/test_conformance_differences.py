@@ -100,8 +100,13 @@ def _output_cases(f: int) -> dict[str, Case]:
     across = across.format(HERE[other], PEER[other])
     return {
         "discard-eperm": Case(out(f), (entry(f, "out discard"),)),
-        "exact-reqid": Case(
-            out(f), (entry(f, "out ipsec esp/transport//use"),), (to_peer(f, ESP, 0x1001, reqid=7),)
+        "one-reqid": Case(
+            out(f),
+            (entry(f, "out ipsec esp/transport//use"),),
+            (
+                to_peer(f, ESP, 0x1001, reqid=7),
+                keyed(HERE[f], THIRD[f], ESP, 0x1002, TRANSPORT, 8),
+            ),
         ),
         "newest-sa": Case(
             out(f),

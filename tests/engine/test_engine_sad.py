@@ -282,15 +282,21 @@ def test_sa_and_policy_in_one_run_find_each_other_in_either_order(asker: Asker) 
     [
         association(mode=TRANSPORT),
         association(source=B, destination=A),
-        association(reqid=5),
         association(protocol=AH, encryption=None),
     ],
-    ids=["transport", "other way", "reqid", "protocol"],
+    ids=["transport", "other way", "protocol"],
 )
 def test_an_sa_that_does_not_fit_serves_no_tunnel(asker: Asker, other: SecurityAssociation) -> None:
     asker.add(tunnel(USE))
     asker.must(SaAdd(other))
     assert modes(asker, tunnel(USE)) == CLEAR
+
+
+def test_an_sa_of_another_reqid_serves_no_unique_tunnel(asker: Asker) -> None:
+    number = request(USE, mode=TUNNEL)._replace(level=UNIQUE, reqid=6)
+    policy = ipsec(0, OUT, request(USE, mode=TUNNEL), number)
+    asker.must(SpdAdd(policy), SaAdd(association(reqid=5)))
+    assert [t.reqid for t in asker.installed(policy).templates] == [5, 6]
 
 
 def test_of_a_bundle_what_is_served_and_what_insists_is_installed(asker: Asker) -> None:
