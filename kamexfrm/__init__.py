@@ -1,8 +1,9 @@
 """KAME's IPsec interface for Linux, on netlink XFRM: setkey, levels, knobs, PF_KEY.
 
 The parts are loaded when they are first named: ``kamexfrm.pfkey``, ``kamexfrm.xfrm``,
-``kamexfrm.model``, ``kamexfrm.engine``, ``kamexfrm.kernel``, ``kamexfrm.rig``, and the function
-``kamexfrm.set_policy(sock, TEXT)`` for per-socket policies.
+``kamexfrm.model``, ``kamexfrm.engine``, ``kamexfrm.kernel``, ``kamexfrm.rig``, the function
+``kamexfrm.set_policy(sock, TEXT)`` for per-socket policies, and ``kamexfrm.PfKeySocket()``, which
+is to this process what a PF_KEY socket is where the kernel has any.
 """
 
 from typing import Any
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from kamexfrm.engine.sockets import set_policy
 
         return set_policy
+    if name == "PfKeySocket":
+        from kamexfrm.server.socket import PfKeySocket
+
+        return PfKeySocket
     if name in _PARTS:
         from importlib import import_module
 

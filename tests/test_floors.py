@@ -26,12 +26,17 @@ FLOORS = {
     "setkey": 5,
     "knobs": 5,
     "server": 5,
+    "exec": 5,
     "operator": 5,
     "rig": 5,
 }
 
 #: The ``kamexfrm`` command, and the rig beneath it, put other parts of their floor to work.
-NEIGHBOURS = {"operator": {"rig", "setkey", "knobs"}, "rig": {"setkey", "knobs"}}
+NEIGHBOURS = {
+    "operator": {"rig", "setkey", "knobs", "exec"},
+    "rig": {"setkey", "knobs"},
+    "exec": {"server"},
+}
 
 #: What the quick commands must not load before they know what they are asked.
 HEAVY = {"dataclasses", "inspect", "argparse", "ipaddress", "json", "pathlib", "logging"}

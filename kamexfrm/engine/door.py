@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
     from kamexfrm.translate.marker import Marker
-    from kamexfrm.xfrm import Policy
+    from kamexfrm.xfrm import Policy, State
     from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: Requests written under one hold of the lock.
@@ -128,10 +128,17 @@ class Engine:
                 self._reporting = False
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
-        """Make a larval SA and return its SPI (KAME key_getspi()).
+        """Make a larval SA and return its SPI; see larval()."""
+        return self.larval(association, low, high).association.spi
+
+    def larval(
+        self, association: SecurityAssociation, low: int = 0, high: int = 0, sequence: int = 0
+    ) -> SadEntry:
+        """Make a larval SA with an SPI and return it (KAME key_getspi()).
 
         ``low`` and ``high`` bound the SPI, the association's own by default; 0 there leaves the
-        choice to the kernel, between net.key.spi_minval and spi_maxval. Raises Refusal (ENOENT)
+        choice to the kernel, between net.key.spi_minval and spi_maxval. ``sequence`` is that of the
+        ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises Refusal (ENOENT)
         when no SPI of the range is free.
         """
         self.flush()
@@ -142,7 +149,9 @@ class Engine:
 
             low, high = spi_range(association.protocol, self._stored_knobs())
         mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
-        return self._kernel.allocate_spi(state_to_kernel(association, mode), low, high).spi
+        wanted = state_to_kernel(association, mode)._replace(sequence=sequence)
+        made = self._kernel.allocate_spi(wanted, low, high)
+        return entry_from_kernel(made, self._clock())
 
     # Reads
 
@@ -168,6 +177,13 @@ class Engine:
 
         self.flush()
         return entries_of(self._kernel.policies(), self._sidecar)
+
+    def walk_spd(self) -> Iterator[SpdEntry]:
+        """Return the SPD as it is read on, where spd() has all of it at one moment."""
+        from kamexfrm.translate.entry import entries_of
+
+        self.flush()
+        return entries_of(self._kernel.walk_policies(), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
         from kamexfrm.translate.tag import SIDECAR_IF_ID
@@ -200,10 +216,31 @@ class Engine:
         )
         return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
 
+    def spd_entry_by_id(self, id: int) -> SpdEntry:
+        """Return the policy with this id; raises Refusal (ENOENT)."""
+        from kamexfrm.translate.entry import entry_from_kernel as policy_from_kernel
+        from kamexfrm.translate.entry import is_ordinary
+        from kamexfrm.xfrm import EMPTY_SELECTOR, PolicyId
+
+        self.flush()
+        if not id:
+            raise Refusal(errno.ENOENT)  # to the kernel, that is a question for a selector
+        policy = self._kernel.policy(PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7))
+        if not is_ordinary(policy):
+            raise Refusal(errno.ENOENT)
+        return policy_from_kernel(policy, self._sidecar)
+
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""
         self.flush()
-        states = self._kernel.states(protocol or 0)
+        return self._associations(self._kernel.states(protocol or 0))
+
+    def walk_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
+        """Return the SAs as they are read on, where sad() has all of them at one moment."""
+        self.flush()
+        return self._associations(self._kernel.walk_states(protocol or 0))
+
+    def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
         now = self._clock()
         return (entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
 

@@ -51,11 +51,15 @@ class SpdFlush(NamedTuple):
 
 
 class SaAdd(NamedTuple):
-    """Add an SA, or update one (``replace``)."""
+    """Add an SA, or update one (``replace``).
+
+    ``sequence`` is that of the ACQUIRE that this answers: the larval SA that it left goes.
+    """
 
     association: SecurityAssociation
     replace: bool = False
     context: object = None
+    sequence: int = 0
 
 
 class SaDelete(NamedTuple):

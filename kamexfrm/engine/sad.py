@@ -65,7 +65,8 @@ def sa_add(session: Session, request: SaAdd) -> None:
         session.note(HAS_MODE_ANY)
     if association.reqid:
         session.note(HAS_NUMBERED_SA)
-    payload = encode_state(state_to_kernel(association, mode))
+    state = state_to_kernel(association, mode)._replace(sequence=request.sequence)
+    payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
     session.claim((association.reqid,))

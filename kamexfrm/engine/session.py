@@ -40,6 +40,7 @@ from kamexfrm.xfrm import (
     SecurityContext,
     Selector,
     XfrmMsg,
+    brief_state,
     encode_default,
     encode_policy,
 )
@@ -296,9 +297,13 @@ class Session:
         if not self.marker.flags & HAS_NUMBERED_SA and not self.numbers_known:
             self.numbers_known = True
             self.send()
-            if self.kernel.sad_info().states and any(self.kernel.reqids()):
+            if self.kernel.sad_info().states and any(self._reqids_of_states()):
                 self.note(HAS_NUMBERED_SA)
         return self.marker.flags & HAS_NUMBERED_SA != 0
+
+    def _reqids_of_states(self) -> set[int]:
+        # Undecoded: of a large SAD nothing else is wanted.
+        return {brief_state(payload)[0] for payload in self.kernel.raw_states()}
 
     def fitted(
         self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
@@ -352,7 +357,7 @@ class Session:
         """Return a reqid that no SA and no policy uses, from 16384 up."""
         if self.reqids is None:
             self.send()
-            used = self.kernel.reqids()
+            used = self._reqids_of_states()
             for policy in self.policies():
                 used.update(t.reqid for t in policy.templates)
                 used.update(r.reqid for r in entry_from_kernel(policy).policy.requests)

@@ -9,19 +9,26 @@ import socket
 import warnings
 from collections.abc import Callable
 from types import TracebackType
+from typing import assert_never
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.language import PolicyText, parse_policy
-from kamexfrm.model.policy import Direction, PolicyType, SecurityPolicy, Selector
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecRequest,
+    PolicyType,
+    SecurityPolicy,
+    Selector,
+)
 from kamexfrm.net import Address
-from kamexfrm.translate.policy import Placement, install, tunnel_uses
+from kamexfrm.translate.policy import Placement, entrusting, install, tunnel_uses
 from kamexfrm.xfrm import encode_socket_policy
 
-#: Level and option of setsockopt(2), by family (linux/in.h, linux/in6.h).
-_OPTIONS = {
+#: Level and option of setsockopt(2), IP_XFRM_POLICY and IPV6_XFRM_POLICY, by family.
+OPTIONS = {
     socket.AF_INET: (socket.IPPROTO_IP, 17),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 35),
 }
@@ -55,7 +62,7 @@ def set_policy(sock: socket.socket, text: str) -> None:
     bypass without the right to it), UnsupportedError, Refusal (EPERM: CAP_NET_ADMIN is needed).
     """
     policy = parse_policy(text)
-    options = _OPTIONS.get(socket.AddressFamily(sock.family))
+    options = OPTIONS.get(socket.AddressFamily(sock.family))
     if options is None:
         raise UnsupportedError("only IPv4 and IPv6 sockets have policies")
     _check(policy)
@@ -82,17 +89,45 @@ def _check(policy: PolicyText) -> None:
 
 
 def _encode(policy: PolicyText, family: int) -> bytes:
-    nowhere = Address.unspecified(family)
-    anything = Selector(nowhere, 0, nowhere, 0)
-    placement = Placement(0, 0)
-    if policy.type is PolicyType.BYPASS:
-        written = SecurityPolicy(anything, policy.direction, PolicyType.NONE)
-        return encode_socket_policy(install(written, Knobs(), placement, 0).policy)
+    asked = policy.direction, policy.type or PolicyType.ENTRUST, policy.requests
+    if policy.type is not PolicyType.IPSEC:
+        return option_value(*asked, family)
     with _Here() as engine:
-        requests = engine.numbered(policy.requests)
-        knobs = engine.knobs()
-        written = SecurityPolicy(anything, policy.direction, PolicyType.IPSEC, requests)
-        fitted = engine.fitted(written)
+        return option_value(*asked, family, engine)
+
+
+def option_value(
+    direction: Direction,
+    type_: PolicyType,
+    requests: tuple[IpsecRequest, ...],
+    family: int,
+    engine: Engine | None = None,
+) -> bytes:
+    """Return the value of IP_XFRM_POLICY or IPV6_XFRM_POLICY that gives one direction a policy.
+
+    Entrust becomes a policy that no packet meets, so that the SPD decides: the other direction's
+    policy stays. Requests need the engine of the socket's namespace: level default is what the
+    knobs say now, `unique` without a number takes one that nothing uses, and requests without a
+    number take the reqid of the SAs that would serve them now. Raises UnsupportedError, Refusal.
+    """
+    nowhere = Address.unspecified(family)
+    selector, placement = Selector(nowhere, 0, nowhere, 0), Placement(0, 0)
+    knobs, fitted = Knobs(), None
+    match type_:
+        case PolicyType.ENTRUST:
+            return encode_socket_policy(entrusting(family, direction))
+        case PolicyType.BYPASS | PolicyType.NONE:
+            written = SecurityPolicy(selector, direction, PolicyType.NONE)
+        case PolicyType.DISCARD:
+            written = SecurityPolicy(selector, direction, PolicyType.DISCARD)
+        case PolicyType.IPSEC:
+            if engine is None:
+                raise TypeError("requests need an engine")
+            requests, knobs = engine.numbered(requests), engine.knobs()
+            written = SecurityPolicy(selector, direction, PolicyType.IPSEC, requests)
+            fitted = engine.fitted(written)
+        case _:
+            assert_never(type_)
     if tunnel_uses(written, knobs):
         raise UnsupportedError(
             "Linux takes no outbound tunnel request of level use for a socket", errno=errno.EINVAL

@@ -34,6 +34,7 @@ from kamexfrm.translate.policy import (
 from kamexfrm.translate.serving import has_unnumbered
 from kamexfrm.translate.shape import encode_plain, encode_twin
 from kamexfrm.xfrm import (
+    EMPTY_SELECTOR,
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
     XFRM_POLICY_OUT,
@@ -246,14 +247,25 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
 def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     """Delete a policy by id; raises Refusal (ENOENT)."""
     session.send()
-    found = (p for p in session.kernel.policies() if p.index == request.id and is_ordinary(p))
-    there = next(found, None)
+    there = _by_id(session, request.id)
     if there is None:
         raise Refusal(errno.ENOENT)
     twin = None
     if there.direction == XFRM_POLICY_IN:
         twin = session.find(there.selector, XFRM_POLICY_FWD, label=there.security_context)
     _delete(session, request, there, twin)
+
+
+def _by_id(session: Session, id: int) -> Policy | None:
+    try:
+        wanted = PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7)
+        there = session.kernel.policy(wanted) if id else None
+    except Refusal as refusal:
+        if refusal.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+        # Foreign entries of an interface or a mark are not found by their index alone.
+        there = next((p for p in session.kernel.policies() if p.index == id), None)
+    return there if there and is_ordinary(there) else None
 
 
 def _delete(

@@ -62,7 +62,7 @@ class FakeEvents:
     """A subscription to a FakeKernel's groups."""
 
     def __init__(self, groups: Sequence[int], limit: int = EVENT_LIMIT) -> None:
-        self.groups = frozenset(groups)
+        self.groups = set(groups)
         self._limit = limit
         self._waiting: list[Event] = []
         self._lost = False
@@ -84,6 +84,14 @@ class FakeEvents:
             raise Refusal(errno.ENOBUFS, "events were lost")
         events, self._waiting = self._waiting, []
         return events
+
+    def join(self, group: int) -> None:
+        """Hear one more group."""
+        self.groups.add(group)
+
+    def leave(self, group: int) -> None:
+        """Hear a group no longer."""
+        self.groups.discard(group)
 
     def tell(self, event: Event) -> None:
         """Let an event wait here."""
@@ -219,9 +227,21 @@ class FakeKernel:
         self._begin()
         return self.sad.dump(protocol)
 
-    def reqids(self) -> set[int]:
-        """Return the reqids of all states."""
-        return {state.reqid for state in self.states()}
+    def raw_policies(self) -> list[bytes]:
+        """Return the SPD as payloads."""
+        return list(map(encode_policy, self.policies()))
+
+    def raw_states(self) -> list[bytes]:
+        """Return the SAD as payloads."""
+        return list(map(encode_state, self.states()))
+
+    def walk_policies(self) -> Iterator[Policy]:
+        """Return the SPD."""
+        return self.policies()
+
+    def walk_states(self, protocol: int = 0) -> Iterator[State]:
+        """Return the SAD."""
+        return self.states(protocol)
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""

@@ -39,7 +39,18 @@ class Events(Protocol):
         ...
 
     def receive(self) -> list[Event]:
-        """Return what waits, perhaps nothing; raises Refusal (ENOBUFS) when events were lost."""
+        """Return what waits, perhaps nothing; raises Refusal (ENOBUFS) when events were lost.
+
+        What was lost is newer than all that still waits then.
+        """
+        ...
+
+    def join(self, group: int) -> None:
+        """Hear one more group (an XFRMNLGRP_ number)."""
+        ...
+
+    def leave(self, group: int) -> None:
+        """Hear a group no longer."""
         ...
 
     def close(self) -> None:
@@ -74,8 +85,23 @@ class Kernel(Protocol):
         """Return a consistent dump of the SAD, of one IPsec protocol or of all (0)."""
         ...
 
-    def reqids(self) -> set[int]:
-        """Return the reqids of all states, larval ones' too; 0 for those without one."""
+    def raw_policies(self) -> Sequence[bytes]:
+        """Return what policies() decodes: payloads of NEWPOLICY, a tenth of the size."""
+        ...
+
+    def raw_states(self) -> Sequence[bytes]:
+        """Return what states() decodes: payloads of NEWSA."""
+        ...
+
+    def walk_policies(self) -> Iterator[Policy]:
+        """Return the SPD as it is read, without holding more of it than a few entries.
+
+        What changes meanwhile may be missing, or be there as it was.
+        """
+        ...
+
+    def walk_states(self, protocol: int = 0) -> Iterator[State]:
+        """Return the SAD so."""
         ...
 
     def policy(self, id: PolicyId) -> Policy:

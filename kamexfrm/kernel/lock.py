@@ -9,6 +9,8 @@ import os
 import time
 from types import TracebackType
 
+from kamexfrm.kernel.namespace import HERE
+
 #: How long a writer waits for another one, in seconds.
 DEADLINE = 2.0
 _PAUSE = 0.005
@@ -17,20 +19,23 @@ _PAUSE = 0.005
 class NamespaceLock:
     """Excludes other writers of the calling thread's network namespace.
 
-    ``holder`` is empty when the lock was had, otherwise it names who kept it past the deadline.
+    ``namespace`` is an open descriptor of another one to lock instead. ``holder`` is empty when the
+    lock was had, otherwise it names who kept it past the deadline.
     """
 
-    def __init__(self, deadline: float = DEADLINE) -> None:
+    def __init__(self, deadline: float = DEADLINE, *, namespace: int | None = None) -> None:
         self.holder = ""
+        # Opened anew for each hold: a flock belongs to what was opened, not to the inode.
+        self._path = HERE if namespace is None else f"/proc/thread-self/fd/{namespace}"
         self._deadline = deadline
         self._descriptor = -1
 
     def __enter__(self) -> "NamespaceLock":
         self.holder = ""
         try:
-            self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            self.holder = f"nobody: {error.strerror} at /proc/thread-self/ns/net"
+            self.holder = f"nobody: {error.strerror} at {self._path}"
             return self
         until = time.monotonic() + self._deadline
         while True:

@@ -1,14 +1,65 @@
-"""Entering a network namespace by name or path, for programs that stay in it."""
+"""Network namespaces by name, path or descriptor: to stay in one, or to do something in it."""
 
-import ctypes
+import contextlib
 import os
+from collections.abc import Iterator
 
 from kamexfrm.errors import Refusal
 
 #: Where ip-netns(8) keeps named namespaces.
 NAMED = "/run/netns"
 
+#: The calling thread's namespace; /proc/self would be the main thread's.
+HERE = "/proc/thread-self/ns/net"
+
 _CLONE_NEWNET = 0x40000000
+
+
+def _call(name: str, argument: int, *more: int) -> None:
+    """Call a function of the C library; raises OSError."""
+    # os.setns and os.unshare came with Python 3.12; ctypes takes longer to load than setkey runs.
+    import ctypes
+
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(argument, *more) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def open_here() -> int:
+    """Return a descriptor of the calling thread's namespace; raises OSError."""
+    return os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def leave_for_new() -> None:
+    """Put the calling thread into a new namespace; raises OSError (EPERM: CAP_SYS_ADMIN)."""
+    _call("unshare", _CLONE_NEWNET)
+
+
+def switch(descriptor: int) -> None:
+    """Put the calling thread into the namespace of a descriptor for good; raises OSError."""
+    _call("setns", descriptor, _CLONE_NEWNET)
+
+
+@contextlib.contextmanager
+def within(descriptor: int | None) -> Iterator[None]:
+    """Put the calling thread into a namespace, and back into its old one at the end.
+
+    Sockets made and programs started meanwhile belong to the namespace for good. None stays here.
+    Raises OSError (EPERM: CAP_SYS_ADMIN is needed, in the namespace's user namespace and in one's
+    own).
+    """
+    if descriptor is None:
+        yield
+        return
+    before = open_here()
+    try:
+        switch(descriptor)
+        try:
+            yield
+        finally:
+            switch(before)
+    finally:
+        os.close(before)
 
 
 def enter(name: str) -> None:
@@ -23,8 +74,8 @@ def enter(name: str) -> None:
     except OSError as error:
         raise Refusal(error.errno or 0, path) from None
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, _CLONE_NEWNET) < 0:
-            raise Refusal(ctypes.get_errno(), path)
+        switch(descriptor)
+    except OSError as error:
+        raise Refusal(error.errno or 0, path) from None
     finally:
         os.close(descriptor)

@@ -1,6 +1,6 @@
 """``python -m kamexfrm.operator`` is kamexfrm."""
 
-from kamexfrm.operator.command import main
+from kamexfrm.operator.entry import main
 
 if __name__ == "__main__":
-    main(prog_name="kamexfrm")
+    main()

@@ -1,18 +1,11 @@
 """A network namespace held by an open file alone: no name on disk, gone with its holder."""
 
 import contextlib
-import ctypes
 import os
 import threading
 from collections.abc import Iterator
 
-CLONE_NEWNET = 0x40000000
-
-#: The calling thread's namespace; /proc/self would be the main thread's.
-_HERE = "/proc/thread-self/ns/net"
-
-# os.setns and os.unshare came with Python 3.12.
-_libc = ctypes.CDLL(None, use_errno=True)
+from kamexfrm.kernel.namespace import leave_for_new, open_here, within
 
 
 class Namespace:
@@ -27,8 +20,8 @@ class Namespace:
 
         def make() -> None:
             try:
-                _check(_libc.unshare(CLONE_NEWNET), "unshare")
-                self._file = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+                leave_for_new()
+                self._file = open_here()
             except OSError as error:
                 failure.append(error)
 
@@ -53,15 +46,8 @@ class Namespace:
 
         Sockets made and programs started meanwhile belong to the namespace for good.
         """
-        before = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(_libc.setns(self._file, CLONE_NEWNET), "setns")
-            try:
-                yield
-            finally:
-                _check(_libc.setns(before, CLONE_NEWNET), "setns")
-        finally:
-            os.close(before)
+        with within(self._file):
+            yield
 
     def processes(self) -> list[int]:
         """Return the ids of the other processes whose main thread is in the namespace."""
@@ -78,10 +64,3 @@ class Namespace:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _check(result: int, call: str) -> None:
-    """Raise the OSError of a C call that returned less than zero."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}")

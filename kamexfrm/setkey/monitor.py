@@ -11,23 +11,17 @@ from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.entry import is_sidecar, sidecars_of
 from kamexfrm.translate.pfkey_event import broadcast
+from kamexfrm.translate.sidecars import Sidecars
 from kamexfrm.xfrm import (
-    XFRM_POLICY_TYPE_MAIN,
     XFRMNLGRP_ACQUIRE,
     XFRMNLGRP_EXPIRE,
     XFRMNLGRP_MAPPING,
     XFRMNLGRP_MIGRATE,
     XFRMNLGRP_POLICY,
     XFRMNLGRP_SA,
-    DeletedPolicy,
-    Policy,
-    PolicyFlush,
-    Selector,
     decode_event,
 )
-from kamexfrm.xfrm import Event as Told
 
 GROUPS = (
     XFRMNLGRP_ACQUIRE,
@@ -56,32 +50,6 @@ class Choices(Protocol):
     def hexdump(self) -> bool:
         """-H: bytes too."""
         ...
-
-
-class Sidecars:
-    """The sidecars there are and were, by selector.
-
-    A sidecar is written before its entry, and may be gone when the entry's deletion is told of.
-    """
-
-    def __init__(self, policies: list[Policy]) -> None:
-        self._known = sidecars_of(policies)
-
-    def note(self, event: Told) -> None:
-        """Learn from an event, before it is translated."""
-        match event:
-            case Policy() if is_sidecar(event):
-                self._known[event.selector] = event
-            case DeletedPolicy(_, policy) if is_sidecar(policy):
-                self._known[policy.selector] = policy
-            case PolicyFlush(policy_type) if policy_type in (None, XFRM_POLICY_TYPE_MAIN):
-                self._known.clear()
-            case _:
-                pass
-
-    def of(self, selector: Selector) -> Policy | None:
-        """Return the last sidecar with a selector."""
-        return self._known.get(selector)
 
 
 class Monitor:

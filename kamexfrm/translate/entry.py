@@ -22,6 +22,7 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.translate import tag as tags
+from kamexfrm.translate.policy import is_entrusting
 from kamexfrm.translate.tag import ShareTag, Verdict
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -153,10 +154,12 @@ def _type_of(action: int, requests: _Requests) -> PolicyType:
 
 def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
     requests = _requests_foreign(policy.templates)
+    is_socket = policy.direction > XFRM_POLICY_FWD
+    entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
         selector_from_kernel(policy.selector),
         _DIRECTIONS[policy.direction % 5],
-        _type_of(policy.action, requests),
+        PolicyType.ENTRUST if entrusts else _type_of(policy.action, requests),
         requests,
         policy.priority,
         policy.lifetime.hard_add,
@@ -171,7 +174,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
         owner,
         0,
         policy.priority,
-        socket=policy.direction > XFRM_POLICY_FWD,
+        socket=is_socket,
     )
 
 

@@ -102,6 +102,7 @@ def broadcast(
     sequence: int = 0,
     pid: int = 0,
     sidecar_of: SidecarOf = _no_sidecar,
+    wanted: bool = False,
 ) -> SadbMsg | None:
     """Return what PF_KEY's listeners hear of an event, None for nothing.
 
@@ -109,8 +110,8 @@ def broadcast(
     the originator's. ``now`` is in seconds since the epoch.
 
     Kept quiet about are policies that are there for our sake alone or of another type than the
-    main one, SAs of protocols that PF_KEY does not have, and the end of an SA that was wanted and
-    never got an SPI. Raises KamexfrmError for what a message cannot hold.
+    main one, SAs of protocols that PF_KEY does not have, and, unless ``wanted``, the end of an SA
+    that was wanted and never got an SPI. Raises KamexfrmError for what a message cannot hold.
     """
     match event:
         case State() if type in _SA_TYPES:
@@ -130,16 +131,18 @@ def broadcast(
         case PolicyFlush(policy_type):
             told = spd_flush() if policy_type in (None, XFRM_POLICY_TYPE_MAIN) else None
         case _:
-            return _from_the_kernel(event, now, sidecar_of)
+            return _from_the_kernel(event, now, sidecar_of, wanted=wanted)
     return stamped(told, seq=sequence, pid=pid) if told else None
 
 
-def _from_the_kernel(event: Event, now: float, sidecar_of: SidecarOf) -> SadbMsg | None:
+def _from_the_kernel(
+    event: Event, now: float, sidecar_of: SidecarOf, *, wanted: bool
+) -> SadbMsg | None:
     """Return what is told of that which nobody asked for; it has no process id."""
     match event:
         case Expire(state, hard):
             # A larval SA of ACQUIRE that nobody answered ends in a hard expiry too.
-            if not state.spi or not _is_ours_to_tell(state.protocol):
+            if not (state.spi or wanted) or not _is_ours_to_tell(state.protocol):
                 return None
             return sa_expire(sa_entry_from_kernel(state, now), hard=bool(hard))
         case PolicyExpire(policy, hard):

@@ -6,6 +6,7 @@ and key_sp2msg(), ipsec.c ipsec_set_policy(); Linux af_key.c parse_ipsecrequest(
 """
 
 import errno
+from dataclasses import replace
 
 from kamexfrm.model.policy import (
     Direction,
@@ -25,7 +26,6 @@ SOCKET_DIRECTION = 3
 
 #: What an SPD entry may do; the rest is for sockets (KAME key_spdadd()).
 SPD_TYPES = (PolicyType.DISCARD, PolicyType.NONE, PolicyType.IPSEC)
-_SOCKET_TYPES = (PolicyType.IPSEC, PolicyType.ENTRUST, PolicyType.BYPASS)
 
 _PROTOCOLS = {int(protocol): protocol for protocol in IpsecProtocol}
 
@@ -121,9 +121,18 @@ def direction_from(extension: Policy, last: Direction) -> Direction:
 def socket_policy_from(
     extension: Policy,
 ) -> tuple[Direction, PolicyType, tuple[IpsecRequest, ...]]:
-    """Return what a socket asks for itself; raises KamexfrmError (KAME ipsec_set_policy()).
+    """Return what a socket asks for itself; raises KamexfrmError (EINVAL).
 
-    EINVAL for anything but ipsec, entrust and bypass, and for a direction but in and out.
+    A direction is in or out. Differs from KAME: discard and none are taken, as by Linux's af_key,
+    where KAME ipsec_set_policy() refuses them; so are ipsec without a request, which is none, and
+    a level without a name, which is require.
     """
     direction = direction_from(extension, Direction.OUT)
-    return direction, type_from(extension, _SOCKET_TYPES), requests_from(extension)
+    known = tuple(
+        request
+        if request.level <= IpsecLevel.IPSEC_LEVEL_UNIQUE
+        else replace(request, level=IpsecLevel.IPSEC_LEVEL_REQUIRE)
+        for request in extension.requests
+    )
+    type_ = type_from(extension, tuple(PolicyType))
+    return direction, type_, requests_from(replace(extension, requests=known))

@@ -5,6 +5,7 @@ key_mature()), with Linux's errno where XFRM has no such algorithm. Replies are 
 """
 
 import errno
+from collections.abc import Callable
 
 from kamexfrm.algorithms import Algorithm, Kind, by_number, written_icv
 from kamexfrm.model.association import (
@@ -17,8 +18,9 @@ from kamexfrm.model.association import (
     SecurityAssociation,
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode
-from kamexfrm.net import Address
+from kamexfrm.net import ADDRESS_BITS, Address
 from kamexfrm.pfkey import (
+    Filter,
     IpsecMode,
     KeyAuth,
     KeyEncrypt,
@@ -38,6 +40,9 @@ from kamexfrm.pfkey import (
 from kamexfrm.translate.pfkey import address_of, context_of, ends_of, protocol_of, refuse
 from kamexfrm.translate.pfkey_sad import AEAD_NUMBERS, FLAGS
 from kamexfrm.translate.state import UDP_ENCAP_ESPINUDP
+
+#: Filters have room for addresses of this size.
+_ADDRESS_BITS = 128
 
 #: A CPI has 16 bits unless the sender says that it is just a number.
 _CPI_MAX = 0xFFFF
@@ -190,6 +195,37 @@ def spi_wanted_from(message: SadbMsg) -> tuple[SecurityAssociation, int, int]:
         raise refuse(f"an SA of mode {int(sa2.mode)}")
     larval = SecurityAssociation(source, destination, protocol, 0, Mode(int(sa2.mode)), sa2.reqid)
     return larval, span.min, span.max
+
+
+def filter_from(message: SadbMsg) -> Callable[[SadEntry], bool]:
+    """Return what tells the SAs that a DUMP asks for; raises KamexfrmError (EINVAL).
+
+    Linux's X_FILTER gives prefixes of source and destination (xfrm_state.c
+    __xfrm_state_filter_match()).
+    """
+    extension = message.get(Filter)
+    if extension is None:
+        return lambda _: True
+    wanted, *prefixes = extension, extension.source_prefixlen, extension.destination_prefixlen
+    if max(prefixes) > _ADDRESS_BITS:
+        raise refuse(f"a prefix of {max(prefixes)} bits")
+
+    def shows(entry: SadEntry) -> bool:
+        source, destination = entry.association.source, entry.association.destination
+        if wanted.family in ADDRESS_BITS and destination.family != wanted.family:
+            return False
+        ends = ((source, wanted.source), (destination, wanted.destination))
+        return all(
+            _agree(address.packed.ljust(16, b"\0"), prefix, bits)
+            for (address, prefix), bits in zip(ends, prefixes, strict=True)
+        )
+
+    return shows
+
+
+def _agree(address: bytes, prefix: bytes, bits: int) -> bool:
+    drop = _ADDRESS_BITS - bits
+    return int.from_bytes(address) >> drop == int.from_bytes(prefix) >> drop
 
 
 # Replies

@@ -285,3 +285,24 @@ def catch_all(family: int, direction: int) -> Policy:
         priority=tags.CATCH_ALL_PRIORITY,
         lifetime=LifetimeConfig(*words),
     )
+
+
+def entrusting(family: int, direction: Direction) -> Policy:
+    """Return a socket's policy that leaves each packet to the SPD: no packet meets it.
+
+    Nothing else takes away the policy of one direction alone. Source: Linux xfrm_policy.c
+    xfrm_sk_policy_lookup().
+    """
+    return Policy(_no_packet(family), direction - 1)
+
+
+def is_entrusting(policy: Policy) -> bool:
+    """Whether a socket's policy is one that no packet meets."""
+    return policy.selector == _no_packet(policy.selector.family)
+
+
+def _no_packet(family: int) -> XfrmSelector:
+    """Return a selector for packets from the address of all bits to itself."""
+    nobody = Address(family, b"\xff" * len(Address.unspecified(family).packed))
+    bits = 8 * len(nobody.packed)
+    return XfrmSelector(nobody, nobody, 0, 0, 0, 0, family, bits, bits)

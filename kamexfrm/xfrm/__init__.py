@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         pack_template,
         pack_templates,
     )
+    from kamexfrm.xfrm.raw import has_keys, lasting_policy, lasting_state, policy_index, state_name
     from kamexfrm.xfrm.reports import (
         AsyncEvent,
         Mapping,
@@ -228,11 +229,16 @@ __all__ = [
     "encode_state_dump",
     "encode_state_flush",
     "encode_state_id",
+    "has_keys",
+    "lasting_policy",
+    "lasting_state",
     "message",
     "pack_policy_info",
     "pack_template",
     "pack_templates",
+    "policy_index",
     "split_messages",
+    "state_name",
     "walk",
 ]
 
@@ -253,6 +259,7 @@ _MODULES = (
     "reports",
     "migrate",
     "decoding",
+    "raw",
 )
 
 

@@ -111,6 +111,19 @@ def test_another_namespace_has_its_own_lock() -> None:
     holder.release()
 
 
+def test_a_namespace_can_be_locked_from_outside() -> None:
+    other = Namespace()
+    with NamespaceLock(namespace=other.fileno()) as outside:
+        assert outside.holder == ""
+        with other.enter(), NamespaceLock(deadline=0) as inside:
+            assert inside.holder.startswith(f"process {os.getpid()} (")
+        with NamespaceLock(deadline=0) as here:
+            assert here.holder == ""
+    with other.enter(), NamespaceLock(deadline=0) as inside:
+        assert inside.holder == ""
+    other.close()
+
+
 def test_two_locks_of_one_process_exclude_each_other() -> None:
     with NamespaceLock(), NamespaceLock(deadline=0) as second:
         assert second.holder.startswith(f"process {os.getpid()} (")

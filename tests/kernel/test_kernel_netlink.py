@@ -21,6 +21,7 @@ from kernel_samples import (
 )
 
 from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
 from kamexfrm.rig import Namespace
 from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
@@ -179,3 +180,36 @@ def test_what_belongs_together_is_sent_in_one_piece(
     one_piece = [update(policy(numbered(n))) for n in range(2 * BATCH)]
     assert kernel.apply(one_piece, [0]) == []  # longer than a batch: sent all the same
     assert sum(sizes) == len(one_piece)
+
+
+def test_a_kernel_object_can_work_in_a_namespace_that_its_process_is_not_in() -> None:
+    mine, other = Namespace(), Namespace()
+    with mine.enter():
+        outside = NetlinkKernel(other.fileno())
+        events = outside.subscribe([XFRMNLGRP_POLICY])
+        with other.enter():
+            inside = NetlinkKernel()
+        must(inside, new(policy()))
+        assert [event.pid for event in events.receive()] == [inside.port]
+        assert len(list(outside.policies())) == 1
+        with outside.lock() as lock, other.enter(), NamespaceLock(deadline=0) as second:
+            assert lock.holder == ""
+            assert second.holder.startswith(f"process {os.getpid()} (")
+        before = outside.larval_lifetime()
+        outside.set_larval_lifetime(before + 17)
+        assert (outside.larval_lifetime(), inside.larval_lifetime()) == (before + 17, before)
+        with other.enter():
+            assert inside.larval_lifetime() == before + 17
+        for each in (events, inside, outside):
+            each.close()
+    other.close()
+    mine.close()
+
+
+def test_a_descriptor_that_is_no_namespace_is_refused() -> None:
+    readable, writable = os.pipe()
+    with pytest.raises(Refusal) as refused:
+        NetlinkKernel(readable)
+    assert refused.value.errno == errno.EINVAL
+    os.close(readable)
+    os.close(writable)

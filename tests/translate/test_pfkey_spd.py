@@ -225,14 +225,19 @@ def test_a_sockets_own_policy_has_a_direction_of_its_own():
 
 
 @pytest.mark.parametrize("type", PolicyType)
-def test_a_socket_may_ask_for_ipsec_entrust_and_bypass_only(type):
+def test_a_socket_may_ask_for_any_type_as_on_linux(type):
     value = extension.policy_extension(type, Direction.OUT)
-    if type in (PolicyType.DISCARD, PolicyType.NONE):
-        assert outcome(extension.socket_policy_from, value) == errno.EINVAL
-    else:
-        assert extension.socket_policy_from(value) == (Direction.OUT, type, ())
+    assert extension.socket_policy_from(value) == (Direction.OUT, type, ())
     fwd = extension.policy_extension(type, Direction.FWD)
     assert outcome(extension.socket_policy_from, fwd) == errno.EINVAL
+
+
+def test_a_level_without_a_name_is_require_for_a_socket_as_on_linux():
+    request = pfkey.IpsecRequest(50, pfkey.IpsecMode(1), pfkey.IpsecLevel(9))
+    value = pfkey.Policy(pfkey.IpsecPolicy(2), pfkey.IpsecDirection(2), requests=(request,))
+    _, _, requests = extension.socket_policy_from(value)
+    assert [r.level for r in requests] == [Level.REQUIRE]
+    assert outcome(extension.requests_from, value) == errno.EINVAL
 
 
 def test_flush_and_dump_of_the_spd_are_headers():

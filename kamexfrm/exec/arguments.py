@@ -1,0 +1,86 @@
+"""The command line of ``kamexfrm exec``, read without a library: scripts start it often."""
+
+from typing import NamedTuple
+
+from kamexfrm.exec.filter import Barrier
+
+USAGE = """\
+usage: kamexfrm exec [--barrier peek|strict|none] [--policy TEXT]... [--log FILE] [-v]
+                     [--] PROGRAM [ARGUMENT]...
+       kamexfrm exec --help
+"""
+
+HELP = f"""\
+{USAGE}
+Run PROGRAM, unmodified, with PF_KEY sockets and IP_IPSEC_POLICY on a kernel without AF_KEY.
+
+  --barrier peek    a receiver that will not wait finds the reply to what was sent before (default)
+  --barrier strict  each send returns when the reply is there, with the kernel's errors; slower
+  --barrier none    replies come when they come
+  --strict          the same as --barrier strict
+  --policy TEXT     give each IPv4 and IPv6 socket of PROGRAM this policy, such as
+                    'out ipsec esp/transport//require'; once for out, once for in
+  --log FILE        append to FILE what is served and refused
+  -v, --verbose     the same, on standard error
+
+The exit status is PROGRAM's; 125 if it could not be supervised, 126 if it could not be run, 127
+if it was not found.
+"""
+
+
+class UsageError(Exception):
+    """Options that ``kamexfrm exec`` has not."""
+
+
+class Options(NamedTuple):
+    """What is asked: ``program`` is empty where help is wanted."""
+
+    program: tuple[str, ...] = ()
+    barrier: Barrier = Barrier.PEEK
+    policies: tuple[str, ...] = ()
+    log: str = ""
+    verbose: bool = False
+
+
+def read_options(arguments: list[str]) -> Options:
+    """Read the command line up to the program; raises UsageError."""
+    options = Options()
+    rest = list(arguments)
+
+    def value() -> str:
+        if equals:
+            return given
+        if not rest:
+            raise UsageError(f"option '{word}' needs a value")
+        return rest.pop(0)
+
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        name, equals, given = word.partition("=")
+        match name:
+            case "--":
+                break
+            case "-h" | "--help":
+                return Options()
+            case "--barrier":
+                options = options._replace(barrier=_barrier(value()))
+            case "--policy":
+                options = options._replace(policies=(*options.policies, value()))
+            case "--log":
+                options = options._replace(log=value())
+            case "--strict" if not equals:
+                options = options._replace(barrier=Barrier.STRICT)
+            case "-v" | "--verbose" if not equals:
+                options = options._replace(verbose=True)
+            case _:
+                raise UsageError(f"unrecognized option '{word}'")
+    if not rest:
+        raise UsageError("no program")
+    return options._replace(program=tuple(rest))
+
+
+def _barrier(word: str) -> Barrier:
+    try:
+        return Barrier(word)
+    except ValueError:
+        raise UsageError(f"no such barrier: '{word}'") from None

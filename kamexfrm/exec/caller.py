@@ -1,0 +1,177 @@
+"""Who makes a call: what /proc and the namespaces tell of a thread, and what it may do.
+
+All that is read here holds only if the call still waits afterwards (Listener.check()): then its
+thread was there, and did nothing else, all the time. Sources: ioctl_ns(2), user_namespaces(7),
+Linux security/commoncap.c cap_capable().
+"""
+
+import errno
+import fcntl
+import os
+from typing import NamedTuple
+
+from kamexfrm.exec import system
+
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
+
+NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID = 0xB701, 0xB702, 0xB704
+_SIOCGSKNS = 0x894C
+_PIDFD_THREAD = os.O_EXCL
+#: What the kernel shows for a user that our user namespace does not know.
+_NOBODY = 65534
+
+
+class UserNamespace(NamedTuple):
+    """A user namespace: its inode, and the user who made it."""
+
+    inode: int
+    owner: int
+
+
+class Owners(NamedTuple):
+    """The user namespace that owns a network namespace, and its ancestors as far as we see.
+
+    They are the same for as long as the network namespace lives.
+    """
+
+    chain: tuple[UserNamespace, ...]
+
+
+def _inode(link: str) -> int:
+    """Return the number in the name of what has none, such as ``net:[4026531840]``.
+
+    Reading the link takes a third of the time of stat(2).
+    """
+    return int(link[link.index("[") + 1 : -1])
+
+
+def owners(namespace: int) -> Owners:
+    """Return who owns a network namespace (a descriptor).
+
+    Nobody does as far as we are concerned, and the chain is empty, where the owner is not our own
+    user namespace or one beneath it. Raises OSError.
+    """
+    chain = []
+    try:
+        current = fcntl.ioctl(namespace, NS_GET_USERNS)
+    except PermissionError:
+        return Owners(())
+    while True:
+        try:
+            owner = bytearray(4)
+            fcntl.ioctl(current, NS_GET_OWNER_UID, owner)
+            inode = os.fstat(current).st_ino
+            chain.append(UserNamespace(inode, int.from_bytes(owner, "little")))
+            try:
+                parent = fcntl.ioctl(current, NS_GET_PARENT)
+            except PermissionError:  # that is our own, or the first of all
+                return Owners(tuple(chain))
+        finally:
+            os.close(current)
+        current = parent
+
+
+class Caller:
+    """A thread that waits for the answer to a system call. Every method raises OSError."""
+
+    def __init__(self, tid: int) -> None:
+        if not tid:
+            raise ProcessLookupError("the caller is in a PID namespace that is not ours to see")
+        self.tid = tid
+
+    def network_namespace(self) -> int:
+        """Return the inode of the thread's network namespace."""
+        return _inode(os.readlink(f"/proc/{self.tid}/ns/net"))
+
+    def open_network_namespace(self) -> int:
+        """Return a descriptor of the thread's network namespace."""
+        return os.open(f"/proc/{self.tid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def is_capable(self, capability: int, owners: Owners) -> bool:
+        """Return whether the thread has a capability in a network namespace that has these owners.
+
+        It has if it has it in the owner or in an ancestor of it; so has, without, who made the
+        owner (or an ancestor) from the parent of that. Any process can show a full set: in a user
+        namespace of its own making, where it counts for nothing outside.
+        """
+        home = _inode(os.readlink(f"/proc/{self.tid}/ns/user"))
+        beneath = None
+        for space in owners.chain:
+            if space.inode == home:
+                if system.effective_capabilities(self.tid) >> capability & 1:
+                    return True
+                return beneath is not None and beneath.owner == self._effective_user() != _NOBODY
+            beneath = space
+        return False
+
+    def _effective_user(self) -> int:
+        return int(self.status("Uid").split()[1])
+
+    def file_owner(self) -> tuple[int, int]:
+        """Return the user and the group that what the thread makes belongs to."""
+        return int(self.status("Uid").split()[3]), int(self.status("Gid").split()[3])
+
+    def groups(self) -> tuple[int, list[int]]:
+        """Return the thread's effective group and its further groups."""
+        return int(self.status("Gid").split()[1]), [int(g) for g in self.status("Groups").split()]
+
+    def status(self, field: str) -> str:
+        """Return a field of /proc/TID/status."""
+        with open(f"/proc/{self.tid}/status", encoding="utf-8", errors="replace") as status:
+            for line in status:
+                name, _, value = line.partition(":")
+                if name == field:
+                    return value.strip()
+        raise ProcessLookupError(f"no {field} in the caller's status")
+
+    def socket_inode(self, number: int) -> int:
+        """Return the inode of a socket among the thread's descriptors, 0 if it is none.
+
+        Raises FileNotFoundError where there is no such descriptor.
+        """
+        target = os.readlink(f"/proc/{self.tid}/fd/{number}")
+        return _inode(target) if target.startswith("socket:[") else 0
+
+    def duplicate(self, number: int) -> int:
+        """Return a duplicate of one of the thread's descriptors.
+
+        Raises OSError: EBADF where there is none, EPERM without the right to trace the thread.
+        """
+        try:
+            pidfd = os.pidfd_open(self.tid, _PIDFD_THREAD)
+        except OSError:  # before Linux 6.9 there were only processes
+            pidfd = os.pidfd_open(int(self.status("Tgid")))
+        try:
+            found = system.pidfd_getfd(pidfd, number)
+        finally:
+            os.close(pidfd)
+        # A thread may have left the descriptors of its process (unshare(CLONE_FILES)).
+        try:
+            same = self.socket_inode(number) in (0, os.fstat(found).st_ino)
+        except OSError:
+            same = False
+        if not same:
+            os.close(found)
+            raise OSError(errno.EOPNOTSUPP, "the thread has descriptors of its own")
+        return found
+
+    def read(self, address: int, count: int) -> bytes:
+        """Return what lies at an address of the thread's memory; raises OSError (EFAULT)."""
+        memory = os.open(f"/proc/{self.tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(memory, count, address)
+        except (OSError, OverflowError):
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+        finally:
+            os.close(memory)
+        if len(data) != count:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return data
+
+
+def namespace_of_socket(descriptor: int) -> int:
+    """Return a descriptor of the network namespace that a socket belongs to.
+
+    Raises OSError; EPERM without CAP_NET_ADMIN there.
+    """
+    return fcntl.ioctl(descriptor, _SIOCGSKNS)

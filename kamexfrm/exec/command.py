@@ -1,0 +1,83 @@
+"""The command ``kamexfrm exec``: becomes a program, with a supervisor beside it."""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from kamexfrm.errors import KamexfrmError, LanguageError, Refusal
+from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
+from kamexfrm.exec.filter import assemble, rules
+from kamexfrm.exec.journal import Journal
+from kamexfrm.exec.launch import become, hand_over, start_supervisor
+from kamexfrm.exec.seccomp import Listener
+from kamexfrm.exec.system import machine
+
+if TYPE_CHECKING:
+    from kamexfrm.exec.policies import Asked
+
+#: Exit status as of env(1): nothing started, not executable, not found.
+STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND = 125, 126, 127
+
+
+def main(arguments: list[str]) -> int:
+    """Become the program; return an exit status only where that fails."""
+    try:
+        options = read_options(arguments)
+    except UsageError as error:
+        sys.stderr.write(f"kamexfrm exec: {error}\n{USAGE}")
+        return STATUS_FAILED
+    if not options.program:
+        sys.stdout.write(HELP)
+        return 0
+    try:
+        _supervise(options)
+    except LanguageError as error:
+        sys.stderr.write(f"kamexfrm exec: {error.place}: {error}\n")
+        for hint in error.hints:
+            sys.stderr.write(f"  {hint}\n")
+        return STATUS_FAILED
+    except KamexfrmError as error:
+        sys.stderr.write(f"kamexfrm exec: {error}\n")
+        return STATUS_FAILED
+    try:
+        become(options.program)
+    except OSError as error:
+        sys.stderr.write(f"kamexfrm exec: {options.program[0]}: {error.strerror}\n")
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return STATUS_NOT_FOUND if missing else STATUS_NOT_EXECUTABLE
+
+
+def _supervise(options: Options) -> None:
+    """Put this process under a filter, with a supervisor that serves it; raises KamexfrmError."""
+    policies: tuple[Asked, ...] = ()
+    if options.policies:
+        from kamexfrm.exec.imposed import outsiders, read_policies
+
+        policies = read_policies(options.policies)
+        for line in outsiders():
+            sys.stderr.write(f"kamexfrm exec: {line} from before, outside the policies\n")
+    log = _open_log(options)
+
+    def serve(listener: Listener) -> None:
+        from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
+
+        use_all_descriptors()
+        Supervisor(listener, Journal(log), policies).run()
+
+    numbers = machine()
+    wanted = rules(numbers, options.barrier, policies=bool(policies))
+    program = assemble(numbers, wanted, refuse_foreign=bool(policies))
+    hand_over(program, start_supervisor(serve, (log,) if log >= 0 else ()))
+    if log >= 0:
+        os.close(log)
+
+
+def _open_log(options: Options) -> int:
+    """Return the descriptor that the supervisor writes to, -1 for none; raises Refusal."""
+    try:
+        if options.log:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            return os.open(options.log, flags, 0o600)
+        return os.dup(2) if options.verbose else -1
+    except OSError as error:
+        raise Refusal(error.errno or 0, options.log or "standard error") from None

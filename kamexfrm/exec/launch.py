@@ -1,0 +1,166 @@
+"""Starting a program with a supervisor beside it.
+
+The program keeps the process id of the command, so exit status, signals and job control are its
+own. The supervisor is a grandchild in a session of its own and nobody's child: the program gets no
+SIGCHLD and no result of wait(2) that it does not expect.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.exec.filter import AF_KEY, UNTRAPPED
+from kamexfrm.exec.seccomp import Listener, install
+
+#: What a call gets that the kernel cannot carry out any more.
+_UNSERVED = "the supervisor ended before the program started"
+
+#: The supervisor's answer to the first call of all, which is ours and only asks whether calls
+#: arrive: an errno that no filter gives.
+ARRIVED = errno.EUCLEAN
+
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+_DESCRIPTOR = struct.Struct("@i")
+
+Serve = Callable[[Listener], None]
+
+
+def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
+    """Start the supervisor; return the socket on which it waits for its listener.
+
+    ``serve`` is what it does then. It keeps the descriptors ``kept`` and no other of ours. Raises
+    KamexfrmError where /proc does not show this process.
+    """
+    _check_proc()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if not (child := os.fork()):
+        with _ending():
+            ours.close()
+            os.setsid()
+            if not os.fork():
+                _detach((theirs.fileno(), *kept))
+                _be_called("kamexfrm-exec")
+                with theirs:
+                    listener = Listener(_receive_descriptor(theirs))
+                _confirm(listener)
+                serve(listener)
+    theirs.close()
+    with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: it is gone all the same
+        os.waitpid(child, 0)
+    return ours
+
+
+def _check_proc() -> None:
+    """Make sure that the numbers of threads mean in /proc what they mean to us."""
+    try:
+        shown = os.readlink("/proc/self")
+    except OSError:
+        shown = ""
+    if shown != str(os.getpid()):
+        raise KamexfrmError(
+            "/proc is missing, or that of another PID namespace: mount it (unshare --mount-proc)",
+            errno=errno.ENOENT,
+        )
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """End the process behind the block whatever happens in it, without the caller's clean-up."""
+    status = 1
+    try:
+        yield
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _detach(kept: Sequence[int]) -> None:
+    """Let go of everything that ties the supervisor to the program's terminal, pipes and fate."""
+    for each in _IGNORED:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        if number not in kept:
+            os.dup2(nowhere, number)
+    # Pipes and sockets of the command's caller, which wait for their end.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def _be_called(name: str) -> None:
+    """Let ps(1) show the supervisor under a name of its own."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(name)
+
+
+def hand_over(program: bytes, to: socket.socket) -> None:
+    """Install the filter on this process and give its listener to the supervisor.
+
+    Raises Refusal where the system forbids it.
+    """
+    listener = install(program)
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(listener))
+    to.sendmsg([b"\0"], [rights], UNTRAPPED)
+    os.close(listener)
+    to.close()
+    try:
+        socket.socket(AF_KEY, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        number = error.errno or errno.EIO
+    else:
+        number = 0
+    match number:
+        case errno.EUCLEAN:
+            return
+        case errno.ENOSYS:
+            raise KamexfrmError(_UNSERVED)
+        case _:
+            raise Refusal(number, _OVERRULED)
+
+
+_OVERRULED = (
+    "another filter answers socket(AF_KEY) before ours is asked: allow AF_KEY in the container's "
+    "seccomp profile, or in the service's RestrictAddressFamilies= and SystemCallFilter="
+)
+
+
+def _receive_descriptor(source: socket.socket) -> int:
+    _, descriptors, _, _ = socket.recv_fds(source, 1, 1)
+    if not descriptors:
+        raise EOFError("no listener")
+    return descriptors[0]
+
+
+def _confirm(listener: Listener) -> None:
+    listener.refuse(listener.receive(), ARRIVED)
+
+
+def become(program: Sequence[str]) -> NoReturn:
+    """Replace this process by a program, searched in PATH, with what it was given itself.
+
+    Raises OSError if there is no such program.
+    """
+    # Python changed these for itself (signal(7): ignored signals stay so over execve(2)).
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.execvpe(program[0], list(program), _environment())  # noqa: S606  # no shell is meant
+
+
+def _environment() -> dict[bytes, bytes]:
+    """Return the environment as it was given to us: Python may have set LC_CTYPE (PEP 538)."""
+    with open("/proc/self/environ", "rb") as given:
+        before = given.read()
+    environment = dict(os.environb)
+    if not before.startswith(b"LC_CTYPE=") and b"\0LC_CTYPE=" not in before:
+        environment.pop(b"LC_CTYPE", None)
+    return environment

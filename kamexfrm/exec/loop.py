@@ -1,0 +1,46 @@
+"""The supervisor's event loop: one wait for all descriptors, a handler for each."""
+
+import select
+from collections.abc import Callable
+
+from kamexfrm.exec.journal import Journal
+
+#: Hears the events of poll(2) on its descriptor.
+Handler = Callable[[int], None]
+
+READABLE = select.EPOLLIN | select.EPOLLRDHUP
+WRITABLE = select.EPOLLOUT
+
+
+class Loop:
+    """Waits and calls. A handler that fails is written of and called again next time."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._journal = journal
+
+    def watch(self, descriptor: int, handler: Handler) -> None:
+        """Call the handler whenever the descriptor is readable or hung up."""
+        self._epoll.register(descriptor, READABLE)
+        self._handlers[descriptor] = handler
+
+    def want(self, descriptor: int, events: int) -> None:
+        """Change the events to wait for."""
+        self._epoll.modify(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Watch a descriptor no more; before it is closed."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def turn(self, timeout: float | None) -> None:
+        """Wait, at most ``timeout`` seconds, and call the handlers of all that happened."""
+        for descriptor, events in self._epoll.poll(timeout):
+            handler = self._handlers.get(descriptor)
+            if handler is None:  # forgotten by a handler of this very turn
+                continue
+            try:
+                handler(events)
+            except Exception:  # whatever one client's bytes set off, the others go on
+                self._journal.failure("a program's PF_KEY could not be served")

@@ -1,0 +1,132 @@
+"""Per-socket policies: IP_IPSEC_POLICY as IP_XFRM_POLICY, and those that the command line gives.
+
+The kernel's own IP_IPSEC_POLICY comes with af_key. A socket takes either option for one direction
+at a time; IP_XFRM_POLICY needs CAP_NET_ADMIN, ours here, so the caller's rights are asked before.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.sockets import OPTIONS, option_value
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.exec import system
+from kamexfrm.exec.caller import CAP_NET_RAW, Caller
+from kamexfrm.exec.filter import IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
+from kamexfrm.exec.spaces import Space
+from kamexfrm.kernel.namespace import within
+from kamexfrm.model.language import PolicyText
+from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
+from kamexfrm.pfkey import LINUX, Policy, decode_extension
+from kamexfrm.translate.pfkey_policy import socket_policy_from
+
+#: The longest value that Linux takes: a page (xfrm_user_policy()).
+LONGEST = 4096
+
+_EXTENSION = 18  # SADB_X_EXT_POLICY
+_SHORTEST = 16  # struct sadb_x_policy
+_TYPE_MASK = 0xF
+_SOCK_PACKET = 10  # the packet family by another name
+_PING = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
+
+Asked = tuple[Direction, PolicyType, tuple[IpsecRequest, ...]]
+
+_FAMILIES = {IP_IPSEC_POLICY: socket.AF_INET, IPV6_IPSEC_POLICY: socket.AF_INET6}
+
+
+def read_value(value: bytes, option: int, family: int) -> Asked:
+    """Return what a value of IP_IPSEC_POLICY or IPV6_IPSEC_POLICY asks for a socket of a family.
+
+    Raises KamexfrmError as Linux does: EOPNOTSUPP for the option of another family, EINVAL for
+    what is no policy; the number of the extension is not looked at (af_key.c
+    pfkey_compile_policy()).
+    """
+    if _FAMILIES[option] != family:
+        raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
+    if len(value) < _SHORTEST or int.from_bytes(value[:2], LINUX.byte_order) * 8 != len(value):
+        raise KamexfrmError(f"a policy of {len(value)} bytes")
+    number = _EXTENSION.to_bytes(2, LINUX.byte_order)
+    extension = decode_extension(value[:2] + number + value[4:])
+    if not isinstance(extension, Policy):
+        raise KamexfrmError("no policy")
+    return socket_policy_from(extension)
+
+
+def set_on(sock: socket.socket, asked: Asked, engine: Callable[[], Engine]) -> None:
+    """Give a socket, of IPv4 or IPv6, a policy; raises KamexfrmError, OSError."""
+    level, option = OPTIONS[socket.AddressFamily(sock.family)]
+    needed = engine() if asked[1] is PolicyType.IPSEC else None
+    sock.setsockopt(level, option, option_value(*asked, int(sock.family), needed))
+
+
+def asked_by(policy: PolicyText) -> Asked:
+    """Return what a text of the command line asks for; raises KamexfrmError."""
+    if policy.direction is Direction.FWD:
+        raise KamexfrmError("sockets have in and out policies only")
+    if policy.type is None:
+        raise KamexfrmError("a direction alone is no policy: add ipsec, bypass, discard or entrust")
+    if policy.type is PolicyType.IPSEC and not policy.requests:
+        raise KamexfrmError("ipsec needs at least one request")
+    return policy.direction, policy.type, policy.requests
+
+
+def make_socket(
+    caller: Caller, space: Space, arguments: tuple[int, int, int], policies: Sequence[Asked]
+) -> socket.socket:
+    """Make the IP socket that a program asks for, with policies; raises OSError, KamexfrmError.
+
+    It is the program's as far as user, group and namespace go. The kernel gives its policies to
+    the sockets that it accepts connections with, but not with SCTP. An IPv6 socket is for IPv6
+    only: Linux would leave its IPv4 to the SPD.
+    """
+    family, kind, protocol = arguments
+    if kind & _TYPE_MASK == _SOCK_PACKET:
+        raise OSError(errno.ESOCKTNOSUPPORT, "packet sockets have no policies")
+    if protocol == socket.IPPROTO_SCTP:
+        raise OSError(errno.EPROTONOSUPPORT, "SCTP's further sockets would have no policies")
+    raw = kind & _TYPE_MASK == socket.SOCK_RAW
+    with within(space.elsewhere), _in_the_name_of(caller, kind, protocol):
+        made = socket.socket(family, kind, protocol)
+    try:
+        if raw and not caller.is_capable(CAP_NET_RAW, space.owners):
+            raise OSError(errno.EPERM, "a raw socket needs CAP_NET_RAW")
+        if family == socket.AF_INET6 and not raw:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for asked in policies:
+            set_on(made, asked, space.engine)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+@contextlib.contextmanager
+def _in_the_name_of(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
+    """Be the caller as far as the kernel looks at who makes a socket.
+
+    Its owner is the maker's file-system user and group; a ping socket is for those whose group is
+    in net.ipv4.ping_group_range.
+    """
+    ours = os.geteuid(), os.getegid()
+    theirs = caller.file_owner()
+    ping = kind & _TYPE_MASK == socket.SOCK_DGRAM and protocol in _PING
+    groups = os.getgroups()
+    try:
+        if ping:
+            effective, further = caller.groups()
+            with contextlib.suppress(PermissionError):  # without the right to it, we stay we
+                os.setgroups(further)
+                os.setegid(effective)
+        if theirs != ours:
+            system.set_file_owner(*theirs)
+        yield
+    finally:
+        if ping:
+            with contextlib.suppress(PermissionError):
+                os.setegid(ours[1])
+                os.setgroups(groups)
+        if theirs != ours:
+            system.set_file_owner(*ours)

@@ -1,0 +1,191 @@
+"""Seccomp user notification: install a filter, hear of its calls, answer them (seccomp_unotify(2)).
+
+The struct formats are those of linux/seccomp.h. A kernel may know longer ones; then it says so.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+from typing import NamedTuple
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.exec import system
+
+_SET_MODE_FILTER, _GET_NOTIF_SIZES = 1, 3
+_SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1 << 2, 1 << 3, 1 << 5
+
+#: Flags from the best to what Linux 5.0 had. WAIT_KILLABLE (5.19): once the supervisor has a call,
+#: only a deadly signal takes it back. SPEC_ALLOW: the filter guards no secrets, so the program
+#: need not run with slower branches for it.
+_FLAGS = (
+    _NEW_LISTENER | _SPEC_ALLOW | _WAIT_KILLABLE,
+    _NEW_LISTENER | _SPEC_ALLOW,
+    _NEW_LISTENER,
+)
+
+_SOCK_FPROG = struct.Struct("@HP")  # number of instructions, where they are
+_SIZES = struct.Struct("=3H")
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_RESPONSE = struct.Struct("=QqiI")
+_ADDFD = struct.Struct("=QIIII")
+_ID = struct.Struct("=Q")
+if (_NOTIFICATION.size, _RESPONSE.size, _ADDFD.size) != (80, 24, 24):
+    raise SystemError("structs of seccomp")
+
+_IOCTL_RECV = 0xC0502100
+_IOCTL_SEND = 0xC0182101
+_IOCTL_ID_VALID = 0x40082102
+_IOCTL_ADDFD = 0x40182103
+_IOCTL_SET_FLAGS = 0x40082104
+_SYNC_WAKE_UP = 1
+_CONTINUE = 1
+_ADDFD_SEND = 2
+_INSTRUCTION_BYTES = 8
+
+
+class Gone(KamexfrmError):
+    """The call that was to be answered is no more: its thread was killed or interrupted."""
+
+    errno = errno.ENOENT
+
+
+class Notification(NamedTuple):
+    """A system call that waits for its answer; ``tid`` is the thread's in our PID namespace.
+
+    It is 0 if the thread cannot be seen from there.
+    """
+
+    id: int
+    tid: int
+    number: int
+    arguments: tuple[int, ...]
+
+    def integer(self, index: int) -> int:
+        """Return an argument that is a C int."""
+        low = self.arguments[index] & 0xFFFFFFFF
+        return low - (low >> 31 << 32)
+
+
+def install(program: bytes) -> int:
+    """Put a filter on the calling thread and all it starts; return the listener's descriptor.
+
+    Without CAP_SYS_ADMIN it takes no_new_privs, which is set only then. Raises Refusal with the
+    cure: EBUSY for a thread that has a listener, ENOSYS or EINVAL for a kernel without.
+    """
+    code = bytearray(program)
+    count = len(code) // _INSTRUCTION_BYTES
+    header = bytearray(_SOCK_FPROG.pack(count, system.address(code)))
+    number = system.machine().seccomp
+
+    def attempt(flags: int) -> int:
+        return system.call(number, _SET_MODE_FILTER, flags, system.address(header))
+
+    for flags in _FLAGS:
+        try:
+            try:
+                return attempt(flags)
+            except PermissionError:
+                system.set_no_new_privileges()
+                return attempt(flags)
+        except OSError as error:
+            refused = error.errno or errno.EIO
+            if refused != errno.EINVAL:
+                break
+    raise Refusal(refused, _REASONS.get(refused, "seccomp")) from None
+
+
+_REASONS = {
+    errno.EBUSY: (
+        "somebody listens to this process's system calls already and Linux allows one: "
+        "kamexfrm exec within another, or a container manager that intercepts calls"
+    ),
+    errno.EACCES: "seccomp needs CAP_SYS_ADMIN or no_new_privs, and can have neither",
+    errno.EPERM: "a filter of the container or the service manager forbids seccomp(2)",
+    errno.EINVAL: "this kernel has no seccomp user notification: Linux 5.9 is needed",
+    errno.ENOSYS: (
+        "seccomp(2) is missing: from the kernel (CONFIG_SECCOMP_FILTER), or hidden by a filter of "
+        "the container or the service manager"
+    ),
+}
+
+
+class Listener:
+    """The supervisor's end: takes calls and answers them. It owns the descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        sizes = bytearray(_SIZES.size)
+        number = system.machine().seccomp
+        system.call(number, _GET_NOTIF_SIZES, 0, system.address(sizes))
+        asked, answered, _ = _SIZES.unpack(sizes)
+        self._nothing = bytes(max(asked, _NOTIFICATION.size))
+        self._padding = bytes(max(answered - _RESPONSE.size, 0))
+        # One of caller and supervisor always waits for the other: on one processor the change of
+        # turns takes a third of the time (Linux 6.6).
+        with contextlib.suppress(OSError):
+            self._ioctl(_IOCTL_SET_FLAGS, bytearray(_ID.pack(_SYNC_WAKE_UP)))
+
+    def fileno(self) -> int:
+        """Return the descriptor: readable while a call waits, hung up once nobody can make one."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close it: calls that the filter wants us to answer fail with ENOSYS from now on."""
+        os.close(self._descriptor)
+
+    def receive(self) -> Notification:
+        """Return the call that waits longest; raises Gone if it does no more, OSError."""
+        buffer = bytearray(self._nothing)  # the kernel wants it zeroed
+        self._ioctl(_IOCTL_RECV, buffer)
+        id, tid, _, number, _, _, *arguments = _NOTIFICATION.unpack_from(buffer)
+        return Notification(id, tid, number, tuple(arguments))
+
+    def check(self, notification: Notification) -> None:
+        """Raise Gone unless the call still waits.
+
+        What was read of its thread before is then true: a thread number is not used twice while
+        its owner waits, and a waiting thread changes neither its rights nor its namespaces.
+        """
+        self._ioctl(_IOCTL_ID_VALID, bytearray(_ID.pack(notification.id)))
+
+    def answer(self, notification: Notification, result: int = 0) -> None:
+        """Let the call return a result. Raises Gone."""
+        self._send(_RESPONSE.pack(notification.id, result, 0, 0))
+
+    def refuse(self, notification: Notification, number: int) -> None:
+        """Let the call fail with an errno. Raises Gone."""
+        self._send(_RESPONSE.pack(notification.id, 0, -number, 0))
+
+    def let_through(self, notification: Notification) -> None:
+        """Let the kernel carry out the call after all. Raises Gone."""
+        self._send(_RESPONSE.pack(notification.id, 0, 0, _CONTINUE))
+
+    def answer_with(self, notification: Notification, descriptor: int, close_on_exec: int) -> None:
+        """Let the call return a duplicate of our descriptor, made among its thread's.
+
+        ``close_on_exec`` is O_CLOEXEC or 0. Raises Gone, OSError (EMFILE: the program has too
+        many).
+        """
+        request = [notification.id, _ADDFD_SEND, descriptor, 0, close_on_exec]
+        try:
+            self._ioctl(_IOCTL_ADDFD, bytearray(_ADDFD.pack(*request)))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            request[1] = 0  # before Linux 5.14 these were two steps
+            number = self._ioctl(_IOCTL_ADDFD, bytearray(_ADDFD.pack(*request)))
+            self.answer(notification, number)
+
+    def _send(self, response: bytes) -> None:
+        self._ioctl(_IOCTL_SEND, bytearray(response + self._padding))
+
+    def _ioctl(self, request: int, buffer: bytearray) -> int:
+        try:
+            result: int = fcntl.ioctl(self._descriptor, request, buffer)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINPROGRESS):
+                raise Gone("the call is gone") from None
+            raise
+        return result

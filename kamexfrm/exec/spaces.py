@@ -1,0 +1,163 @@
+"""Network namespaces that programs use PF_KEY in: a hub for each, made on demand."""
+
+import errno
+import fcntl
+import os
+import time
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.errors import Refusal
+from kamexfrm.exec import system
+from kamexfrm.exec.caller import NS_GET_USERNS, Caller, owners
+from kamexfrm.exec.connection import Connection
+from kamexfrm.exec.loop import Loop
+from kamexfrm.kernel.namespace import HERE, switch
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.server.hub import Hub
+
+#: Seconds that a namespace's hub outlives its last socket: a script starts one setkey after
+#: another.
+LINGER = 1.0
+
+#: Namespaces at a time: each costs descriptors, and a program can make as many as it likes.
+MOST = 256
+
+
+class Space:
+    """A network namespace; ``descriptor`` keeps it alive, and is ours from now on."""
+
+    def __init__(self, descriptor: int, loop: Loop) -> None:
+        self.inode = os.fstat(descriptor).st_ino
+        self.owners = owners(descriptor)
+        #: The programs' PF_KEY sockets in this namespace.
+        self.connections: set[Connection] = set()
+        self.unused_since = time.monotonic()
+        self._descriptor = descriptor
+        self._loop = loop
+        self._kernel: NetlinkKernel | None = None
+        self._engine: Engine | None = None
+        self._hub: Hub | None = None
+
+    @property
+    def elsewhere(self) -> int | None:
+        """The descriptor of the namespace, or None if the calling thread is in it."""
+        is_here = os.stat(HERE).st_ino == self.inode
+        return None if is_here else self._descriptor
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we have to do with the namespace's kernel."""
+        return self._kernel is not None
+
+    def kernel(self) -> NetlinkKernel:
+        """Return the namespace's XFRM; raises KamexfrmError (EPERM)."""
+        if self._kernel is None:
+            try:
+                self._kernel = NetlinkKernel(self.elsewhere)
+            except Refusal as refusal:
+                if refusal.errno != errno.EPERM:
+                    raise
+                self._move_in()
+                self._kernel = NetlinkKernel()
+        return self._kernel
+
+    def _move_in(self) -> None:
+        """Enter the namespace for good, by way of the user namespace that owns it.
+
+        An ordinary user may enter no network namespace, but may become root of a user namespace
+        that is his own, where the program already is. There is no way back, nor any need: he has
+        no rights anywhere else.
+        """
+        try:
+            owner = fcntl.ioctl(self._descriptor, NS_GET_USERNS)
+            try:
+                system.enter_user_namespace(owner)
+            finally:
+                os.close(owner)
+            switch(self._descriptor)
+        except OSError as error:
+            raise Refusal(errno.EPERM, f"the program's namespace: {error.strerror}") from None
+
+    def engine(self) -> Engine:
+        """Return the namespace's engine; raises KamexfrmError."""
+        if self._engine is None:
+            self._engine = Engine(self.kernel())
+        return self._engine
+
+    def hub(self) -> Hub:
+        """Return the namespace's hub, which the loop watches; raises KamexfrmError."""
+        if self._hub is None:
+            self._hub = Hub(self.kernel())
+            self._loop.watch(self._hub.fileno(), self._hear)
+        return self._hub
+
+    def _hear(self, _: int) -> None:
+        try:
+            if self._hub is not None:
+                self._hub.hear()
+        finally:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the hub has queued for the sockets of this namespace."""
+        for connection in self.connections:
+            if connection.dirty:
+                connection.write()
+
+    def close(self) -> None:
+        """Let go of the namespace."""
+        if self._hub is not None:
+            self._loop.forget(self._hub.fileno())
+            self._hub.close()
+        if self._kernel is not None:
+            self._kernel.close()
+        os.close(self._descriptor)
+
+
+class Spaces:
+    """The namespaces in use, and those of a moment ago."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._by_inode: dict[int, Space] = {}
+
+    def of_caller(self, caller: Caller) -> Space:
+        """Return the namespace that a thread is in; release() it. Raises OSError."""
+        known = self._by_inode.get(caller.network_namespace())
+        return known or self.of(caller.open_network_namespace())
+
+    def of(self, descriptor: int) -> Space:
+        """Return the namespace of a descriptor, which becomes ours; release() it. Raises OSError.
+
+        ENFILE: there are too many.
+        """
+        known = self._by_inode.get(os.fstat(descriptor).st_ino)
+        if known is None and len(self._by_inode) < MOST:
+            space = Space(descriptor, self._loop)
+            self._by_inode[space.inode] = space
+            return space
+        os.close(descriptor)
+        if known is None:
+            raise OSError(errno.ENFILE, "too many network namespaces")
+        return known
+
+    def release(self, space: Space) -> None:
+        """Say that a call is done with a namespace: only one in which we do something is kept."""
+        space.unused_since = time.monotonic()
+        if not space.is_open:
+            self._forget(space)
+
+    def sweep(self) -> float | None:
+        """Close what is unused for long enough; return after how many seconds to look again."""
+        idle = [space for space in self._by_inode.values() if not space.connections]
+        if not idle:
+            return None
+        late = time.monotonic() - LINGER
+        for space in idle:
+            if space.unused_since <= late:
+                self._forget(space)
+        return LINGER
+
+    def _forget(self, space: Space) -> None:
+        del self._by_inode[space.inode]
+        space.close()

@@ -1,0 +1,61 @@
+"""What a sender sends: the message of sendto, sendmsg, write and writev, from its memory.
+
+Nothing here looks at what a message says; a length that lies ends in an errno.
+"""
+
+import errno
+import os
+import struct
+
+from kamexfrm.exec.caller import Caller
+from kamexfrm.exec.seccomp import Notification
+from kamexfrm.exec.system import Machine
+from kamexfrm.server.hub.hub import MESSAGE_BYTES
+
+_MSG_OOB = 1
+_VECTORS = 1024  # UIO_MAXIOV of linux/uio.h
+_IOVEC = struct.Struct("=QQ")  # where, how much
+#: struct user_msghdr of 64 bits: name and its length, vectors and their number, control and its
+#: length, flags.
+_MSGHDR = struct.Struct("=QI4xQQQQI4x")
+
+
+def sent_message(notification: Notification, caller: Caller, machine: Machine) -> bytes:
+    """Return the message that a call sends; raises OSError as the kernel does.
+
+    EMSGSIZE for what is too long for any message, EFAULT, EINVAL for too many vectors.
+    """
+    _, where, count, flags, *_ = notification.arguments
+    number = notification.number
+    if number == machine.sendto:
+        _check_flags(flags)
+        return _gather(caller, [(where, count)])
+    if number == machine.sendmsg:
+        _check_flags(notification.arguments[2])
+        _, _, vectors, many, _, _, _ = _MSGHDR.unpack(caller.read(where, _MSGHDR.size))
+        return _gather(caller, _vectors(caller, vectors, many, errno.EMSGSIZE))
+    if number == machine.writev:
+        return _gather(caller, _vectors(caller, where, count & 0xFFFFFFFF, errno.EINVAL))
+    return _gather(caller, [(where, count)])
+
+
+def _check_flags(flags: int) -> None:
+    if flags & _MSG_OOB:
+        raise _error(errno.EOPNOTSUPP)
+
+
+def _vectors(caller: Caller, where: int, many: int, too_many: int) -> list[tuple[int, int]]:
+    if many > _VECTORS:
+        raise _error(too_many)
+    return [*_IOVEC.iter_unpack(caller.read(where, many * _IOVEC.size))] if many else []
+
+
+def _gather(caller: Caller, parts: list[tuple[int, int]]) -> bytes:
+    """Return what lies at several places, each given by address and length in bytes."""
+    if sum(count for _, count in parts) > MESSAGE_BYTES:
+        raise _error(errno.EMSGSIZE)
+    return b"".join(caller.read(where, count) for where, count in parts if count)
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

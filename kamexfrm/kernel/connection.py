@@ -1,0 +1,100 @@
+"""Sockets to the kernel's XFRM: one to command it, and those that hear its events."""
+
+import errno
+import socket
+from collections.abc import Sequence
+
+from kamexfrm.errors import Refusal, UnsupportedError
+from kamexfrm.kernel.interface import Event
+from kamexfrm.kernel.namespace import within
+from kamexfrm.xfrm import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_DROP_MEMBERSHIP,
+    NETLINK_EXT_ACK,
+    NETLINK_XFRM,
+    SOL_NETLINK,
+    split_messages,
+)
+
+#: Room for any message of the kernel's.
+RECEIVE_BYTES = 1 << 16
+
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+_EVENT_BUFFER = 1 << 25
+_UNSUPPORTED = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
+
+
+def open_connection(buffer: int, namespace: int | None) -> socket.socket:
+    """Open a netlink socket; raises UnsupportedError where the kernel has no XFRM."""
+    try:
+        with within(namespace):
+            connection = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_XFRM
+            )
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            raise UnsupportedError(
+                "this kernel has no XFRM netlink interface (CONFIG_XFRM_USER, module xfrm_user)",
+                errno=error.errno,
+            ) from None
+        raise Refusal(error.errno or errno.EIO) from None
+    for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+        connection.setsockopt(SOL_NETLINK, option, 1)
+    for force, plain in (
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+    ):
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, force, buffer)
+        except OSError:
+            connection.setsockopt(socket.SOL_SOCKET, plain, buffer)
+    connection.bind((0, 0))
+    return connection
+
+
+class NetlinkEvents:
+    """A socket that hears XFRM's multicast groups."""
+
+    def __init__(self, groups: Sequence[int], namespace: int | None = None) -> None:
+        self._socket = open_connection(_EVENT_BUFFER, namespace)
+        self._socket.setblocking(False)
+        try:
+            for group in groups:
+                self.join(group)
+        except Refusal:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
+
+    def receive(self) -> list[Event]:
+        """Return what waits; raises Refusal (ENOBUFS) when events were lost."""
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise Refusal(error.errno or errno.EIO, "events were lost") from None
+        return [Event(m.type, bytes(m.payload), m.sequence, m.pid) for m in split_messages(data)]
+
+    def join(self, group: int) -> None:
+        """Hear one more group."""
+        self._choose(NETLINK_ADD_MEMBERSHIP, group)
+
+    def leave(self, group: int) -> None:
+        """Hear a group no longer."""
+        self._choose(NETLINK_DROP_MEMBERSHIP, group)
+
+    def _choose(self, option: int, group: int) -> None:
+        try:
+            self._socket.setsockopt(SOL_NETLINK, option, group)
+        except OSError as error:
+            raise Refusal(error.errno or errno.EIO) from None
+
+    def close(self) -> None:
+        """Leave the groups."""
+        self._socket.close()

@@ -1,0 +1,70 @@
+"""Who hears what (Linux af_key.c pfkey_broadcast()).
+
+There are four audiences: the sender alone, those who registered, everybody, and the promiscuous.
+The last hear all that anybody hears, requests too, and what they are meant to hear a second time.
+"""
+
+from collections.abc import Iterator
+
+from kamexfrm.server.hub.client import QUEUE_BYTES, Client
+
+#: What may wait for all clients together; each one's share is never less than the second number.
+_ALL_BYTES = 1 << 26
+_LEAST_BYTES = 1 << 14
+
+
+class Bus:
+    """The clients of a hub. ``queue_bytes`` is each one's share of the memory for messages."""
+
+    def __init__(self) -> None:
+        self.queue_bytes = QUEUE_BYTES
+        self._clients: dict[Client, None] = {}
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(tuple(self._clients))
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def add(self, client: Client) -> None:
+        """Let a client hear."""
+        self._clients[client] = None
+        self._share()
+
+    def remove(self, client: Client) -> None:
+        """Let a client hear no more."""
+        self._clients.pop(client, None)
+        self._share()
+
+    def _share(self) -> None:
+        share = _ALL_BYTES // max(1, len(self._clients))
+        self.queue_bytes = max(_LEAST_BYTES, min(QUEUE_BYTES, share))
+
+    def is_anybody_registered(self) -> bool:
+        """Whether the kernel's own messages interest anybody."""
+        return any(client.registered for client in self._clients)
+
+    def to_promiscuous(self, data: bytes) -> None:
+        """Give the promiscuous their copy."""
+        for client in self._clients:
+            if client.promiscuous:
+                client.put(data)
+
+    def to_one(self, client: Client, data: bytes) -> None:
+        """Tell one client."""
+        self.to_promiscuous(data)
+        client.put(data)
+
+    def to_registered(self, data: bytes, asker: Client | None = None) -> None:
+        """Tell those who registered, and whoever asked."""
+        self.to_promiscuous(data)
+        for client in self._clients:
+            if client.registered or client is asker:
+                client.put(data)
+
+    def to_all(self, data: bytes, besides: Client | None = None) -> None:
+        """Tell everybody, ``besides`` one."""
+        self.to_promiscuous(data)
+        for client in self._clients:
+            if client is not besides:
+                client.put(data)

@@ -1,0 +1,277 @@
+"""The hub: one network namespace's PF_KEY. Requests come in, replies and broadcasts go out.
+
+The kernel is the bus: a change by anybody is heard from its netlink events, our own too. An event
+of our own tells what the sender of the request and everybody else hears of it, with the request's
+sequence number and process id. What our engine writes besides, for its own sake, changes nothing
+that PF_KEY shows and is kept quiet about: the marker, sidecars, catch-alls, new kernel priorities,
+swapped templates, SAs of mode any that are made anew. Only automatic fwd twins that come and go are
+told of, to all but the sender, who waits for one reply.
+
+What has no event is heard within one hub: GETSPI, copies for the promiscuous, a flush of nothing.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from kamexfrm.engine.door import Engine
+from kamexfrm.engine.requests import Write
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.interface import Event, Kernel
+from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, decode, decode_base, encode
+from kamexfrm.server.hub.bus import Bus
+from kamexfrm.server.hub.client import Client, Stream
+from kamexfrm.server.hub.known import Known
+from kamexfrm.server.hub.service import serve
+from kamexfrm.translate.pfkey import refusal
+from kamexfrm.translate.pfkey_event import broadcast
+from kamexfrm.translate.sidecars import Sidecars
+from kamexfrm.xfrm import (
+    XFRMNLGRP_ACQUIRE,
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_MAPPING,
+    XFRMNLGRP_MIGRATE,
+    XFRMNLGRP_POLICY,
+    XFRMNLGRP_SA,
+    decode_event,
+)
+from kamexfrm.xfrm import Event as Told
+
+#: Joined from the first client on. The kernel takes a listener to ACQUIRE for a key manager, so
+#: that group is joined while somebody is registered.
+GROUPS = (
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_SA,
+    XFRMNLGRP_POLICY,
+    XFRMNLGRP_MIGRATE,
+    XFRMNLGRP_MAPPING,
+)
+
+#: The longest request that Linux's AF_KEY takes with the usual send buffer.
+MESSAGE_BYTES = 212_960
+
+#: Events that one hear() takes.
+_TURN = 256
+
+_HEADER_BYTES = 16
+_LAST_TYPE = SadbType.SADB_X_MIGRATE
+
+#: What only key managers hear.
+_FOR_REGISTERED = frozenset(
+    (
+        SadbType.SADB_ACQUIRE,
+        SadbType.SADB_EXPIRE,
+        SadbType.SADB_X_NAT_T_NEW_MAPPING,
+        SadbType.SADB_X_SPDEXPIRE,
+    )
+)
+
+
+class Heard(NamedTuple):
+    """An event of the kernel's with what it says."""
+
+    event: Event
+    told: Told
+
+
+def _ignore() -> None:
+    pass
+
+
+class Hub:
+    """PF_KEY on a kernel; whoever attaches a client answers for its rights.
+
+    ``clock`` returns seconds since the epoch.
+    """
+
+    def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
+        self.kernel = kernel
+        self.engine = Engine(kernel, clock=clock)
+        self.bus = Bus()
+        self.known = Known()
+        self._clock = clock
+        self._events = kernel.subscribe(GROUPS)
+        self._sidecars = Sidecars(())
+        self._hears_acquire = False
+        self._lost = False
+        # Nothing is followed before there is a client.
+        self._follows = False
+        # Whether what waits may have been seen by the last look at everything already.
+        self._repeats = False
+
+    # Clients
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while kernel events wait."""
+        return self._events.fileno()
+
+    def attach(self, notify: Callable[[], None] = _ignore) -> Client:
+        """Make a client; ``notify`` is called whenever a message was queued for it.
+
+        Raises Refusal where the kernel cannot be looked at.
+        """
+        if not self._follows:
+            self.known.look(self.kernel)
+            self._sidecars = Sidecars(self.known.sidecars())
+            self._follows = self._repeats = True
+        client = Client(self, notify)
+        self.bus.add(client)
+        return client
+
+    def detach(self, client: Client) -> None:
+        """Forget a client."""
+        self.bus.remove(client)
+        self.follow_registrations()
+
+    def follow_registrations(self) -> None:
+        """Listen to ACQUIRE while somebody is registered."""
+        wanted = self.bus.is_anybody_registered()
+        if wanted != self._hears_acquire:
+            choose = self._events.join if wanted else self._events.leave
+            choose(XFRMNLGRP_ACQUIRE)
+            self._hears_acquire = wanted
+
+    def close(self) -> None:
+        """Stop listening; the kernel object is its maker's."""
+        self._events.close()
+
+    # Requests
+
+    def take(self, client: Client, data: bytes) -> None:
+        """Carry out a client's request; see Client.send()."""
+        _check_header(data)
+        self.bus.to_promiscuous(data)
+        try:
+            serve(self, client, decode(data))
+        except KamexfrmError as error:
+            self.answer(client, refusal(decode_base(data), error.errno))
+        finally:
+            if self._lost:
+                self._look()
+
+    def answer(self, client: Client, message: SadbMsg) -> None:
+        """Tell one client."""
+        self.bus.to_one(client, encode(message))
+
+    def write(self, request: Write) -> list[Heard]:
+        """Have the engine write; return what of our own the kernel told. Raises KamexfrmError."""
+        try:
+            self.engine.submit(request)
+            self.engine.flush()
+        finally:
+            own = self.drain()
+        return own
+
+    # Events
+
+    def hear(self) -> None:
+        """Take waiting kernel events to the clients; never raises for what an event holds."""
+        self.drain(_TURN)
+
+    def drain(self, most: int = 0) -> list[Heard]:
+        """Tell of what waits, and return what is our own: somebody waits for it, or nobody."""
+        own: list[Heard] = []
+        count = 0
+        while not most or count < most:
+            try:
+                events = self._events.receive()
+            except Refusal as lost:
+                if lost.errno != errno.ENOBUFS:
+                    raise
+                self._lost = True
+                continue
+            if not events:
+                self._repeats = False
+                if self._lost and most:
+                    self._look()
+                break
+            count += len(events)
+            for event in events:
+                with contextlib.suppress(KamexfrmError):
+                    heard = Heard(event, decode_event(event.type, event.payload))
+                    if not self._note(heard):
+                        continue
+                    if event.pid == self.kernel.port:
+                        own.append(heard)
+                    else:
+                        self.tell(heard)
+        return own
+
+    def _note(self, heard: Heard) -> bool:
+        """Remember an event; return whether it is one to tell of."""
+        if not self._follows:
+            return False
+        self._sidecars.note(heard.told)
+        is_new = self.known.note(heard.event, heard.told)
+        return is_new or not self._repeats
+
+    def tell(self, heard: Heard, besides: Client | None = None) -> None:
+        """Tell of an event whoever is to hear of it; raises KamexfrmError."""
+        message = self.message_of(heard)
+        if message is None:
+            return
+        data = encode(message)
+        if message.type in _FOR_REGISTERED:
+            self.bus.to_registered(data)
+        else:
+            self.bus.to_all(data, besides)
+
+    def message_of(self, heard: Heard) -> SadbMsg | None:
+        """Return what PF_KEY says of an event, None for nothing; raises KamexfrmError."""
+        event, told = heard
+        return broadcast(
+            event.type,
+            told,
+            now=self._clock(),
+            sequence=event.sequence,
+            pid=event.pid,
+            sidecar_of=self._sidecars.of,
+            wanted=True,
+        )
+
+    def _look(self) -> None:
+        """Events were lost: look at everything, and tell each client what is otherwise."""
+        if not self._follows:
+            self._lost = False
+            return
+        try:
+            differences = tuple(self.known.look(self.kernel))
+        except KamexfrmError:
+            return  # the next event tries again
+        self._sidecars = Sidecars(self.known.sidecars())
+        self._lost, self._repeats = False, True
+        if differences:
+            for client in self.bus:
+                client.catch_up(Stream(self._told(differences), is_dump=False))
+
+    def _told(self, events: Iterable[Event]) -> Iterator[bytes]:
+        for event in events:
+            with contextlib.suppress(KamexfrmError):
+                message = self.message_of(Heard(event, decode_event(event.type, event.payload)))
+                if message is not None:
+                    yield encode(message)
+
+
+def _check_header(data: bytes) -> None:
+    """Refuse what no answer can be given to (Linux af_key.c pfkey_get_base_msg()).
+
+    Raises KamexfrmError: EMSGSIZE where a message is not as long as it says, EINVAL where it is not
+    of this version or of no type.
+    """
+    size = len(data)
+    if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
+        raise _unsendable(errno.EMSGSIZE, f"a message of {size} bytes")
+    words = int.from_bytes(data[4:6], sys.byteorder)
+    if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
+        raise _unsendable(errno.EINVAL, "no header of PF_KEY version 2")
+    if words * 8 != size:
+        text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
+        raise _unsendable(errno.EMSGSIZE, text)
+
+
+def _unsendable(number: int, reason: str) -> KamexfrmError:
+    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)

@@ -1,0 +1,122 @@
+"""A client behind one end of a Unix SEQPACKET socket, whose other end is its program's PF_KEY.
+
+AF_UNIX has no PF_KEY sockets, but a SEQPACKET pair keeps messages apart, tells of the peer's end,
+and can be handed to anybody. What differs for the program: SO_DOMAIN, SO_TYPE and SO_PROTOCOL say
+so, and a message that is cut short by a small buffer has MSG_TRUNC set as on PF_KEY.
+"""
+
+import errno
+import select
+import socket
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.server.hub import Client, Hub
+from kamexfrm.server.hub.hub import MESSAGE_BYTES
+
+#: Requests of one client that are served in one turn.
+TURN = 64
+
+#: A reset, an empty message, and the end.
+_TRIES = 3
+
+_SO_SNDBUFFORCE = 32
+_SEND_BUFFER = 1 << 18
+
+#: What send(2) says where the peer does not read, or has left.
+_FULL = (errno.EAGAIN, errno.ENOBUFS)
+
+
+class ServedSocket:
+    """One PF_KEY socket of a program: ``sock`` is our end, which we own from now on.
+
+    ``writable`` is true while messages wait that the socket has no room for: the event loop then
+    watches for that too. ``gone`` says that the peer has left and all it sent is served.
+    """
+
+    def __init__(self, hub: Hub, sock: socket.socket) -> None:
+        self.gone = False
+        self.writable = False
+        self._socket = sock
+        self._waiting: bytes | None = None
+        sock.setblocking(False)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        #: Set by the hub whenever it queues something: write() is due.
+        self.dirty = False
+        self.client: Client = hub.attach(self._note)
+
+    def _note(self) -> None:
+        self.dirty = True
+
+    def fileno(self) -> int:
+        """Return our end's descriptor."""
+        return self._socket.fileno()
+
+    def read(self) -> None:
+        """Serve what the program sent, and send it the replies; never blocks or raises.
+
+        It is what to do when the descriptor is readable, and before a program that sent something
+        looks for the reply without waiting.
+        """
+        for _ in range(TURN):
+            request = self._receive()
+            if request is None:
+                break
+            try:
+                self.client.send(request)
+            except KamexfrmError as error:
+                self.refused(request, error)
+        self.write()
+
+    def refused(self, request: bytes, error: KamexfrmError) -> None:
+        """Hear of a request that send(2) would have refused; the program cannot be told."""
+
+    def _receive(self) -> bytes | None:
+        for _ in range(_TRIES):
+            try:
+                request = self._socket.recv(MESSAGE_BYTES + 1)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # The peer left with messages unread. What it sent before stands behind this.
+                continue
+            except OSError:
+                break
+            if request:
+                return request
+            if not self._has_hung_up():
+                return request  # a message of no bytes, which is not the end
+        self.gone = True
+        return None
+
+    def _has_hung_up(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def write(self) -> None:
+        """Send what waits as far as there is room; never blocks or raises."""
+        self.dirty = False
+        while not self.gone:
+            if self._waiting is None:
+                try:
+                    self._waiting = self.client.receive()
+                except Refusal:
+                    continue  # AF_KEY does not tell of lost messages either
+                if self._waiting is None:
+                    self.writable = False
+                    return
+            try:
+                self._socket.send(self._waiting, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError as error:
+                # Where the peer has left, there may still be something to read.
+                self.writable = error.errno in _FULL
+                return
+            self._waiting = None
+
+    def close(self) -> None:
+        """Close our end and leave the hub."""
+        self.client.close()
+        self._socket.close()

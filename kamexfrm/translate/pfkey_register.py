@@ -1,0 +1,87 @@
+"""REGISTER: which algorithms the running kernel has, and the message that lists them. Pure.
+
+The kernel is asked by requests that it has to refuse: each adds an SA of a mode that IPv4 has not
+(route optimization), which Linux looks at after the algorithm (xfrm_user.c xfrm_state_construct()).
+ENOSYS says that it has no such algorithm. Nothing is added, but modules are loaded, as by the
+REGISTER of Linux's AF_KEY.
+"""
+
+import errno
+from collections.abc import Iterable, Sequence
+
+from kamexfrm.algorithms import TABLE, Algorithm, Kind
+from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP, Address
+from kamexfrm.pfkey import Algorithm as Offered
+from kamexfrm.pfkey import SadbMsg, SupportedAuth, SupportedEncrypt
+from kamexfrm.translate.pfkey_sad import AEAD_NUMBERS
+from kamexfrm.xfrm import (
+    XFRM_MODE_ROUTEOPTIMIZATION,
+    AeadAlgorithm,
+    AuthAlgorithm,
+    Selector,
+    State,
+    XfrmMsg,
+    encode_state,
+)
+from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
+
+#: What REGISTER can name, in the order in which Linux lists it: authentication, then encryption.
+NAMEABLE = tuple(
+    row
+    for row in TABLE
+    if row.kernel
+    and (
+        row.kind in (Kind.AUTHENTICATION, Kind.ENCRYPTION)
+        or (row.kind is Kind.AEAD and row.number in AEAD_NUMBERS)
+    )
+)
+
+_SOMEBODY = Address.parse("192.0.2.1")
+_PROBE = State(
+    Selector(_SOMEBODY, _SOMEBODY, family=AF_INET),
+    _SOMEBODY,
+    0x100,
+    IPPROTO_ESP,
+    _SOMEBODY,
+    family=AF_INET,
+    mode=XFRM_MODE_ROUTEOPTIMIZATION,
+)
+
+
+def probe(row: Algorithm) -> tuple[int, bytes]:
+    """Return the request whose refusal says whether the kernel has an algorithm."""
+    bits = row.key_bits[1]
+    key = bytes(bits // 8)
+    match row.kind:
+        case Kind.AUTHENTICATION:
+            algorithm = AuthAlgorithm(row.kernel, key, bits, row.icv_bits)
+            state = _PROBE._replace(protocol=IPPROTO_AH, authentication=algorithm)
+        case Kind.AEAD:
+            state = _PROBE._replace(aead=AeadAlgorithm(row.kernel, key, bits, row.icv_bits))
+        case _:
+            state = _PROBE._replace(encryption=XfrmAlgorithm(row.kernel, key, bits))
+    return XfrmMsg.NEWSA, encode_state(state)
+
+
+def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tuple[Algorithm, ...]:
+    """Return those of some algorithms that the kernel has.
+
+    ``refusals`` are pairs of a position in ``rows`` and the errno with which its probe was refused.
+    """
+    missing = {position for position, number in refusals if number == errno.ENOSYS}
+    return tuple(row for position, row in enumerate(rows) if position not in missing)
+
+
+def _offered(rows: Iterable[Algorithm]) -> tuple[Offered, ...]:
+    return tuple(
+        Offered(row.number, row.iv_bits // 8, row.key_bits[0], row.key_bits[1]) for row in rows
+    )
+
+
+def supported(request: SadbMsg, rows: Iterable[Algorithm]) -> SadbMsg:
+    """Return the reply to a REGISTER: both lists, whatever the satype (as racoon needs it)."""
+    rows = tuple(rows)
+    auth = SupportedAuth(_offered(r for r in rows if r.kind is Kind.AUTHENTICATION))
+    encrypt = SupportedEncrypt(_offered(r for r in rows if r.kind is not Kind.AUTHENTICATION))
+    lists = (auth, encrypt)
+    return SadbMsg(request.type, request.satype, request.seq, request.pid, extensions=lists)
