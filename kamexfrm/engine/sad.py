@@ -108,7 +108,12 @@ def sa_flush(session: Session, request: SaFlush) -> None:
 
 def choose_modes(session: Session) -> None:
     """Make each SA of mode any a tunnel or a transport one, as the SPD now needs it."""
-    states = [s for s in session.kernel.states() if is_mode_any(s.selector.user) and s.spi]
+    # The helper that an IPComp tunnel has beneath it has a copy of the selector, mark and all.
+    states = [
+        s
+        for s in session.kernel.states()
+        if is_mode_any(s.selector.user) and s.spi and s.protocol in IPSEC_PROTOCOLS
+    ]
     if not states:
         session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
         return

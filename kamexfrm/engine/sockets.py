@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import assert_never
 
 from kamexfrm.engine.door import Engine
+from kamexfrm.engine.spd import check_number
 from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs
@@ -86,6 +87,7 @@ def _check(policy: PolicyText) -> None:
         raise KamexfrmError("a socket's policy is entrust, bypass or ipsec")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         raise KamexfrmError("ipsec needs at least one request")
+    check_number(policy.requests)
 
 
 def _encode(policy: PolicyText, family: int) -> bytes:

@@ -46,8 +46,9 @@ from kamexfrm.xfrm import (
 )
 from kamexfrm.xfrm import SecurityContext as Label
 
-#: The kernel's limit of templates in a policy (XFRM_MAX_DEPTH).
-MAX_REQUESTS = 6
+#: The most requests that act. The kernel takes one more (XFRM_MAX_DEPTH) but drops every packet
+#: that meets such a policy (xfrm_policy.c xfrm_tmpl_resolve() and __xfrm_policy_check()).
+MAX_REQUESTS = 5
 
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
@@ -65,10 +66,14 @@ def check(policy: SecurityPolicy) -> None:
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
         raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
-    if len(policy.requests) > MAX_REQUESTS:
-        raise KamexfrmError(
-            f"{os.strerror(errno.ELOOP)} (at most {MAX_REQUESTS} requests)", errno=errno.ELOOP
-        )
+    check_number(policy.requests)
+
+
+def check_number(requests: tuple[IpsecRequest, ...]) -> None:
+    """Refuse more requests than the kernel can treat; raises KamexfrmError (ELOOP)."""
+    if len(requests) > MAX_REQUESTS:
+        reason = f"at most {MAX_REQUESTS} requests: Linux drops what meets a policy of more"
+        raise KamexfrmError(f"{os.strerror(errno.ELOOP)} ({reason})", errno=errno.ELOOP)
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:

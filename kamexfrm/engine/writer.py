@@ -143,7 +143,7 @@ class Writer:
         if session.knobs_changed:
             knobs.finish(session)
         flags = session.marker.flags | session.assumed
-        if session.sad_changed and flags & HAS_UNNUMBERED and session.has_numbers():
+        if last and flags & HAS_UNNUMBERED and session.has_numbers():
             flags |= HAS_NUMBERED_SA
         self.behind |= session.is_behind(flags) or (last and session.is_overtaken(flags))
         if not self.behind:

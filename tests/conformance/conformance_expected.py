@@ -80,7 +80,7 @@ class _Template(NamedTuple):
 
 
 class _Header(NamedTuple):
-    protocol: IpsecProtocol
+    protocol: IpsecProtocol | None  # None for an IPComp tunnel's helper: any optional request does
     mode: Mode
     source: bytes
 
@@ -292,6 +292,14 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     sad = _entries(case)
     if _sticks(case, kernel):
         return Expected(drop="?")
+    helped = [p for p in packet.protections if "helper-tunnel" in kernel and _is_helped(case, p)]
+    for protection in helped:  # the SA does as if it were a tunnel's
+        sad = [
+            entry._replace(association=entry.association._replace(mode=Mode.TUNNEL))
+            if entry.association == _sa_of(case, protection)
+            else entry
+            for entry in sad
+        ]
     if packet.path is Path.FORWARDED and "forwarded-ports" in kernel:
         spd = tuple(e for e in spd if e.direction is not Direction.IN)
         spd += _with_ports_matched(case, Direction.IN)
@@ -300,7 +308,7 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     decision = decide_input(packet, Spd.of(spd), sad, knobs, case.socket)
     accepted = decision.verdict is Verdict.ACCEPTED
     if "input-headers" in kernel and decision.governing is not None:
-        accepted = _admits(case, decision.governing, kernel)
+        accepted = _admits(case, decision.governing, kernel, helped)
     elif accepted and "no-policy-tunnel" in kernel and _is_bare_tunnel(case, decision):
         accepted = False
     if accepted:
@@ -323,6 +331,24 @@ def _sa_of(case: Case, protection: Protection) -> SecurityAssociation | None:
             == (protection.destination, protection.protocol, protection.spi)
         ),
         None,
+    )
+
+
+def _is_helped(case: Case, protection: Protection) -> bool:
+    """Whether the tunnel within a transport header is opened by what IPComp tunnels have.
+
+    The kernel keeps an IP in IP state beneath each IPComp tunnel, found by the source alone.
+    """
+    sa = _sa_of(case, protection)
+    is_bare = protection.mode is Mode.TUNNEL and sa is not None and sa.mode is Mode.TRANSPORT
+    return (
+        is_bare
+        and protection.source.family == case.packet.family
+        and any(
+            (other.protocol, other.mode, other.source)
+            == (IpsecProtocol.IPCOMP, Mode.TUNNEL, protection.source)
+            for other in case.sad
+        )
     )
 
 
@@ -358,7 +384,9 @@ def _tunnel_entry(case: Case, protection: Protection) -> SecurityPolicy:
     )
 
 
-def _admits(case: Case, governing: Governing, kernel: frozenset[str]) -> bool:
+def _admits(
+    case: Case, governing: Governing, kernel: frozenset[str], helped: Sequence[Protection]
+) -> bool:
     """Whether the kernel's comparison of templates with headers lets a packet in.
 
     Linux net/xfrm/xfrm_policy.c __xfrm_policy_check() and xfrm_policy_ok(): templates from the last
@@ -368,11 +396,17 @@ def _admits(case: Case, governing: Governing, kernel: frozenset[str]) -> bool:
     # A tunnel's source is compared as an address of the packet's family: of an IPv6 one around
     # IPv4, the first four bytes.
     size = ADDRESS_BYTES[family]
-    headers = [
-        _Header(p.protocol, p.mode, sa.source.packed[:size])
-        for p in case.packet.protections
-        if (sa := _sa_of(case, p))
-    ]
+    headers: list[_Header] = []
+    for p in case.packet.protections:
+        sa = _sa_of(case, p)
+        if sa is None:
+            continue
+        source = sa.source.packed[:size]
+        if p in helped:
+            headers.append(_Header(p.protocol, Mode.TRANSPORT, source))
+            headers.append(_Header(None, Mode.TUNNEL, p.source.packed[:size]))
+        else:
+            headers.append(_Header(p.protocol, p.mode, source))
     if isinstance(governing, NoPolicy):
         return True
     kind, requests = action_of(governing)
@@ -422,8 +456,9 @@ def _step(
         return start
     for at in range(start, len(headers)):
         header = headers[at]
+        same = header.protocol is template.protocol
         if (
-            header.protocol is template.protocol
+            (same or (header.protocol is None and template.optional))
             and (header.mode is template.mode or "input-mode" not in kernel)
             and (
                 template.mode is Mode.TRANSPORT

@@ -230,19 +230,22 @@ ANYTHING = {
 }
 
 
+@pytest.mark.parametrize("mode", [TRANSPORT, TUNNEL])
 @pytest.mark.parametrize("command", ANYTHING)
-def test_any_command_that_writes_lets_tunnels_follow_the_sas_of_others(
-    asker: Asker, command: str
+def test_any_command_that_writes_lets_entries_follow_the_sas_of_others(
+    asker: Asker, command: str, mode: Any
 ) -> None:
-    policy = ipsec(HOSTS, OUT, request(USE, mode=TUNNEL))
+    policy = ipsec(HOSTS, OUT, request(USE, mode=mode))
     asker.add(policy, ipsec(4, OUT, request(REQUIRE)))
-    by_somebody_else(asker, tunnel(0x2000, 5))
+    without = numbers(asker, policy)
+    other = association(0x2000, mode, reqid=5)
+    by_somebody_else(asker, other)
     Asker(asker.kernel).must(*ANYTHING[command])
     assert numbers(asker, policy) == [5]
-    gone = Request(XfrmMsg.DELSA, encode_state_id(state_id(tunnel(0x2000).id)))
+    gone = Request(XfrmMsg.DELSA, encode_state_id(state_id(other.id)))
     assert asker.kernel.apply([gone]) == []
     Asker(asker.kernel).add(ipsec(5, OUT, request(REQUIRE)))
-    assert numbers(asker, policy) == [TRIGGER_REQID]
+    assert numbers(asker, policy) == without
 
 
 def test_a_kill_between_sa_and_entry_is_made_good_by_the_next_command() -> None:

@@ -454,6 +454,20 @@ def test_an_inbound_unique_tunnel_needs_no_number_of_its_sa(asker: Asker) -> Non
     assert modes_of_sas(asker) == [TUNNEL]
 
 
+def test_what_the_kernel_puts_beneath_an_ipcomp_tunnel_of_mode_any_is_left_alone(
+    asker: Asker,
+) -> None:
+    compressing = association(mode=ANY, protocol=IPCOMP, encryption=None, authentication=None)
+    deflate = Key(by_name(Kind.COMPRESSION, "deflate"), b"")
+    asker.must(SaAdd(compressing._replace(compression=deflate)))
+    wanted = ipsec(0, OUT, request(REQUIRE, IPCOMP, TUNNEL))
+    for _ in range(2):
+        asker.add(wanted)
+        assert modes_of_sas(asker) == [TUNNEL]
+        asker.delete(wanted)
+        assert modes_of_sas(asker) == [TRANSPORT]
+
+
 def test_an_sa_with_a_mode_of_its_own_keeps_it(asker: Asker) -> None:
     asker.must(SaAdd(association(mode=TRANSPORT)), SpdAdd(tunnel(REQUIRE)))
     assert modes_of_sas(asker) == [TRANSPORT]
