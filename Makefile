@@ -8,8 +8,9 @@ SHELL := /bin/bash
 .PHONY: help venv test check demo bench clean tools
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
-# modprobe loads its modules, ip and mandoc are for tests.
-TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc tcpdump:tcpdump
+# modprobe loads its modules, ip, mandoc and the IKE daemons (iked, charon) are for tests.
+TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc tcpdump:tcpdump \
+	iked:openiked /usr/lib/ipsec/charon:strongswan-charon swanctl:strongswan-swanctl
 
 export PATH := $(PATH):/usr/sbin:/sbin
 # A real interpreter, 3.11 or later; make PYTHON=... takes another one.
@@ -34,7 +35,8 @@ venv: .venv/installed ## make .venv with setkey, kame-sysctl, kamexfrm and kamex
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
-# Debian's python3 lacks ensurepip, which venv needs, until python3-venv is there.
+# Debian's python3 lacks ensurepip, which venv needs, until python3-venv is there. Debian starts a
+# daemon when it is installed and at each boot: ours are for the guest, this machine may have others.
 tools:
 	@missing=
 	for tool in $(TOOLS); do
@@ -49,10 +51,18 @@ tools:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		echo "installing:$$missing"
 		export DEBIAN_FRONTEND=noninteractive
+		policy=/usr/sbin/policy-rc.d
+		if [ ! -e "$$policy" ]; then
+			trap 'rm -f "$$policy"' EXIT
+			printf '#!/bin/sh\nexit 101\n' >"$$policy"
+			chmod +x "$$policy"
+		fi
 		log=$$(mktemp)
 		{ apt-get -q update && apt-get -q -y install --no-install-recommends $$missing; } \
 			>"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }
 		rm "$$log"
+		case "$$missing" in *openiked*) systemctl disable openiked &>/dev/null || : ;; esac
+		case "$$missing" in *charon*) systemctl disable strongswan-starter &>/dev/null || : ;; esac
 	else
 		echo "please install:$$missing (Debian's names)" >&2
 		exit 1

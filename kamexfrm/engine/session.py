@@ -14,7 +14,7 @@ from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, Level, PolicyType, SecurityPolicy
-from kamexfrm.translate.entry import entry_from_kernel, is_ordinary, verdict_of
+from kamexfrm.translate.entry import entry_from_kernel, tag_of_placed
 from kamexfrm.translate.marker import (
     FIRST_GENERATED_REQID,
     HAS_MODE_ANY,
@@ -327,9 +327,8 @@ class Session:
         self.send()
         positions = set()
         for policy in self.kernel.policies():
-            verdict = verdict_of(policy)
-            if verdict.tag and is_ordinary(policy):
-                positions.add(Position(verdict.tag.priority, verdict.tag.order, policy.priority))
+            if tag := tag_of_placed(policy):
+                positions.add(Position(tag.priority, tag.order, policy.priority))
         return Order(list(positions))
 
     def _spread(self, order: Order) -> None:

@@ -45,6 +45,11 @@ def _inode(link: str) -> int:
     return int(link[link.index("[") + 1 : -1])
 
 
+def _socket_inode(path: str) -> int:
+    target = os.readlink(path)
+    return _inode(target) if target.startswith("socket:[") else 0
+
+
 def owners(namespace: int) -> Owners:
     """Return who owns a network namespace (a descriptor).
 
@@ -129,8 +134,7 @@ class Caller:
 
         Raises FileNotFoundError where there is no such descriptor.
         """
-        target = os.readlink(f"/proc/{self.tid}/fd/{number}")
-        return _inode(target) if target.startswith("socket:[") else 0
+        return _socket_inode(f"/proc/{self.tid}/fd/{number}")
 
     def duplicate(self, number: int) -> int:
         """Return a duplicate of one of the thread's descriptors.
@@ -147,7 +151,7 @@ class Caller:
             os.close(pidfd)
         # A thread may have left the descriptors of its process (unshare(CLONE_FILES)).
         try:
-            same = self.socket_inode(number) in (0, os.fstat(found).st_ino)
+            same = self.socket_inode(number) == _socket_inode(f"/proc/self/fd/{found}")
         except OSError:
             same = False
         if not same:

@@ -1,10 +1,12 @@
 """The supervisor: beside the program as long as anybody can call it or holds a socket of ours."""
 
 import contextlib
+import gc
 import resource
 import select
 from collections.abc import Sequence
 
+from kamexfrm.engine import writer as _writer  # noqa: F401  # not with the first request
 from kamexfrm.exec.calls import Calls
 from kamexfrm.exec.journal import Journal
 from kamexfrm.exec.loop import Loop
@@ -31,6 +33,7 @@ class Supervisor:
         A socket may outlive all who were under the filter: it can be sent to anybody.
         """
         self._loop.watch(self._listener.fileno(), self._called)
+        gc.freeze()  # what is loaded stays
         while self._listens or self._sockets:
             self._loop.turn(self._spaces.sweep())
 

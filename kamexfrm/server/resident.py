@@ -7,7 +7,6 @@ for its own changes; the resident does it for those of everybody else, and for S
 import contextlib
 import errno
 import os
-import select
 import time
 from collections.abc import Callable
 
@@ -23,9 +22,6 @@ GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 #: A look costs a dump of both databases: the next one waits this many times as long as it took.
 _REST = 4
 
-#: Seconds in which events gather: to wake up for each of many costs more than to read them.
-_GATHERING = 0.002
-
 #: Seconds after which a writer that has left something unfinished is taken for dead.
 _PATIENCE = 2.0
 
@@ -38,6 +34,8 @@ class Resident:
         self._events = kernel.subscribe(GROUPS)
         self._log = log
         self._known: Marker | None = None
+        self._wanted = Consequence.NOTHING
+        self._rests_until = self._heard_at = 0.0
 
     def look(self) -> None:
         """Bring everything to where it should be; raises Refusal."""
@@ -46,27 +44,29 @@ class Resident:
         if self._engine.restored:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
 
-    def run(self, stop: int) -> None:
-        """Do what events ask for, until the descriptor ``stop`` is readable."""
-        self.look()
-        while True:
-            waits = _PATIENCE if self._flags & UNFINISHED else None
-            readable, _, _ = select.select([self._events.fileno(), stop], [], [], waits)
-            if stop in readable:
-                return
-            wanted = self._hear() if readable else Consequence.LOOK
-            began = time.monotonic()
-            if wanted is not Consequence.NOTHING:
-                self._see_to(wanted)
-            rest = max((time.monotonic() - began) * _REST, _GATHERING)
-            if select.select([stop], [], [], rest)[0]:
-                return
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while something happened."""
+        return self._events.fileno()
 
-    @property
-    def _flags(self) -> int:
-        return self._known.flags if self._known else 0
+    def pause(self) -> float | None:
+        """Return how many seconds there are until work() has something to do, None for no end."""
+        if self._wanted is not Consequence.NOTHING:
+            return max(0.0, self._rests_until - time.monotonic())
+        if self._flags & UNFINISHED:
+            return max(0.0, self._heard_at + _PATIENCE - time.monotonic())
+        return None
 
-    def _see_to(self, wanted: Consequence) -> None:
+    def hear(self) -> None:
+        """Take note of what happened."""
+        self._wanted = max(self._wanted, self._hear())
+        self._heard_at = time.monotonic()
+
+    def work(self) -> None:
+        """Do what events ask for, but not all the time."""
+        if self.pause() != 0:
+            return
+        wanted, self._wanted = self._wanted or Consequence.LOOK, Consequence.NOTHING
+        began = time.monotonic()
         try:
             if wanted is Consequence.LOOK:
                 self.look()
@@ -74,6 +74,12 @@ class Resident:
                 self._engine.forget_routes()
         except Refusal as refusal:
             self._log(f"could not look after the policies: {refusal}")
+        self._heard_at = ended = time.monotonic()
+        self._rests_until = ended + (ended - began) * _REST
+
+    @property
+    def _flags(self) -> int:
+        return self._known.flags if self._known else 0
 
     def _hear(self) -> Consequence:
         """Read all events that wait; return what they ask for."""

@@ -77,6 +77,17 @@ def is_ordinary(policy: Policy) -> bool:
     return not policy.selector.user or not is_catch_all(policy)
 
 
+def tag_of_placed(policy: Policy) -> tags.PolicyTag | None:
+    """Return the tag of an entry of ours that has a place in the order of the SPD, else None.
+
+    A socket's policy has our tag but no place: the kernel asks it before all others, and refuses
+    to renumber it.
+    """
+    if policy.direction > XFRM_POLICY_FWD or not is_ordinary(policy):
+        return None
+    return verdict_of(policy).tag
+
+
 def is_sidecar(policy: Policy) -> bool:
     """Whether a policy is a sidecar of ours."""
     return policy.if_id == tags.SIDECAR_IF_ID and policy.direction == XFRM_POLICY_FWD
@@ -95,9 +106,12 @@ def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
 
 
 def entries_of(policies: Iterable[Policy], sidecar_of: SidecarOf) -> Iterator[SpdEntry]:
-    """Return what a dump means, in its order, without what is only there for our sake."""
+    """Return what a dump means, in its order, without what is only there for our sake.
+
+    Linux's sub policies (of Mobile IPv6) are no entries of the SPD either.
+    """
     for policy in policies:
-        if is_ordinary(policy):
+        if is_ordinary(policy) and not policy.policy_type:
             yield entry_from_kernel(policy, sidecar_of)
 
 

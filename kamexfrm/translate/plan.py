@@ -16,6 +16,7 @@ from kamexfrm.translate.entry import (
     is_catch_all,
     is_ordinary,
     sidecars_of,
+    tag_of_placed,
     verdict_of,
 )
 from kamexfrm.translate.policy import (
@@ -188,10 +189,8 @@ def renumbered(
     """
     steps = []
     for policy in policies:
-        verdict = verdict_of(policy)
-        if verdict.tag is None or not is_ordinary(policy):
-            continue
-        move = moves.get((verdict.tag.priority, verdict.tag.order))
+        tag = tag_of_placed(policy)
+        move = moves.get((tag.priority, tag.order)) if tag else None
         if move is None:
             continue
         entry = entry_from_kernel(policy)

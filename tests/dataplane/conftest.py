@@ -75,3 +75,10 @@ def gateways(_gateways: Gateways) -> Gateways:
     for host in _gateways:
         _clean(host)
     return _gateways
+
+
+@pytest.fixture
+def own_hosts() -> Iterator[TwoHosts]:
+    """Two hosts of this test alone, like ``two_hosts``: daemons run in them to the end."""
+    with make_two_hosts() as hosts:
+        yield hosts

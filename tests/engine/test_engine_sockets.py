@@ -43,6 +43,19 @@ def write_knobs(**values: int) -> None:
     kernel.close()
 
 
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_sockets_policy_has_no_place_among_entries_that_are_renumbered(
+    a: TwoHosts, family: int
+) -> None:
+    with udp(family) as sock:
+        for way in ("in", "out"):
+            kamexfrm.set_policy(sock, f"{way} bypass")
+        entry = " 10.0.0.1 10.0.0.2 {} -P out prio high + {} none;"
+        lines = [f"spdadd {entry}".format(upper, 1_073_366_400) for upper in range(1, 4)]
+        lines += [f"spdupdate {entry}".format(upper, 1_073_366_401) for upper in range(1, 4)]
+        assert setkey(["--strict", "-e", "\n".join(lines)]) == 0
+
+
 @pytest.mark.parametrize(("family", "peer"), FAMILIES)
 class TestOnTheWire:
     def test_bypass_passes_under_def_policy_0_and_entrust_takes_it_back(

@@ -1,8 +1,51 @@
 """Running programs under ``kamexfrm exec``: what its tests share."""
 
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
-#: The command, and the interpreter of the programs that it runs.
+import pytest
+
+from kamexfrm.rig import until
+
+#: The command, and what its programs, in Python, all begin with.
 EXEC = [sys.executable, "-m", "kamexfrm.exec"]
-FOLDER = Path(__file__).parent
+PRELUDE = f"""\
+import contextlib, ctypes, errno, os, signal, socket, struct, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pfkey_client import *
+"""
+
+
+def program(text: str) -> list[str]:
+    """Return the command line of a program in Python."""
+    return [sys.executable, "-c", PRELUDE + textwrap.dedent(text)]
+
+
+def supervised(text: str, *options: str) -> list[str]:
+    """Return the command line that runs a program in Python under ``kamexfrm exec``."""
+    return [*EXEC, *options, "--", *program(text)]
+
+
+def supervisors() -> set[int]:
+    """Return the ids of the supervisors that run now."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text().strip() == "kamexfrm-exec":
+                found.add(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.fixture
+def no_supervisor_stays() -> "Callable[[], None]":
+    """Give a check that all supervisors that were started since have ended."""
+    before = supervisors()
+
+    def check() -> None:
+        until(lambda: not supervisors() - before, 10, "the supervisor has ended")
+
+    return check

@@ -37,6 +37,7 @@ from kamexfrm.xfrm import (
     XFRMNLGRP_MIGRATE,
     XFRMNLGRP_POLICY,
     XFRMNLGRP_SA,
+    Expire,
     decode_event,
 )
 from kamexfrm.xfrm import Event as Told
@@ -192,7 +193,7 @@ class Hub:
             count += len(events)
             for event in events:
                 with contextlib.suppress(KamexfrmError):
-                    heard = Heard(event, decode_event(event.type, event.payload))
+                    heard = self._read(event)
                     if not self._note(heard):
                         continue
                     if event.pid == self.kernel.port:
@@ -200,6 +201,12 @@ class Hub:
                     else:
                         self.tell(heard)
         return own
+
+    def _read(self, event: Event) -> Heard:
+        told = decode_event(event.type, event.payload)
+        if isinstance(told, Expire):
+            told = told._replace(state=self.known.whole(told.state))
+        return Heard(event, told)
 
     def _note(self, heard: Heard) -> bool:
         """Remember an event; return whether it is one to tell of."""
@@ -251,7 +258,7 @@ class Hub:
     def _told(self, events: Iterable[Event]) -> Iterator[bytes]:
         for event in events:
             with contextlib.suppress(KamexfrmError):
-                message = self.message_of(Heard(event, decode_event(event.type, event.payload)))
+                message = self.message_of(self._read(event))
                 if message is not None:
                     yield encode(message)
 

@@ -1,0 +1,335 @@
+"""A key manager of few words that speaks PF_KEY as racoon does; a program.
+
+The sequence of its requests, their extensions, and how it reads and matches what comes, are those
+of racoon of ipsec-tools: an image of the SPD by policy id, phase 2 under the sequence number of its
+ACQUIRE, a new one when an SA expires softly, policies made by the one who is asked. What is not
+racoon's: IKE is one packet each way with an SPI in it, and all keys are counted bytes.
+"""
+
+import argparse
+import errno
+import itertools
+import os
+import select
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+import kamexfrm
+from kamexfrm.net import Address
+from kamexfrm.pfkey import (
+    AddressDst,
+    AddressSrc,
+    Extension,
+    IpsecDirection,
+    IpsecLevel,
+    IpsecMode,
+    IpsecPolicy,
+    IpsecRequest,
+    Key,
+    KeyAuth,
+    KeyEncrypt,
+    LifetimeHard,
+    LifetimeSoft,
+    Policy,
+    Sa,
+    Sa2,
+    SadbAalg,
+    SadbEalg,
+    SadbMsg,
+    SadbSastate,
+    SadbSatype,
+    SadbType,
+    Sockaddr,
+    decode,
+    encode,
+    encode_extension,
+)
+
+AF_KEY, PF_KEY_V2 = 15, 2
+IP_IPSEC_POLICY = 16  # linux/in.h
+ANY_PROTOCOL = 255
+SOFT_RATE = 80  # per cent
+
+_numbers = itertools.count(0x5EED)
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+class KernelSocket:
+    """PF_KEY by the socket interface, read as libipsec reads it: a look at the head, then all."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(AF_KEY, socket.SOCK_RAW, PF_KEY_V2)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: bytes) -> None:
+        self._socket.send(message)
+
+    def receive(self) -> bytes:
+        head = self._socket.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return self._socket.recv(int.from_bytes(head[4:6], sys.byteorder) * 8)
+
+    def bypass(self, ike: socket.socket) -> None:
+        for way in (IpsecDirection.IPSEC_DIR_INBOUND, IpsecDirection.IPSEC_DIR_OUTBOUND):
+            policy = Policy(IpsecPolicy.IPSEC_POLICY_BYPASS, way)
+            ike.setsockopt(socket.IPPROTO_IP, IP_IPSEC_POLICY, encode_extension(policy))
+
+
+class OurSocket:
+    """PF_KEY within the process: ``kamexfrm.PfKeySocket``."""
+
+    def __init__(self) -> None:
+        self._socket = kamexfrm.PfKeySocket()
+        self.fileno = self._socket.fileno
+        self.send = self._socket.send
+        self.receive = self._socket.recv
+
+    def bypass(self, ike: socket.socket) -> None:
+        for way in ("in", "out"):
+            kamexfrm.set_policy(ike, f"{way} bypass")
+
+
+@dataclass
+class Phase2:
+    """One exchange; ``peer_spi`` is known from the start to the one who is asked."""
+
+    seq: int
+    mode: IpsecMode
+    asked: bool
+    spi: int = 0
+    peer_spi: int = 0
+    established: bool = False
+
+
+class Racoon:
+    """One end, with one peer."""
+
+    def __init__(
+        self, own: str, peer: str, lifetime: int, key: KernelSocket | OurSocket, *, generates: bool
+    ) -> None:
+        self._own, self._peer = (Sockaddr(Address.parse(text)) for text in (own, peer))
+        self._lifetime, self._generates = lifetime, generates
+        self._key = key
+        self._image: dict[int, SadbMsg] = {}
+        self._phases: list[Phase2] = []
+        for satype in ("SADB_SATYPE_AH", "SADB_SATYPE_ESP", "SADB_X_SATYPE_IPCOMP"):
+            self._ask(SadbType.SADB_REGISTER, SadbSatype[satype])
+            self._receive()  # the answer is there: it does not wait
+        self._ask(SadbType.SADB_X_SPDDUMP)
+        self._ike = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        key.bypass(self._ike)
+        self._ike.bind((own, 500))
+        self._ike.connect((peer, 500))
+
+    def run(self) -> None:
+        """Go on until told to end, then delete all SAs without waiting for an answer."""
+        ended = []
+        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing)
+        say("ready")
+        while not ended:
+            for ready in select.select([self._key, self._ike, reading], [], [])[0]:
+                if ready is self._key:
+                    self._receive()
+                elif ready is self._ike:
+                    self._hear(self._ike.recv(100).decode().split())
+        self._ask(SadbType.SADB_FLUSH)
+
+    # PF_KEY
+
+    def _ask(
+        self,
+        type_: SadbType,
+        satype: SadbSatype = SadbSatype.SADB_SATYPE_UNSPEC,
+        *extensions: Extension,
+        seq: int = 0,
+    ) -> None:
+        message = SadbMsg(type_, satype, seq=seq, pid=os.getpid(), extensions=extensions)
+        self._key.send(encode(message))
+
+    def _receive(self) -> None:
+        message = decode(self._key.receive())
+        name = message.type.name.removeprefix("SADB_")
+        if name == "X_SPDDUMP" and message.errno == errno.ENOENT:
+            return  # there are no policies yet
+        if message.errno:
+            say(name, "failed:", os.strerror(message.errno))
+            return
+        if name not in ("ACQUIRE", "EXPIRE") and not name.startswith("X_SPD"):
+            mine = message.pid == os.getpid()
+            if mine is (name == "DELETE"):  # of the others' messages only a DELETE matters
+                return
+        match name:
+            case "X_SPDDUMP" | "X_SPDADD" | "X_SPDUPDATE":
+                self._image[message.require(Policy).id] = message
+            case "X_SPDDELETE" | "X_SPDDELETE2":
+                self._image.pop(message.require(Policy).id, None)
+            case "X_SPDFLUSH":
+                self._image.clear()
+            case "ACQUIRE":
+                self._acquire(message)
+            case "GETSPI":
+                self._got_spi(message)
+            case "UPDATE":
+                self._updated(message)
+            case "EXPIRE":
+                self._expired(message)
+            case "DELETE":
+                self._deleted(message)
+
+    def _acquire(self, message: SadbMsg) -> None:
+        id = message.require(Policy).id
+        there = self._image.get(id)
+        if there is None or there.require(Policy).direction != IpsecDirection.IPSEC_DIR_OUTBOUND:
+            say("no policy found: id", id)
+        elif all(phase.established for phase in self._phases):
+            self._begin(message.seq, there.require(Policy).requests[0].mode)
+
+    def _begin(self, seq: int, mode: IpsecMode, *, asked: bool = False, peer_spi: int = 0) -> None:
+        self._phases.append(Phase2(seq, mode, asked, peer_spi=peer_spi))
+        self._ask(
+            SadbType.SADB_GETSPI,
+            SadbSatype.SADB_SATYPE_ESP,
+            Sa2(mode),
+            AddressSrc(self._peer, 32, ANY_PROTOCOL),
+            AddressDst(self._own, 32, ANY_PROTOCOL),
+            seq=seq,
+        )
+
+    def _phase(self, seq: int) -> Phase2 | None:
+        return next((phase for phase in self._phases if phase.seq == seq), None)
+
+    def _got_spi(self, message: SadbMsg) -> None:
+        phase = self._phase(message.seq)
+        if phase is None or phase.spi:
+            return
+        phase.spi = message.require(Sa).spi
+        if phase.asked:
+            self._tell("told", phase)
+            self._install(phase)
+        else:
+            self._tell("ask", phase)
+
+    def _install(self, phase: Phase2) -> None:
+        self._sa(SadbType.SADB_UPDATE, phase, phase.spi, self._peer, self._own)
+        self._sa(SadbType.SADB_ADD, phase, phase.peer_spi, self._own, self._peer)
+        if phase.asked and self._generates:
+            own = (self._own, self._peer)
+            self._policy(phase, IpsecDirection.IPSEC_DIR_INBOUND, own[::-1])
+            if phase.mode == IpsecMode.IPSEC_MODE_TUNNEL:
+                self._policy(phase, IpsecDirection.IPSEC_DIR_FWD, own[::-1])
+            self._policy(phase, IpsecDirection.IPSEC_DIR_OUTBOUND, own)
+
+    def _sa(
+        self, type_: SadbType, phase: Phase2, spi: int, source: Sockaddr, destination: Sockaddr
+    ) -> None:
+        self._ask(
+            type_,
+            SadbSatype.SADB_SATYPE_ESP,
+            Sa(
+                spi,
+                replay=4,
+                state=SadbSastate.SADB_SASTATE_MATURE,
+                auth=SadbAalg.SADB_AALG_SHA1HMAC,
+                encrypt=SadbEalg.SADB_X_EALG_AESCBC,
+            ),
+            Sa2(phase.mode),
+            AddressSrc(source, 32, ANY_PROTOCOL),
+            AddressDst(destination, 32, ANY_PROTOCOL),
+            KeyEncrypt(Key(bytes(range(16)))),
+            KeyAuth(Key(bytes(range(20)))),
+            LifetimeHard(addtime=self._lifetime),
+            LifetimeSoft(addtime=self._lifetime * SOFT_RATE // 100),
+            seq=phase.seq,
+        )
+
+    def _policy(
+        self, phase: Phase2, direction: IpsecDirection, ends: tuple[Sockaddr, Sockaddr]
+    ) -> None:
+        tunnel = phase.mode == IpsecMode.IPSEC_MODE_TUNNEL
+        request = IpsecRequest(
+            socket.IPPROTO_ESP,
+            phase.mode,
+            IpsecLevel.IPSEC_LEVEL_REQUIRE,
+            source=ends[0] if tunnel else None,
+            destination=ends[1] if tunnel else None,
+        )
+        self._ask(
+            SadbType.SADB_X_SPDUPDATE,
+            SadbSatype.SADB_SATYPE_UNSPEC,
+            AddressSrc(ends[0], 32, ANY_PROTOCOL),
+            AddressDst(ends[1], 32, ANY_PROTOCOL),
+            LifetimeHard(addtime=self._lifetime * 2),
+            Policy(IpsecPolicy.IPSEC_POLICY_IPSEC, direction, requests=(request,)),
+        )
+
+    def _updated(self, message: SadbMsg) -> None:
+        phase = self._phase(message.seq)
+        if phase and phase.spi == message.require(Sa).spi:
+            phase.established = True
+            say("established", f"{phase.spi:#x}")
+
+    def _of(self, message: SadbMsg) -> Phase2 | None:
+        spi = message.require(Sa).spi
+        return next((p for p in self._phases if spi in (p.spi, p.peer_spi)), None)
+
+    def _expired(self, message: SadbMsg) -> None:
+        if message.get(LifetimeHard) and message.get(LifetimeSoft):
+            say("inappropriate sadb expire message")
+            return
+        phase = self._of(message)
+        if phase and phase.established:
+            self._phases.remove(phase)
+            say("expired", f"{message.require(Sa).spi:#x}")
+            if not phase.asked:
+                self._begin(next(_numbers), phase.mode)
+
+    def _deleted(self, message: SadbMsg) -> None:
+        phase = self._of(message)
+        if phase:
+            self._phases.remove(phase)
+            say("deleted by another", f"{message.require(Sa).spi:#x}")
+
+    # IKE, so to speak
+
+    def _tell(self, word: str, phase: Phase2) -> None:
+        self._ike.send(
+            f"{word} {phase.seq if word == 'ask' else phase.seq - ASKED} "
+            f"{phase.mode.value} {phase.spi}".encode()
+        )
+
+    def _hear(self, words: list[str]) -> None:
+        word, (seq, mode, spi) = words[0], map(int, words[1:])
+        if word == "ask":
+            self._begin(seq + ASKED, IpsecMode(mode), asked=True, peer_spi=spi)
+        elif phase := self._phase(seq):
+            phase.peer_spi = spi
+            self._install(phase)
+
+
+#: The one who is asked has sequence numbers of its own.
+ASKED = 0x10000000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("own")
+    parser.add_argument("peer")
+    parser.add_argument("lifetime", type=int, help="of SAs, in seconds")
+    parser.add_argument("--generate", action="store_true", help="make policies when asked")
+    parser.add_argument("--in-process", action="store_true", help="no socket(2) for PF_KEY")
+    given = parser.parse_args()
+    key = OurSocket() if given.in_process else KernelSocket()
+    Racoon(given.own, given.peer, given.lifetime, key, generates=given.generate).run()
+
+
+if __name__ == "__main__":
+    main()

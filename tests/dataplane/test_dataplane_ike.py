@@ -1,0 +1,96 @@
+"""Unmodified IKE daemons: SAs by IKEv2, protected traffic, rekeying, a tidy end.
+
+The control runs them on the kernel's own AF_KEY: what they do there, they must do on ours.
+"""
+
+from pathlib import Path
+
+import pytest
+from ike_daemons import (
+    IPV4,
+    IPV6,
+    PATIENCE,
+    Charon,
+    Iked,
+    Tunnel,
+    agreed,
+    has_no_entry,
+    load_af_key,
+)
+
+from kamexfrm.rig import TwoHosts, until
+
+pytestmark = pytest.mark.dataplane
+
+
+def start(
+    hosts: TwoHosts, folder: Path, tunnel: Tunnel, doors: tuple[str, str], lifetime: str
+) -> tuple[Iked, Iked]:
+    """Start the one that answers, then the one that asks; it alone replaces SAs, by age."""
+    if "af_key" in doors:
+        load_af_key()
+    tunnel.lay(hosts)
+    b = Iked(hosts.b, folder, "passive", tunnel.mirrored(), door=doors[1])
+    b.ready()
+    return Iked(hosts.a, folder, "active", tunnel, lifetime=lifetime, door=doors[0]), b
+
+
+@pytest.mark.parametrize(
+    "doors", [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key")], ids="-".join
+)
+def test_two_iked_agree_protect_rekey_and_leave_nothing(
+    own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
+) -> None:
+    daemons = start(own_hosts, tmp_path, IPV4, doors, "6")
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    IPV4.assert_protected(own_hosts)
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    IPV4.assert_protected(own_hosts)
+    for daemon in daemons:
+        assert daemon.stop() == 0
+        assert has_no_entry(daemon.host)
+
+
+@pytest.mark.parametrize("tunnel", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+def test_iked_under_exec_and_strongswan_agree_and_protect(
+    own_hosts: TwoHosts, tmp_path: Path, tunnel: Tunnel
+) -> None:
+    tunnel.lay(own_hosts)
+    Charon(own_hosts.b, tmp_path, "none", tunnel.mirrored()).ready()
+    iked = Iked(own_hosts.a, tmp_path, "active", tunnel, lifetime="6", door="exec")
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    tunnel.assert_protected(own_hosts)
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    tunnel.assert_protected(own_hosts)
+    assert iked.stop() == 0
+    assert has_no_entry(own_hosts.a)
+
+
+def test_strongswan_asks_iked_under_exec_for_new_sas(own_hosts: TwoHosts, tmp_path: Path) -> None:
+    IPV4.lay(own_hosts)
+    iked = Iked(own_hosts.b, tmp_path, "passive", IPV4.mirrored(), door="exec")
+    iked.ready()
+    charon = Charon(own_hosts.a, tmp_path, "trap", IPV4, rekey="3s")
+    charon.ready()
+    assert not agreed(own_hosts)
+    own_hosts.a.udp_ask(IPV4.inside[1], timeout=0)  # a packet that asks for the SAs
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    IPV4.assert_protected(own_hosts)
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    IPV4.assert_protected(own_hosts)
+    charon.swanctl("--terminate", "--ike", "it")
+    until(lambda: has_no_entry(own_hosts.b), PATIENCE, "the peer's delete")
+
+
+def test_iked_under_exec_replaces_sas_that_have_carried_enough(
+    own_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    start(own_hosts, tmp_path, IPV4, ("exec", "exec"), "1h bytes 20K")
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+
+    def renewed() -> bool:
+        own_hosts.a.ping(IPV4.inside[1], payload=bytes(1000), source=IPV4.inside[0])
+        return len(agreed(own_hosts) - first) >= 2
+
+    until(renewed, PATIENCE, "new SAs")
+    IPV4.assert_protected(own_hosts)

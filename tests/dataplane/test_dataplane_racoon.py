@@ -1,0 +1,65 @@
+"""What racoon says and expects to hear: phase 2 by ACQUIRE, rekeying by EXPIRE, deletion."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from dataplane_proof import load, setkey
+from ike_daemons import DOORS, PATIENCE, Daemon, Tunnel, agreed, load_af_key
+
+from kamexfrm.rig import Host, TwoHosts, until
+
+pytestmark = pytest.mark.dataplane
+
+ENDS = ("10.0.0.1", "10.0.0.2")
+#: The ends' own traffic.
+TRANSPORT = Tunnel(ENDS, ENDS, ENDS)
+
+
+class RacoonLike(Daemon):
+    """tests/dataplane/racoon_like.py, with its PF_KEY by one of the doors, or "in process"."""
+
+    def __init__(
+        self, host: Host, folder: Path, ends: tuple[str, str], lifetime: int, door: str, *more: str
+    ) -> None:
+        program = (sys.executable, str(Path(__file__).with_name("racoon_like.py")))
+        words = (*ends, str(lifetime), *more)
+        if door == "in process":
+            words += ("--in-process",)
+        super().__init__(
+            host, (*DOORS.get(door, ()), *program, *words), folder / f"{host.name}.log"
+        )
+        self.wait_for("ready")
+
+
+@pytest.mark.parametrize(
+    "doors",
+    [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key"), ("in process", "exec")],
+    ids="-".join,
+)
+def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
+    own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
+) -> None:
+    if "af_key" in doors:
+        load_af_key()
+    a, b = own_hosts
+    of_b = RacoonLike(b, tmp_path, ENDS[::-1], 3600, doors[1], "--generate")
+    of_a = RacoonLike(a, tmp_path, ENDS, 5, doors[0])
+    for way, ends in (("out", ENDS), ("in", ENDS[::-1])):  # it must hear of these by itself
+        load(a, f"spdadd {ends[0]} {ends[1]} any -P {way} ipsec esp/transport//require;")
+
+    assert a.udp_ask(ENDS[1], timeout=0) is None  # lost, but it asks for SAs
+    first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    TRANSPORT.assert_protected(own_hosts)
+    of_a.wait_for("expired")
+    until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
+    TRANSPORT.assert_protected(own_hosts)
+
+    load(b, "deleteall 10.0.0.1 10.0.0.2 esp;")
+    of_b.wait_for("deleted by another")
+    for daemon in (of_a, of_b):
+        assert daemon.stop() == 0
+        assert setkey(daemon.host, "-D") == "No SAD entries.\n"
+    words = of_a.log.read_text() + of_b.log.read_text()
+    assert not re.search("failed|inappropriate|no policy found", words), words
