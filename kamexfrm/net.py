@@ -59,6 +59,16 @@ class Address(NamedTuple):
         """Whether all bytes are zero."""
         return not any(self.packed)
 
+    def is_within(self, prefix: "Address", bits: int) -> bool:
+        """Whether this address lies in a prefix of its own family."""
+        if prefix.family != self.family:
+            return False
+        shift = self.bits - bits
+        return (
+            int.from_bytes(prefix.packed, "big") >> shift
+            == int.from_bytes(self.packed, "big") >> shift
+        )
+
     def __str__(self) -> str:
         return socket.inet_ntop(self.family, self.packed)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kamexfrm.engine.requests import Refused, Write
     from kamexfrm.engine.writer import Writer
     from kamexfrm.model.knobs import Knobs
-    from kamexfrm.model.policy import IpsecRequest, SecurityContext
+    from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
     from kamexfrm.translate.marker import Marker
     from kamexfrm.xfrm import Policy, State
     from kamexfrm.xfrm import Selector as XfrmSelector
@@ -89,10 +89,22 @@ class Engine:
         marker, self.restored = self._ready().reconcile(int(self._clock()), known)
         return marker
 
+    def forget_routes(self) -> None:
+        """Let connected flows look at policies and SAs again. Raises Refusal."""
+        self._ready().forget_routes()
+
     def numbered(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
         """Give `unique` requests without a number one each that nothing uses. Raises Refusal."""
         self.flush()
         return self._ready().numbered(requests, int(self._clock()))
+
+    def fitted(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
+        """Return a policy's requests, those without a number with the reqid of their SA.
+
+        That is how the kernel has to be told of a policy that is not in the SPD. Raises Refusal.
+        """
+        self.flush()
+        return self._ready().fitted(policy, int(self._clock()))
 
     def _ready(self) -> "Writer":
         if self._writer is None:

@@ -1,13 +1,19 @@
 """The engine's half for the knobs: the marker first, then every entry that a knob concerns."""
 
-from collections.abc import Sequence
+import contextlib
 
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import Refusal, UnsupportedError
 from kamexfrm.kernel.interface import Request
-from kamexfrm.model.policy import IpsecRequest
-from kamexfrm.translate.marker import HAS_TUNNEL_USE, UNFINISHED
+from kamexfrm.translate.marker import (
+    HAS_NUMBERED_SA,
+    HAS_TUNNEL_USE,
+    HAS_UNNUMBERED,
+    OWN_DEFAULT,
+    UNFINISHED,
+    follows_sas,
+)
 from kamexfrm.translate.plan import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
@@ -33,7 +39,7 @@ def set_knob(session: Session, request: SetKnob) -> None:
         session.marker = session.marker._replace(knobs=after)
         session.write_marker()
         return
-    session.defaults_changed |= is_default
+    session.opens |= is_default and request.value == 1
     session.knobs_changed = True
     session.forget_shapes()
     session.marker = session.marker._replace(knobs=after, flags=session.marker.flags | UNFINISHED)
@@ -44,33 +50,48 @@ def finish(session: Session) -> None:
     """Bring all entries to where the marker's knobs want them, and note that it is done."""
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
-    tunnels: list[IpsecRequest] = []
-
-    def unserved(requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        tunnels.extend(requests)
-        return session.unserved(requests)
-
-    operations += rewritten(policies, session.knobs, unserved, session.now)
-    session.must([Request(*step) for step in operations])
-    if session.defaults_changed:
-        session.must(_default(session))
-        session.defaults_changed = False
+    rewriting = rewritten(policies, session.knobs, session, session.now)
+    session.must([Request(*step) for step in (*operations, *rewriting.operations)])
+    _follow_default(session)
     session.knobs_changed = False
-    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE)
-    session.marker = session.marker._replace(flags=flags | (HAS_TUNNEL_USE if tunnels else 0))
+    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_UNNUMBERED)
+    flags |= HAS_TUNNEL_USE if rewriting.has_tunnel_use else 0
+    if rewriting.has_unnumbered:
+        flags |= HAS_UNNUMBERED
+        if flags & HAS_NUMBERED_SA and not session.services().has_numbers:
+            flags &= ~HAS_NUMBERED_SA
+    digest = session.services().digest if follows_sas(flags) else 0
+    session.marker = session.marker._replace(flags=flags, services=digest)
     session.write_marker()
 
 
-def _default(session: Session) -> list[Request]:
-    # The namespace's own default survives a flush by anybody, but knows no families: it is set
-    # when both are to discard, and "block without a marker" then tells of a foreign flush.
+def _follow_default(session: Session) -> None:
+    """Set the namespace's own default to block when both families discard, and back after that.
+
+    It survives a flush by anybody, but knows no families; "block without a marker" then tells of
+    a foreign flush. One that somebody else set is left alone, but by who writes def_policy 1.
+    """
     knobs = session.knobs
     blocks = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
+    if blocks:
+        # Noted first: whoever goes on after a kill in between knows whose it is.
+        session.note(OWN_DEFAULT)
+        session.write_marker()
+    elif not (session.opens or session.marker.flags & OWN_DEFAULT):
+        return
     action = XFRM_USERPOLICY_BLOCK if blocks else XFRM_USERPOLICY_ACCEPT
     wanted = Default(action, action, action)
+    with contextlib.suppress(UnsupportedError):
+        if _default_of(session) != wanted:
+            session.must([Request(XfrmMsg.SETDEFAULT, encode(wanted))])
+    session.opens = False
+    if not blocks:
+        session.marker = session.marker._replace(flags=session.marker.flags & ~OWN_DEFAULT)
+
+
+def _default_of(session: Session) -> Default:
     try:
-        if session.kernel.default() == wanted:
-            return []
-    except Refusal:
-        return []  # Linux before 5.14 has no such default: the catch-alls are enough
-    return [Request(XfrmMsg.SETDEFAULT, encode(wanted))]
+        return session.kernel.default()
+    except Refusal as refusal:
+        # Linux before 5.14 has no such default: the catch-alls are enough.
+        raise UnsupportedError("no default policy in this kernel", errno=refusal.errno) from None

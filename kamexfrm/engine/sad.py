@@ -14,7 +14,8 @@ from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
 from kamexfrm.translate.entry import entries_of, sidecars_of
-from kamexfrm.translate.marker import HAS_MODE_ANY
+from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_NUMBERED_SA
+from kamexfrm.translate.serving import is_unnumbered
 from kamexfrm.translate.state import remade, state_id, state_to_kernel
 from kamexfrm.translate.tag import is_mode_any
 from kamexfrm.translate.variables import with_variables
@@ -32,7 +33,7 @@ from kamexfrm.xfrm import (
 #: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
 _Want = tuple[int, object, object, int]
 
-#: The reqid of inbound requests, which KAME does not compare.
+#: The reqid of requests that take SAs of any: those without a number, and inbound ones.
 _ANY_REQID = -1
 
 
@@ -61,7 +62,9 @@ def sa_add(session: Session, request: SaAdd) -> None:
     mode = association.mode
     if mode is Mode.ANY:
         mode = Mode.TRANSPORT
-        session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
+        session.note(HAS_MODE_ANY)
+    if association.reqid:
+        session.note(HAS_NUMBERED_SA)
     state = state_to_kernel(association, mode)._replace(sequence=request.sequence)
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
@@ -105,18 +108,23 @@ def sa_flush(session: Session, request: SaFlush) -> None:
 
 def choose_modes(session: Session) -> None:
     """Make each SA of mode any a tunnel or a transport one, as the SPD now needs it."""
-    states = [s for s in session.kernel.states() if is_mode_any(s.selector.user) and s.spi]
+    # The helper that an IPComp tunnel has beneath it has a copy of the selector, mark and all.
+    states = [
+        s
+        for s in session.kernel.states()
+        if is_mode_any(s.selector.user) and s.spi and s.protocol in IPSEC_PROTOCOLS
+    ]
     if not states:
         session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
         return
-    session.marker = session.marker._replace(flags=session.marker.flags | HAS_MODE_ANY)
+    session.note(HAS_MODE_ANY)
     policies = session.policies()
     wanted: set[_Want] = {
         (
             int(r.protocol),
             r.source,
             r.destination,
-            r.reqid if entry.policy.direction is Direction.OUT else _ANY_REQID,
+            _ANY_REQID if is_unnumbered(r) or entry.policy.direction is Direction.IN else r.reqid,
         )
         for entry in entries_of(policies, sidecars_of(policies).get)
         for r in entry.policy.requests

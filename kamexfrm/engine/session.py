@@ -13,31 +13,34 @@ from kamexfrm.engine.requests import Refused, SpdAdd, Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import Direction, IpsecRequest, Level, PolicyType
+from kamexfrm.model.policy import Direction, IpsecRequest, Level, PolicyType, SecurityPolicy
 from kamexfrm.translate.entry import entry_from_kernel, tag_of_placed
 from kamexfrm.translate.marker import (
     FIRST_GENERATED_REQID,
     HAS_MODE_ANY,
+    HAS_NUMBERED_SA,
     HAS_TUNNEL_USE,
+    HAS_UNNUMBERED,
     MARKER_ID,
     UNFINISHED,
     Marker,
+    follows_sas,
     marker_policy,
     read_marker,
 )
 from kamexfrm.translate.order import Order, Position
 from kamexfrm.translate.plan import renumbered
 from kamexfrm.translate.policy import TRIGGER_REQID
+from kamexfrm.translate.serving import Services
 from kamexfrm.translate.shape import Shape, shape_of
 from kamexfrm.xfrm import (
-    XFRM_MODE_TUNNEL,
     Default,
     Policy,
     PolicyId,
     SecurityContext,
     Selector,
-    State,
     XfrmMsg,
+    brief_state,
     encode_default,
     encode_policy,
 )
@@ -67,31 +70,6 @@ class _Job(NamedTuple):
     settle: Settle | None
 
 
-class Services(NamedTuple):
-    """Which tunnel requests have an SA: (protocol, source, destination, reqid) of tunnel SAs."""
-
-    tunnels: frozenset[tuple[int, object, object, int]]
-
-    @classmethod
-    def of(cls, states: Sequence[State]) -> "Services":
-        """Collect from a dump of the SAD."""
-        return cls(
-            frozenset(
-                (s.protocol, s.source, s.destination, s.reqid)
-                for s in states
-                if s.mode == XFRM_MODE_TUNNEL and s.spi
-            )
-        )
-
-    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        """Return those of some tunnel requests that no SA serves now."""
-        return tuple(
-            r
-            for r in requests
-            if (int(r.protocol), r.source, r.destination, r.reqid) not in self.tunnels
-        )
-
-
 def _reqid_after(reqid: int) -> int:
     """Return the next reqid that may be generated; after the last one comes the first."""
     return (
@@ -111,13 +89,16 @@ class Session:
         self.tunnels_changed = False
         self.knobs_changed = False
         self._shapes: dict[tuple[int, int, int, int], tuple[object, Shape]] = {}
-        self.defaults_changed = False
+        #: Whether somebody wrote that packets without a policy are to pass.
+        self.opens = False
         self.sad_changed = False
         self.stored = self._read_marker()
         self.marker = self.stored or Marker()
         self._operations: list[Request] = []
         self._jobs: list[_Job] = []
         self._services: Services | None = None
+        #: Whether it was looked for SAs with a reqid that others made.
+        self.numbers_known = False
         #: Reqids in use, where they had to be looked for.
         self.reqids: set[int] | None = None
         self.forget_routes = False
@@ -128,7 +109,7 @@ class Session:
         if self.stored is None:
             if any(kernel.spd_info()[:3]):
                 self.placing.recover()
-                self.assumed |= HAS_TUNNEL_USE
+                self.assumed |= HAS_TUNNEL_USE | HAS_UNNUMBERED
             if kernel.sad_info().states:
                 self.assumed |= HAS_MODE_ANY
 
@@ -136,6 +117,27 @@ class Session:
     def knobs(self) -> Knobs:
         """The knobs in force."""
         return self.marker.knobs
+
+    def note(self, flags: int) -> None:
+        """Set flags of the marker, which is written with what is sent next."""
+        if flags & ~self.marker.flags:
+            self.marker = self.marker._replace(flags=self.marker.flags | flags)
+
+    def begin_to_follow(self, flag: int) -> None:
+        """Set a flag for an entry that follows the SAs, and was just fitted to them."""
+        if not follows_sas(self.marker.flags):
+            self.marker = self.marker._replace(services=self.services().digest)
+        self.note(flag)
+
+    def is_behind(self, flags: int) -> bool:
+        """Whether what was written has consequences that are yet to be seen to."""
+        if self.sad_changed and follows_sas(flags):
+            return True
+        return self.tunnels_changed and flags & HAS_MODE_ANY != 0
+
+    def is_overtaken(self, flags: int) -> bool:
+        """Whether others have changed SAs since entries were last fitted to them."""
+        return follows_sas(flags) and self.services().digest != self.marker.services
 
     def _read_marker(self) -> Marker | None:
         try:
@@ -194,9 +196,8 @@ class Session:
         if not jobs:
             return
         self._jobs, self._operations = [], []
-        follows = self.marker.flags & (HAS_MODE_ANY | HAS_TUNNEL_USE)
-        if follows and (self.sad_changed or self.tunnels_changed):
-            self.marker = self.marker._replace(flags=self.marker.flags | UNFINISHED)
+        if self.is_behind(self.marker.flags):
+            self.note(UNFINISHED)
         head = self._marker_operations()
         tail = [FORGET_ROUTES] if self.forget_routes else []
         self.forget_routes = False
@@ -285,11 +286,30 @@ class Session:
         return list(self.kernel.policies())
 
     def services(self) -> Services:
-        """Return which tunnels have an SA, read once until an SA is written."""
+        """Return what the SAs serve, read once until an SA is written."""
         if self._services is None:
             self.send()
-            self._services = Services.of(list(self.kernel.states()))
+            self._services = Services(self.kernel.states())
         return self._services
+
+    def has_numbers(self) -> bool:
+        """Whether some SA has a reqid; those of others are looked for once."""
+        if not self.marker.flags & HAS_NUMBERED_SA and not self.numbers_known:
+            self.numbers_known = True
+            self.send()
+            if self.kernel.sad_info().states and any(self._reqids_of_states()):
+                self.note(HAS_NUMBERED_SA)
+        return self.marker.flags & HAS_NUMBERED_SA != 0
+
+    def _reqids_of_states(self) -> set[int]:
+        # Undecoded: of a large SAD nothing else is wanted.
+        return {brief_state(payload)[0] for payload in self.kernel.raw_states()}
+
+    def fitted(
+        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+    ) -> tuple[IpsecRequest, ...]:
+        """Return an outbound entry's requests with the reqids of the SAs that are to serve them."""
+        return self.services().fitted(policy, missing) if self.has_numbers() else policy.requests
 
     def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that no SA serves now."""
@@ -336,7 +356,7 @@ class Session:
         """Return a reqid that no SA and no policy uses, from 16384 up."""
         if self.reqids is None:
             self.send()
-            used = {s.reqid for s in self.kernel.states()}
+            used = self._reqids_of_states()
             for policy in self.policies():
                 used.update(t.reqid for t in policy.templates)
                 used.update(r.reqid for r in entry_from_kernel(policy).policy.requests)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import assert_never
 
 from kamexfrm.engine.door import Engine
+from kamexfrm.engine.spd import check_number
 from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs
@@ -55,7 +56,8 @@ def set_policy(sock: socket.socket, text: str) -> None:
 
     ``text`` is ``in`` or ``out`` with ``entrust``, ``bypass`` or ``ipsec REQUEST...``; entrust
     takes away the socket's policies of both directions, as Linux knows no other way. Level default
-    is what the knobs say now; later changes of a knob do not reach sockets.
+    is what the knobs say now, and requests without a number look for SAs of the reqid that those
+    have which would serve them now; later changes do not reach sockets.
 
     Raises LanguageError, KamexfrmError with KAME's errno (EINVAL for discard and none, EACCES for
     bypass without the right to it), UnsupportedError, Refusal (EPERM: CAP_NET_ADMIN is needed).
@@ -85,6 +87,7 @@ def _check(policy: PolicyText) -> None:
         raise KamexfrmError("a socket's policy is entrust, bypass or ipsec")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         raise KamexfrmError("ipsec needs at least one request")
+    check_number(policy.requests)
 
 
 def _encode(policy: PolicyText, family: int) -> bytes:
@@ -106,12 +109,12 @@ def option_value(
 
     Entrust becomes a policy that no packet meets, so that the SPD decides: the other direction's
     policy stays. Requests need the engine of the socket's namespace: level default is what the
-    knobs say now, and `unique` without a number takes one that nothing uses. Raises
-    UnsupportedError, Refusal.
+    knobs say now, `unique` without a number takes one that nothing uses, and requests without a
+    number take the reqid of the SAs that would serve them now. Raises UnsupportedError, Refusal.
     """
     nowhere = Address.unspecified(family)
     selector, placement = Selector(nowhere, 0, nowhere, 0), Placement(0, 0)
-    knobs = Knobs()
+    knobs, fitted = Knobs(), None
     match type_:
         case PolicyType.ENTRUST:
             return encode_socket_policy(entrusting(family, direction))
@@ -124,13 +127,14 @@ def option_value(
                 raise TypeError("requests need an engine")
             requests, knobs = engine.numbered(requests), engine.knobs()
             written = SecurityPolicy(selector, direction, PolicyType.IPSEC, requests)
+            fitted = engine.fitted(written)
         case _:
             assert_never(type_)
     if tunnel_uses(written, knobs):
         raise UnsupportedError(
             "Linux takes no outbound tunnel request of level use for a socket", errno=errno.EINVAL
         )
-    return encode_socket_policy(install(written, knobs, placement, 0).policy)
+    return encode_socket_policy(install(written, knobs, placement, 0, fitted=fitted).policy)
 
 
 def _call(option: Callable[[], None], policy: PolicyText) -> None:

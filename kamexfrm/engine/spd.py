@@ -10,7 +10,15 @@ from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate import tag as tags
 from kamexfrm.translate.entry import has_sidecar, is_ordinary, is_sidecar, verdict_of
-from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, Marker, marker_policy
+from kamexfrm.translate.marker import (
+    HAS_MODE_ANY,
+    HAS_NUMBERED_SA,
+    HAS_TUNNEL_USE,
+    HAS_UNNUMBERED,
+    OWN_DEFAULT,
+    Marker,
+    marker_policy,
+)
 from kamexfrm.translate.plan import (
     delete_by_index,
     delete_policy,
@@ -23,6 +31,7 @@ from kamexfrm.translate.policy import (
     selector_to_kernel,
     tunnel_uses,
 )
+from kamexfrm.translate.serving import has_unnumbered
 from kamexfrm.translate.shape import encode_plain, encode_twin
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
@@ -37,8 +46,9 @@ from kamexfrm.xfrm import (
 )
 from kamexfrm.xfrm import SecurityContext as Label
 
-#: The kernel's limit of templates in a policy (XFRM_MAX_DEPTH).
-MAX_REQUESTS = 6
+#: The most requests that act. The kernel takes one more (XFRM_MAX_DEPTH) but drops every packet
+#: that meets such a policy (xfrm_policy.c xfrm_tmpl_resolve() and __xfrm_policy_check()).
+MAX_REQUESTS = 5
 
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
@@ -56,10 +66,14 @@ def check(policy: SecurityPolicy) -> None:
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
         raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
-    if len(policy.requests) > MAX_REQUESTS:
-        raise KamexfrmError(
-            f"{os.strerror(errno.ELOOP)} (at most {MAX_REQUESTS} requests)", errno=errno.ELOOP
-        )
+    check_number(policy.requests)
+
+
+def check_number(requests: tuple[IpsecRequest, ...]) -> None:
+    """Refuse more requests than the kernel can treat; raises KamexfrmError (ELOOP)."""
+    if len(requests) > MAX_REQUESTS:
+        reason = f"at most {MAX_REQUESTS} requests: Linux drops what meets a policy of more"
+        raise KamexfrmError(f"{os.strerror(errno.ELOOP)} ({reason})", errno=errno.ELOOP)
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:
@@ -73,6 +87,11 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if replace or context is not None or not shape.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
+    if shape.unnumbered:
+        session.note(HAS_UNNUMBERED)
+        if session.has_numbers():
+            _add_with_care(session, request)
+            return
     if shape.tunnel:
         session.tunnels_changed = True
     if shape.reqids:
@@ -95,9 +114,15 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     unserved: tuple[IpsecRequest, ...] = ()
     if uses:
         unserved = session.unserved(uses)
-        session.marker = session.marker._replace(flags=session.marker.flags | HAS_TUNNEL_USE)
+        session.begin_to_follow(HAS_TUNNEL_USE)
+    fitted = None
+    if has_unnumbered(policy):
+        session.note(HAS_UNNUMBERED)
+        fitted = session.fitted(policy, unserved)
     placement = Placement(*session.placing.place(policy.priority))
-    installed = install(policy, session.knobs, placement, session.now, unserved=unserved)
+    installed = install(
+        policy, session.knobs, placement, session.now, unserved=unserved, fitted=fitted
+    )
     twin = None
     if request.twin and policy.direction is Direction.IN:
         forward = policy._replace(direction=Direction.FWD)
@@ -281,7 +306,8 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.send()
     session.tunnels_changed = True
     knobs = session.knobs
-    kept = Marker(knobs, reqid=session.marker.reqid, flags=session.marker.flags & HAS_MODE_ANY)
+    flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
+    kept = Marker(knobs, reqid=session.marker.reqid, flags=flags)
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         # FLUSHPOLICY is not atomic: clear packets were seen inside one. So all but the
         # catch-alls and the marker goes one by one.

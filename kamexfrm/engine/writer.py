@@ -21,9 +21,16 @@ from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import IpsecRequest, Level
-from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_TUNNEL_USE, UNFINISHED, Marker
+from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
+from kamexfrm.translate.marker import (
+    HAS_MODE_ANY,
+    HAS_NUMBERED_SA,
+    HAS_UNNUMBERED,
+    UNFINISHED,
+    Marker,
+)
 from kamexfrm.translate.order import Order
+from kamexfrm.translate.serving import has_unnumbered
 
 
 class Writer:
@@ -40,17 +47,20 @@ class Writer:
         self._order: Order | None = None
         self._reqids: set[int] | None = None
         self._marker: Marker | None = None
+        self._numbers_known = False
 
     def _begin(self, now: int) -> Session:
         """Open a session; what the last one learnt is good if nobody of ours wrote since."""
         session = Session(self._kernel, now, self._order, self._marker)
         if session.stored == self._marker:
             session.reqids = self._reqids
+        session.numbers_known = self._numbers_known
         return session
 
     def _keep(self, session: Session) -> None:
         self._order, self._marker = session.placing.order, session.stored
         self._reqids = session.reqids
+        self._numbers_known = session.numbers_known
 
     def write(self, queue: deque[Write], now: int, refused: list[Refused], *, last: bool) -> None:
         """Write a queue; after the ``last`` one, let follow what has to.
@@ -64,7 +74,6 @@ class Writer:
                 session = self._begin(now)
                 turns = session.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
-                    session.defaults_changed = True
                     if session.marker.flags & HAS_MODE_ANY:
                         sad.choose_modes(session)
                     knobs.finish(session)
@@ -93,6 +102,14 @@ class Writer:
             self._keep(session)
             return found
 
+    def fitted(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
+        """Return the requests of a policy that is not in the SPD, with the reqids of their SAs."""
+        if not has_unnumbered(policy):
+            return policy.requests
+        session = self._begin(now)
+        session.numbers_known = False
+        return session.fitted(policy)
+
     def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
         """Bring everything to where the knobs and both databases want it.
 
@@ -101,20 +118,21 @@ class Writer:
         """
         with self._kernel.lock():
             session = self._begin(now)
+            session.numbers_known = False
             lost = session.stored is None and known is not None and known.knobs != Knobs()
             if lost and known is not None:
                 flags = session.marker.flags | UNFINISHED
                 session.marker = session.marker._replace(knobs=known.knobs, flags=flags)
-                session.defaults_changed = True
-            if session.marker.flags & UNFINISHED:
-                session.defaults_changed = True
             if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
                 sad.choose_modes(session)
             knobs.finish(session)
-            # Whoever deleted a policy, or let one expire, has not made connected flows look again.
-            self._kernel.apply([FORGET_ROUTES])
+            self.forget_routes()
             self._keep(session)
             return session.stored, lost
+
+    def forget_routes(self) -> None:
+        """Make connected flows look again: who deletes a policy, or lets one expire, has not."""
+        self._kernel.apply([FORGET_ROUTES])
 
     def _follow(self, session: Session, *, last: bool) -> None:
         """Let what depends on both databases follow their change.
@@ -125,9 +143,9 @@ class Writer:
         if session.knobs_changed:
             knobs.finish(session)
         flags = session.marker.flags | session.assumed
-        changed = session.sad_changed or session.tunnels_changed
-        if flags & (HAS_MODE_ANY | HAS_TUNNEL_USE) and changed:
-            self.behind = True
+        if last and flags & HAS_UNNUMBERED and session.has_numbers():
+            flags |= HAS_NUMBERED_SA
+        self.behind |= session.is_behind(flags) or (last and session.is_overtaken(flags))
         if not self.behind:
             return
         if not last:

@@ -76,13 +76,7 @@ def _parts(entry: SpdEntry | SecurityPolicy) -> tuple[SecurityPolicy | None, int
 
 def covers(prefix: Address, bits: int, address: Address) -> bool:
     """Whether an address lies in a prefix of its own family."""
-    if prefix.family != address.family:
-        return False
-    shift = prefix.bits - bits
-    return (
-        int.from_bytes(prefix.packed, "big") >> shift
-        == int.from_bytes(address.packed, "big") >> shift
-    )
+    return address.is_within(prefix, bits)
 
 
 def _upper_seen(packet: Packet) -> tuple[int, int | None, int | None]:

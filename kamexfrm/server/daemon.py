@@ -1,5 +1,6 @@
 """kamexfrmd's event loop: the resident's part, and PF_KEY's for whoever connects."""
 
+import select
 import selectors
 from collections.abc import Callable
 
@@ -8,6 +9,10 @@ from kamexfrm.server.hub import Hub
 from kamexfrm.server.listener import Listener
 from kamexfrm.server.resident import Resident
 from kamexfrm.server.stream import ServedSocket
+
+#: Seconds in which events gather while nobody waits for an answer: to wake up for each of many
+#: costs more than to read them.
+_GATHERING = 0.002
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -92,3 +97,5 @@ def run(resident: Resident, service: Service | None, stop: int) -> None:
             resident.work()
             if service is not None:
                 service.settle()
+            elif select.select([stop], [], [], _GATHERING)[0]:
+                return

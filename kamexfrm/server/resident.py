@@ -12,40 +12,18 @@ from collections.abc import Callable
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal, UnsupportedError
-from kamexfrm.kernel.interface import Event, Kernel
-from kamexfrm.translate import tag
-from kamexfrm.translate.marker import Marker, read_marker
-from kamexfrm.xfrm import (
-    XFRM_MODE_TRANSPORT,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_SA,
-    Expire,
-    Policy,
-    PolicyExpire,
-    XfrmMsg,
-    decode_event,
-)
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.server.consequences import Consequence, consequence, written_marker
+from kamexfrm.translate.marker import UNFINISHED, Marker, read_marker
+from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Policy
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 
 #: A look costs a dump of both databases: the next one waits this many times as long as it took.
 _REST = 4
 
-#: What is gone with these may have to be put back, or to be followed.
-_ALWAYS = frozenset(
-    (
-        XfrmMsg.NEWSA,
-        XfrmMsg.UPDSA,
-        XfrmMsg.DELSA,
-        XfrmMsg.FLUSHSA,
-        XfrmMsg.DELPOLICY,
-        XfrmMsg.FLUSHPOLICY,
-    )
-)
-
-
-_SOMETIMES = frozenset((XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY, XfrmMsg.EXPIRE, XfrmMsg.POLEXPIRE))
+#: Seconds after which a writer that has left something unfinished is taken for dead.
+_PATIENCE = 2.0
 
 
 class Resident:
@@ -56,8 +34,8 @@ class Resident:
         self._events = kernel.subscribe(GROUPS)
         self._log = log
         self._known: Marker | None = None
-        self._has_to_look = False
-        self._rests_until = 0.0
+        self._wanted = Consequence.NOTHING
+        self._rests_until = self._heard_at = 0.0
 
     def look(self) -> None:
         """Bring everything to where it should be; raises Refusal."""
@@ -72,31 +50,41 @@ class Resident:
 
     def pause(self) -> float | None:
         """Return how many seconds there are until work() has something to do, None for no end."""
-        if not self._has_to_look:
-            return None
-        return max(0.0, self._rests_until - time.monotonic())
-
-    def work(self) -> None:
-        """Look if something happened, but not all the time."""
-        if self.pause() != 0:
-            return
-        self._has_to_look = False
-        began = time.monotonic()
-        try:
-            self.look()
-        except Refusal as refusal:
-            self._log(f"could not look after the policies: {refusal}")
-        ended = time.monotonic()
-        self._rests_until = ended + (ended - began) * _REST
+        if self._wanted is not Consequence.NOTHING:
+            return max(0.0, self._rests_until - time.monotonic())
+        if self._flags & UNFINISHED:
+            return max(0.0, self._heard_at + _PATIENCE - time.monotonic())
+        return None
 
     def hear(self) -> None:
         """Take note of what happened."""
-        if self._hear():
-            self._has_to_look = True
+        self._wanted = max(self._wanted, self._hear())
+        self._heard_at = time.monotonic()
 
-    def _hear(self) -> bool:
-        """Read all events that wait; return whether one of them matters."""
-        found = False
+    def work(self) -> None:
+        """Do what events ask for, but not all the time."""
+        if self.pause() != 0:
+            return
+        wanted, self._wanted = self._wanted or Consequence.LOOK, Consequence.NOTHING
+        began = time.monotonic()
+        try:
+            if wanted is Consequence.LOOK:
+                self.look()
+            else:
+                self._engine.forget_routes()
+        except Refusal as refusal:
+            self._log(f"could not look after the policies: {refusal}")
+        self._heard_at = ended = time.monotonic()
+        self._rests_until = ended + (ended - began) * _REST
+
+    @property
+    def _flags(self) -> int:
+        return self._known.flags if self._known else 0
+
+    def _hear(self) -> Consequence:
+        """Read all events that wait; return what they ask for."""
+        wanted = Consequence.NOTHING
+        mine = self._engine.port
         while True:
             try:
                 events = self._events.receive()
@@ -104,30 +92,18 @@ class Resident:
                 if refusal.errno != errno.ENOBUFS:
                     raise
                 self._log("events were lost: looking at everything")
-                found = True
+                wanted = Consequence.LOOK
                 continue
             if not events:
-                return found
+                return wanted
             for event in events:
-                if event.pid != self._engine.port and self._matters(event):
-                    found = True
-
-    def _matters(self, event: Event) -> bool:
-        """Take note of a written marker; return whether anything else may have to follow."""
-        if event.type in _ALWAYS:
-            return True
-        if event.type not in _SOMETIMES:
-            return False
-        match decode_event(event.type, event.payload):
-            case Policy(if_id=tag.MARKER_IF_ID) as policy:
-                self._remember(policy)
-                return False
-            case Policy(templates=templates):
-                return any(template.mode != XFRM_MODE_TRANSPORT for template in templates)
-            case Expire(hard=hard) | PolicyExpire(hard=hard):
-                return bool(hard)
-            case _:
-                return False
+                if event.pid == mine:
+                    continue
+                marker = written_marker(event)
+                if marker is not None:
+                    self._remember(marker)
+                elif wanted is not Consequence.LOOK:
+                    wanted = max(wanted, consequence(event, self._flags))
 
     def _remember(self, policy: Policy) -> None:
         with contextlib.suppress(UnsupportedError):

@@ -6,7 +6,7 @@ It is a ``fwd`` policy with an interface id of ours, so no packet meets it. Its 
 word 0    magic (24), version (8), written priority of the last entry (32)
 word 1    last insertion order (48), flags (16)
 word 2    last generated reqid (32), zero (14), knobs: inet6 (9), inet (9)
-word 3    kernel priority of the last entry (32), zero (32)
+word 3    kernel priority of the last entry (32), checksum of the SAs (32)
 ========  ====================================================================
 
 A family's nine knob bits: def_policy (1), then the deflevs esp_trans, esp_net, ah_trans and ah_net
@@ -42,7 +42,11 @@ from kamexfrm.xfrm import (
 HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
 HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
 UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
-_KNOWN_FLAGS = 0x0007
+HAS_NUMBERED_SA = 0x0008  # some SA has a reqid
+HAS_UNNUMBERED = 0x0010  # some outbound request takes an SA of any reqid
+OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
+_KNOWN_FLAGS = 0x003F
+_NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
 
 _NEWER = (
     "this namespace's variables were written by a later version of kamexfrm,"
@@ -58,11 +62,16 @@ _UNREADABLE = (
 FIRST_GENERATED_REQID = 0x4000
 
 
+def follows_sas(flags: int) -> bool:
+    """Whether something has to follow a change of SAs: modes, tunnels or reqids."""
+    return bool(flags & (HAS_MODE_ANY | HAS_TUNNEL_USE)) or flags & _NUMBERS == _NUMBERS
+
+
 class Marker(NamedTuple):
     """What a namespace remembers. ``last_*`` describe the entry that is matched last.
 
     ``last_priority`` is as written, ``last_kernel_priority`` as installed; 0 and 0 where there was
-    no entry yet.
+    no entry yet. ``services`` is the checksum of the SAs that entries were last fitted to.
     """
 
     knobs: Knobs = Knobs()
@@ -71,6 +80,7 @@ class Marker(NamedTuple):
     last_kernel_priority: int = 0
     reqid: int = FIRST_GENERATED_REQID - 1
     flags: int = 0
+    services: int = 0
 
 
 def _pack_family(knobs: FamilyKnobs) -> int:
@@ -94,7 +104,7 @@ def marker_words(marker: Marker) -> Words:
         (MAGIC << 8 | VERSION) << 32 | marker.last_priority,
         marker.order << 16 | marker.flags,
         marker.reqid << 32 | knobs,
-        marker.last_kernel_priority << 32,
+        marker.last_kernel_priority << 32 | marker.services,
     )
 
 
@@ -106,7 +116,6 @@ def read_marker_words(words: Words) -> Marker | None:
         first >> 32 != MAGIC << 8 | VERSION
         or second & 0xFFFF & ~_KNOWN_FLAGS
         or third & 0xFFFC0000
-        or fourth & 0xFFFFFFFF
         or inet is None
         or inet6 is None
     ):
@@ -118,6 +127,7 @@ def read_marker_words(words: Words) -> Marker | None:
         fourth >> 32,
         third >> 32,
         second & 0xFFFF,
+        fourth & 0xFFFFFFFF,
     )
 
 

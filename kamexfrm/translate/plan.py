@@ -4,10 +4,11 @@ An entry is rewritten by one UPDPOLICY, which the kernel does atomically and und
 keeps its index; its clock restarts, so the remaining lifetime is written with it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import Direction, IpsecRequest, Owner, SpdEntry
+from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.entry import (
     entry_from_kernel,
@@ -25,6 +26,7 @@ from kamexfrm.translate.policy import (
     templates_of,
     tunnel_uses,
 )
+from kamexfrm.translate.serving import has_unnumbered
 from kamexfrm.translate.tag import SIDECAR_IF_ID
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
@@ -40,8 +42,27 @@ from kamexfrm.xfrm import encode_policy_id as encode_id
 #: One message to the kernel: its number and its payload.
 Operation = tuple[int, bytes]
 
-#: Tells which of some tunnel requests no SA serves now.
-Unserved = Callable[[Sequence[IpsecRequest]], tuple[IpsecRequest, ...]]
+
+class Serving(Protocol):
+    """Tells how the SAs serve requests now; see ``serving.Services``."""
+
+    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        """Return those of some tunnel requests that no SA serves."""
+        ...
+
+    def fitted(
+        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+    ) -> tuple[IpsecRequest, ...]:
+        """Return an entry's requests with the reqids of their SAs."""
+        ...
+
+
+class Rewriting(NamedTuple):
+    """What is to be done, and what there is that has to follow SAs."""
+
+    operations: list[Operation]
+    has_tunnel_use: bool = False
+    has_unnumbered: bool = False
 
 
 def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
@@ -74,12 +95,11 @@ def _is_over(policy: Policy, entry: SpdEntry, now: int) -> bool:
     return any(end and end <= now for end in _ends(policy, entry))
 
 
-def rewritten(
-    policies: Sequence[Policy], knobs: Knobs, unserved: Unserved, now: int
-) -> list[Operation]:
+def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: int) -> Rewriting:
     """Return what brings our entries of a dump to where the knobs and the SAs want them."""
     sidecars = sidecars_of(policies)
     operations = _orphans(sidecars, policies) if sidecars else []
+    any_uses = any_unnumbered = False
     for policy in policies:
         if not is_ordinary(policy):
             continue
@@ -87,21 +107,26 @@ def rewritten(
         if entry.owner is not Owner.OURS:
             continue
         written = entry.policy
-        uses = tunnel_uses(written, knobs) if written.direction is Direction.OUT else ()
-        missing = unserved(uses) if uses else ()
+        uses = tunnel_uses(written, knobs)
+        missing = serving.unserved(uses) if uses else ()
+        any_uses |= bool(uses)
+        fitted = written.requests
+        if has_unnumbered(written):
+            any_unnumbered = True
+            fitted = serving.fitted(written, missing)
         family = written.selector.family
         wanted = templates_of(
-            written.type, written.requests, written.direction, family, knobs.of(family), missing
+            written.type, fitted, written.direction, family, knobs.of(family), missing
         )
         if wanted == policy.templates or _is_over(policy, entry, now):
             continue
         if missing or has_sidecar(policy):
             has_one = policy.selector in sidecars
-            operations += _again(policy, entry, knobs, missing, now, has_one=has_one)
+            operations += _again(policy, entry, knobs, missing, fitted, now, has_one=has_one)
         else:
             left = _with_remaining(policy, entry, now)
             operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
-    return operations
+    return Rewriting(operations, any_uses, any_unnumbered)
 
 
 def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
@@ -127,6 +152,7 @@ def _again(
     entry: SpdEntry,
     knobs: Knobs,
     missing: tuple[IpsecRequest, ...],
+    fitted: tuple[IpsecRequest, ...],
     now: int,
     *,
     has_one: bool,
@@ -143,6 +169,7 @@ def _again(
         entry.created,
         twin=entry.twin,
         unserved=missing,
+        fitted=fitted,
         remaining=remaining(policy, entry, now),
     )
     operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]

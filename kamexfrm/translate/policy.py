@@ -228,17 +228,20 @@ def install(
     *,
     twin: bool = False,
     unserved: tuple[IpsecRequest, ...] = (),
+    fitted: tuple[IpsecRequest, ...] | None = None,
     remaining: tuple[int, int] | None = None,
 ) -> Installed:
     """Return what the kernel gets for an entry of ours.
 
     ``created`` is in seconds since the epoch. ``unserved`` are those of ``tunnel_uses()`` that no
-    SA serves. ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for
-    an entry that is written again: UPDPOLICY restarts its clock.
+    SA serves, ``fitted`` the requests with the reqids of the SAs that are to serve them.
+    ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
+    that is written again: UPDPOLICY restarts its clock.
     """
     selector, direction, type_, requests, priority, lifetime, validtime, context = policy
     family = selector.source.family
-    templates = templates_of(type_, requests, direction, family, knobs.of(family), unserved)
+    asked = requests if fitted is None else fitted
+    templates = templates_of(type_, asked, direction, family, knobs.of(family), unserved)
     flags = tags.TWIN if twin else 0
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, unserved):

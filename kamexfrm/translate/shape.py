@@ -20,6 +20,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.policy import Placement, install, tunnel_uses
+from kamexfrm.translate.serving import has_unnumbered
 from kamexfrm.translate.tag import MAGIC, TWIN, VERSION
 from kamexfrm.xfrm import pack_templates
 from kamexfrm.xfrm.structs import PORTS, USERPOLICY_INFO
@@ -35,11 +36,12 @@ class Shape(NamedTuple):
 
     ``plain`` entries need nothing but their own message: no generated reqid, no sidecar, no look at
     the SAD. ``reqids`` are those that were written, ``templates`` and ``twin_templates`` encoded
-    attributes.
+    attributes. ``unnumbered`` is whether an outbound request takes an SA of any reqid.
     """
 
     plain: bool
     tunnel: bool
+    unnumbered: bool
     reqids: tuple[int, ...]
     direction: int
     action: int
@@ -61,10 +63,11 @@ def shape_of(
     policy = SecurityPolicy(Selector(nowhere, 0, nowhere, 0), direction, type_, requests)
     installed = install(policy, both, Placement(0, 0), 0)
     twin = install(policy._replace(direction=Direction.FWD), both, Placement(0, 0), 0)
-    unnumbered = any(r.level is Level.UNIQUE and not r.reqid for r in requests)
+    to_number = any(r.level is Level.UNIQUE and not r.reqid for r in requests)
     return Shape(
-        not (unnumbered or installed.sidecar or tunnel_uses(policy, both)),
+        not (to_number or installed.sidecar or tunnel_uses(policy, both)),
         any(r.mode is Mode.TUNNEL for r in requests),
+        has_unnumbered(policy),
         tuple(r.reqid for r in requests if r.reqid),
         installed.policy.direction,
         installed.policy.action,

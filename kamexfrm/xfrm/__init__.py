@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         TEMPLATE_BYTES,
         Policy,
         Template,
+        brief_policy,
         decode_policy,
         encode_policy,
         encode_socket_policy,
@@ -115,7 +116,7 @@ if TYPE_CHECKING:
         SecurityContext,
         Selector,
     )
-    from kamexfrm.xfrm.state import State, decode_state, encode_state
+    from kamexfrm.xfrm.state import State, brief_state, decode_state, encode_state
     from kamexfrm.xfrm.state_parts import (
         Encap,
         OffloadDevice,
@@ -180,6 +181,8 @@ __all__ = [
     "XfrmMsg",
     "attribute",
     "attributes",
+    "brief_policy",
+    "brief_state",
     "decode_acquire",
     "decode_alloc_spi",
     "decode_async_event",

@@ -31,6 +31,7 @@ from kamexfrm.xfrm.structs import (
     SPI,
     U32,
     USER_TMPL,
+    USERPOLICY_BRIEF,
     USERPOLICY_INFO,
     USERPOLICY_TYPE,
     Buffer,
@@ -203,6 +204,18 @@ def decode_policy(payload: Buffer, offset: int = 0) -> Policy:
     if len(payload) - offset < 168:
         short("policy", len(payload) - offset, 168, offset)
     return decode_policy_parts(payload, offset, offset + 168)
+
+
+def brief_policy(payload: Buffer, offset: int = 0) -> tuple[int, int]:
+    """Read priority and direction alone, a twentieth of the work of decode_policy().
+
+    Raises WireError. In the event of a deletion the policy is behind its name and the header of an
+    attribute.
+    """
+    if len(payload) - offset < USERPOLICY_BRIEF.size:
+        short("policy", len(payload) - offset, USERPOLICY_BRIEF.size, offset)
+    priority, direction = USERPOLICY_BRIEF.unpack_from(payload, offset)
+    return priority, direction
 
 
 def decode_policy_parts(payload: Buffer, offset: int, attributes_offset: int) -> Policy:

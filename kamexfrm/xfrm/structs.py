@@ -44,6 +44,10 @@ USER_TMPL = _checked(_ID + "H2x16sIBBBxIII", 64)
 #: Selector, id, source, lifetimes, statistics (3), sequence, reqid, family, mode, replay window,
 #: flags.
 USERSA_INFO = _checked(_SELECTOR + _ID + "16s" + _LIFETIME + "IIIIIHBBB7x", 224)
+#: Of a USERSA_INFO the reqid and the mode alone.
+USERSA_BRIEF = _checked("208xI2xB9x", 224)
+#: Of a USERPOLICY_INFO the priority and the direction alone.
+USERPOLICY_BRIEF = _checked("152xI4xB7x", 168)
 #: Destination, SPI, family, protocol.
 USERSA_ID = _checked("16s4sHBx", 24)
 #: Minimum and maximum SPI, host order, after a USERSA_INFO.

@@ -31,6 +31,21 @@ _DEFLATE = by_name(Kind.COMPRESSION, "deflate")
 
 
 @dataclass(frozen=True)
+class Past:
+    """What the host has been through before; nothing of it may be seen afterwards.
+
+    Of ``spd`` some are replaced by entries of the case, the others deleted; ``sad`` is deleted,
+    ``knobs`` are written over. ``others`` is whether the case's SAs come from somebody else, to be
+    noticed by the next command.
+    """
+
+    spd: tuple[SecurityPolicy, ...] = ()
+    sad: tuple[SecurityAssociation, ...] = ()
+    knobs: Knobs = Knobs()  # noqa: RUF009 - an immutable tuple
+    others: bool = False
+
+
+@dataclass(frozen=True)
 class Case:
     """A situation in the host under test.
 
@@ -48,6 +63,7 @@ class Case:
     listens: bool = True
     sad_first: bool = False
     name: str = ""
+    past: Past = Past()
 
     def replace(self, **changes: object) -> "Case":
         """Return the case with some fields changed."""
@@ -142,16 +158,24 @@ def packet_text(packet: Packet) -> str:
     return text
 
 
+def knob_lines(knobs: Knobs) -> Iterator[str]:
+    """Yield the commands for knobs that are not where they start."""
+    start = Knobs()
+    for knob in KNOBS:
+        if knobs.value(knob) != start.value(knob):
+            yield f"kame-sysctl {knob.name}={knobs.value(knob)}"
+
+
 def case_text(case: Case) -> str:
     """Return a case as a setkey script, knobs, a packet and KAME's reasons."""
     sas, policies = map(sa_line, case.sad), map(policy_line, case.spd)
-    lines = [*sas, *policies] if case.sad_first else [*policies, *sas]
-    start = Knobs()
-    lines += (
-        f"# kame-sysctl {knob.name}={case.knobs.value(knob)}"
-        for knob in KNOBS
-        if case.knobs.value(knob) != start.value(knob)
-    )
+    past = case.past
+    lines = [f"# before: {line}" for line in knob_lines(past.knobs)]
+    lines += (f"# before: {line}" for line in map(policy_line, past.spd))
+    lines += (f"# before: {line}" for line in map(sa_line, past.sad))
+    lines += ["# SAs by somebody else"] if past.others else []
+    lines += [*sas, *policies] if case.sad_first else [*policies, *sas]
+    lines += (f"# {line}" for line in knob_lines(case.knobs))
     lines += (f"# set_policy: {text}" for text in socket_texts(case.socket))
     lines.append(f"# packet {packet_text(case.packet)}")
     if case.packet.path.name == "FORWARDED":

@@ -18,7 +18,7 @@ from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
 from kamexfrm.model.decide_sad import outbound_sa, standing
-from kamexfrm.model.decide_spd import Spd, action_of, matches
+from kamexfrm.model.decide_spd import Spd, action_of, covers, matches
 from kamexfrm.model.decision import (
     DefaultPolicy,
     Governing,
@@ -62,6 +62,9 @@ COUNTERS = {
     "in_nosa": {"XfrmInNoStates"},
 }
 
+#: The addresses between which a request looks for its SA; None for those of the packet.
+_Ends = tuple[Address | None, Address | None] | None
+
 _ANYWHERE = b""
 _TRANSPARENT = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
@@ -77,18 +80,21 @@ class _Template(NamedTuple):
 
 
 class _Header(NamedTuple):
-    protocol: IpsecProtocol
+    protocol: IpsecProtocol | None  # None for an IPComp tunnel's helper: any optional request does
     mode: Mode
     source: bytes
 
 
 def expected(case: Case, kernel: frozenset[str]) -> Expected:
     """Return what must be seen where the named differences hold."""
+    any_mode = frozenset(sa.spi for sa in case.sad if sa.mode is Mode.ANY)
     if "transport-endpoints" in kernel:
         spd = tuple(e._replace(requests=_without_endpoints(e.requests)) for e in case.spd)
         case = case.replace(spd=spd, socket=_socket_without_endpoints(case.socket))
     if "one-mode" in kernel:
         case = case.replace(sad=_modes(case))
+    if "one-reqid" in kernel:
+        case = _with_reqids(case, any_mode)
     if case.packet.path is Path.OUT:
         return _leaving(case, kernel)
     arrival = _arriving(case, kernel)
@@ -114,7 +120,12 @@ def _socket_without_endpoints(socket: SocketPolicy | None) -> SocketPolicy | Non
 def _modes(case: Case) -> tuple[SecurityAssociation, ...]:
     """Give SAs of mode any the one mode they have: a tunnel's, where some entry asks for that."""
     tunnels = {
-        (r.protocol, r.source, r.destination, r.reqid if e.direction is Direction.OUT else None)
+        (
+            r.protocol,
+            r.source,
+            r.destination,
+            r.reqid if e.direction is Direction.OUT and r.level is Level.UNIQUE else None,
+        )
         for e in case.spd
         for r in e.requests
         if r.mode is Mode.TUNNEL
@@ -133,6 +144,75 @@ def _modes(case: Case) -> tuple[SecurityAssociation, ...]:
     return tuple(sa._replace(mode=mode(sa)) for sa in (*kept, *anew))
 
 
+def _with_reqids(case: Case, any_mode: frozenset[int]) -> Case:
+    """Give outbound requests without a number the one reqid that their template looks for.
+
+    ``any_mode`` are the SPIs of SAs that were declared with mode any: they have heads of their own.
+    """
+    spd = tuple(
+        e._replace(requests=_numbered(case, any_mode, e.selector, e.requests))
+        if e.direction is Direction.OUT
+        else e
+        for e in case.spd
+    )
+    socket = case.socket
+    if socket is not None:
+        nowhere = Address.unspecified(case.packet.family)
+        anything = Selector(nowhere, 0, nowhere, 0)
+        requests = _numbered(case, any_mode, anything, socket.outbound.requests)
+        socket = socket._replace(outbound=socket.outbound._replace(requests=requests))
+    return case.replace(spd=spd, socket=socket)
+
+
+def _numbered(
+    case: Case,
+    any_mode: frozenset[int],
+    selector: Selector,
+    requests: tuple[IpsecRequest, ...],
+) -> tuple[IpsecRequest, ...]:
+    """Return requests with the reqid that their templates look for."""
+    found = []
+    ends: _Ends = None  # the packet's own
+    for request in requests:
+        inner = ends
+        if request.mode is Mode.TUNNEL:
+            ends = (request.source, request.destination)
+        serving = [sa for sa in case.sad if _may_serve(sa, request, ends, selector)]
+        level = effective_level(request, selector.family, case.knobs)
+        if request.mode is Mode.TUNNEL and level is Level.USE and not serving:
+            ends = inner  # it is left out
+        elif request.level is not Level.UNIQUE:
+            request = request._replace(reqid=_reqid(any_mode, serving))  # noqa: PLW2901
+        found.append(request)
+    return tuple(found)
+
+
+def _may_serve(
+    sa: SecurityAssociation, request: IpsecRequest, ends: _Ends, selector: Selector
+) -> bool:
+    mine = (sa.source, sa.destination)
+    if ends is None:
+        there = covers(selector.source, selector.source_prefix, sa.source) and covers(
+            selector.destination, selector.destination_prefix, sa.destination
+        )
+    else:
+        there = mine == ends
+    fits = sa.protocol is request.protocol and sa.mode in (Mode.ANY, request.mode)
+    return there and fits and request.reqid in (0, sa.reqid)
+
+
+def _reqid(any_mode: frozenset[int], serving: Sequence[SecurityAssociation]) -> int:
+    """Return the reqid that serves most pairs of hosts; of equals that of the newest head."""
+    pairs: dict[int, set[tuple[Address, Address]]] = {}
+    heads: dict[tuple[object, ...], int] = {}
+    for sa in serving:
+        ends = (sa.source, sa.destination)
+        pairs.setdefault(sa.reqid, set()).add(ends)
+        heads.setdefault((*ends, sa.spi in any_mode, sa.reqid), sa.reqid)
+    most = max(map(len, pairs.values()), default=0)
+    return next((n for n in reversed(heads.values()) if len(pairs[n]) == most), 0)
+
+
 def _entries(case: Case) -> list[SadEntry]:
     return [standing(sa, created=at) for at, sa in enumerate(case.sad)]
 
@@ -147,7 +227,7 @@ def _finder(
         other = sought.mode is Mode.TRANSPORT and sought.source.family != family
         if other and "family-change" in kernel:
             return None
-        if "exact-reqid" in kernel:
+        if "one-reqid" in kernel:
             sad = [entry for entry in sad if entry.association.reqid == sought.reqid]
         if "newest-sa" not in kernel:
             return outbound_sa(sad, sought)
@@ -212,6 +292,14 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     sad = _entries(case)
     if _sticks(case, kernel):
         return Expected(drop="?")
+    helped = [p for p in packet.protections if "helper-tunnel" in kernel and _is_helped(case, p)]
+    for protection in helped:  # the SA does as if it were a tunnel's
+        sad = [
+            entry._replace(association=entry.association._replace(mode=Mode.TUNNEL))
+            if entry.association == _sa_of(case, protection)
+            else entry
+            for entry in sad
+        ]
     if packet.path is Path.FORWARDED and "forwarded-ports" in kernel:
         spd = tuple(e for e in spd if e.direction is not Direction.IN)
         spd += _with_ports_matched(case, Direction.IN)
@@ -220,7 +308,7 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     decision = decide_input(packet, Spd.of(spd), sad, knobs, case.socket)
     accepted = decision.verdict is Verdict.ACCEPTED
     if "input-headers" in kernel and decision.governing is not None:
-        accepted = _admits(case, decision.governing, kernel)
+        accepted = _admits(case, decision.governing, kernel, helped)
     elif accepted and "no-policy-tunnel" in kernel and _is_bare_tunnel(case, decision):
         accepted = False
     if accepted:
@@ -243,6 +331,24 @@ def _sa_of(case: Case, protection: Protection) -> SecurityAssociation | None:
             == (protection.destination, protection.protocol, protection.spi)
         ),
         None,
+    )
+
+
+def _is_helped(case: Case, protection: Protection) -> bool:
+    """Whether the tunnel within a transport header is opened by what IPComp tunnels have.
+
+    The kernel keeps an IP in IP state beneath each IPComp tunnel, found by the source alone.
+    """
+    sa = _sa_of(case, protection)
+    is_bare = protection.mode is Mode.TUNNEL and sa is not None and sa.mode is Mode.TRANSPORT
+    return (
+        is_bare
+        and protection.source.family == case.packet.family
+        and any(
+            (other.protocol, other.mode, other.source)
+            == (IpsecProtocol.IPCOMP, Mode.TUNNEL, protection.source)
+            for other in case.sad
+        )
     )
 
 
@@ -278,7 +384,9 @@ def _tunnel_entry(case: Case, protection: Protection) -> SecurityPolicy:
     )
 
 
-def _admits(case: Case, governing: Governing, kernel: frozenset[str]) -> bool:
+def _admits(
+    case: Case, governing: Governing, kernel: frozenset[str], helped: Sequence[Protection]
+) -> bool:
     """Whether the kernel's comparison of templates with headers lets a packet in.
 
     Linux net/xfrm/xfrm_policy.c __xfrm_policy_check() and xfrm_policy_ok(): templates from the last
@@ -288,11 +396,17 @@ def _admits(case: Case, governing: Governing, kernel: frozenset[str]) -> bool:
     # A tunnel's source is compared as an address of the packet's family: of an IPv6 one around
     # IPv4, the first four bytes.
     size = ADDRESS_BYTES[family]
-    headers = [
-        _Header(p.protocol, p.mode, sa.source.packed[:size])
-        for p in case.packet.protections
-        if (sa := _sa_of(case, p))
-    ]
+    headers: list[_Header] = []
+    for p in case.packet.protections:
+        sa = _sa_of(case, p)
+        if sa is None:
+            continue
+        source = sa.source.packed[:size]
+        if p in helped:
+            headers.append(_Header(p.protocol, Mode.TRANSPORT, source))
+            headers.append(_Header(None, Mode.TUNNEL, p.source.packed[:size]))
+        else:
+            headers.append(_Header(p.protocol, p.mode, source))
     if isinstance(governing, NoPolicy):
         return True
     kind, requests = action_of(governing)
@@ -342,8 +456,9 @@ def _step(
         return start
     for at in range(start, len(headers)):
         header = headers[at]
+        same = header.protocol is template.protocol
         if (
-            header.protocol is template.protocol
+            (same or (header.protocol is None and template.optional))
             and (header.mode is template.mode or "input-mode" not in kernel)
             and (
                 template.mode is Mode.TRANSPORT

@@ -13,20 +13,29 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from conformance_case import Case, keyed, socket_texts
+from conformance_case import Case, Past, keyed, socket_texts
 from conformance_wire import Found, Seal, build, read
 from pyroute2 import IPRoute
 
 import kamexfrm
 from kamexfrm.engine.door import Engine
-from kamexfrm.engine.requests import Refused, SaAdd, SetKnob, SpdAdd, Write
+from kamexfrm.engine.requests import (
+    Refused,
+    SaAdd,
+    SaDelete,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    Write,
+)
 from kamexfrm.kernel.interface import Events, Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import KNOBS, Knobs
+from kamexfrm.model.knobs import knob as knob_of
 from kamexfrm.model.packet import Path
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
@@ -47,6 +56,9 @@ PATIENCE = 2.0
 
 #: More buckets of the SAD's hash table than any case has SAs.
 _MANY = 100
+
+#: Written as it is: a command that changes nothing, and sees to what others did.
+DFBIT = knob_of("net.inet.ipsec.dfbit")
 
 _ACQUIRE_GROUP = 1  # linux/xfrm.h XFRMNLGRP_ACQUIRE
 _ACQUIRE_PROTOCOL = 20  # struct xfrm_user_acquire: id.daddr, id.spi, then id.proto
@@ -87,6 +99,14 @@ _NEIGHBOURS = {
     "eth0": ("10.1.0.2", "fd01::2"),
     "eth1": ("10.0.0.2", "10.0.0.12", "fd00::2", "fd00::12"),
 }
+
+
+def _changes(before: Knobs, after: Knobs) -> list[Write]:
+    return [
+        SetKnob(knob, after.value(knob))
+        for knob in KNOBS
+        if after.value(knob) != before.value(knob)
+    ]
 
 
 def _hardware_address(host: Host, interface: str) -> bytes:
@@ -171,12 +191,16 @@ class Network:
 
     # One case
 
-    def run(self, case: Case) -> Seen:
-        """Write a case's databases, send its packet and return what became of it."""
+    def run(self, case: Case, besides: Sequence[Request] = ()) -> Seen:
+        """Write a case's databases, send its packet and return what became of it.
+
+        ``besides`` is written too, past our own commands.
+        """
         self._count += 1
         payload = f"case {self._count} ".encode() + b"clear text " * 20
         assert self._kernel.apply(_CLEAN) == []
         refused = self.write(case)
+        assert self._kernel.apply(besides) == []
         self._listen(case.listens)
         family = case.packet.family
         with self._socket(case, family) as link:
@@ -195,17 +219,37 @@ class Network:
     def write(self, case: Case) -> tuple[str, ...]:
         """Write databases and knobs as our own commands do; return what was refused."""
         refused: list[Refused] = []
+        past = case.past
+        if past != Past():
+            before: list[Write] = [SpdAdd(policy) for policy in past.spd]
+            before += map(SaAdd, past.sad)
+            self._command([*_changes(Knobs(), past.knobs), *before], refused)
+        was = {(policy.selector, policy.direction) for policy in past.spd}
+        policies: list[Write] = [
+            SpdAdd(policy, replace=(policy.selector, policy.direction) in was)
+            for policy in case.spd
+        ]
+        policies += (SpdDelete(*of) for of in was - {(p.selector, p.direction) for p in case.spd})
+        policies += (SaDelete(sa.id) for sa in past.sad)
+        knobs = _changes(past.knobs, case.knobs)
+        if past.others:
+            steps = [lambda: self._command([*knobs, *policies], refused)]
+            steps.insert(0 if case.sad_first else 1, lambda: self._add(list(case.sad)))
+            for step in steps:
+                step()
+            self._command([SetKnob(DFBIT, Knobs().dfbit)], refused)
+        else:
+            sas: list[Write] = [SaAdd(sa) for sa in case.sad]
+            rest = (*sas, *policies) if case.sad_first else (*policies, *sas)
+            self._command([*knobs, *rest], refused)
+        return tuple(f"{one.request}: {one.error}" for one in refused)
+
+    def _command(self, requests: list[Write], refused: list[Refused]) -> None:
+        """Carry out requests as one command of ours does."""
         engine = Engine(self._kernel, refused.append)
-        start = Knobs()
-        for knob in KNOBS:
-            if case.knobs.value(knob) != start.value(knob):
-                engine.submit(SetKnob(knob, case.knobs.value(knob)))
-        sas: list[Write] = [SaAdd(sa) for sa in case.sad]
-        policies: list[Write] = [SpdAdd(policy) for policy in case.spd]
-        for request in (*sas, *policies) if case.sad_first else (*policies, *sas):
+        for request in requests:
             engine.submit(request)
         engine.flush()
-        return tuple(f"{one.request}: {one.error}" for one in refused)
 
     def _listen(self, wanted: bool) -> None:
         if self._acquires is not None:

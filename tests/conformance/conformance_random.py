@@ -2,8 +2,9 @@
 
 from random import Random
 
-from conformance_case import Case, keyed
+from conformance_case import Case, Past, keyed
 
+from kamexfrm.engine.spd import MAX_REQUESTS
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.decide_spd import matches
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
@@ -113,7 +114,7 @@ class _Maker:
         return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid, *ends)
 
     def requests(self, direction: Direction) -> tuple[IpsecRequest, ...]:
-        count = self.dice.choice([1, 1, 1, 2, 2, 3])
+        count = self.dice.choice([1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, MAX_REQUESTS])
         requests = [self.request(direction) for _ in range(count)]
         for at, request in enumerate(requests):  # what is compressed cannot be compressed again
             if any(r.protocol is IPCOMP for r in requests[:at]) and request.protocol is IPCOMP:
@@ -183,7 +184,7 @@ class _Maker:
                 ends = (request.source, request.destination)
             for _ in range(self.dice.choice([0, 1, 1, 1, 2])):
                 mode = self.dice.choice([request.mode] * 7 + [Mode.ANY] * 2 + [Mode.TRANSPORT])
-                reqid = request.reqid if self.chance(0.85) else self.dice.choice([0, 7, 9])
+                reqid = request.reqid if self.chance(0.75) else self.dice.choice([0, 7, 9])
                 where = ends if self.chance(0.95) else (ends[0], PEER2[ends[0].family])
                 self.sa(where, request.protocol, mode, reqid)
 
@@ -241,6 +242,33 @@ class _Maker:
                 wanted[0] = (protocol, other, ends)
         return wanted
 
+    # What was before
+
+    def past(self, packet: Packet, spd: tuple[SecurityPolicy, ...]) -> Past:
+        """Return entries and SAs that are gone when the packet comes, and knobs written over."""
+        if not self.chance(0.5) or any(sa.mode is Mode.ANY for sa in self.sad):
+            return Past()  # one of mode any would be made anew, and be the newest then
+        kept = {
+            (entry.selector, entry.direction): entry
+            for entry in [self.entry(packet) for _ in range(self.dice.choice([0, 1, 2, 3]))]
+        }
+        for entry in spd:
+            if self.chance(0.3):
+                other = self.entry(packet)._replace(direction=entry.direction)
+                requests = self.requests(entry.direction) if other.requests else ()
+                other = other._replace(selector=entry.selector, requests=requests)
+                kept[entry.selector, entry.direction] = other
+        there, self.sad = self.sad, []
+        for entry in kept.values():
+            if entry.direction is Direction.OUT:
+                self.serve(entry.requests, packet)
+        for entry in spd:
+            if entry.direction is Direction.OUT and self.chance(0.3):
+                self.serve(entry.requests, packet)
+        gone, self.sad = self.sad, there
+        knobs = self.knobs() if self.chance(0.5) else Knobs()
+        return Past(tuple(kept.values()), tuple(gone), knobs, self.chance(0.4))
+
     # Knobs and sockets
 
     def knobs(self) -> Knobs:
@@ -284,6 +312,7 @@ def random_case(seed: str, family: int, path: Path) -> Case:
     if path is not Path.OUT:
         packet = packet._replace(protections=make.seals(packet, spd))
     make.dice.shuffle(make.sad)
+    past = make.past(packet, spd)
     return Case(
         packet,
         spd,
@@ -294,4 +323,5 @@ def random_case(seed: str, family: int, path: Path) -> Case:
         make.chance(0.7),
         make.chance(0.5),
         seed,
+        past,
     )

@@ -1,8 +1,9 @@
 """Make a failing case small: leave things out for as long as it still fails on the kernel."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from conformance_case import Case
+from conformance_case import Case, Past
 
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import PRIORITY_DEFAULT, ULPROTO_ANY, SecurityPolicy, Selector
@@ -33,6 +34,17 @@ def _smaller(case: Case) -> Iterator[Case]:
         yield case.replace(spd=case.spd[:at] + case.spd[at + 1 :])
     for at in range(len(case.sad)):
         yield case.replace(sad=case.sad[:at] + case.sad[at + 1 :])
+    if case.past != Past():
+        yield case.replace(past=Past())
+    past = case.past
+    for at in range(len(past.spd)):
+        yield case.replace(past=replace(past, spd=past.spd[:at] + past.spd[at + 1 :]))
+    for at in range(len(past.sad)):
+        yield case.replace(past=replace(past, sad=past.sad[:at] + past.sad[at + 1 :]))
+    if past.knobs != Knobs():
+        yield case.replace(past=replace(past, knobs=Knobs()))
+    if past.others:
+        yield case.replace(past=replace(past, others=False))
     if case.socket is not None:
         yield case.replace(socket=None)
     start = Knobs()

@@ -15,7 +15,9 @@ from conformance_network import Network
 
 import kamexfrm
 from kamexfrm.errors import UnsupportedError
+from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.packet import (
     Packet,
@@ -34,6 +36,8 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_UDP, Address
+from kamexfrm.translate.policy import Placement, install
+from kamexfrm.xfrm import XfrmMsg, encode_policy
 
 pytestmark = pytest.mark.dataplane
 
@@ -100,8 +104,13 @@ def _output_cases(f: int) -> dict[str, Case]:
     across = across.format(HERE[other], PEER[other])
     return {
         "discard-eperm": Case(out(f), (entry(f, "out discard"),)),
-        "exact-reqid": Case(
-            out(f), (entry(f, "out ipsec esp/transport//use"),), (to_peer(f, ESP, 0x1001, reqid=7),)
+        "one-reqid": Case(
+            out(f),
+            (entry(f, "out ipsec esp/transport//use"),),
+            (
+                to_peer(f, ESP, 0x1001, reqid=7),
+                keyed(HERE[f], THIRD[f], ESP, 0x1002, TRANSPORT, 8),
+            ),
         ),
         "newest-sa": Case(
             out(f),
@@ -194,6 +203,11 @@ def _input_cases(f: int) -> dict[str, Case]:
             arriving(f, esp), (entry(f, "in ipsec esp/transport//require"),), (tunnel_sa,)
         ),
         "ah-inside": Case(arriving(f, esp, ah), (), (esp_sa, ah_sa)),
+        "helper-tunnel": Case(
+            arriving(f, tunnel),
+            (entry(f, "in none"), entry(f, right, 7000)),
+            (from_peer(f, ESP, 0x1001), from_peer(f, IPCOMP, 0x1003, TUNNEL)),
+        ),
     }
 
 
@@ -210,6 +224,22 @@ def test_the_kernel_differs_from_kame_as_the_table_says(
 
 
 # Those that random cases do not meet
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=["inet", "inet6"])
+@pytest.mark.parametrize("path", [Path.OUT, Path.IN])
+def test_more_than_five_requests_are_refused_since_the_kernel_drops_what_meets_them(
+    network: Network, path: Path, family: int
+) -> None:
+    way, packet = ("out", out(family)) if path is Path.OUT else ("in", arriving(family))
+    six = entry(family, f"{way} ipsec {'esp/transport//use ' * 6}")
+    (refused,) = network.run(Case(packet, (six,))).refused
+    assert "at most 5 requests" in refused
+    for requests in (six.requests[:5], six.requests):
+        written = install(six._replace(requests=requests), Knobs(), Placement(1, 1), 0).policy
+        seen = network.run(Case(packet), [Request(XfrmMsg.NEWPOLICY, encode_policy(written))])
+        passed = seen.wire == () or seen.heard
+        assert passed == (len(requests) == 5)
 
 
 def test_ipv4_over_the_loopback_interface_meets_no_policy_and_ipv6_does(network: Network) -> None:

@@ -374,9 +374,6 @@ def test_a_connected_flow_notices_that_its_bypass_goes(
         watch.assert_nothing_left()
 
 
-@pytest.mark.xfail(
-    reason="Linux holds reqid 0 of a template against the SA's; to KAME it means any"
-)
 @pytest.mark.parametrize("level", ["use", "require"])
 @pytest.mark.parametrize("mode", ["transport", "tunnel", "any"])
 def test_an_sa_with_a_reqid_serves_a_request_that_names_none(

@@ -1,5 +1,6 @@
 """The knobs: what they change in the kernel, at once, for our entries and for no others."""
 
+import contextlib
 import errno
 from collections.abc import Iterator
 
@@ -45,7 +46,7 @@ from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.rig import Namespace
-from kamexfrm.translate.marker import MARKER_ID
+from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
 
@@ -480,6 +481,48 @@ def test_an_admins_own_default_is_left_alone_by_the_levels(asker: Asker) -> None
     asker.turn("esp_trans_deflev", 2)
     asker.must(SpdFlush())
     assert asker.kernel.default() == Default(1, 1, 1)
+
+
+@pytest.mark.parametrize("theirs", [Default(1, 1, 1), Default(2, 1, 2)])
+def test_an_admins_own_default_outlives_what_follows_a_kill(theirs: Default) -> None:
+    block = Request(XfrmMsg.SETDEFAULT, encode_default(theirs))
+    completed = 0
+    for life in range(1, 10):
+        kernel = FakeKernel()
+        Asker(kernel).add(ipsec(0))
+        assert kernel.apply([block]) == []
+        with contextlib.suppress(Killed):
+            Asker(Mortal(kernel, life)).turn("esp_trans_deflev", 2)
+        completed += read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+        Asker(kernel).add(ipsec(1))
+        assert not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+        assert kernel.default() == theirs
+    assert completed
+
+
+def test_an_admins_own_default_ends_with_def_policy_and_not_by_a_family_that_discards(
+    asker: Asker,
+) -> None:
+    block = Request(XfrmMsg.SETDEFAULT, encode_default(Default(1, 1, 1)))
+    assert asker.kernel.apply([block]) == []
+    asker.turn("def_policy", 0)
+    assert asker.kernel.default() == Default(1, 1, 1)
+    asker.turn("def_policy", 1)
+    assert asker.kernel.default() == Default(2, 2, 2)
+
+
+def test_at_each_point_of_leaving_both_discards_the_default_follows_in_the_end() -> None:
+    for life in range(1, 12):
+        kernel = FakeKernel()
+        asker = Asker(kernel)
+        asker.turn("def_policy", 0)
+        asker.turn("6.def_policy", 0)
+        with contextlib.suppress(Killed):
+            Asker(Mortal(kernel, life)).turn("def_policy", 1)
+        both = asker.engine.knobs().inet.def_policy == 0
+        Asker(kernel).add(ipsec(1))
+        assert kernel.default() == (Default(1, 1, 1) if both else Default(2, 2, 2))
+        assert len(blocks(kernel)) == (6 if both else 3)
 
 
 def test_deleting_the_last_entry_keeps_the_knobs(asker: Asker) -> None:

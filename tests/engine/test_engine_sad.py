@@ -282,15 +282,21 @@ def test_sa_and_policy_in_one_run_find_each_other_in_either_order(asker: Asker) 
     [
         association(mode=TRANSPORT),
         association(source=B, destination=A),
-        association(reqid=5),
         association(protocol=AH, encryption=None),
     ],
-    ids=["transport", "other way", "reqid", "protocol"],
+    ids=["transport", "other way", "protocol"],
 )
 def test_an_sa_that_does_not_fit_serves_no_tunnel(asker: Asker, other: SecurityAssociation) -> None:
     asker.add(tunnel(USE))
     asker.must(SaAdd(other))
     assert modes(asker, tunnel(USE)) == CLEAR
+
+
+def test_an_sa_of_another_reqid_serves_no_unique_tunnel(asker: Asker) -> None:
+    number = request(USE, mode=TUNNEL)._replace(level=UNIQUE, reqid=6)
+    policy = ipsec(0, OUT, request(USE, mode=TUNNEL), number)
+    asker.must(SpdAdd(policy), SaAdd(association(reqid=5)))
+    assert [t.reqid for t in asker.installed(policy).templates] == [5, 6]
 
 
 def test_of_a_bundle_what_is_served_and_what_insists_is_installed(asker: Asker) -> None:
@@ -446,6 +452,20 @@ def test_an_inbound_unique_tunnel_needs_no_number_of_its_sa(asker: Asker) -> Non
     asker.add(ipsec(0, IN, request(UNIQUE, mode=TUNNEL, reqid=77)))
     asker.must(SaAdd(association(mode=ANY)))
     assert modes_of_sas(asker) == [TUNNEL]
+
+
+def test_what_the_kernel_puts_beneath_an_ipcomp_tunnel_of_mode_any_is_left_alone(
+    asker: Asker,
+) -> None:
+    compressing = association(mode=ANY, protocol=IPCOMP, encryption=None, authentication=None)
+    deflate = Key(by_name(Kind.COMPRESSION, "deflate"), b"")
+    asker.must(SaAdd(compressing._replace(compression=deflate)))
+    wanted = ipsec(0, OUT, request(REQUIRE, IPCOMP, TUNNEL))
+    for _ in range(2):
+        asker.add(wanted)
+        assert modes_of_sas(asker) == [TUNNEL]
+        asker.delete(wanted)
+        assert modes_of_sas(asker) == [TRANSPORT]
 
 
 def test_an_sa_with_a_mode_of_its_own_keeps_it(asker: Asker) -> None:

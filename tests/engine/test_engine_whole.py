@@ -9,6 +9,7 @@ import pytest
 from engine_samples import (
     AH,
     DEFAULT,
+    ESP,
     FWD,
     IN,
     IPCOMP,
@@ -107,7 +108,7 @@ class Model:
     def __init__(self) -> None:
         self.rows: dict[Key, Row] = {}
         self.knobs = Knobs()
-        self.sas: set[int] = set()
+        self.sas: list[int] = []
         self.order = 0
 
     def do(self, step: Any) -> str | None:
@@ -125,7 +126,7 @@ class Model:
                 spi = step.association.spi
                 if spi in self.sas:
                     return "EEXIST"
-                self.sas.add(spi)
+                self.sas.append(spi)
             case SaDelete():
                 if step.id.spi not in self.sas:
                     return "ESRCH"
@@ -158,9 +159,17 @@ class Model:
         return None if self.rows.pop((of, direction), None) else "ENOENT"
 
     def unserved(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
-        served = {association(spi).reqid for spi in self.sas}
+        return tuple(r for r in tunnel_uses(policy, self.knobs) if not self.sas or r.protocol is AH)
+
+    def fitted(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
+        """Give ESP tunnels without a number that of the newest head of SAs; there are no others."""
+        heads = dict.fromkeys(REQIDS[spi] for spi in self.sas)
+        number = ([0, *heads])[-1]
         return tuple(
-            r for r in tunnel_uses(policy, self.knobs) if r.reqid not in served or r.protocol is AH
+            r._replace(reqid=number)
+            if (r.mode, r.protocol) == (TUNNEL, ESP) and r.level is not UNIQUE
+            else r
+            for r in policy.requests
         )
 
 
@@ -207,6 +216,7 @@ def translated(model: Model, row: Row, entry: SpdEntry) -> list[Policy]:
         entry.created,
         twin=row.twin,
         unserved=model.unserved(row.policy),
+        fitted=model.fitted(row.policy) if row.policy.direction is OUT else None,
     )
     return [timeless(p) for p in installed if p]
 
@@ -237,6 +247,9 @@ REQUESTS = [
     (request(USE, mode=TUNNEL), request(DEFAULT, AH)),
     (request(DEFAULT, AH, TUNNEL), request(UNIQUE, IPCOMP, reqid=5)),
 ]
+#: SAs of the one ESP tunnel, by SPI.
+REQIDS = {1: 0, 2: 0, 3: 7, 4: 8}
+
 selectors = st.sampled_from(
     [selector(0), selector(1, upper=6, source_port=5), selector(2), selector6()]
 )
@@ -274,8 +287,8 @@ steps = st.one_of(
     st.builds(SpdFlush),
     knob_writes(),
     knob_writes(),
-    st.sampled_from([SaAdd(association(n)) for n in (1, 2)]),
-    st.sampled_from([SaDelete(association(n).id) for n in (1, 2)]),
+    st.sampled_from([SaAdd(association(n, reqid=reqid)) for n, reqid in REQIDS.items()]),
+    st.sampled_from([SaDelete(association(n).id) for n in REQIDS]),
 )
 runs = st.lists(
     st.one_of(

@@ -147,19 +147,23 @@ def test_the_markers_layout_in_ipsecs_page_is_the_markers() -> None:
     assert touched(flags=0xFFFF) == said("flags")
     assert touched(reqid=full) == said("last generated reqid")
     assert touched(last_kernel_priority=full) == said("kernel priority of")
+    assert touched(services=full) == said("checksum of the SAs")
     for family, name in (("inet6", "variables of IPv6"), ("inet", "variables of IPv4")):
         ups = Knobs()._replace(**{family: getattr(Knobs(), family)._replace(def_policy=0)})
         changed = touched(knobs=ups)
         mask = next(filter(None, said(name)))
         assert mask.bit_count() == 9
         assert changed == [0, 0, 1 << mask.bit_length() - 1, 0]
-    flags = next(says for says in masks if says.startswith("flags"))
+    flags = text.partition("The flags are")[2].partition(".Pp")[0]
     for value, word in (
         (marker.HAS_TUNNEL_USE, "tunnels"),
-        (marker.HAS_MODE_ANY, "SAs"),
+        (marker.HAS_MODE_ANY, "SAs of mode any"),
         (marker.UNFINISHED, "unfinished"),
+        (marker.HAS_NUMBERED_SA, "SAs with a reqid"),
+        (marker.HAS_UNNUMBERED, "requests without"),
+        (marker.OWN_DEFAULT, "own default"),
     ):
-        assert f" {value} {word}" in flags
+        assert f"\n{value} {word}" in flags
 
 
 def test_the_numbers_in_ipsecs_page_are_those_of_the_code() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import SetKnob, SpdAdd
+from kamexfrm.kernel.interface import Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import (
@@ -24,6 +25,8 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, until
+from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, marker_policy, read_marker
+from kamexfrm.xfrm import XfrmMsg, encode_policy
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.server"]
 
@@ -35,6 +38,7 @@ TUNNEL_USE = SecurityPolicy(
     PolicyType.IPSEC,
     (IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.USE, 0, A, B),),
 )
+DEFAULT = IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT)
 SA = ["src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "0x1000"]
 KEYS = ["mode", "tunnel", "flag", "af-unspec", "enc", "cbc(aes)", "0x" + "01" * 16]
 
@@ -88,6 +92,30 @@ class TestAfterAFlush:
         engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
         engine.flush()
         assert xfrm("policy").count("dir out") == 1
+
+    def test_a_block_that_somebody_deleted_is_put_back(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
+        engine.flush()
+        xfrm("policy", "deleteall", "dir", "out")
+        until(lambda: xfrm("policy").count("dir out action block") == 1, 5, "the block is back")
+
+
+def test_what_a_killed_writer_left_is_completed(
+    engine: Engine, resident: subprocess.Popen[str]
+) -> None:
+    engine.submit(SpdAdd(SecurityPolicy(NETS, Direction.OUT, PolicyType.IPSEC, (DEFAULT,))))
+    engine.flush()
+    assert "level use" in xfrm("policy", "list", "dir", "out")
+    kernel = NetlinkKernel()
+    marker = read_marker(kernel.policy(MARKER_ID))
+    knobs = marker.knobs.replace(knob("net.inet.ipsec.esp_trans_deflev"), 2)
+    intent = marker_policy(marker._replace(knobs=knobs, flags=marker.flags | UNFINISHED))
+    assert kernel.apply([Request(XfrmMsg.UPDPOLICY, encode_policy(intent))]) == []
+    until(lambda: "level use" not in xfrm("policy", "list", "dir", "out"), 8, "it is completed")
+    assert not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+    kernel.close()
 
 
 class TestCommand:
@@ -157,6 +185,19 @@ class TestOutboundTunnelUse:
         )
         (entry,) = engine.spd()
         assert entry.policy.requests == TUNNEL_USE.requests
+
+    def test_follows_an_sa_with_a_reqid(
+        self, engine: Engine, resident: subprocess.Popen[str]
+    ) -> None:
+        level = TUNNEL_USE.requests[0]._replace(level=Level.REQUIRE)
+        engine.submit(SpdAdd(TUNNEL_USE._replace(requests=(level,))))
+        engine.flush()
+        xfrm("state", "add", *SA, "reqid", "5", *KEYS)
+        until(lambda: "reqid 5" in xfrm("policy", "list", "dir", "out"), 5, "its reqid is there")
+        (entry,) = engine.spd()
+        assert entry.policy.requests == (level,)
+        xfrm("state", "flush")
+        until(lambda: "reqid 0" in xfrm("policy", "list", "dir", "out"), 5, "its reqid is gone")
 
     def test_follows_an_sa_that_expires(
         self, engine: Engine, resident: subprocess.Popen[str]

@@ -32,12 +32,19 @@ written_policies = st.lists(
 )
 
 
-def all_served(requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-    return ()
+class Serving:
+    """SAs for all requests or for none; they have no reqids."""
 
+    def __init__(self, *, served: bool) -> None:
+        self.served = served
 
-def none_served(requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-    return tuple(requests)
+    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        return () if self.served else tuple(requests)
+
+    def fitted(
+        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+    ) -> tuple[IpsecRequest, ...]:
+        return policy.requests
 
 
 def installed_kernel(
@@ -62,8 +69,7 @@ def image(kernel: FakeKernel) -> set[Policy]:
 
 
 def plan(kernel: FakeKernel, in_force: Knobs, *, served: bool) -> list[Operation]:
-    unserved = all_served if served else none_served
-    return rewritten(list(kernel.policies()), in_force, unserved, NOW)
+    return rewritten(list(kernel.policies()), in_force, Serving(served=served), NOW).operations
 
 
 @given(written_policies, knobs, knobs, st.booleans(), st.booleans())
@@ -125,7 +131,7 @@ our_shares = share_tags.map(share_of)
 @given(st.lists(kernel_policies(), max_size=4), knobs)
 @slow
 def test_what_is_not_ours_is_in_no_plan(policies: list[Policy], in_force: Knobs) -> None:
-    assert rewritten(policies, in_force, none_served, NOW) == []
+    assert rewritten(policies, in_force, Serving(served=False), NOW).operations == []
     assert renumbered(policies, {(p.priority, 0): (0, 5) for p in policies}, NOW) == []
 
 
@@ -134,7 +140,7 @@ def test_what_is_not_ours_is_in_no_plan(policies: list[Policy], in_force: Knobs)
 def test_a_plan_over_forgeries_is_made_without_an_error(
     policies: list[Policy], in_force: Knobs
 ) -> None:
-    rewritten(policies, in_force, none_served, NOW)
+    rewritten(policies, in_force, Serving(served=False), NOW)
     catch_alls(policies, in_force)
 
 
@@ -150,7 +156,7 @@ def test_a_newer_entry_and_its_sidecar_are_in_no_plan(
             first = each.lifetime.soft_bytes & ~(0xFF << 32) | version << 32
             life = each.lifetime._replace(soft_bytes=first)
             newer.append(each._replace(lifetime=life))
-    assert rewritten(newer, in_force, all_served, NOW) == []
+    assert rewritten(newer, in_force, Serving(served=True), NOW).operations == []
     assert [e.owner for e in entries_of(newer, sidecars_of(newer).get)] == [Owner.NEWER]
 
 

@@ -17,9 +17,7 @@ from translate_samples import (
 from kamexfrm.errors import UnsupportedError, WireError
 from kamexfrm.model.knobs import FURTHER_KNOBS, Knobs
 from kamexfrm.translate.marker import (
-    HAS_MODE_ANY,
-    HAS_TUNNEL_USE,
-    UNFINISHED,
+    OWN_DEFAULT,
     Marker,
     marker_policy,
     marker_words,
@@ -51,7 +49,8 @@ markers = st.builds(
     u32,
     u32,
     u32,
-    st.integers(0, HAS_TUNNEL_USE | HAS_MODE_ANY | UNFINISHED),
+    st.integers(0, OWN_DEFAULT * 2 - 1),
+    u32,
 )
 
 

@@ -22,7 +22,7 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Event, Kernel
-from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, decode, decode_base, encode
+from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, addressed, decode, decode_base, encode
 from kamexfrm.server.hub.bus import Bus
 from kamexfrm.server.hub.client import Client, Stream
 from kamexfrm.server.hub.known import Known
@@ -149,14 +149,16 @@ class Hub:
         try:
             serve(self, client, decode(data))
         except KamexfrmError as error:
-            self.answer(client, refusal(decode_base(data), error.errno))
+            base = decode_base(data)
+            self.answer(client, base, refusal(base, error.errno))
         finally:
             if self._lost:
                 self._look()
 
-    def answer(self, client: Client, message: SadbMsg) -> None:
-        """Tell one client."""
-        self.bus.to_one(client, encode(message))
+    def answer(self, client: Client, request: SadbMsg, reply: SadbMsg) -> None:
+        """Tell one client, in answer to its request."""
+        wire = encode(reply)
+        self.bus.to_one(client, addressed(wire, reply.type, request.seq, request.pid))
 
     def write(self, request: Write) -> list[Heard]:
         """Have the engine write; return what of our own the kernel told. Raises KamexfrmError."""
