@@ -1,5 +1,6 @@
 """Running programs under ``kamexfrm exec``: what its tests share."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from kamexfrm.rig import until
+
+#: In the environment of all that this test run starts: others may run beside it.
+MINE = f"KAMEXFRM_TEST_RUN={os.getpid()}".encode()
+os.environ["KAMEXFRM_TEST_RUN"] = str(os.getpid())
 
 #: The command, and what its programs, in Python, all begin with.
 EXEC = [sys.executable, "-m", "kamexfrm.exec"]
@@ -29,11 +34,12 @@ def supervised(text: str, *options: str) -> list[str]:
 
 
 def supervisors() -> set[int]:
-    """Return the ids of the supervisors that run now."""
+    """Return the ids of the supervisors that run now and were started by this test run."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
-            if path.read_text().strip() == "kamexfrm-exec":
+            is_one = path.read_text().strip() == "kamexfrm-exec"
+            if is_one and MINE in path.with_name("environ").read_bytes().split(b"\0"):
                 found.add(int(path.parent.name))
         except OSError:
             pass
