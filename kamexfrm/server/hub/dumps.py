@@ -2,13 +2,12 @@
 
 import errno
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
-from kamexfrm.pfkey import SadbMsg, SadbType, encode
+from kamexfrm.pfkey import SadbMsg, SadbType, addressed, encode
 from kamexfrm.server.hub.client import Client, Stream
 from kamexfrm.translate.pfkey import protocol_or_all
 from kamexfrm.translate.pfkey_sad import sa_entry
@@ -79,7 +78,7 @@ def _numbered(
         except Refusal:
             following = None  # the kernel broke off: the client has what there was
         number = number + 1 if following else 0
-        data = encode(replace(held, seq=number, pid=request.pid))
+        data = addressed(encode(held), held.type, number, request.pid)
         hub.bus.to_promiscuous(data)
         yield data
         if following is None:

@@ -22,7 +22,7 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Event, Kernel
-from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, decode, decode_base, encode
+from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, addressed, decode, decode_base, encode
 from kamexfrm.server.hub.bus import Bus
 from kamexfrm.server.hub.client import Client, Stream
 from kamexfrm.server.hub.known import Known
@@ -37,6 +37,7 @@ from kamexfrm.xfrm import (
     XFRMNLGRP_MIGRATE,
     XFRMNLGRP_POLICY,
     XFRMNLGRP_SA,
+    Expire,
     decode_event,
 )
 from kamexfrm.xfrm import Event as Told
@@ -148,14 +149,16 @@ class Hub:
         try:
             serve(self, client, decode(data))
         except KamexfrmError as error:
-            self.answer(client, refusal(decode_base(data), error.errno))
+            base = decode_base(data)
+            self.answer(client, base, refusal(base, error.errno))
         finally:
             if self._lost:
                 self._look()
 
-    def answer(self, client: Client, message: SadbMsg) -> None:
-        """Tell one client."""
-        self.bus.to_one(client, encode(message))
+    def answer(self, client: Client, request: SadbMsg, reply: SadbMsg) -> None:
+        """Tell one client, in answer to its request."""
+        wire = encode(reply)
+        self.bus.to_one(client, addressed(wire, reply.type, request.seq, request.pid))
 
     def write(self, request: Write) -> list[Heard]:
         """Have the engine write; return what of our own the kernel told. Raises KamexfrmError."""
@@ -192,7 +195,7 @@ class Hub:
             count += len(events)
             for event in events:
                 with contextlib.suppress(KamexfrmError):
-                    heard = Heard(event, decode_event(event.type, event.payload))
+                    heard = self._read(event)
                     if not self._note(heard):
                         continue
                     if event.pid == self.kernel.port:
@@ -200,6 +203,12 @@ class Hub:
                     else:
                         self.tell(heard)
         return own
+
+    def _read(self, event: Event) -> Heard:
+        told = decode_event(event.type, event.payload)
+        if isinstance(told, Expire):
+            told = told._replace(state=self.known.whole(told.state))
+        return Heard(event, told)
 
     def _note(self, heard: Heard) -> bool:
         """Remember an event; return whether it is one to tell of."""
@@ -251,7 +260,7 @@ class Hub:
     def _told(self, events: Iterable[Event]) -> Iterator[bytes]:
         for event in events:
             with contextlib.suppress(KamexfrmError):
-                message = self.message_of(Heard(event, decode_event(event.type, event.payload)))
+                message = self.message_of(self._read(event))
                 if message is not None:
                     yield encode(message)
 

@@ -65,6 +65,20 @@ class Known:
         found = (decode_policy(raw) for raw in self._policies.values() if mark in raw)
         return [policy for policy in found if is_sidecar(policy)]
 
+    def whole(self, state: State) -> State:
+        """Return a state of EXPIRE, which tells neither algorithms nor encapsulation, with both."""
+        payload = self._states.get(_name(state))
+        if payload is None:
+            return state
+        known = decode_state(payload)
+        return state._replace(
+            authentication=known.authentication,
+            encryption=known.encryption,
+            compression=known.compression,
+            aead=known.aead,
+            encap=known.encap,
+        )
+
     def forget_policies(self) -> None:
         """Note that all policies that PF_KEY shows are gone."""
         self._policies.clear()

@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kamexfrm.engine.requests import (
@@ -18,12 +17,12 @@ from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SaId
 from kamexfrm.model.policy import Direction
-from kamexfrm.pfkey import SadbMsg, SadbType, SpiRange, encode
+from kamexfrm.pfkey import SadbMsg, SadbType, SpiRange, addressed, encode
 from kamexfrm.server.hub.algorithms import algorithms
 from kamexfrm.server.hub.client import Client
 from kamexfrm.server.hub.dumps import dump_sad, dump_spd
 from kamexfrm.translate.entry import is_ordinary
-from kamexfrm.translate.pfkey import answering, echo, protocol_or_all, refuse
+from kamexfrm.translate.pfkey import echo, protocol_or_all, refuse
 from kamexfrm.translate.pfkey_migrate import migrate_from
 from kamexfrm.translate.pfkey_register import supported
 from kamexfrm.translate.pfkey_sad import sa_entry
@@ -61,7 +60,7 @@ def serve(hub: "Hub", client: Client, message: SadbMsg) -> None:
             _delete(hub, client, message)
         case SadbType.SADB_GET:
             entry = hub.engine.sa(sa_name_from(message)[1])
-            hub.answer(client, answering(message, sa_entry(entry, message.type)))
+            hub.answer(client, message, sa_entry(entry, message.type))
         case SadbType.SADB_ACQUIRE:
             _acquire(message)
         case SadbType.SADB_REGISTER:
@@ -80,7 +79,7 @@ def serve(hub: "Hub", client: Client, message: SadbMsg) -> None:
             _spd_delete_id(hub, client, message)
         case SadbType.SADB_X_SPDGET:
             policy = hub.engine.spd_entry_by_id(spd_id_from(message))
-            hub.answer(client, answering(message, spd_entry(policy, message.type)))
+            hub.answer(client, message, spd_entry(policy, message.type))
         case SadbType.SADB_X_SPDDUMP:
             dump_spd(hub, client, message)
         case SadbType.SADB_X_SPDFLUSH:
@@ -109,7 +108,7 @@ def _tell(
     message = hub.message_of(subject) if subject else None
     if message is None:
         return False
-    hub.bus.to_all(encode(replace(message, type=type_, seq=request.seq, pid=request.pid)))
+    hub.bus.to_all(addressed(encode(message), type_, request.seq, request.pid))
     for heard in own:
         comes_or_goes = heard.event.type in (XfrmMsg.NEWPOLICY, XfrmMsg.DELPOLICY)
         if heard is not subject and comes_or_goes:
@@ -128,7 +127,7 @@ def _get_spi(hub: "Hub", client: Client, message: SadbMsg) -> None:
             raise Refusal(errno.ENOENT)  # 0 names no SA
         low = max(low, 1)
     entry = hub.engine.larval(wanted, low, high, message.seq)
-    hub.answer(client, answering(message, sa_entry(entry, message.type)))
+    hub.answer(client, message, sa_entry(entry, message.type))
 
 
 def _add(hub: "Hub", client: Client, message: SadbMsg) -> None:
@@ -141,7 +140,7 @@ def _add(hub: "Hub", client: Client, message: SadbMsg) -> None:
 
     if not _tell(hub, client, message, message.type, own, is_subject):
         entry = hub.engine.sa(association.id)
-        hub.answer(client, answering(message, sa_entry(entry, message.type)))
+        hub.answer(client, message, sa_entry(entry, message.type))
 
 
 def _is_named(state: State, id: SaId) -> bool:
@@ -156,7 +155,7 @@ def _delete(hub: "Hub", client: Client, message: SadbMsg) -> None:
         return isinstance(told, DeletedState) and _is_named(told.state, id)
 
     if not _tell(hub, client, message, message.type, own, is_subject):
-        hub.answer(client, message)
+        hub.answer(client, message, message)
 
 
 def _flush(hub: "Hub", client: Client, message: SadbMsg) -> None:
@@ -166,7 +165,7 @@ def _flush(hub: "Hub", client: Client, message: SadbMsg) -> None:
     if any(isinstance(heard.told, StateFlush) for heard in own):
         hub.bus.to_all(encode(echo(message)))
     else:
-        hub.answer(client, echo(message))
+        hub.answer(client, message, echo(message))
 
 
 def _acquire(message: SadbMsg) -> None:
@@ -205,7 +204,7 @@ def _migrate(hub: "Hub", client: Client, message: SadbMsg) -> None:
         raise failure.refusal
     own = hub.drain()
     if not _tell(hub, client, message, message.type, own, lambda told: isinstance(told, Migrate)):
-        hub.answer(client, message)
+        hub.answer(client, message, message)
 
 
 # Policies
@@ -230,7 +229,7 @@ def _spd_add(hub: "Hub", client: Client, message: SadbMsg) -> None:
 
     if not _tell(hub, client, message, type_, own, is_subject):
         entry = hub.engine.spd_entry(policy.selector, policy.direction, policy.context)
-        hub.answer(client, answering(message, spd_entry(entry, type_)))
+        hub.answer(client, message, spd_entry(entry, type_))
 
 
 def _spd_delete(hub: "Hub", client: Client, message: SadbMsg) -> None:
@@ -242,7 +241,7 @@ def _spd_delete(hub: "Hub", client: Client, message: SadbMsg) -> None:
         return isinstance(told, DeletedPolicy) and _is_about(told.policy, wanted, direction)
 
     if not _tell(hub, client, message, message.type, own, is_subject):
-        hub.answer(client, message)
+        hub.answer(client, message, message)
 
 
 def _spd_delete_id(hub: "Hub", client: Client, message: SadbMsg) -> None:
@@ -253,7 +252,7 @@ def _spd_delete_id(hub: "Hub", client: Client, message: SadbMsg) -> None:
         return isinstance(told, DeletedPolicy) and told.policy.index == id
 
     if not _tell(hub, client, message, message.type, own, is_subject):
-        hub.answer(client, message)
+        hub.answer(client, message, message)
 
 
 def _spd_flush(hub: "Hub", client: Client, message: SadbMsg) -> None:
@@ -262,6 +261,6 @@ def _spd_flush(hub: "Hub", client: Client, message: SadbMsg) -> None:
     hub.write(SpdFlush())
     hub.known.forget_policies()
     if was_empty:
-        hub.answer(client, echo(message))
+        hub.answer(client, message, echo(message))
     else:
         hub.bus.to_all(encode(echo(message)))

@@ -1,0 +1,90 @@
+"""The exchanges recorded from Linux's AF_KEY, had again: with AF_KEY, and with our own sockets."""
+
+import socket
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from difflib import ndiff
+from pathlib import Path
+
+import pytest
+from pfkey_recording import Exchange, PfKey, Replay, described, make_network, masked
+
+import kamexfrm
+
+pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
+
+DIFFERENCES = Path(__file__).with_name("pfkey-differences.toml")
+
+
+def differences() -> dict[str, list[tuple[str, str]]]:
+    """Read the table: (reason, text) by the name of an exchange."""
+    table = tomllib.loads(DIFFERENCES.read_text())
+    found: dict[str, list[tuple[str, str]]] = {}
+    for entry in table["difference"]:
+        assert entry["why"] in table["reasons"]
+        for name in entry["where"]:
+            found.setdefault(name, []).append((entry["why"], entry["diff"].strip("\n")))
+    return found
+
+
+def difference(exchange: Exchange, send_errno: int, heard: tuple[tuple[bytes, ...], ...]) -> str:
+    """Return the lines that differ, "-" for the recorded ones; empty where nothing does."""
+    name = exchange.name
+    theirs = described(name, exchange.send_errno, exchange.heard)
+    ours = described(name, send_errno, heard)
+    lines = [line.rstrip() for line in ndiff(theirs, ours) if line[0] in "+-"]
+    if lines or not exchange.request:
+        return "\n".join(lines)
+    before, now = (
+        [[masked(name, wire) for wire in messages] for messages in each]
+        for each in (exchange.heard, heard)
+    )
+    return "" if before == now else "~ the same in another order, or in bytes that are not shown"
+
+
+def compared(replay: Replay) -> Iterator[tuple[str, str]]:
+    for exchange, send_errno, heard in replay.exchanges():
+        found = difference(exchange, send_errno, heard)
+        if found:
+            yield exchange.name, found
+
+
+def receive_from_the_kernel(made: PfKey) -> bytes | None:
+    assert isinstance(made, socket.socket)
+    try:
+        return made.recv(1 << 16, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+
+
+def test_the_kernels_af_key_says_again_what_was_recorded() -> None:
+    subprocess.run(["modprobe", "af_key"], check=True)
+    make_network()
+    replay = Replay(lambda: socket.socket(15, socket.SOCK_RAW, 2), receive_from_the_kernel)
+    found = dict(compared(replay))
+    replay.close()
+    assert not found, "\n".join(f"{name}:\n{text}" for name, text in found.items())
+
+
+def receive_from_us(made: PfKey) -> bytes | None:
+    assert isinstance(made, kamexfrm.PfKeySocket)
+    made.setblocking(False)
+    try:
+        return made.recv()
+    except BlockingIOError:
+        return None
+
+
+def test_our_sockets_say_what_was_recorded_but_for_what_is_listed_with_a_reason() -> None:
+    make_network()
+    replay = Replay(kamexfrm.PfKeySocket, receive_from_us)
+    found = dict(compared(replay))
+    replay.close()
+    listed = {name: "\n".join(text for _, text in all_) for name, all_ in differences().items()}
+    new = {name: text for name, text in found.items() if listed.get(name) != text}
+    assert not new, "not in pfkey-differences.toml:\n\n" + "\n".join(
+        f"[[difference]]\nwhy = \"\"\nwhere = [\"{name}\"]\ndiff = '''\n{text}\n'''\n"
+        for name, text in new.items()
+    )
+    assert listed.keys() <= found.keys(), f"listed and not there: {listed.keys() - found.keys()}"
