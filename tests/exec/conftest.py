@@ -1,5 +1,6 @@
 """Running programs under ``kamexfrm exec``: what its tests share."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -28,13 +29,20 @@ def supervised(text: str, *options: str) -> list[str]:
     return [*EXEC, *options, "--", *program(text)]
 
 
+#: In the environment of what these tests start: others may test on the same machine.
+_MARK = f"KAMEXFRM_EXEC_TESTS={os.getpid()}"
+os.environ.update([_MARK.split("=")])
+
+
 def supervisors() -> set[int]:
-    """Return the ids of the supervisors that run now."""
+    """Return the ids of the supervisors that these tests started and that run now."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
             if path.read_text().strip() == "kamexfrm-exec":
-                found.add(int(path.parent.name))
+                marks = (path.parent / "environ").read_bytes().split(b"\0")
+                if _MARK.encode() in marks:
+                    found.add(int(path.parent.name))
         except OSError:
             pass
     return found
