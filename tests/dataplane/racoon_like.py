@@ -52,6 +52,8 @@ IP_IPSEC_POLICY = 16  # linux/in.h
 ANY_PROTOCOL = 255
 SOFT_RATE = 80  # per cent
 
+_INBOUND, _OUTBOUND = IpsecDirection.IPSEC_DIR_INBOUND, IpsecDirection.IPSEC_DIR_OUTBOUND
+
 _numbers = itertools.count(0x5EED)
 
 
@@ -76,7 +78,7 @@ class KernelSocket:
         return self._socket.recv(int.from_bytes(head[4:6], sys.byteorder) * 8)
 
     def bypass(self, ike: socket.socket) -> None:
-        for way in (IpsecDirection.IPSEC_DIR_INBOUND, IpsecDirection.IPSEC_DIR_OUTBOUND):
+        for way in (_INBOUND, _OUTBOUND):
             policy = Policy(IpsecPolicy.IPSEC_POLICY_BYPASS, way)
             ike.setsockopt(socket.IPPROTO_IP, IP_IPSEC_POLICY, encode_extension(policy))
 
@@ -188,7 +190,7 @@ class Racoon:
     def _acquire(self, message: SadbMsg) -> None:
         id = message.require(Policy).id
         there = self._image.get(id)
-        if there is None or there.require(Policy).direction != IpsecDirection.IPSEC_DIR_OUTBOUND:
+        if there is None or there.require(Policy).direction != _OUTBOUND:
             say("no policy found: id", id)
         elif all(phase.established for phase in self._phases):
             self._begin(message.seq, there.require(Policy).requests[0].mode)
@@ -198,11 +200,16 @@ class Racoon:
         self._ask(
             SadbType.SADB_GETSPI,
             SadbSatype.SADB_SATYPE_ESP,
-            Sa2(mode),
+            Sa2(mode, self._reqid(_INBOUND)),
             AddressSrc(self._peer, 32, ANY_PROTOCOL),
             AddressDst(self._own, 32, ANY_PROTOCOL),
             seq=seq,
         )
+
+    def _reqid(self, direction: IpsecDirection) -> int:
+        """Return what the SPD wants SAs of one way to be called."""
+        policies = (message.require(Policy) for message in self._image.values())
+        return next((p.requests[0].reqid for p in policies if p.direction == direction), 0)
 
     def _phase(self, seq: int) -> Phase2 | None:
         return next((phase for phase in self._phases if phase.seq == seq), None)
@@ -223,14 +230,15 @@ class Racoon:
         self._sa(SadbType.SADB_ADD, phase, phase.peer_spi, self._own, self._peer)
         if phase.asked and self._generates:
             own = (self._own, self._peer)
-            self._policy(phase, IpsecDirection.IPSEC_DIR_INBOUND, own[::-1])
+            self._policy(phase, _INBOUND, own[::-1])
             if phase.mode == IpsecMode.IPSEC_MODE_TUNNEL:
                 self._policy(phase, IpsecDirection.IPSEC_DIR_FWD, own[::-1])
-            self._policy(phase, IpsecDirection.IPSEC_DIR_OUTBOUND, own)
+            self._policy(phase, _OUTBOUND, own)
 
     def _sa(
         self, type_: SadbType, phase: Phase2, spi: int, source: Sockaddr, destination: Sockaddr
     ) -> None:
+        incoming = destination == self._own
         self._ask(
             type_,
             SadbSatype.SADB_SATYPE_ESP,
@@ -241,7 +249,7 @@ class Racoon:
                 auth=SadbAalg.SADB_AALG_SHA1HMAC,
                 encrypt=SadbEalg.SADB_X_EALG_AESCBC,
             ),
-            Sa2(phase.mode),
+            Sa2(phase.mode, self._reqid(_INBOUND if incoming else _OUTBOUND)),
             AddressSrc(source, 32, ANY_PROTOCOL),
             AddressDst(destination, 32, ANY_PROTOCOL),
             KeyEncrypt(Key(bytes(range(16)))),

@@ -82,7 +82,7 @@ def test_iked_under_exec_and_strongswan_serve_the_same_hosts_side_by_side(
     BESIDE.lay(own_hosts)
     b = Iked(own_hosts.b, tmp_path, "passive", IPV4.mirrored(), door="exec")
     b.ready()
-    a = Iked(own_hosts.a, tmp_path, "active", IPV4, lifetime="6", door="exec")
+    a = Iked(own_hosts.a, tmp_path, "active", IPV4, lifetime="4", door="exec")
     of_iked = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
     start_strongswan(own_hosts, tmp_path, BESIDE, ports=(1500, 1501))
     until(lambda: len(agreed(own_hosts) - of_iked) >= 2, PATIENCE, "strongSwan's SAs")

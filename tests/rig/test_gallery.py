@@ -35,6 +35,7 @@ def test_the_gallery_shows_what_people_build() -> None:
         "opportunistic",
         "migration",
         "levels",
+        "iked",
     } <= set(gallery.kinds())
 
 
