@@ -10,6 +10,10 @@ import pytest
 
 from kamexfrm.rig import until
 
+#: In the environment of all that this test run starts: others may run beside it.
+MINE = f"KAMEXFRM_TEST_RUN={os.getpid()}".encode()
+os.environ["KAMEXFRM_TEST_RUN"] = str(os.getpid())
+
 #: The command, and what its programs, in Python, all begin with.
 EXEC = [sys.executable, "-m", "kamexfrm.exec"]
 PRELUDE = f"""\
@@ -29,20 +33,14 @@ def supervised(text: str, *options: str) -> list[str]:
     return [*EXEC, *options, "--", *program(text)]
 
 
-#: In the environment of what these tests start: others may test on the same machine.
-_MARK = f"KAMEXFRM_EXEC_TESTS={os.getpid()}"
-os.environ.update([_MARK.split("=")])
-
-
 def supervisors() -> set[int]:
-    """Return the ids of the supervisors that these tests started and that run now."""
+    """Return the ids of the supervisors that run now and were started by this test run."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
-            if path.read_text().strip() == "kamexfrm-exec":
-                marks = (path.parent / "environ").read_bytes().split(b"\0")
-                if _MARK.encode() in marks:
-                    found.add(int(path.parent.name))
+            is_one = path.read_text().strip() == "kamexfrm-exec"
+            if is_one and MINE in path.with_name("environ").read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
         except OSError:
             pass
     return found

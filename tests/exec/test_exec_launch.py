@@ -169,8 +169,8 @@ class TestTheEnd:
         assert process.stdout.readline() == "ready\n"
         (supervisor,) = supervisors() - before
         assert os.getsid(supervisor) not in (os.getsid(0), process.pid)
-        signals = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM)
-        for number in signals:
+        for name in ("INT", "HUP", "QUIT", "PIPE", "TERM", "ALRM", "USR1", "USR2"):
+            number = signal.Signals[f"SIG{name}"]
             os.kill(supervisor, number)
         os.killpg(process.pid, signal.SIGTERM)
         assert process.communicate(timeout=30)[0] == "(9, 0)\n"
