@@ -22,6 +22,7 @@ Run PROGRAM, unmodified, with PF_KEY sockets and IP_IPSEC_POLICY on a kernel wit
                     'out ipsec esp/transport//require'; once for out, once for in
   --log FILE        append to FILE what is served and refused
   -v, --verbose     the same, on standard error
+  -h, --help        show this text
 
 The exit status is PROGRAM's; 125 if it could not be supervised, 126 if it could not be run, 127
 if it was not found.

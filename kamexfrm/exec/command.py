@@ -57,12 +57,16 @@ def _supervise(options: Options) -> None:
         for line in outsiders():
             sys.stderr.write(f"kamexfrm exec: {line} from before, outside the policies\n")
     log = _open_log(options)
+    program_id = os.getpid()
 
     def serve(listener: Listener) -> None:
         from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
 
         use_all_descriptors()
-        Supervisor(listener, Journal(log), policies).run()
+        supervisor = Supervisor(listener, Journal(log), policies)
+        if options.verbose and not options.log:
+            supervisor.speak_while_runs(program_id)
+        supervisor.run()
 
     numbers = machine()
     wanted = rules(numbers, options.barrier, policies=bool(policies))

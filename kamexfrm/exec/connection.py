@@ -2,10 +2,15 @@
 
 import select
 import socket
+import sys
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec.loop import READABLE, WRITABLE, Loop
+from kamexfrm.pfkey import PF_KEY_V2
 from kamexfrm.server.hub import Hub
 from kamexfrm.server.stream import ServedSocket
+
+_HEADER = 16  # struct sadb_msg
 
 #: Turns of reading after which all is read that one socket's buffer can hold (277 messages fit
 #: into the usual one, a turn is 64): what comes later is later than the call that waits.
@@ -30,6 +35,16 @@ class Connection(ServedSocket):
         if self.writable != self._watches_room:
             self._watches_room = self.writable
             self._loop.want(self.fileno(), READABLE | (WRITABLE if self.writable else 0))
+
+    def refused(self, request: bytes, error: KamexfrmError) -> None:
+        """Answer a request that send(2) of AF_KEY would have refused: it has returned already.
+
+        So the program does not wait for ever. What has no header gets no answer.
+        """
+        if len(request) >= _HEADER:
+            words = (_HEADER // 8).to_bytes(2, sys.byteorder)
+            head = bytes((PF_KEY_V2, request[1], error.errno, request[3]))
+            self.client.put(head + words + request[6:_HEADER])
 
     def drain(self) -> None:
         """Serve all that the program has sent so far."""

@@ -21,6 +21,12 @@ class Journal:
         """Whether anybody reads what note() writes."""
         return self._descriptor >= 0
 
+    def close(self) -> None:
+        """Write no more; what is ours to tell goes to syslog from now on."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def note(self, text: str) -> None:
         """Write a line, if it is wanted."""
         if self._descriptor >= 0:

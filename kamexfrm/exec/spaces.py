@@ -142,7 +142,11 @@ class Spaces:
         """
         known = self._by_inode.get(os.fstat(descriptor).st_ino)
         if known is None and len(self._by_inode) < MOST:
-            space = Space(descriptor, self._loop)
+            try:
+                space = Space(descriptor, self._loop)
+            except OSError:
+                os.close(descriptor)
+                raise
             self._by_inode[space.inode] = space
             return space
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import resource
 import select
 from collections.abc import Sequence
@@ -21,11 +22,27 @@ class Supervisor:
 
     def __init__(self, listener: Listener, journal: Journal, policies: Sequence[Asked]) -> None:
         self._listener = listener
+        self._journal = journal
         self._loop = Loop(journal)
         self._spaces = Spaces(self._loop)
         self._sockets = Sockets(self._loop)
         self._calls = Calls(listener, self._sockets, self._spaces, journal, policies)
         self._listens = True
+
+    def speak_while_runs(self, pid: int) -> None:
+        """Write no more once a process has ended: it is its standard error that we write to.
+
+        Whoever reads that waits for its end, and before Linux 6.11 the listener tells of the end
+        of a process only after somebody has waited for that.
+        """
+        pidfd = os.pidfd_open(pid)
+
+        def ended(_: int) -> None:
+            self._loop.forget(pidfd)
+            os.close(pidfd)
+            self._journal.close()
+
+        self._loop.watch(pidfd, ended)
 
     def run(self) -> None:
         """Return when no thread is left under the filter and no socket of ours is open.

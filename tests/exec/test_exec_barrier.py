@@ -39,9 +39,10 @@ def test_each_answer_is_the_one_to_the_question_before(
 @pytest.mark.parametrize("barrier", ["peek", "strict"])
 def test_a_dump_that_ends_with_eagain_is_whole(namespace: Host, barrier: str) -> None:
     # racoon's pfkey_dump_sadb(): EAGAIN is the end of the dump, a late message is lost.
-    for number in range(100):
-        selector = ["src", f"10.0.{number}.0/24", "dst", "10.9.0.0/24", "dir", "out"]
-        namespace.run(["ip", "xfrm", "policy", "add", *selector], check=True)
+    lines = "".join(
+        f"xfrm policy add src 10.0.{number}.0/24 dst 10.9.0.0/24 dir out\n" for number in range(100)
+    )
+    namespace.run(["ip", "-batch", "-"], input=lines, check=True)
     text = """
         key = pf_key(socket.SOCK_NONBLOCK)
         key.send(header(SPDDUMP))

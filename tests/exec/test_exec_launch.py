@@ -108,6 +108,12 @@ def test_the_program_has_no_child_that_it_did_not_start(namespace: Host) -> None
 
 
 class TestTheEnd:
+    @pytest.mark.both_kernels
+    @pytest.mark.parametrize("options", [[], ["-v"]])
+    def test_nobody_waits_for_the_supervisor(self, namespace: Host, options: list[str]) -> None:
+        # Reads to the end of the output before it asks for the status, as shells do not.
+        assert namespace.run(supervised("pf_key(); print(1)", *options)).stdout == "1\n"
+
     def test_the_supervisor_ends_with_the_program(
         self, namespace: Host, no_supervisor_stays: Callable[[], None]
     ) -> None:
@@ -163,8 +169,8 @@ class TestTheEnd:
         assert process.stdout.readline() == "ready\n"
         (supervisor,) = supervisors() - before
         assert os.getsid(supervisor) not in (os.getsid(0), process.pid)
-        signals = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM)
-        for number in signals:
+        for name in ("INT", "HUP", "QUIT", "PIPE", "TERM", "ALRM", "USR1", "USR2"):
+            number = signal.Signals[f"SIG{name}"]
             os.kill(supervisor, number)
         os.killpg(process.pid, signal.SIGTERM)
         assert process.communicate(timeout=30)[0] == "(9, 0)\n"
