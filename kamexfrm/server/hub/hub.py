@@ -187,9 +187,12 @@ class Hub:
             own = self.own_events()
         return own
 
-    def own_events(self) -> list[Heard]:
-        """Return what the kernel told of our own; the rest is told on."""
-        return self._drain(_MOST_WAITING)
+    def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
+        """Return what the kernel told of our own; the rest is told on.
+
+        ``claimed`` are kinds of events that do not say whose they are.
+        """
+        return self._drain(_MOST_WAITING, claimed)
 
     # Events
 
@@ -197,7 +200,7 @@ class Hub:
         """Take waiting kernel events to the clients; never raises for what an event holds."""
         self._drain(_TURN)
 
-    def _drain(self, most: int) -> list[Heard]:
+    def _drain(self, most: int, claimed: tuple[type, ...] = ()) -> list[Heard]:
         """Tell of what waits, and return what is our own: somebody waits for it, or nobody."""
         own: list[Heard] = []
         count = looks = 0
@@ -224,7 +227,7 @@ class Hub:
                     heard = self._read(event)
                     if self._is_skipped(heard) or not self._note(heard):
                         continue
-                    if event.pid == self.kernel.port:
+                    if event.pid == self.kernel.port or isinstance(heard.told, claimed):
                         own.append(heard)
                     else:
                         self.tell(heard)
