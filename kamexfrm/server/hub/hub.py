@@ -5,7 +5,9 @@ of our own tells what the sender of the request and everybody else hears of it, 
 sequence number and process id. What our engine writes besides, for its own sake, changes nothing
 that PF_KEY shows and is kept quiet about: the marker, sidecars, catch-alls, new kernel priorities,
 swapped templates, SAs of mode any that are made anew. Only automatic fwd twins that come and go are
-told of, to all but the sender, who waits for one reply.
+told of, to all but the sender, who waits for one reply. What the engine of another process writes
+for its own sake cannot be told from what it was asked for: it is heard as the update that says what
+the entry is, and of an SA of mode any that is made anew as its end and its return.
 
 What has no event is heard within one hub: GETSPI, copies for the promiscuous, a flush of nothing.
 """
