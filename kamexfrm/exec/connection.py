@@ -47,7 +47,12 @@ class Connection(ServedSocket):
             self.client.put(head + words + request[6:_HEADER])
 
     def drain(self) -> None:
-        """Serve all that the program has sent so far."""
+        """Serve all that the program has sent so far, and fill the room for what waits.
+
+        A dump does not fit into the socket, and EAGAIN is its end to a program that reads on.
+        """
+        if self.writable:
+            self.write()
         waiting = select.poll()
         waiting.register(self, select.POLLIN)
         for _ in range(_TURNS):

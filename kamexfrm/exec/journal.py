@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import time
-import traceback
 
 #: What is written of our own failures: a program that knows one could fill a disk with it.
 _MOST_FAILURES = 100
@@ -45,6 +44,8 @@ class Journal:
 
     def failure(self, doing: str) -> None:
         """Tell of the exception that is being handled: a fault of ours, which must be heard of."""
+        import traceback  # slow to load, and hardly ever needed
+
         self._failures += 1
         if self._failures > _MOST_FAILURES:
             return
