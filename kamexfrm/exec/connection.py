@@ -20,14 +20,22 @@ _TURNS = 9
 class Connection(ServedSocket):
     """Our end of a pair; ``inode`` is that of the program's end, by which the program's is known.
 
-    The loop calls ``ready`` when there is something to do.
+    It puts itself on the list ``due`` when the hub has something for it.
     """
 
-    def __init__(self, hub: Hub, ours: socket.socket, inode: int, loop: Loop) -> None:
+    def __init__(
+        self, hub: Hub, ours: socket.socket, inode: int, loop: Loop, due: "list[Connection]"
+    ) -> None:
         super().__init__(hub, ours)
         self.inode = inode
         self._loop = loop
+        self._due = due
         self._watches_room = False
+
+    def _note(self) -> None:
+        if not self.dirty:
+            self._due.append(self)
+        super()._note()
 
     def write(self) -> None:
         """Send what waits as far as there is room, and have the loop tell when there is more."""

@@ -39,7 +39,7 @@ class Sockets:
         hub = space.hub()
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inode = os.fstat(theirs.fileno()).st_ino
-        connection = Connection(hub, ours, inode, self._loop)
+        connection = Connection(hub, ours, inode, self._loop, space.due)
         self._by_inode[inode] = connection, space
         space.connections.add(connection)
 
