@@ -18,6 +18,8 @@ class Bus:
 
     def __init__(self) -> None:
         self.queue_bytes = QUEUE_BYTES
+        #: How many clients do not keep up with reading.
+        self.behind = 0
         self._clients: dict[Client, None] = {}
 
     def __iter__(self) -> Iterator[Client]:
@@ -39,6 +41,10 @@ class Bus:
     def _share(self) -> None:
         share = _ALL_BYTES // max(1, len(self._clients))
         self.queue_bytes = max(_LEAST_BYTES, min(QUEUE_BYTES, share))
+
+    def is_congested(self) -> bool:
+        """Whether nobody keeps up."""
+        return 0 < len(self._clients) <= self.behind
 
     def is_anybody_registered(self) -> bool:
         """Whether the kernel's own messages interest anybody."""

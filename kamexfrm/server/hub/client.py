@@ -49,6 +49,11 @@ class Client:
         self._notify = notify
         self._queue: deque[bytes | Stream | Refusal] = deque()
         self._bytes = 0
+        #: Whether more than half of what may wait for this client does.
+        self.is_behind = False
+        # Streams in the queue: at most one dump, and one of what changed unheard.
+        self._dump: Stream | None = None
+        self._changes: Stream | None = None
 
     def send(self, message: bytes) -> None:
         """Carry out a request; when this returns, all replies to it are queued.
@@ -69,6 +74,8 @@ class Client:
         if isinstance(first, bytes):
             queue.popleft()
             self._bytes -= len(first)
+            if self.is_behind and self._bytes < self._hub.bus.queue_bytes // 4:
+                self._catch_up()
             return first
         if isinstance(first, Refusal):
             queue.popleft()
@@ -77,6 +84,10 @@ class Client:
         first.advance()
         if first.head is None:
             queue.popleft()
+            if first is self._dump:
+                self._dump = None
+            else:
+                self._changes = None
         return message
 
     @property
@@ -87,7 +98,7 @@ class Client:
     @property
     def is_dumping(self) -> bool:
         """Whether a dump is still being made for this client."""
-        return any(isinstance(one, Stream) and one.is_dump for one in self._queue)
+        return self._dump is not None
 
     def put(self, message: bytes) -> None:
         """Queue a message, or lose it if too much waits already."""
@@ -97,15 +108,23 @@ class Client:
         else:
             queue.append(message)
             self._bytes += len(message)
+            if not self.is_behind and self._bytes > self._hub.bus.queue_bytes // 2:
+                self.is_behind = True
+                self._hub.bus.behind += 1
         self._notify()
+
+    def _catch_up(self) -> None:
+        self.is_behind = False
+        self._hub.bus.behind -= 1
+        self._hub.resume()
 
     def _lose(self) -> None:
         if not self._queue or self._queue[-1] is not _LOST:
             self._queue.append(_LOST)
 
-    def catch_up(self, stream: Stream) -> None:
+    def put_changes(self, stream: Stream) -> None:
         """Queue what changed unheard; one who has not read the last such stream loses this one."""
-        if any(isinstance(one, Stream) and not one.is_dump for one in self._queue):
+        if self._changes is not None:
             self._lose()
             self._notify()
         else:
@@ -116,6 +135,10 @@ class Client:
         while stream.head is not None:
             if self._bytes >= DUMP_BYTES:
                 self._queue.append(stream)
+                if stream.is_dump:
+                    self._dump = stream
+                else:
+                    self._changes = stream
                 break
             self._queue.append(stream.head)
             self._bytes += len(stream.head)
@@ -126,4 +149,7 @@ class Client:
         """Leave the hub."""
         self._queue.clear()
         self._bytes = 0
+        self._dump = self._changes = None
+        if self.is_behind:
+            self._catch_up()
         self._hub.detach(self)

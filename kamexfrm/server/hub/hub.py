@@ -5,7 +5,9 @@ of our own tells what the sender of the request and everybody else hears of it, 
 sequence number and process id. What our engine writes besides, for its own sake, changes nothing
 that PF_KEY shows and is kept quiet about: the marker, sidecars, catch-alls, new kernel priorities,
 swapped templates, SAs of mode any that are made anew. Only automatic fwd twins that come and go are
-told of, to all but the sender, who waits for one reply.
+told of, to all but the sender, who waits for one reply. What the engine of another process writes
+for its own sake cannot be told from what it was asked for: it is heard as the update that says what
+the entry is, and of an SA of mode any that is made anew as its end and its return.
 
 What has no event is heard within one hub: GETSPI, copies for the promiscuous, a flush of nothing.
 """
@@ -37,7 +39,11 @@ from kamexfrm.xfrm import (
     XFRMNLGRP_MIGRATE,
     XFRMNLGRP_POLICY,
     XFRMNLGRP_SA,
+    Acquire,
     Expire,
+    Mapping,
+    Migrate,
+    PolicyExpire,
     decode_event,
 )
 from kamexfrm.xfrm import Event as Told
@@ -58,8 +64,17 @@ MESSAGE_BYTES = 212_960
 #: Events that one hear() takes.
 _TURN = 256
 
+#: More events than there is room for: where those of a request are to be among them.
+_MOST_WAITING = 1 << 16
+
+#: Looks at everything in one hear(), should events be lost again during each.
+_LOOKS = 8
+
 _HEADER_BYTES = 16
 _LAST_TYPE = SadbType.SADB_X_MIGRATE
+
+#: What a later look at the databases does not show.
+_ONCE = (Acquire, Expire, Mapping, Migrate, PolicyExpire)
 
 #: What only key managers hear.
 _FOR_REGISTERED = frozenset(
@@ -99,6 +114,8 @@ class Hub:
         self._sidecars = Sidecars(())
         self._hears_acquire = False
         self._lost = False
+        # Whether changes are left to the next look, as nobody keeps up with hearing of them.
+        self._skips = False
         # Nothing is followed before there is a client.
         self._follows = False
         # Whether what waits may have been seen by the last look at everything already.
@@ -119,6 +136,9 @@ class Hub:
             self.known.look(self.kernel)
             self._sidecars = Sidecars(self.known.sidecars())
             self._follows = self._repeats = True
+            self._drain(_TURN)
+        elif self._lost:
+            self._look()
         client = Client(self, notify)
         self.bus.add(client)
         return client
@@ -153,7 +173,7 @@ class Hub:
             self.answer(client, base, refusal(base, error.errno))
         finally:
             if self._lost:
-                self._look()
+                self.hear()
 
     def answer(self, client: Client, request: SadbMsg, reply: SadbMsg) -> None:
         """Tell one client, in answer to its request."""
@@ -166,20 +186,27 @@ class Hub:
             self.engine.submit(request)
             self.engine.flush()
         finally:
-            own = self.drain()
+            own = self.own_events()
         return own
+
+    def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
+        """Return what the kernel told of our own; the rest is told on.
+
+        ``claimed`` are kinds of events that do not say whose they are.
+        """
+        return self._drain(_MOST_WAITING, claimed)
 
     # Events
 
     def hear(self) -> None:
         """Take waiting kernel events to the clients; never raises for what an event holds."""
-        self.drain(_TURN)
+        self._drain(_TURN)
 
-    def drain(self, most: int = 0) -> list[Heard]:
+    def _drain(self, most: int, claimed: tuple[type, ...] = ()) -> list[Heard]:
         """Tell of what waits, and return what is our own: somebody waits for it, or nobody."""
         own: list[Heard] = []
-        count = 0
-        while not most or count < most:
+        count = looks = 0
+        while count < most:
             try:
                 events = self._events.receive()
             except Refusal as lost:
@@ -189,16 +216,20 @@ class Hub:
                 continue
             if not events:
                 self._repeats = False
-                if self._lost and most:
-                    self._look()
-                break
+                if not self._lost or looks == _LOOKS or most == _MOST_WAITING:
+                    break  # a request's own event first, then all that was lost
+                if self.bus.is_congested():
+                    break  # resume() goes on
+                looks += 1
+                self._look()
+                continue
             count += len(events)
             for event in events:
                 with contextlib.suppress(KamexfrmError):
                     heard = self._read(event)
-                    if not self._note(heard):
+                    if self._is_skipped(heard) or not self._note(heard):
                         continue
-                    if event.pid == self.kernel.port:
+                    if event.pid == self.kernel.port or isinstance(heard.told, claimed):
                         own.append(heard)
                     else:
                         self.tell(heard)
@@ -209,6 +240,17 @@ class Hub:
         if isinstance(told, Expire):
             told = told._replace(state=self.known.whole(told.state))
         return Heard(event, told)
+
+    def _is_skipped(self, heard: Heard) -> bool:
+        """Whether an event is left to the next look: nobody keeps up, and it can be told later."""
+        if self.bus.is_congested() and heard.event.pid != self.kernel.port:
+            self._skips = self._lost = True
+        return self._skips and not isinstance(heard.told, _ONCE)
+
+    def resume(self) -> None:
+        """Somebody has read on: tell what was left for later."""
+        if self._skips and not self.bus.is_congested():
+            self.hear()
 
     def _note(self, heard: Heard) -> bool:
         """Remember an event; return whether it is one to tell of."""
@@ -252,10 +294,10 @@ class Hub:
         except KamexfrmError:
             return  # the next event tries again
         self._sidecars = Sidecars(self.known.sidecars())
-        self._lost, self._repeats = False, True
+        self._lost, self._skips, self._repeats = False, False, True
         if differences:
             for client in self.bus:
-                client.catch_up(Stream(self._told(differences), is_dump=False))
+                client.put_changes(Stream(self._told(differences), is_dump=False))
 
     def _told(self, events: Iterable[Event]) -> Iterator[bytes]:
         for event in events:
