@@ -84,8 +84,9 @@ check: venv ## run ruff, mypy, mandoc and the test of the floors
 demo: venv ## two hosts, setkey on each, ESP on the wire
 	$(AS_ROOT) $(BIN)/kamexfrm demo
 
-bench: venv ## compare our speed with ip(8)'s, side by side
+bench: venv ## compare our speed with ip(8)'s, and programs with and without kamexfrm exec
 	$(AS_ROOT) $(BIN)/python tests/bench/load.py
+	$(AS_ROOT) $(BIN)/python tests/bench/exec.py
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

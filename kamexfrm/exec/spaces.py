@@ -33,6 +33,8 @@ class Space:
         self.owners = owners(descriptor)
         #: The programs' PF_KEY sockets in this namespace.
         self.connections: set[Connection] = set()
+        #: Those of them that have something to be sent.
+        self.due: list[Connection] = []
         self.unused_since = time.monotonic()
         self._descriptor = descriptor
         self._loop = loop
@@ -109,7 +111,8 @@ class Space:
 
     def flush(self) -> None:
         """Send what the hub has queued for the sockets of this namespace."""
-        for connection in self.connections:
+        while self.due:
+            connection = self.due.pop()
             if connection.dirty:
                 connection.write()
 
