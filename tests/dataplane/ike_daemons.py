@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dataplane_proof import ANSWER, BIN, MARKER, Watch, setkey
 
-from kamexfrm.net import IPPROTO_ESP, IPPROTO_UDP
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_UDP
 from kamexfrm.rig import Host, TwoHosts, until
 
 #: The command in front of the daemon's.
@@ -45,8 +45,12 @@ class Tunnel:
             host.address("lo", f"{tunnel.inside[0]}/{128 if ':' in tunnel.inside[0] else 32}")
             host.route(tunnel.networks[1], via=tunnel.ends[1], source=tunnel.inside[0])
 
-    def assert_protected(self, hosts: TwoHosts) -> None:
-        """Send a packet through and back, and assert that nothing but ESP was on the wire."""
+    def assert_protected(self, hosts: TwoHosts, *headers: int) -> None:
+        """Send a packet through and back, and assert that nothing but ESP was on the wire.
+
+        ``headers`` are all the protocols that can be read there, where it is more than ESP.
+        """
+        headers = headers or (IPPROTO_ESP,)
         with Watch(hosts, hosts.a) as watch:
             assert hosts.a.ping(
                 self.inside[1], timeout=ANSWER, payload=MARKER, source=self.inside[0]
@@ -54,8 +58,8 @@ class Tunnel:
         # UDP is the daemons' own talk: ESP is not in UDP here.
         packets = [p for p in watch.packets() if p.protocols != (IPPROTO_UDP,)]
         assert {p.direction for p in packets} == {"in", "out"}, f"on the wire:\n{watch}"
-        assert {p.protocols for p in packets} == {(IPPROTO_ESP,)}, f"on the wire:\n{watch}"
-        assert not watch.shows(), f"clear text on the wire:\n{watch}"
+        assert {p.protocols for p in packets} == {headers}, f"on the wire:\n{watch}"
+        assert watch.shows() is (IPPROTO_AH in headers), f"on the wire:\n{watch}"
         assert watch.errors() == {}
 
 
@@ -96,9 +100,11 @@ class Daemon:
 
 
 class Iked(Daemon):
-    """Debian's iked, for one ESP tunnel; IKEv2 with a shared secret, as iked.conf(5) has it.
+    """Debian's iked, for one tunnel; IKEv2 with a shared secret, as iked.conf(5) has it.
 
-    ``mode`` is ``active`` or ``passive``; ``lifetime`` that of the SAs: ``6``, ``1h bytes 20K``.
+    ``mode`` is ``active`` or ``passive``; ``lifetime`` that of the SAs: ``6``, ``1h bytes 20K``;
+    ``protocol`` is ``esp``, ``ah`` or ``transport esp``, the last between the ends themselves.
+    ``behind_nat`` makes it take the peers for such, and put ESP in UDP.
     """
 
     def __init__(
@@ -109,19 +115,23 @@ class Iked(Daemon):
         tunnel: Tunnel,
         *,
         lifetime: str = "1h",
+        protocol: str = "esp",
+        behind_nat: bool = False,
         door: str = "af_key",
     ) -> None:
+        cipher = "" if protocol == "ah" else "enc aes-256"
         file = folder / f"{host.name}.conf"
         file.touch(0o600)
         file.write_text(
-            f"ikev2 {mode} esp from {tunnel.networks[0]} to {tunnel.networks[1]} "
+            f"ikev2 {mode} {protocol} from {tunnel.networks[0]} to {tunnel.networks[1]} "
             f"local {tunnel.ends[0]} peer {tunnel.ends[1]} "
             "ikesa auth hmac-sha2-256 enc aes-128 group modp2048 "
-            f"childsa auth hmac-sha2-512 enc aes-256 lifetime {lifetime} "
+            f"childsa auth hmac-sha2-512 {cipher} lifetime {lifetime} "
             f'psk "{SHARED_WORDS}"\n'
         )
         self.control = folder / f"{host.name}.sock"
-        command = ("/usr/sbin/iked", "-dvv", "-f", str(file), "-s", str(self.control))
+        options = ("-dvv", "-t") if behind_nat else ("-dvv",)
+        command = ("/usr/sbin/iked", *options, "-f", str(file), "-s", str(self.control))
         super().__init__(host, (*DOORS[door], *command), folder / f"{host.name}.log")
 
     def ready(self) -> None:

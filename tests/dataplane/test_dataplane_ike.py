@@ -18,6 +18,7 @@ from ike_daemons import (
     load_af_key,
 )
 
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_UDP
 from kamexfrm.rig import TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
@@ -90,3 +91,31 @@ def test_strongswan_asks_iked_under_exec_for_new_sas(own_hosts: TwoHosts, tmp_pa
     IPV4.assert_protected(own_hosts)
     charon.swanctl("--terminate", "--ike", "it")
     until(lambda: has_no_entry(own_hosts.b), PATIENCE, "the peer's delete")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "behind_nat", "headers"),
+    [
+        ("esp", True, (IPPROTO_UDP, IPPROTO_ESP)),
+        ("ah", False, (IPPROTO_AH, IPPROTO_IPIP, IPPROTO_ICMP)),
+        ("transport esp", False, (IPPROTO_ESP,)),
+    ],
+    ids=["ESP in UDP", "AH", "transport"],
+)
+def test_two_iked_under_exec_can_do_more_than_esp_tunnels(
+    own_hosts: TwoHosts, tmp_path: Path, protocol: str, behind_nat: bool, headers: tuple[int, ...]
+) -> None:
+    tunnel = IPV4
+    if protocol.startswith("transport"):
+        tunnel = Tunnel(IPV4.ends, IPV4.ends, IPV4.ends)
+    else:
+        tunnel.lay(own_hosts)
+    for host, mode, it in (
+        (own_hosts.b, "passive", tunnel.mirrored()),
+        (own_hosts.a, "active", tunnel),
+    ):
+        Iked(
+            host, tmp_path, mode, it, protocol=protocol, behind_nat=behind_nat, door="exec"
+        ).ready()
+    until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    tunnel.assert_protected(own_hosts, *headers)

@@ -263,6 +263,14 @@ def test_an_association_survives_the_way_to_a_message_and_back(association, type
     assert reading.association_from(message) == association
 
 
+def test_a_cipher_means_nothing_to_ah_as_iked_sends_one():
+    plain = SecurityAssociation(A, B, IpsecProtocol.AH, 256, authentication=SHA1)
+    message = writing.sa_add(plain._replace(encryption=AES))
+    assert message.require(pfkey.Sa).encrypt
+    assert message.get(pfkey.KeyEncrypt)
+    assert reading.association_from(message) == plain
+
+
 def test_an_add_has_setkeys_extensions_in_setkeys_order():
     sa = PLAIN._replace(hard=Lifetime(0, 0, 100, 0), soft=Lifetime(0, 0, 90, 0))
     kinds = [type(extension) for extension in writing.sa_add(sa).extensions]
