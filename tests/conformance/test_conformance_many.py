@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.knobs.command import run as kame_sysctl
 from kamexfrm.rig import TwoHosts, until
@@ -20,6 +18,7 @@ from kamexfrm.setkey.command import main as setkey
 
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")
 MANY = 50_000
+LEAKING = 20_000  # with a sender that never rests
 PORT, DATA = 7004, b"clear text of a required flow"
 PRIORITIES = {"": 0, " prio def + 5": 5, " prio low": -(1 << 30), " prio high": 1 << 30}
 
@@ -122,7 +121,7 @@ def test_the_first_match_decides_among_fifty_thousand_entries(
             look()
 
 
-def test_no_change_among_fifty_thousand_entries_leaks_of_a_required_flow(
+def test_no_change_among_many_entries_leaks_of_a_required_flow(
     two_hosts: TwoHosts, tmp_path: Path
 ) -> None:
     near, far, net, host = "10.0.0.1", "10.0.0.2", "10.0.0.0/8", "10.99.{}.{}"
@@ -139,7 +138,7 @@ def test_no_change_among_fifty_thousand_entries_leaks_of_a_required_flow(
     def many(level: str) -> str:
         return "".join(
             f"spdadd {near} {host.format(n >> 8, n & 255)} any -P out ipsec esp/transport//{level};"
-            for n in range(MANY)
+            for n in range(LEAKING)
         )
 
     def numbers() -> set[tuple[int, int]]:
@@ -167,7 +166,7 @@ def test_no_change_among_fifty_thousand_entries_leaks_of_a_required_flow(
         before = numbers()
         for n, priority in enumerate(("high - 1", "high", "high")):  # no room for the third
             run(f"spdadd {net} {host.format(250, n)} any -P out prio {priority} none;")
-        assert len(numbers() & before) < MANY // 2  # nearly all got new ones
+        assert len(numbers() & before) < LEAKING // 2  # nearly all got new ones
         still()
         run(f"spdupdate {required}")
         still()
