@@ -45,8 +45,9 @@ MANY = "".join(
 )
 
 #: So many entries between two neighbours that there is no room for one more.
-TIGHT = f"spdadd {A} 10.3.0.1 any -P out none; spdadd {A} 10.3.0.2 any -P out prio def - 1 none;"
-TIGHT += "".join(f"spdadd {A} 10.4.0.{n} any -P in none;" for n in range(1, 13))
+TIGHT = f"spdadd {A} 10.3.0.2 any -P out prio def - 1 none;"
+TIGHT += "".join(f"spdadd {A} 10.4.0.{n} any -P in prio def + {n} none;" for n in range(1, 13))
+TIGHT += f"spdadd {A} 10.3.0.1 any -P out none;"
 
 #: The command after: about something else.
 NEXT = "spdadd 10.99.0.1 10.99.0.2 any -P in ipsec esp/transport//use;"
