@@ -73,7 +73,7 @@ BREAKAGES = {
     "key size": (
         "-E aes-cbc ${key:128}",
         "-E aes-cbc ${key:256}",
-        "different encryption keys for esp 0x1001",
+        "different encryption keys (128 and 256 bits) for esp 0x1001",
     ),
     "icv": (
         "-A hmac-sha1 ${key:160}",
@@ -95,12 +95,13 @@ BREAKAGES = {
     "address of the out policy": (
         "spdadd 10.0.0.2 10.0.0.1 any -P out",
         "spdadd 10.0.0.2 10.0.0.3 any -P out",
-        "no outbound policy of any host is for 10.0.0.2 > 10.0.0.1",
+        "bob sends icmp 10.0.0.2 > 10.0.0.1 in clear, it has no outbound policy for it; it has "
+        "`10.0.0.2 10.0.0.3 any -P out ipsec esp/transport//require'",
     ),
     "protocol wanted": (
         "-P in ipsec esp/transport//require",
         "-P in ipsec ah/transport//require",
-        "bob takes in by `10.0.0.1/32 10.0.0.2/32 -P in ipsec ah/transport//require'; came: esp",
+        "bob takes in by `10.0.0.1 10.0.0.2 any -P in ipsec ah/transport//require'; came: esp",
     ),
     "level": (
         "-P out ipsec esp/transport//require",

@@ -186,6 +186,15 @@ class Case:
     watch: str
     needs_esp: bool
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of a kernel: names of ``kamexfrm.rig.probe.ABILITIES``."""
+        return (
+            *(("ESP", "AH") if self.needs_esp else ()),
+            *(("netem",) if any(link.delay or link.loss for link in self.links) else ()),
+            *(("bridges",) if any(host.bridge for host in self.hosts.values()) else ()),
+        )
+
     def owner(self, address: str) -> str | None:
         """Return the host that has an address, or None."""
         wanted = ipaddress.ip_address(address)

@@ -11,7 +11,7 @@ from kamexfrm.rig.scenario import explaining
 from kamexfrm.rig.scenario import steps as doing
 from kamexfrm.rig.scenario.diagnosis import Diagnosis
 from kamexfrm.rig.scenario.pcap import Record
-from kamexfrm.rig.scenario.plan import Case, Probe, Step
+from kamexfrm.rig.scenario.plan import Case, Step
 from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepResult
 from kamexfrm.rig.scenario.scene import Scene
 from kamexfrm.setkey.command import main as run_setkey
@@ -161,11 +161,11 @@ def furnish(scene: Scene, name: str) -> list[str]:
 
 def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
     """Collect causes and facts of a failed step."""
-    scene, action = taken.scene, taken.step.action
+    scene, probe = taken.scene, taken.probe
     moved = taken.moved()
     causes = error.causes
-    if isinstance(action, Probe):
-        causes += Diagnosis(scene, action, moved, taken.outcome).causes()
+    if probe is not None:
+        causes += Diagnosis(scene, probe, moved, taken.outcome).causes()
     else:
         causes += tuple(f"{host}'s {name} rose by {by}" for host, name, by in moved)
     facts: list[tuple[str, str]] = []
@@ -175,9 +175,9 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
         facts.append(("output", "\n".join(taken.output)))
     for name, background in scene.background.items():
         facts.append((f"{name} says", background.text))
-    if isinstance(action, Probe):
-        source = action.source or scene.source_of(action.host, action.destination)
-        facts += explaining.both_ways(scene, action, source)
+    if probe is not None:
+        source = probe.source or scene.source_of(probe.host, probe.destination)
+        facts += explaining.both_ways(scene, probe, source)
     for name in scene.hosts:
         facts += _host_facts(scene, name)
     return Failure(error.message, causes, tuple((title, _cut(text)) for title, text in facts))

@@ -87,6 +87,7 @@ class Taken:
         self.output: list[str] = []
         self.status = 0
         self.seen: list[str] = []
+        self.probe = step.action if isinstance(step.action, Probe) else None
         scene.forget_packets()
         self.before: Counted = scene.count()
 
@@ -208,7 +209,7 @@ class Taken:
 
     def _run(self, run: Run) -> None:
         command = ["/bin/sh", "-c", run.command]
-        environment = {**os.environ, "PATH": _path()}
+        environment = {**os.environ, "PATH": path()}
         for name in run.hosts:
             host = self.scene.hosts[name]
             if run.name:
@@ -225,7 +226,7 @@ class Taken:
             return
         host = self.scene.hosts[wait.host]
         command = ["/bin/sh", "-c", wait.command]
-        environment = {**os.environ, "PATH": _path()}
+        environment = {**os.environ, "PATH": path()}
 
         def works() -> bool:
             done = host.run(command, timeout=wait.timeout, environment=environment)
@@ -242,6 +243,7 @@ class Taken:
         if name not in self.scene.streams:
             raise StepFailed(f"{name} is not running")
         stream = self.scene.streams.pop(name)
+        self.probe = stream.probe
         stream.end()
         self.seen.append(f"{stream.answered} of {stream.sent} answered")
         self.output += stream.trouble
@@ -352,6 +354,6 @@ def _packets(counted: Counted, host: str, protocol: str, spi: int) -> int | None
     return sum(found) if found else None
 
 
-def _path() -> str:
+def path() -> str:
     """Return PATH with our own commands first, and the places of ip and tc."""
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
