@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, run_in_guest, until
-from kamexfrm.rig import guest as guest_module
-from kamexfrm.rig import guest_files
+from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, guest_files, run_in_guest, until
 
 KAMEXFRM = [sys.executable, "-c", "from kamexfrm.operator.command import main; main()"]
 
