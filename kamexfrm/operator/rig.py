@@ -173,7 +173,10 @@ def _run_here(
 
 def _run_unshared() -> NoReturn:
     """Run this command once more as root of a user namespace of its own."""
+    from kamexfrm.rig.scenario import holder
+
     os.environ["KAMEXFRM_UNSHARED"] = "1"
+    os.environ.setdefault(holder.FOLDER, str(holder.folder()))
     words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "kamexfrm.operator"]
     sys.stdout.flush()
     os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)

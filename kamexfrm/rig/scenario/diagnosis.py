@@ -42,22 +42,31 @@ class _Rank(IntEnum):
 class Diagnosis:
     """Looks for causes once a probe has failed; each is a sentence.
 
-    ``moved`` are (host, counter, by how much) of each Xfrm counter that rose.
+    ``moved`` are (host, counter, by how much) of each Xfrm counter that rose; ``outcome`` is what
+    became of the packets, ``expected`` what was to, empty where nothing was said.
     """
 
     def __init__(
-        self, scene: Scene, probe: Probe, moved: list[tuple[str, str, int]], outcome: str
+        self,
+        scene: Scene,
+        probe: Probe,
+        moved: list[tuple[str, str, int]],
+        outcome: str,
+        expected: str,
     ) -> None:
         self._snapshot = snapshot = Snapshot(scene)
         self._probe = probe
         self._moved = moved
         self._outcome = outcome
+        self._expected = expected
         self._found: list[tuple[_Rank, str]] = []
         route = snapshot.route(probe.host, probe.destination, probe.source)
         source = probe.source or (route.source if route else "")
         self._journeys: list[Journey] = []
         if source and (":" in source) == (":" in probe.destination):
-            self._journeys.append(travel(snapshot, probe.host, request_of(probe, source)))
+            self._journeys.append(
+                travel(snapshot, probe.host, request_of(probe, source), probe.policies)
+            )
             target = snapshot.owner(probe.destination)
             if target is not None:
                 self._journeys.append(travel(snapshot, target, answer_to(probe, source)))
@@ -72,6 +81,8 @@ class Diagnosis:
             self._counter(host, counter)
             self._add(_Rank.COUNTER, f"{host}'s {counter} rose by {by}: {meaning_of(counter)}")
         self._senders()
+        if self._outcome == "ok" and self._expected in ("lost", "refused"):
+            self._receivers()
         self._found.sort(key=lambda cause: cause[0])
         certain = any(rank <= _Rank.RECEIVER for rank, _ in self._found)
         return tuple(
@@ -98,6 +109,24 @@ class Diagnosis:
         for packet in (one for packets in snapshot.links.values() for one in packets):
             if "too big" in packet.summary or "fragmentation needed" in packet.summary:
                 self._add(_Rank.WAY, f"{packet.source} says: {packet.summary}")
+
+        for host in snapshot.hosts:
+            self._add(_Rank.SA, *self._gates(host))
+
+    def _gates(self, host: str) -> Iterator[str]:
+        """Say which SAs of a host send ESP in UDP to a port where the other end takes none."""
+        for entry in self._snapshot.sads[host]:
+            sa = entry.association
+            owner = self._snapshot.owner(str(sa.destination))
+            gates = self._snapshot.scene.case.hosts[owner].encapsulation if owner else ()
+            if owner in (None, host) or not sa.nat_traversal or not gates:
+                continue  # where there is no gate, a program may have one
+            port = sa.nat_traversal.destination_port
+            if f"{sa.destination} {port}" not in gates:
+                yield (
+                    f"{host} sends {name_sa(sa)} to UDP port {port}, and {owner} takes ESP in UDP "
+                    f"at {', '.join(gates)}"
+                )
 
     # Counters
 
@@ -126,19 +155,28 @@ class Diagnosis:
                     yield packet
 
     def _unknown_sas(self, host: str) -> Iterator[str]:
+        """Name what came and is not in a host's SAD; else what others have that send to it."""
+        found = False
+        known = self._snapshot.sads[host]
         for packet in self._received(host):
             protocol = _protocol(packet)
-            known = self._snapshot.sads[host]
             same = [entry for entry in known if entry.association.spi == packet.spi]
-            if any(
+            if not any(
                 entry.association.protocol is protocol
                 and str(entry.association.destination) == packet.destination
                 for entry in same
             ):
-                continue
-            name = f"{protocol.name.lower()} {packet.spi:#x}"
-            there = names_of(same or known)
-            yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
+                found = True
+                name = f"{protocol.name.lower()} {packet.spi:#x}"
+                there = names_of(same or known)
+                yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
+        if not found:  # the header is one that only the receiver could see
+            here = {entry.association.id for entry in known}
+            for other in self._snapshot.hosts:
+                for entry in self._snapshot.sads[other]:
+                    sa = entry.association
+                    if sa.id not in here and self._snapshot.owner(str(sa.destination)) == host:
+                        yield f"{other} has the SA {name_sa(sa)}, {host} has not"
 
     def _unreadable(self, host: str) -> Iterator[str]:
         for packet in self._received(host):
@@ -154,8 +192,8 @@ class Diagnosis:
                 if sa.spi == packet.spi and bool(sa.nat_traversal) != (
                     wire.is_encapsulated(packet)
                 ):
-                    here, there = ("in UDP", "not") if sa.nat_traversal else ("not in UDP", "it is")
-                    yield f"{host}'s SA {name_sa(sa)} is {here}; what came is {there}"
+                    here, there = ("in UDP", "in IP") if sa.nat_traversal else ("in IP", "in UDP")
+                    yield f"{host}'s SA {name_sa(sa)} is {here}, what came was {there}"
 
     def _tunnels(self, host: str) -> Iterator[str]:
         """Say which tunnel of the host's policies begins or ends at an impossible place."""
@@ -204,8 +242,8 @@ class Diagnosis:
         if self._snapshot.owner(str(flow.source)) == host:
             return
         policy = self._snapshot.policy(host, Direction.IN, flow)
-        if policy is None and self._snapshot.policy(host, Direction.OUT, flow):
-            return  # protection begins here
+        if policy is None and self._begins(host, flow):
+            return
         if policy is None:
             others = self._snapshot.others(host, Direction.IN)
             self._add(
@@ -223,11 +261,30 @@ class Diagnosis:
         ]
         for request in policy.requests:
             self._add(_Rank.RECEIVER, self._unmet(host, request))
-            protector = self._snapshot.owner(str(request.source or flow.source))
-            if protector not in (None, host) and not self._is_protected(flow):
-                self._sender(str(protector), flow)
+            protector = self._protector(host, request, flow)
+            if protector and (self._has_policies(protector) or not self._is_protected(flow)):
+                self._sender(protector, flow)
         kinds = wire.spell(wire.kinds(came))
         self._add(_Rank.RECEIVER, f"{host} takes in by {quote(policy)}; came: {kinds}")
+
+    def _begins(self, host: str, flow: Flow) -> bool:
+        """Whether protection begins at a host: it came in clear there."""
+        policy = self._snapshot.policy(host, Direction.OUT, flow)
+        ends = [request.source for request in policy.requests] if policy else []
+        return any(not end or self._snapshot.owner(str(end)) == host for end in ends)
+
+    def _protector(self, host: str, request: IpsecRequest, flow: Flow) -> str:
+        """Return the host that was to protect what came; empty where that is unknown."""
+        for end in (request.source, flow.source):
+            owner = self._snapshot.owner(str(end)) if end else None
+            # A NAT has the other end's address, and nothing to protect with.
+            if owner and owner != host and (end == flow.source or self._snapshot.sads[owner]):
+                return owner
+        return ""
+
+    def _has_policies(self, host: str) -> bool:
+        """Whether a host has anything to do with IPsec."""
+        return bool(self._snapshot.spds[host].outbound or self._snapshot.sads[host])
 
     def _is_protected(self, flow: Flow) -> bool:
         """Whether some host on the way sends a packet by SAs that it has."""
@@ -263,21 +320,38 @@ class Diagnosis:
                 for host in journey.hosts
                 if self._snapshot.policy(host, Direction.OUT, journey.flow) is not None
             ]
+            if self._outcome == "ok" and self._snapshot.spds[journey.hosts[0]].outbound:
+                concerned.insert(0, journey.hosts[0])
             for host in concerned:
                 self._sender(host, journey.flow)
             if concerned or self._outcome == "refused":
                 continue
             asked = [host for host in journey.hosts if self._snapshot.spds[host].outbound]
             for host in asked:
-                self._sender(host, journey.flow, _Rank.HINT)
+                rank = _Rank.SENDER if self._outcome == "ok" else _Rank.HINT
+                self._sender(host, journey.flow, rank)
             if not asked and any(spd.outbound for spd in self._snapshot.spds.values()):
                 name = spell_flow(journey.flow)
                 self._add(_Rank.HINT, f"no host on the way has an outbound policy for {name}")
 
+    def _receivers(self) -> None:
+        """Say by what each host on the way lets in what was not to come through."""
+        for journey in self._journeys:
+            for host in journey.hosts[1:]:
+                policy = self._snapshot.policy(host, Direction.IN, journey.flow)
+                if policy is not None:
+                    name = spell_flow(journey.flow)
+                    self._add(_Rank.RECEIVER, f"{host} takes {name} in by {quote(policy)}")
+                elif self._has_policies(host):
+                    self._receiver(host, journey.flow)
+
     def _sender(self, host: str, flow: Flow, rank: _Rank = _Rank.SENDER) -> None:
         policy = self._snapshot.policy(host, Direction.OUT, flow)
         name = spell_flow(flow)
-        if policy is None:
+        if self._probe.policies and host == self._probe.host:
+            own = ", ".join(self._probe.policies)
+            self._add(_Rank.HINT, f"{host} sends {name} by its socket's own policy: {own}")
+        elif policy is None:
             others = self._snapshot.others(host, Direction.OUT)
             self._add(
                 rank, f"{host} sends {name} in clear, it has no outbound policy for it; {others}"

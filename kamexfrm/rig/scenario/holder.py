@@ -76,10 +76,15 @@ class Held:
         return _began(self.process) == self.began
 
 
+#: Where the files are, for ourselves as root of a user namespace: the user's own is meant.
+FOLDER = "KAMEXFRM_RIGS"
+
+
 def folder() -> Path:
     """Return this user's folder for the files, made if it is not there."""
     base = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else "")
     path = Path(base) / "kamexfrm-rig" if base else Path(f"/tmp/kamexfrm-rig.{os.geteuid()}")  # noqa: S108
+    path = Path(os.environ.get(FOLDER) or path)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
         raise HolderError(f"{path} belongs to somebody else", errno=errno.EPERM)
@@ -161,6 +166,7 @@ def up(file: Path, case: str, name: str, prefix: list[str], kernel: str | None) 
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        env={**os.environ, FOLDER: str(folder())},
     )
     said = process.stdout.read() if process.stdout else ""  # it closes it when it is up
     if said:

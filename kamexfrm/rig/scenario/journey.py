@@ -1,7 +1,7 @@
 """The way of a packet through the hosts, by their routes and tunnels; and where it ends early."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kamexfrm.model.packet import Packet as Flow
@@ -21,8 +21,11 @@ class Journey(NamedTuple):
     trouble: tuple[str, ...]
 
 
-def travel(snapshot: Snapshot, start: str, flow: Flow) -> Journey:
-    """Follow a packet from host to host; a tunnel leads to its other end."""
+def travel(snapshot: Snapshot, start: str, flow: Flow, own: Sequence[str] = ()) -> Journey:
+    """Follow a packet from host to host; a tunnel leads to its other end.
+
+    ``own`` are the policies of the socket that sends it, which go before those of its host.
+    """
     destination = str(flow.destination)
     here, hosts = start, [start]
     trouble: list[str] = []
@@ -38,7 +41,7 @@ def travel(snapshot: Snapshot, start: str, flow: Flow) -> Journey:
         following = snapshot.owner(route.gateway or destination)
         if route.gateway and following is None:
             trouble.append(f"{here}'s gateway {route.gateway} to {destination} is no host's")
-        end = _tunnel_end(snapshot, here, flow)
+        end = "" if own and here == start else _tunnel_end(snapshot, here, flow)
         if end:
             following = snapshot.owner(end)
             trouble = _to_tunnel_end(snapshot, here, end)

@@ -98,7 +98,8 @@ class Runner:
                 seen += furnish(scene, name)
         except StepFailed as error:
             failure = Failure(error.message, error.causes)
-        except TimeoutError as error:
+            line = error.line or line
+        except OSError as error:
             failure = Failure(str(error))
         links = f"{len(case.links)} link{'s' if len(case.links) != 1 else ''}"
         text = f"{', '.join(case.hosts)} up, {links}"
@@ -141,7 +142,7 @@ def furnish(scene: Scene, name: str) -> list[str]:
     if plan.knobs:
         done = scene.sysctl(name, *plan.knobs)
         if done.status:
-            raise StepFailed(f"{name}: kame-sysctl: {done.stderr.strip()}")
+            raise StepFailed(f"{name}: {done.stderr.strip()}")
         said += done.stderr.splitlines()
     for word in plan.encapsulation:
         address, port = word.split()
@@ -165,7 +166,8 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
     moved = taken.moved()
     causes = error.causes
     if probe is not None:
-        causes += Diagnosis(scene, probe, moved, taken.outcome).causes()
+        expected = taken.step.expectation.outcome
+        causes += Diagnosis(scene, probe, moved, taken.outcome, expected).causes()
     else:
         causes += tuple(f"{host}'s {name} rose by {by}" for host, name, by in moved)
     facts: list[tuple[str, str]] = []

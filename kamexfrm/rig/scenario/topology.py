@@ -67,6 +67,7 @@ def _read_chain(table: Table, chain: str) -> list[LinkPlan]:
                 int(options.get("mtu", 0)),
                 options.get("delay", 0.0),
                 options.get("loss", 0.0),
+                table.line_of("links"),
             )
         )
     return links
@@ -79,6 +80,8 @@ def _read_segment(table: Table, chain: str, text: str) -> _Segment:
             if match[3] != _UNITS[match[1]]:
                 unit = _UNITS[match[1]]
                 table.fail(f"{word!r}: {match[1]} is in {unit or 'bytes, a number'}", "links")
+            if match[1] == "loss" and float(match[2]) > 100:
+                table.fail(f"{word!r}: more than all cannot be lost", "links")
             segment.options[match[1]] = float(match[2])
         elif "/" in word or word[0].isdigit() or ":" in word:
             try:
@@ -155,20 +158,20 @@ def build(case: Case, rig: Rig) -> dict[str, Host]:
         host = hosts[name]
         if plan.loopback:
             words = " ".join(map(str, plan.loopback))
-            with _told(name, f"loopback {words}"):
+            with _told(name, f"loopback {words}", plan.line):
                 host.address("lo", *map(str, plan.loopback))
         if plan.forward:
             host.forward()
         if plan.bridge:
-            with _told(name, "a bridge"):
+            with _told(name, "a bridge", plan.line):
                 host.call(wiring.bridge, "br0", list(host.interfaces))
     routes = work_out_routes(case)
     for name, plan in case.hosts.items():
         for prefix, gateway in routes[name] if plan.routes is None else plan.routes:
-            with _told(name, f"route {prefix} via {gateway}"):
+            with _told(name, f"route {prefix} via {gateway}", plan.line):
                 hosts[name].route(prefix, via=gateway)
         for key, value in plan.sysctls:
-            with _told(name, f"sysctl {key}={value}"):
+            with _told(name, f"sysctl {key}={value}", plan.line):
                 hosts[name].sysctl(key, value)
     return hosts
 
@@ -176,21 +179,21 @@ def build(case: Case, rig: Rig) -> dict[str, Host]:
 def _build_link(rig: Rig, hosts: dict[str, Host], link: LinkPlan) -> None:
     left, right = hosts[link.left.host], hosts[link.right.host]
     names = f"eth{len(left.interfaces)}", f"eth{len(right.interfaces)}"
-    with _told(link.name, f"mtu {link.mtu}" if link.mtu else "the link"):
+    with _told(link.name, f"mtu {link.mtu}" if link.mtu else "the link", link.line):
         rig.link(left, right, mtu=link.mtu or None)
     for end, host, name in zip((link.left, link.right), (left, right), names, strict=True):
         words = " ".join(map(str, end.addresses))
-        with _told(end.host, f"{name} {words}"):
+        with _told(end.host, f"{name} {words}", link.line):
             host.address(name, *map(str, end.addresses))
         if link.delay or link.loss:
-            with _told(link.name, "delay and loss (sch_netem)"):
+            with _told(link.name, "delay and loss (sch_netem)", link.line):
                 host.call(wiring.impair, name, link.delay, link.loss)
 
 
 @contextlib.contextmanager
-def _told(where: str, what: str) -> Iterator[None]:
+def _told(where: str, what: str, line: int) -> Iterator[None]:
     """Say what could not be made, and where."""
     try:
         yield
     except OSError as error:
-        raise StepFailed(f"{where}: {what}: {error.strerror or error}") from None
+        raise StepFailed(f"{where}: {what}: {error.strerror or error}", line=line) from None
