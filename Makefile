@@ -8,9 +8,12 @@ SHELL := /bin/bash
 .PHONY: help venv test check demo bench clean tools
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
-# modprobe loads its modules, ip, mandoc and the IKE daemons (iked, charon) are for tests.
-TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 mandoc:mandoc tcpdump:tcpdump \
-	iked:openiked /usr/lib/ipsec/charon:strongswan-charon swanctl:strongswan-swanctl
+# modprobe loads its modules.
+TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 tcpdump:tcpdump
+# What only checks and tests need: the manual's lint, and IKE daemons to serve.
+check: TOOLS += mandoc:mandoc
+test: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
+	swanctl:strongswan-swanctl
 
 export PATH := $(PATH):/usr/sbin:/sbin
 # A real interpreter, 3.11 or later; make PYTHON=... takes another one.
@@ -81,8 +84,9 @@ check: venv ## run ruff, mypy, mandoc and the test of the floors
 demo: venv ## two hosts, setkey on each, ESP on the wire
 	$(AS_ROOT) $(BIN)/kamexfrm demo
 
-bench: venv ## compare our speed with ip(8)'s, side by side
+bench: venv ## compare our speed with ip(8)'s, and programs with and without kamexfrm exec
 	$(AS_ROOT) $(BIN)/python tests/bench/load.py
+	$(AS_ROOT) $(BIN)/python tests/bench/exec.py
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

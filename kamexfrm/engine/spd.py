@@ -2,9 +2,10 @@
 
 import errno
 import os
+from itertools import pairwise
 
 from kamexfrm.engine.requests import SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
-from kamexfrm.engine.session import Session, Undo
+from kamexfrm.engine.session import FORGET_ROUTES, Session, Undo
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
@@ -309,18 +310,9 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
     kept = Marker(knobs, reqid=session.marker.reqid, flags=flags)
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
-        # FLUSHPOLICY is not atomic: clear packets were seen inside one. So all but the
-        # catch-alls and the marker goes one by one.
-        doomed = [
-            p
-            for p in session.kernel.policies()
-            if (is_ordinary(p) or is_sidecar(p)) and p.direction <= XFRM_POLICY_FWD
-        ]
-        operations = [Request(*delete_by_index(p)) for p in doomed]
+        _delete_all(session)
         session.marker = kept
         session.placing.forget()
-        session.forget_routes = True
-        session.issue(request, operations, settle=_gone_already)
         session.write_marker()
         return
     fresh = kept._replace(reqid=Marker().reqid) == Marker()
@@ -335,5 +327,21 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.send()
 
 
-def _gone_already(failures: dict[int, Refusal]) -> KamexfrmError | None:
-    return next((f for f in failures.values() if f.errno != errno.ENOENT), None)
+def _delete_all(session: Session) -> None:
+    """Delete all but the catch-alls and the marker; raises Refusal.
+
+    FLUSHPOLICY is not atomic: clear packets were seen inside one. So they go one by one, but an
+    entry together with its twin or its sidecar, which have its selector.
+    """
+    doomed = [
+        p
+        for p in session.kernel.policies()
+        if (is_ordinary(p) or is_sidecar(p)) and p.direction <= XFRM_POLICY_FWD
+    ]
+    doomed.sort(key=lambda p: p.selector)
+    ends = [at for at, (a, b) in enumerate(pairwise(doomed), 1) if a.selector != b.selector]
+    operations = [Request(*delete_by_index(p)) for p in doomed]
+    failures = session.kernel.apply([*operations, FORGET_ROUTES], [*ends, len(operations)])
+    for failure in failures:
+        if failure.refusal.errno != errno.ENOENT:
+            raise failure.refusal

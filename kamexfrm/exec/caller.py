@@ -84,6 +84,16 @@ class Caller:
             raise ProcessLookupError("the caller is in a PID namespace that is not ours to see")
         self.tid = tid
 
+    def name(self) -> str:
+        """Return what the thread calls itself, for people."""
+        try:
+            with open(
+                f"/proc/{self.tid}/comm", encoding="utf-8", errors="backslashreplace"
+            ) as comm:
+                return comm.read().strip()
+        except OSError:
+            return "?"
+
     def network_namespace(self) -> int:
         """Return the inode of the thread's network namespace."""
         return _inode(os.readlink(f"/proc/{self.tid}/ns/net"))

@@ -48,6 +48,7 @@ class Calls:
         self._journal = journal
         self._policies = policies
         machine = self._machine = system.machine()
+        self._names = {machine.socket: "socket", machine.setsockopt: "setsockopt"}
         self._handlers: dict[int, Callable[[Notification], None]] = {
             machine.socket: self._socket,
             machine.setsockopt: self._setsockopt,
@@ -66,14 +67,19 @@ class Calls:
             except Gone:
                 raise
             except (OSError, KamexfrmError) as error:
-                if self._journal.listens:
-                    self._journal.note(f"refused to thread {notification.tid}: {error}")
+                self._note(notification, f"refused: {error}")
                 self._listener.refuse(notification, error.errno or errno.EPERM)
             except Exception:  # the program gets an error, the supervisor goes on
                 self._journal.failure("a system call could not be served")
                 self._listener.refuse(notification, errno.EIO)
         except Gone:
             pass
+
+    def _note(self, notification: Notification, text: str) -> None:
+        if self._journal.listens:
+            name = Caller(notification.tid).name() if notification.tid else "?"
+            call = self._names.get(notification.number, "send")
+            self._journal.note(f"{name} ({notification.tid}): {call}: {text}")
 
     # socket(2)
 
@@ -90,7 +96,8 @@ class Calls:
                 self._listener.check(notification)
                 made = make_socket(caller, space, (family, kind, protocol), self._policies)
             with made:
-                made.setblocking(not kind & socket.SOCK_NONBLOCK)
+                if kind & socket.SOCK_NONBLOCK:
+                    made.setblocking(False)
                 close_on_exec = kind & socket.SOCK_CLOEXEC
                 self._listener.answer_with(notification, made.fileno(), close_on_exec)
         finally:
@@ -107,8 +114,7 @@ class Calls:
         if protocol != _PF_KEY_V2:
             raise _error(errno.EPROTONOSUPPORT)
         self._listener.check(notification)
-        if self._journal.listens:
-            self._journal.note(f"thread {notification.tid} opens a PF_KEY socket")
+        self._note(notification, "a PF_KEY socket")
         return self._sockets.open(space)
 
     # setsockopt(2)

@@ -39,6 +39,9 @@ def main(arguments: list[str]) -> int:
     except KamexfrmError as error:
         sys.stderr.write(f"kamexfrm exec: {error}\n")
         return STATUS_FAILED
+    except OSError as error:  # no process, no memory, an unknown machine
+        sys.stderr.write(f"kamexfrm exec: {error.strerror}\n")
+        return STATUS_FAILED
     try:
         become(options.program)
     except OSError as error:

@@ -20,14 +20,22 @@ _TURNS = 9
 class Connection(ServedSocket):
     """Our end of a pair; ``inode`` is that of the program's end, by which the program's is known.
 
-    The loop calls ``ready`` when there is something to do.
+    It puts itself on the list ``due`` when the hub has something for it.
     """
 
-    def __init__(self, hub: Hub, ours: socket.socket, inode: int, loop: Loop) -> None:
+    def __init__(
+        self, hub: Hub, ours: socket.socket, inode: int, loop: Loop, due: "list[Connection]"
+    ) -> None:
         super().__init__(hub, ours)
         self.inode = inode
         self._loop = loop
+        self._due = due
         self._watches_room = False
+
+    def _note(self) -> None:
+        if not self.dirty:
+            self._due.append(self)
+        super()._note()
 
     def write(self) -> None:
         """Send what waits as far as there is room, and have the loop tell when there is more."""
@@ -47,7 +55,12 @@ class Connection(ServedSocket):
             self.client.put(head + words + request[6:_HEADER])
 
     def drain(self) -> None:
-        """Serve all that the program has sent so far."""
+        """Serve all that the program has sent so far, and fill the room for what waits.
+
+        A dump does not fit into the socket, and EAGAIN is its end to a program that reads on.
+        """
+        if self.writable:
+            self.write()
         waiting = select.poll()
         waiting.register(self, select.POLLIN)
         for _ in range(_TURNS):

@@ -51,8 +51,9 @@ class Barrier(Enum):
     """How an answer comes to be there when the program looks for it right after send(2).
 
     As with AF_KEY, where send(2) returns once the answer is queued. ``PEEK`` holds a receiver
-    that will not wait until what was sent before is answered, ``STRICT`` holds each sender. With
-    ``NONE`` answers come when they come.
+    that will not wait until what was sent before is answered, ``STRICT`` holds each sender, and
+    each receiver until all that there is room for is in its socket. With ``NONE`` answers come
+    when they come.
     """
 
     NONE = "none"
@@ -111,12 +112,9 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
     ]
     match barrier:
         case Barrier.PEEK:
-            flags = argument(3, Test.ANY_BIT, _IMPATIENT)
-            found.append(Rule(machine.recvfrom, RET_NOTIFY, (*_null(4), flags)))
-            flags = argument(2, Test.ANY_BIT, _IMPATIENT)
-            found.append(Rule(machine.recvmsg, RET_NOTIFY, (flags,)))
-            found += _impatient_polls(machine)
+            found += _receivers(machine, Test.ANY_BIT, _IMPATIENT)
         case Barrier.STRICT:
+            found += _receivers(machine, Test.AT_LEAST, 0)
             found += [
                 Rule(machine.sendto, RET_NOTIFY, _null(4)),
                 Rule(machine.sendmsg, RET_NOTIFY, (argument(2, Test.NO_BIT, UNTRAPPED),)),
@@ -130,13 +128,18 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
     return found + (_for_policies(machine) if policies else [])
 
 
-def _impatient_polls(machine: Machine) -> Iterator[Rule]:
-    """Yield the rules for who looks at one descriptor for a moment, as iked does: for 1 ms."""
+def _receivers(machine: Machine, test: Test, flags: int) -> Iterator[Rule]:
+    """Yield the rules for receivers with such flags, and for who looks only for a moment.
+
+    As iked does: it polls its one descriptor for a millisecond.
+    """
+    yield Rule(machine.recvfrom, RET_NOTIFY, (*_null(4), argument(3, test, flags)))
+    yield Rule(machine.recvmsg, RET_NOTIFY, (argument(2, test, flags),))
     one = _is(1, 1)
     if machine.poll:
         yield Rule(machine.poll, RET_NOTIFY, (one, argument(2, Test.BELOW, _A_MOMENT)))
     else:  # the time is behind a pointer
-        for half in _null(2):  # either half makes it a pointer
+        for half in _null(2):  # either half makes it one
             yield Rule(machine.ppoll, RET_NOTIFY, (one, half._replace(test=Test.DIFFERENT)))
 
 

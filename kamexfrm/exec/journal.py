@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import select
 import time
-import traceback
 
 #: What is written of our own failures: a program that knows one could fill a disk with it.
 _MOST_FAILURES = 100
+
+#: Bytes that poll(2) promises room for in a pipe that it calls writable (PIPE_BUF).
+_LONGEST = 4096
 
 
 class Journal:
@@ -15,6 +18,9 @@ class Journal:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._failures = 0
+        self._room = select.poll()
+        if descriptor >= 0:
+            self._room.register(descriptor, select.POLLOUT)
 
     @property
     def listens(self) -> bool:
@@ -32,11 +38,14 @@ class Journal:
         if self._descriptor >= 0:
             stamp = time.strftime("%H:%M:%S")
             line = f"{stamp} kamexfrm exec: {text}\n"
-            with contextlib.suppress(OSError):  # nobody reads, or no room: go on
-                os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
+            with contextlib.suppress(OSError):
+                if self._room.poll(0):  # a pipe that nobody reads must not hold up the programs
+                    os.write(self._descriptor, line.encode("utf-8", "backslashreplace")[:_LONGEST])
 
     def failure(self, doing: str) -> None:
         """Tell of the exception that is being handled: a fault of ours, which must be heard of."""
+        import traceback  # slow to load, and hardly ever needed
+
         self._failures += 1
         if self._failures > _MOST_FAILURES:
             return

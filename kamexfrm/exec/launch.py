@@ -25,7 +25,17 @@ _UNSERVED = "the supervisor ended before the program started"
 #: arrive: an errno that no filter gives.
 ARRIVED = errno.EUCLEAN
 
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+#: What a user or a service manager sends to all that belongs to a program.
+_IGNORED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 _DESCRIPTOR = struct.Struct("@i")
 
 Serve = Callable[[Listener], None]

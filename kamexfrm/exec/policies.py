@@ -117,7 +117,7 @@ def _in_the_name_of(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
     try:
         if ping:
             effective, further = caller.groups()
-            with contextlib.suppress(PermissionError):  # without the right to it, we stay we
+            with contextlib.suppress(OSError):  # without the right to it, we stay we
                 os.setgroups(further)
                 os.setegid(effective)
         if theirs != ours:
@@ -125,7 +125,7 @@ def _in_the_name_of(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
         yield
     finally:
         if ping:
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(OSError):
                 os.setegid(ours[1])
                 os.setgroups(groups)
         if theirs != ours:

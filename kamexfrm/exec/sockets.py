@@ -3,6 +3,7 @@
 SEQPACKET keeps messages apart and tells of the peer's end, which a pair of DGRAM does not.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from kamexfrm.exec.connection import Connection
 from kamexfrm.exec.loop import WRITABLE, Loop
 from kamexfrm.exec.spaces import Space
+
+#: PF_KEY sockets at a time: enough for any use, and a bound for what one program can take.
+MOST = 16384
 
 
 class Sockets:
@@ -30,10 +34,12 @@ class Sockets:
 
         Once nobody has that any more, ours goes too. Raises KamexfrmError, OSError.
         """
+        if len(self) >= MOST:
+            raise OSError(errno.ENFILE, "too many PF_KEY sockets")
         hub = space.hub()
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inode = os.fstat(theirs.fileno()).st_ino
-        connection = Connection(hub, ours, inode, self._loop)
+        connection = Connection(hub, ours, inode, self._loop, space.due)
         self._by_inode[inode] = connection, space
         space.connections.add(connection)
 

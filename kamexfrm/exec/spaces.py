@@ -33,6 +33,8 @@ class Space:
         self.owners = owners(descriptor)
         #: The programs' PF_KEY sockets in this namespace.
         self.connections: set[Connection] = set()
+        #: Those of them that have something to be sent.
+        self.due: list[Connection] = []
         self.unused_since = time.monotonic()
         self._descriptor = descriptor
         self._loop = loop
@@ -109,7 +111,8 @@ class Space:
 
     def flush(self) -> None:
         """Send what the hub has queued for the sockets of this namespace."""
-        for connection in self.connections:
+        while self.due:
+            connection = self.due.pop()
             if connection.dirty:
                 connection.write()
 
@@ -142,7 +145,11 @@ class Spaces:
         """
         known = self._by_inode.get(os.fstat(descriptor).st_ino)
         if known is None and len(self._by_inode) < MOST:
-            space = Space(descriptor, self._loop)
+            try:
+                space = Space(descriptor, self._loop)
+            except OSError:
+                os.close(descriptor)
+                raise
             self._by_inode[space.inode] = space
             return space
         os.close(descriptor)

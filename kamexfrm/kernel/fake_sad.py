@@ -122,11 +122,11 @@ def check_state(state: State) -> State:
     check_prefixes(state.selector)
     _check_algorithms(state)
     _check_replay(state)
-    if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
-        if state.mode > XFRM_MODE_IPTFS:
-            invalid("Unsupported mode")
-        raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
+    if state.mode > XFRM_MODE_IPTFS:
+        invalid("Unsupported mode")
     state = _find_algorithms(state)
+    if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
+        raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
     if state.protocol == _ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
     selector = state.selector

@@ -66,7 +66,10 @@ def _act(options: Options) -> int:
         names = [(knob.name, "") for knob in asked.reads]
         _show(options, {}, asked.descriptions or names, ": ")
         return status
-    return status | _with_kernel(options, assignments, asked.reads)
+    status |= _with_kernel(options, assignments, asked.reads)
+    for name, said in asked.unsupported:
+        _print(f"{name}: {said}\n")
+    return status
 
 
 # What is asked
@@ -79,6 +82,7 @@ class _Asked:
         self.assignments = settings.preset(options.preset) if options.preset else {}
         self.reads: list[Knob] = []
         self.descriptions: list[tuple[str, str]] = []
+        self.unsupported: list[tuple[str, str]] = []
         self.sound = True
         self._ignore = options.ignore
         self._describe = options.describe
@@ -89,6 +93,8 @@ class _Asked:
         if options.all and not options.operands:
             self.reads += KNOBS
             self.descriptions += settings.described() if options.describe else []
+            plain = not (options.names or options.values or options.json)
+            self.unsupported = settings.unsupported() if plain else []
 
     def _take(self, text: str, is_assignment: bool, where: str = "") -> None:
         try:

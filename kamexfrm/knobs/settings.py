@@ -48,17 +48,24 @@ def matching(name: str) -> tuple[Knob, ...]:
     return found
 
 
+def unsupported() -> list[tuple[str, str]]:
+    """Return the names of KAME's variables that Linux has not, with what is said of them."""
+    return [(name, f"unsupported ({why})") for name, why in UNSUPPORTED.items()]
+
+
+def _says_unsupported(line: str) -> bool:
+    """Whether a line is one that reading all variables prints of those that Linux has not."""
+    name, _, said = line.partition(": ")
+    return name in UNSUPPORTED and said.startswith("unsupported (")
+
+
 def described(name: str = "") -> list[tuple[str, str]]:
     """Return names and descriptions of the variable of that name, or of those below it, or of all.
 
     Those that Linux has not come last. Raises UnknownVariableError.
     """
     dotted = name.replace("/", ".").rstrip(".")
-    lacking = [
-        (each, f"unsupported ({why})")
-        for each, why in UNSUPPORTED.items()
-        if not name or _below(dotted, each)
-    ]
+    lacking = [(each, said) for each, said in unsupported() if not name or _below(dotted, each)]
     if lacking and name and dotted in UNSUPPORTED:
         return lacking
     knobs = matching(name) if name else KNOBS
@@ -123,6 +130,8 @@ def read_assignment(text: str) -> tuple[Knob, int]:
 def lines_of(path: str) -> Iterator[tuple[Place, str]]:
     """Yield a file's lines that are not empty or comments, and where they stand.
 
+    What reading all variables prints of those that Linux has not counts as a comment.
+
     ``-`` is the standard input. Raises KamexfrmError when the file cannot be read.
     """
     name = "<stdin>" if path == "-" else printable(path)
@@ -136,7 +145,7 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
         ) as file:
             for number, line in enumerate(file, 1):
                 text = line.partition("#")[0].partition(";")[0].strip()
-                if text:
+                if text and not _says_unsupported(text):
                     yield Place(name, number), text
     except (OSError, ValueError, AttributeError) as error:
         number = (error.errno if isinstance(error, OSError) else None) or errno.EBADF

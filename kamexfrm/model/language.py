@@ -82,8 +82,9 @@ _BASE_RANGE = (
 _PLAIN_RANGE = "Priority offset not in valid range [-2147483647, 2147483648]"
 
 #: A token with the white space and comments before it; ``unique#5`` and ``use#5`` are none.
+#: Atomic, and not a possessive repetition: Python 3.11.2's never ends on some texts.
 _TOKEN = re.compile(
-    r"(?:\s+|\\\r?\n|(?<![/\s]unique)(?<![/\s]use)#[^\n]*|#(?![0-9])[^\n]*)*+"
+    r"(?>(?:\s+|\\\r?\n|(?<![/\s]unique)(?<![/\s]use)#[^\n]*|#(?![0-9])[^\n]*)*)"
     r"([A-Za-z0-9:.%_]+|[-+/\[\]#]|.|\Z)",
     re.DOTALL,
 )

@@ -4,22 +4,25 @@ import fnmatch
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from kamexfrm.rig.scenario.plan import Case, Step
-    from kamexfrm.rig.scenario.result import CaseResult, Failure
-    from kamexfrm.rig.scenario.scene import Scene
+    from kamexfrm.rig.scenario.plan import Case
+    from kamexfrm.rig.scenario.report import Transcript
+    from kamexfrm.rig.scenario.result import CaseResult
+    from kamexfrm.rig.scenario.runner import Pause
 
 #: Exit statuses.
 PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 4
+
+#: Seconds that a guest has for everything, unless --timeout says otherwise or somebody is asked.
+_PATIENCE = 600.0
 
 _FILE = click.Path(path_type=Path)
 
@@ -51,8 +54,9 @@ def rig() -> None:
 @click.option("--step", is_flag=True, help="Wait for Enter before each step.")
 @click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
 @click.option("--keep", is_flag=True, help="Keep the hosts of each case until Enter.")
-@click.option("--timeout", default=600.0, show_default=True, help="Of the guest, in seconds.")
+@click.option("--timeout", type=float, help="Of the guest, in seconds: 600 unless it asks.")
 @click.option("--colour/--no-colour", default=None, hidden=True)
+@click.option("--shared", type=_FILE, hidden=True, help="The folder shared with the machine.")
 def run(
     files: tuple[Path, ...],
     pattern: str,
@@ -65,8 +69,9 @@ def run(
     step: bool,
     enter: str | None,
     keep: bool,
-    timeout: float,
+    timeout: float | None,
     colour: bool | None,
+    shared: Path | None,
 ) -> None:
     """Run scenarios: every case of every FILE.
 
@@ -83,8 +88,6 @@ def run(
         where = kernels.choose(kernel, cases)
     except kernels.Unable as reason:
         skip(str(reason))
-    if where is kernels.Where.GUEST and (step or enter or keep):
-        skip("--step, --enter and --keep need a terminal, the guest has none: --kernel host")
     if where is kernels.Where.USER:
         _run_unshared()
     if where is kernels.Where.GUEST:
@@ -92,17 +95,22 @@ def run(
         words += ["--quiet"] if quiet else []
         words += ["--exitfirst"] if exitfirst else []
         words += ["--json"] if as_json else []
+        words += ["--step"] if step else []
+        words += ["--enter", enter] if enter else []
+        words += ["--keep"] if keep else []
         words += ["--colour" if colour else "--no-colour"]
-        sys.exit(_run_in_guest(kernel, files, words, junit, pcap, timeout))
-    results = _run_here(
-        cases,
-        report.Transcript(
-            sys.stderr if as_json else sys.stdout, colour=colour, quiet=quiet or as_json
-        ),
-        pcap,
-        _pause(step, enter, keep) if step or enter or keep else None,
-        exitfirst,
+        asks = step or keep or bool(enter)
+        guest = InGuest(kernel, None if asks and timeout is None else timeout or _PATIENCE, asks)
+        sys.exit(guest.run(cases, files, words, junit, pcap))
+    pause = None
+    if step or keep or enter:
+        from kamexfrm.rig.scenario.pausing import Pausing
+
+        pause = Pausing(step=step, enter=enter or "", keep=keep, shared=shared)
+    transcript = report.Transcript(
+        sys.stderr if as_json else sys.stdout, colour=colour, quiet=quiet or as_json
     )
+    results = _run_here(cases, transcript, pcap, pause, exitfirst)
     if as_json:
         click.echo(json.dumps(report.as_json(results), indent=2))
     if junit:
@@ -145,18 +153,15 @@ def skip(reason: str) -> NoReturn:
 
 def _run_here(
     cases: "list[Case]",
-    transcript: object,
+    transcript: "Transcript",
     pcap: Path | None,
-    pause: object,
+    pause: "Pause | None",
     exitfirst: bool,
 ) -> "list[CaseResult]":
-    from kamexfrm.rig.scenario.report import Transcript
     from kamexfrm.rig.scenario.runner import Runner
 
-    if not isinstance(transcript, Transcript):
-        raise TypeError(transcript)
     begin = time.monotonic()
-    runner = Runner(transcript, pcap=pcap, pause=pause)  # type: ignore[arg-type]  # callable
+    runner = Runner(transcript, pcap=pcap, pause=pause)
     results: list[CaseResult] = []
     for case in cases:
         results.append(runner.run(case))
@@ -168,79 +173,82 @@ def _run_here(
 
 def _run_unshared() -> NoReturn:
     """Run this command once more as root of a user namespace of its own."""
+    from kamexfrm.rig.scenario import holder
+
     os.environ["KAMEXFRM_UNSHARED"] = "1"
+    os.environ.setdefault(holder.FOLDER, str(holder.folder()))
     words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "kamexfrm.operator"]
     sys.stdout.flush()
     os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)
 
 
-def _run_in_guest(
-    kernel: str,
-    files: tuple[Path, ...],
-    words: list[str],
-    junit: Path | None,
-    pcap: Path | None,
-    timeout: float,
-) -> int:
-    """Run the same in a guest; captures and reports come out by a folder."""
-    from kamexfrm.rig import guest as guests
+class InGuest:
+    """Runs the same command in a guest; captures and reports come out by a folder.
 
-    with tempfile.TemporaryDirectory(prefix="kamexfrm-rig.") as name:
-        share = Path(name)
-        words += ["--junit", str(share / "junit.xml")] if junit else []
-        words += ["--pcap", str(share / "pcap")] if pcap else []
-        command = [sys.executable, "-u", "-m", "kamexfrm.operator", "rig", "run"]
-        command += ["--kernel", "host", *words, "--", *map(str, files)]
-        try:
-            status = guests.run_in_guest(
-                command,
-                share=share,
-                timeout=timeout,
-                stdout=sys.stdout.buffer,
-                stderr=sys.stderr.buffer,
-                program=None if kernel in ("auto", "guest") else Path(kernel),
-            )
-        except guests.GuestTimeoutError as error:
-            click.echo(f"kamexfrm rig: {error}", err=True)
-            return FAILED
-        except guests.GuestError as error:
-            skip(f"the running kernel cannot, and the guest neither: {error}")
-        if junit and (share / "junit.xml").exists():
-            shutil.copyfile(share / "junit.xml", junit)
-        if pcap and (share / "pcap").exists():
-            shutil.copytree(share / "pcap", pcap, dirs_exist_ok=True)
-    return status
+    ``timeout`` in seconds. ``asks`` is whether somebody will be asked: by a terminal then.
+    """
 
+    def __init__(self, kernel: str, timeout: float | None, asks: bool) -> None:
+        self._program = None if kernel in ("auto", "guest") else Path(kernel)
+        self._timeout = timeout
+        self._asks = asks
 
-def _pause(step: bool, enter: str | None, keep: bool) -> object:
-    """Return what is done before each step, and at the end while the hosts are there."""
-    from kamexfrm.rig.scenario import steps
+    def run(
+        self,
+        cases: "list[Case]",
+        files: tuple[Path, ...],
+        words: list[str],
+        junit: Path | None,
+        pcap: Path | None,
+    ) -> int:
+        """Run files with further options; return the exit status."""
+        from kamexfrm.rig import guest as guests
+        from kamexfrm.rig.warden import WatchedFolder
 
-    def pause(scene: "Scene", following: "Step | None", failure: "Failure | None") -> None:
-        if following is not None:
-            if step:
-                click.pause(f"-- Enter for: {steps.label(following)} ")
-            return
-        if enter and enter in scene.hosts:
-            click.echo(f"-- a shell in {enter}; the case ends with it")
-            _shell(scene, enter)
-        if keep:
-            for name, host in scene.hosts.items():
-                where = f"/proc/{os.getpid()}/fd/{host.namespace.fileno()}"
-                click.echo(f"-- {name}: nsenter --net={where}")
-            click.pause("-- Enter ends the hosts ")
+        with WatchedFolder("kamexfrm-rig.") as watched:
+            share = watched.path
+            words += ["--junit", str(share / "junit.xml")] if junit else []
+            words += ["--pcap", str(share / "pcap")] if pcap else []
+            words += ["--shared", str(share)] if "--keep" in words else []
+            command = [sys.executable, "-u", "-m", "kamexfrm.operator", "rig", "run"]
+            command += ["--kernel", "host", *words, "--", *map(str, files)]
+            try:
+                with self._announced(cases, share) if "--keep" in words else nullcontext():
+                    status = self._guest(command, share)
+            except guests.GuestTimeoutError as error:
+                click.echo(f"kamexfrm rig: {error}", err=True)
+                return FAILED
+            except guests.GuestError as error:
+                skip(f"the running kernel cannot, and the guest neither: {error}")
+            if junit and (share / "junit.xml").exists():
+                shutil.copyfile(share / "junit.xml", junit)
+            if pcap and (share / "pcap").exists():
+                shutil.copytree(share / "pcap", pcap, dirs_exist_ok=True)
+        return status
 
-    return pause
+    def _guest(self, command: list[str], share: Path) -> int:
+        from kamexfrm.rig import guest as guests
 
+        outputs = (sys.stdout, sys.stderr)
+        names = [n for n, f in zip(("stdout", "stderr"), outputs, strict=True) if f.isatty()]
+        with guests.Guest(
+            command,
+            share=share,
+            timeout=self._timeout,
+            program=self._program,
+            console=names if self._asks else None,
+            consoles=share,
+        ) as guest:
+            return guest.wait(sys.stdout.buffer, sys.stderr.buffer)
 
-def _shell(scene: "Scene", name: str) -> None:
-    prompt = f"{name}# "
-    with scene.hosts[name].enter():
-        subprocess.run(
-            [os.environ.get("SHELL", "/bin/sh")],
-            check=False,
-            env={**os.environ, "PS1": prompt, "KAMEXFRM_HOST": name},
-        )
+    @staticmethod
+    def _announced(cases: "list[Case]", share: Path) -> AbstractContextManager[None]:
+        """Let ``kamexfrm rig enter`` find the hosts that are kept in the guest."""
+        from kamexfrm.rig.scenario import holder
+
+        hosts = dict.fromkeys((name for case in cases for name in case.hosts), 0)
+        name = holder.free_name(holder.name_of(cases[0].file))
+        return holder.announced(holder.mine(name, cases[0], hosts, str(share)))
 
 
 @rig.command()

@@ -1,7 +1,5 @@
 """``kamexfrm rig up`` and its kin: rigs that stay while one looks around in them."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -21,29 +19,41 @@ def _fail(error: Exception) -> NoReturn:
 @rig.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")
+@click.option(
+    "--kernel",
+    default="auto",
+    show_default=True,
+    metavar="auto|host|guest|PATH",
+    help="Where the hosts are, as for run.",
+)
 @click.option("--name", default="", help="The rig's name; that of the file unless given.")
-def up(file: Path, pattern: str, name: str) -> None:
+def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     """Make a scenario's hosts and leave them there; no step is taken.
 
-    The status is 4 when the running kernel cannot do what the scenario needs: a guest cannot be
-    entered.
+    The status is 4 when no kernel here can do what the scenario needs.
     """
+    from kamexfrm.rig.guest import GuestError, check
     from kamexfrm.rig.scenario import holder, kernels
 
     case = read_cases((file,), pattern)[0]
-    name = name or file.name.removesuffix(".rig.toml")
+    name = name or holder.name_of(str(file))
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         usage(f"--name {name}: letters, digits and .-_ are wanted")
     try:
-        where = kernels.choose("host", [case])
-    except kernels.Unable as reason:
-        skip(str(reason).replace(", or leave out --kernel host", ""))
+        where = kernels.choose(kernel, [case])
+        in_guest = where is kernels.Where.GUEST
+        program = "" if kernel in ("auto", "guest") else str(Path(kernel).absolute())
+        if in_guest and not program:
+            check()
+    except (kernels.Unable, GuestError) as reason:
+        skip(str(reason))
     prefix = ["unshare", "--map-root-user", "--net"] if where is kernels.Where.USER else []
     try:
-        made = holder.up(file, case.name, name, prefix)
+        made = holder.up(file, case.name, name, prefix, program if in_guest else None)
     except holder.HolderError as error:
         _fail(error)
-    click.echo(f"{made.name}: {', '.join(made.hosts)} up, held by process {made.process}")
+    place = " in a guest" if made.shared else ""
+    click.echo(f"{made.name}: {', '.join(made.hosts)} up{place}, held by process {made.process}")
 
 
 @rig.command()
@@ -72,8 +82,9 @@ def list_rigs() -> None:
 @click.argument("host")
 def enter(name: str, host: str) -> None:
     """Open a shell in HOST."""
-    shell = os.environ.get("SHELL", "/bin/sh")
-    _become(name, host, [shell], {"PS1": f"{host}# "})
+    from kamexfrm.rig.scenario.pausing import shell_program
+
+    _run(name, host, [shell_program()])
 
 
 @rig.command("exec", context_settings={"ignore_unknown_options": True})
@@ -82,18 +93,15 @@ def enter(name: str, host: str) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in HOST; the status is COMMAND's."""
-    _become(name, host, list(command), {})
+    _run(name, host, list(command))
 
 
-def _become(name: str, host: str, words: list[str], environment: dict[str, str]) -> NoReturn:
+def _run(name: str, host: str, words: list[str]) -> NoReturn:
     from kamexfrm.rig.scenario import holder
+    from kamexfrm.rig.scenario.pausing import shell_environment
 
-    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:
-        command = holder.find(name).command(host, words)
-        os.execvpe(  # noqa: S606 (what the user typed)
-            command[0], command, {**os.environ, **environment, "PATH": path, "KAMEXFRM_HOST": host}
-        )
+        sys.exit(holder.find(name).run(host, words, shell_environment(host)))
     except (holder.HolderError, OSError) as error:
         _fail(error)
 
@@ -104,6 +112,7 @@ def _become(name: str, host: str, words: list[str], environment: dict[str, str])
 def dump(name: str, hosts: tuple[str, ...]) -> None:
     """Show SAs (without keys), policies, variables and Xfrm counters of hosts, or of all."""
     from kamexfrm.rig.scenario import holder
+    from kamexfrm.rig.scenario.pausing import shell_environment
 
     try:
         found = holder.find(name)
@@ -115,10 +124,8 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
                 ["grep", "-v", " 0$", "/proc/self/net/xfrm_stat"],
             ):
                 click.echo(f"{host}# {' '.join(words)}")
-                beside = Path(sys.executable).parent / words[0]
-                words[0] = str(beside) if beside.exists() else words[0]
                 sys.stdout.flush()
-                subprocess.run(found.command(host, words), check=False)
+                found.run(host, words, shell_environment(host))
     except BrokenPipeError:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:

@@ -1,10 +1,11 @@
-"""What the running kernel can do, asked by adding an SA in a namespace made for the question."""
+"""What the running kernel can do, asked by doing it in a namespace made for the question."""
 
 import errno
 import functools
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
 from kamexfrm.rig.namespace import Namespace
@@ -41,6 +42,49 @@ def kernel_has_esp() -> bool:
 def kernel_has_ah() -> bool:
     """Return whether the running kernel takes an AH SA; needs CAP_SYS_ADMIN, else False."""
     return _takes(IPPROTO_AH, _algorithm(XFRMA_ALG_AUTH, b"hmac(sha1)", bytes(range(20))))
+
+
+@functools.cache
+def kernel_has_netem() -> bool:
+    """Return whether the running kernel delays and loses packets (tc-netem(8))."""
+    from kamexfrm.rig import wiring
+
+    return _makes(lambda: wiring.impair("lo", 1.0, 0.0))
+
+
+@functools.cache
+def kernel_has_bridge() -> bool:
+    """Return whether the running kernel makes bridges."""
+    from kamexfrm.rig import wiring
+
+    return _makes(lambda: wiring.bridge("br0", []))
+
+
+#: What a scenario may need of a kernel, and how the running one is asked.
+ABILITIES: dict[str, Callable[[], bool]] = {
+    "ESP": kernel_has_esp,
+    "AH": kernel_has_ah,
+    "netem": kernel_has_netem,
+    "bridges": kernel_has_bridge,
+}
+
+
+def _makes(make: Callable[[], None]) -> bool:
+    """Whether something can be made in a namespace of its own."""
+    try:
+        namespace = Namespace()
+    except PermissionError:
+        return False
+    try:
+        with namespace.enter():
+            make()
+    except OSError as error:
+        if error.errno in _ABSENT | {errno.EOPNOTSUPP}:
+            return False
+        raise
+    finally:
+        namespace.close()
+    return True
 
 
 def _algorithm(attribute: int, name: bytes, key: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """A pytest plugin: tests that need ESP run where there is ESP, in one guest for all of them.
 
-``@pytest.mark.dataplane`` marks a test that needs ESP or AH. It runs right here when the running
-kernel has both, else in a guest. ``@pytest.mark.both_kernels`` marks a test that runs twice, as
+``@pytest.mark.dataplane`` marks a test that needs ESP and AH, or what its arguments name
+(``kamexfrm.rig.probe.ABILITIES``). It runs right here when the running kernel has that, else in a
+guest. ``@pytest.mark.both_kernels`` marks a test that runs twice, as
 ``[host]`` and as ``[guest]``. All tests for the guest go to one pytest in one guest, which boots
 while the other tests run; its reports come back through a shared folder and are replayed here in
 the place of the tests, so that ``-x``, ``-k``, node ids and the closing line mean what they always
@@ -14,9 +15,7 @@ Fixtures: ``rig``, ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,20 +25,16 @@ import pytest
 
 from kamexfrm.rig.guest import Guest, GuestError
 from kamexfrm.rig.host import Host
-from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
+from kamexfrm.rig.probe import ABILITIES
 from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
 from kamexfrm.rig.rig import gateways as make_gateways
 from kamexfrm.rig.rig import two_hosts as make_two_hosts
-from kamexfrm.rig.warden import Warden
+from kamexfrm.rig.warden import WatchedFolder
 
 #: Set inside the guest: the shared folder with the files below.
 _FOLDER = "KAMEXFRM_GUEST_TESTS"
 _TESTS = "tests.json"
 _REPORTS = "reports.jsonl"
-
-#: What the warden does when we are killed: $1 is the folder, which the guest still writes to
-#: until its own warden has ended it.
-_TIDY = 'sleep 1; rm -rf -- "$1"'
 
 _MARKERS = (
     "dataplane: needs ESP and AH; runs in a guest when the running kernel has none",
@@ -161,8 +156,8 @@ def _belongs_to_guest(item: pytest.Item) -> bool:
     if item.get_closest_marker("both_kernels"):
         callspec = getattr(item, "callspec", None)
         return callspec is not None and callspec.params.get("kernel") == "guest"
-    if item.get_closest_marker("dataplane"):
-        return not (kernel_has_esp() and kernel_has_ah())
+    if marker := item.get_closest_marker("dataplane"):
+        return not all(ABILITIES[need]() for need in marker.args or ("ESP", "AH"))
     return False
 
 
@@ -177,8 +172,8 @@ class GuestRun:
         self._offset = 0
         self._rows: dict[str, list[Any]] = {}
         self._guest: Guest | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="kamexfrm-tests."))
-        self._warden = Warden(_TIDY, str(self.folder))
+        self._watched = WatchedFolder("kamexfrm-tests.")
+        self.folder = self._watched.path
         tests = [item.nodeid for item in items]
         (self.folder / _TESTS).write_text(json.dumps(tests), encoding="utf-8")
         (self.folder / _REPORTS).touch()
@@ -265,8 +260,7 @@ class GuestRun:
         """End the guest and remove the folder."""
         if self._guest is not None:
             self._guest.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._warden.dismiss()
+        self._watched.close()
 
 
 def _options(config: pytest.Config) -> list[str]:

@@ -24,8 +24,8 @@ class ScenarioFile(pytest.File):
         here = kernels.may_make_namespaces()
         for case in cases:
             item = ScenarioItem.from_parent(self, name=case.name or "scenario", case=case)
-            if case.needs_esp or not here:
-                item.add_marker("dataplane")
+            if case.needs or not here:
+                item.add_marker(pytest.mark.dataplane(*case.needs))
             yield item
 
 

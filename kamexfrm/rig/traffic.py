@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 _ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}  # RFC 792, RFC 4443 section 4
 
@@ -27,6 +28,13 @@ _NO_WAY = {
 }
 
 _identifiers = itertools.count(os.getpid())
+
+#: What is done with a socket before it sends: such as giving it a policy of its own.
+Prepare = Callable[[socket.socket], None]
+
+
+def nothing(_: socket.socket) -> None:
+    """Leave a socket as it is."""
 
 
 def family_of(address: str) -> socket.AddressFamily:
@@ -48,9 +56,14 @@ def ping(destination: str, count: int, timeout: float, payload: bytes, source: s
 
 
 def ask_echo(
-    destination: str, count: int, timeout: float, payload: bytes, source: str | None
+    destination: str,
+    count: int,
+    timeout: float,
+    payload: bytes,
+    source: str | None,
+    prepare: Prepare = nothing,
 ) -> None:
-    """Have each of ``count`` echo requests answered.
+    """Have each of ``count`` echo requests answered; ``prepare`` is called with the socket.
 
     Raises TimeoutError when an answer does not come within ``timeout`` seconds, and the OSError
     of a request that may not or cannot be sent.
@@ -59,6 +72,7 @@ def ask_echo(
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     identifier = next(_identifiers) & 0xFFFF
     with socket.socket(family, socket.SOCK_RAW, protocol) as link:
+        prepare(link)
         if source is not None:
             link.bind((source, 0))
         for sequence in range(1, count + 1):
@@ -146,13 +160,20 @@ def udp_ask(
 
 
 def udp_exchange(
-    destination: str, port: int, payload: bytes, timeout: float, source: tuple[str, int]
+    destination: str,
+    port: int,
+    payload: bytes,
+    timeout: float,
+    source: tuple[str, int],
+    prepare: Prepare = nothing,
 ) -> bytes:
     """Return the answer to a datagram; raises TimeoutError, and the OSError of a refusal.
 
     ``source`` is an address and a port to send from; empty and 0 leave them to the kernel.
+    ``prepare`` is called with the socket.
     """
     with socket.socket(family_of(destination), socket.SOCK_DGRAM) as link:
+        prepare(link)
         link.settimeout(timeout)
         if any(source):
             link.bind(source)
@@ -196,10 +217,16 @@ class TcpEcho:
 
 
 def tcp_exchange(
-    destination: str, port: int, payload: bytes, timeout: float, source: tuple[str, int]
+    destination: str,
+    port: int,
+    payload: bytes,
+    timeout: float,
+    source: tuple[str, int],
+    prepare: Prepare = nothing,
 ) -> bytes:
     """Return as many bytes as were sent; raises TimeoutError, and the OSError of a refusal."""
     with socket.socket(family_of(destination), socket.SOCK_STREAM) as link:
+        prepare(link)
         link.settimeout(timeout)
         if any(source):
             link.bind(source)

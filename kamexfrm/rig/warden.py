@@ -6,7 +6,13 @@ pipe without a word of dismissal means that this process is gone, kill -9 includ
 
 import contextlib
 import os
+import secrets
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 
 class Warden:
@@ -49,3 +55,40 @@ done
             self.tell("dismissed")
             os.close(self._pipe)
             self._process.wait()
+
+
+class WatchedFolder:
+    """A temporary folder, removed at the end of the ``with``, or when this process is killed.
+
+    A guest may still write to it then, until its own warden has ended it.
+    """
+
+    _TIDY = """
+sleep 1
+rm -rf -- "$1"
+"""
+
+    def __init__(self, prefix: str) -> None:
+        self.path = Path(tempfile.gettempdir()) / f"{prefix}{secrets.token_hex(4)}"
+        self._warden = Warden(self._TIDY, str(self.path))
+        try:
+            self.path.mkdir(mode=0o700)
+        except BaseException:
+            self._warden.dismiss()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the folder; a second call does nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._warden.dismiss()

@@ -1,7 +1,10 @@
 """Links, addresses and routes of a namespace, by pyroute2; callers are inside the namespace."""
 
+import contextlib
 import ipaddress
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
@@ -9,6 +12,7 @@ from pyroute2 import IPRoute, NetlinkError
 from kamexfrm.rig.condition import until
 
 IFA_F_NODAD = 0x02
+_LINK_LOCAL = 253  # linux/rtnetlink.h RT_SCOPE_LINK
 
 #: Written to a fresh namespace: an IPv6 address is usable at once, no router is looked for.
 _QUIET_IPV6 = {"accept_dad": "0", "dad_transmits": "0", "router_solicitations": "0"}
@@ -40,7 +44,8 @@ def up(name: str, mtu: int | None = None) -> None:
     """Bring an interface up; ``mtu`` in bytes."""
     with IPRoute() as route:
         options = {} if mtu is None else {"mtu": mtu}
-        route.link("set", index=_index(name), state="up", **options)
+        with _errors_of_the_system():
+            route.link("set", index=_index(name), state="up", **options)
 
 
 def down(name: str) -> None:
@@ -100,7 +105,7 @@ def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
 def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
     """Give an interface addresses with prefix lengths, such as ``10.0.0.1/24``."""
     index = _index(name)
-    with IPRoute() as route:
+    with IPRoute() as route, _errors_of_the_system():
         for text in addresses:
             interface = ipaddress.ip_interface(text)
             options = {"flags": IFA_F_NODAD} if interface.version == 6 else {}
@@ -115,14 +120,14 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
 
 def impair(name: str, delay: float, loss: float) -> None:
     """Delay what an interface sends by so many milliseconds, and lose so many percent of it."""
-    with IPRoute() as route:
+    with IPRoute() as route, _errors_of_the_system():
         options = {"delay": round(delay * 1000), "loss": loss, "limit": 10000}
         route.tc("add", "netem", _index(name), handle="1:", **options)
 
 
 def bridge(name: str, members: list[str]) -> None:
     """Make a bridge of interfaces."""
-    with IPRoute() as route:
+    with IPRoute() as route, _errors_of_the_system():
         route.link("add", ifname=name, kind="bridge")
         for member in members:
             route.link("set", index=_index(member), master=_index(name))
@@ -143,8 +148,15 @@ def add_route(destination: str, via: str | None, device: str | None, source: str
         options["oif"] = _index(device)
     if source is not None:
         options["prefsrc"] = source
-    with IPRoute() as route:
+    with IPRoute() as route, _errors_of_the_system():
         route.route("add", **options)
+
+
+def addresses() -> list[str]:
+    """Return all addresses with their prefix lengths, link-local ones left out."""
+    with IPRoute() as route:
+        found = [(a.get_attr("IFA_ADDRESS"), a["prefixlen"], a["scope"]) for a in route.get_addr()]
+    return [f"{address}/{bits}" for address, bits, scope in found if scope != _LINK_LOCAL]
 
 
 def find_route(destination: str, source: str = "") -> tuple[str, str] | None:
@@ -159,6 +171,15 @@ def find_route(destination: str, source: str = "") -> tuple[str, str] | None:
         except NetlinkError:
             return None
         return found.get_attr("RTA_GATEWAY") or "", found.get_attr("RTA_PREFSRC") or source
+
+
+@contextlib.contextmanager
+def _errors_of_the_system() -> Iterator[None]:
+    """Raise what the kernel refuses as the OSError that it is."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from None
 
 
 def _index(name: str) -> int:

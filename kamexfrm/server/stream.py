@@ -74,6 +74,7 @@ class ServedSocket:
         """Hear of a request that send(2) would have refused; the program cannot be told."""
 
     def _receive(self) -> bytes | None:
+        hung_up = False
         for _ in range(_TRIES):
             try:
                 request = self._socket.recv(MESSAGE_BYTES + 1)
@@ -86,7 +87,8 @@ class ServedSocket:
                 break
             if request:
                 return request
-            if not self._has_hung_up():
+            hung_up = hung_up or self._has_hung_up()
+            if not hung_up:
                 return request  # a message of no bytes, which is not the end
         self.gone = True
         return None

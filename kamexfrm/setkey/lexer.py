@@ -14,18 +14,19 @@ from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 #: A number sign that belongs to a level of a policy: ``//unique#70000``.
 _NUMBER_SIGN = r"(?<=[/\s]unique)#(?=[0-9])|(?<=[/\s]use)#(?=[0-9])"
 
-_SKIP = r"(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*+"
+# Atomic groups where a possessive repetition would do: Python 3.11.2's never ends on some texts.
+_SKIP = r"(?>(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*)"
 
 #: White space, comments and continued lines.
 SKIP = re.compile(_SKIP)
 
 #: A whole statement with its semicolon. No match means that the text ends before it does.
-STATEMENT = re.compile(rf'(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*+;')
+STATEMENT = re.compile(rf'(?>(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*);')
 
 #: One word after what may be skipped. ``-P`` and the policy text are one word; the last
 #: alternatives are a character that belongs to no word, and the end.
 WORD = re.compile(
-    _SKIP + rf"(-P(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*+"
+    _SKIP + rf"(-P(?>(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*)"
     r'|"[^"]*"'
     r"|-(?:natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
     r"|[0-9]*,[0-9,]*|[A-Za-z0-9:][A-Za-z0-9:%.-]*|.|\Z)",

@@ -12,8 +12,14 @@ from typing import NamedTuple
 
 from kamexfrm.translate.tag import CATCH_ALL_PRIORITY
 
-#: Room left between two neighbours: 524,288 entries of one priority, 12 halvings between two.
+#: Room left behind the last entry: 524,288 entries of one priority.
 GAP = 0x1000
+
+#: Room left between entries of one priority that get new numbers: none is ever put between them.
+NEAR = 0x10
+
+#: Which part of what is left between two priorities the next entry of the lesser one takes.
+PART = 1024
 
 #: The lowest number an entry gets: 0 says in the marker that there is no entry.
 FIRST = 1
@@ -41,18 +47,20 @@ def after_last(priority: int, last_kernel_priority: int) -> int | None:
     return number if number <= LAST else None
 
 
-def between(priority: int, before: int | None, behind: int) -> int | None:
-    """Return a number between two neighbours (None: no entry before); None without room."""
-    low = FIRST if before is None else before + 1
+def between(priority: int, before: Position | None, behind: int) -> int | None:
+    """Return a number between two neighbours (None: no entry before); None without room.
+
+    An entry goes behind all of its priority: so it stays close to one of the same, and leaves room
+    for those that follow. Of another priority it goes to the middle if not to its own number.
+    """
+    low = FIRST if before is None else before.kernel_priority + 1
     if low >= behind:
         return None
-    wished = priority if before is None else max(priority, before + GAP)
-    if low <= wished < behind:
-        return wished
-    stepped = low if before is None else before + GAP
-    if before is not None and stepped < behind:
-        return stepped
-    return low + (behind - low) // 2 if behind - low > 1 else low
+    if before is not None and before.priority == priority:
+        return low - 1 + max(1, min(GAP, (behind - low) // PART))
+    if low <= priority < behind:
+        return priority
+    return low + (behind - low) // 2
 
 
 class Order:
@@ -68,9 +76,9 @@ class Order:
         """Return a number for a new entry and remember it; None when its neighbours touch."""
         positions = self._positions
         at = bisect_right(positions, (priority, order, LAST + 1))
-        before = positions[at - 1].kernel_priority if at else None
+        before = positions[at - 1] if at else None
         if at == len(positions):
-            number = after_last(priority, before or 0)
+            number = after_last(priority, before.kernel_priority if before else 0)
         else:
             number = between(priority, before, positions[at].kernel_priority)
         if number is not None:
@@ -96,23 +104,36 @@ class Order:
         return any(a >= b for a, b in pairwise(numbers))
 
     def spread(self) -> list[tuple[Position, int]]:
-        """Give all entries new numbers, evenly spaced; return the moves in a safe sequence.
+        """Give all entries new numbers; return the moves in a safe sequence.
 
-        Applied one by one, no two entries ever change places: entries that move up go first from
-        the last one down, then those that move down from the first one up.
+        The room goes where entries will come, behind each priority. Applied one by one, no two
+        entries ever change places: those that move up go first from the last one down, then those
+        that move down from the first one up.
         """
-        count = len(self._positions)
-        step = min(GAP, LAST // (count + 1))
-        first = max(step, min(0x80000000, LAST - step * (count + 1)))
+        numbers = self._spacious()
         moves = [
-            (position, first + step * at)
-            for at, position in enumerate(self._positions)
-            if position.kernel_priority != first + step * at
+            (position, number)
+            for position, number in zip(self._positions, numbers, strict=True)
+            if position.kernel_priority != number
         ]
         self._positions = [
-            position._replace(kernel_priority=first + step * at)
-            for at, position in enumerate(self._positions)
+            position._replace(kernel_priority=number)
+            for position, number in zip(self._positions, numbers, strict=True)
         ]
         up = [move for move in moves if move[1] > move[0].kernel_priority]
         down = [move for move in moves if move[1] < move[0].kernel_priority]
         return up[::-1] + down
+
+    def _spacious(self) -> list[int]:
+        """Return numbers for all entries, with as much room as there is behind each priority."""
+        positions = self._positions
+        near = max(1, min(NEAR, LAST // (len(positions) + 1)))
+        priorities = len({position.priority for position in positions})
+        room = max(0, LAST - near * len(positions)) // (priorities + 1)
+        number, numbers = 0, []
+        last: int | None = None
+        for position in positions:
+            number += near if position.priority == last else near + room
+            last = position.priority
+            numbers.append(number)
+        return numbers

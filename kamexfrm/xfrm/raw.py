@@ -12,11 +12,11 @@ from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO, Buffer, short
 
 _INDEX = struct.Struct("=I")
 
-#: Offsets in xfrm_userpolicy_info: what was used so far, and the index behind it.
-_POLICY_CURRENT, _POLICY_PRIORITY, _POLICY_INDEX = 120, 152, 156
+#: Offsets in xfrm_userpolicy_info: what was used so far, what is behind it, and padding.
+_POLICY_CURRENT, _POLICY_PRIORITY, _POLICY_INDEX, _POLICY_END = 120, 152, 156, 164
 
-#: The same in xfrm_usersa_info: id and source, current, statistics and sequence, the rest.
-_STATE_ID, _STATE_CURRENT, _STATE_REQID = 56, 160, 208
+#: The same in xfrm_usersa_info: id and source, current, behind statistics and sequence, padding.
+_STATE_ID, _STATE_CURRENT, _STATE_REQID, _STATE_END = 56, 160, 208, 217
 
 #: Attributes of a state that change by themselves.
 _COUNTERS = frozenset(
@@ -44,7 +44,8 @@ def policy_index(payload: Buffer) -> int:
 
 def lasting_policy(payload: bytes) -> bytes:
     """Return what of a policy does not change by itself."""
-    return payload[:_POLICY_CURRENT] + payload[_POLICY_PRIORITY:]
+    attributes = payload[USERPOLICY_INFO.size :]
+    return payload[:_POLICY_CURRENT] + payload[_POLICY_PRIORITY:_POLICY_END] + attributes
 
 
 def state_name(payload: Buffer) -> bytes:
@@ -61,11 +62,7 @@ def lasting_state(payload: bytes) -> tuple[object, ...]:
         for type_, start, end in walk(payload, USERSA_INFO.size)
         if type_ & c.NLA_TYPE_MASK not in _COUNTERS
     ]
-    return (
-        payload[:_STATE_CURRENT],
-        payload[_STATE_REQID : USERSA_INFO.size],
-        *others,
-    )
+    return payload[:_STATE_CURRENT], payload[_STATE_REQID:_STATE_END], *others
 
 
 def has_keys(payload: Buffer) -> bool:

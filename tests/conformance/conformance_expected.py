@@ -337,7 +337,7 @@ def _sa_of(case: Case, protection: Protection) -> SecurityAssociation | None:
 def _is_helped(case: Case, protection: Protection) -> bool:
     """Whether the tunnel within a transport header is opened by what IPComp tunnels have.
 
-    The kernel keeps an IP in IP state beneath each IPComp tunnel, found by the source alone.
+    The kernel keeps an IP in IP state beneath each IPComp tunnel, found by its addresses alone.
     """
     sa = _sa_of(case, protection)
     is_bare = protection.mode is Mode.TUNNEL and sa is not None and sa.mode is Mode.TRANSPORT
@@ -345,8 +345,8 @@ def _is_helped(case: Case, protection: Protection) -> bool:
         is_bare
         and protection.source.family == case.packet.family
         and any(
-            (other.protocol, other.mode, other.source)
-            == (IpsecProtocol.IPCOMP, Mode.TUNNEL, protection.source)
+            (other.protocol, other.mode, other.source, other.destination)
+            == (IpsecProtocol.IPCOMP, Mode.TUNNEL, protection.source, protection.destination)
             for other in case.sad
         )
     )

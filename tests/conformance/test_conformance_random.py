@@ -3,7 +3,7 @@
 Each case is written by the engine, its packet sent or put on the wire, and what becomes of it is
 seen by the wire, the counters and the receiving socket. Where the kernel cannot do as KAME does,
 the difference is a listed one and comes out to the letter. KAMEXFRM_CASES is the number of cases
-(1,000), KAMEXFRM_SEED the seed.
+(8,000), KAMEXFRM_SEED the seed.
 """
 
 import json
@@ -21,7 +21,7 @@ from conformance_shrink import shrunk
 from kamexfrm.model.packet import Path
 from kamexfrm.net import AF_INET, AF_INET6
 
-CASES = int(os.environ.get("KAMEXFRM_CASES", "1000"))
+CASES = int(os.environ.get("KAMEXFRM_CASES", "8000"))
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")
 
 #: How many failing cases are made small and shown.

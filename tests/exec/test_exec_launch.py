@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,8 +170,8 @@ class TestTheEnd:
         assert process.stdout.readline() == "ready\n"
         (supervisor,) = supervisors() - before
         assert os.getsid(supervisor) not in (os.getsid(0), process.pid)
-        signals = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM)
-        for number in signals:
+        for name in ("INT", "HUP", "QUIT", "PIPE", "TERM", "ALRM", "USR1", "USR2"):
+            number = signal.Signals[f"SIG{name}"]
             os.kill(supervisor, number)
         os.killpg(process.pid, signal.SIGTERM)
         assert process.communicate(timeout=30)[0] == "(9, 0)\n"
@@ -184,6 +185,35 @@ class TestTheEnd:
             standard = {os.readlink(f"/proc/{supervisor}/fd/{number}") for number in range(3)}
             assert standard == {"/dev/null"}
             process.kill()
+
+
+class TestTheLog:
+    def test_it_says_who_asked_for_what(self, namespace: Host, tmp_path: Path) -> None:
+        text = "pf_key(); refusal_of(raw_socket, AF_KEY, socket.SOCK_STREAM, 2)"
+        log = tmp_path / "log"
+        done = namespace.run(supervised(text, "--log", str(log)))
+        assert done.stderr == ""
+        (opened, refused) = log.read_text().splitlines()
+        assert re.search(r" kamexfrm exec: python\S* \(\d+\): socket: a PF_KEY socket$", opened)
+        assert os.strerror(errno.ESOCKTNOSUPPORT) in refused
+        assert log.stat().st_mode & 0o777 == 0o600
+
+    def test_a_reader_that_does_not_read_holds_up_nobody(self, namespace: Host) -> None:
+        # A pipe has room for a thousand lines or so.
+        text = """
+            for _ in range(3000):
+                pf_key().close()
+            print("done", flush=True)
+        """
+        process = namespace.start(supervised(text, "--verbose"))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        process.communicate(timeout=30)
+
+    def test_a_log_that_cannot_be_written_is_told_of(self, namespace: Host) -> None:
+        done = namespace.run([*EXEC, "--log", "/nowhere/log", "--", "echo", "started"])
+        assert (done.status, done.stdout) == (125, "")
+        assert done.stderr == f"kamexfrm exec: {os.strerror(errno.ENOENT)} (/nowhere/log)\n"
 
 
 class TestRefusals:

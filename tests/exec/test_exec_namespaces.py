@@ -1,7 +1,6 @@
 """Network namespaces: a socket belongs to the one that its program is in when it asks."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -78,9 +77,7 @@ def test_a_namespace_is_let_go_of_when_nobody_has_a_socket_there(namespace: Host
     left = process.stdout.readline().strip()
     assert process.stdout.readline() == "back\n"
     (supervisor,) = supervisors() - before
-    began = time.monotonic()
     until(lambda: left not in open_files(supervisor), 10, "the namespace is closed")
-    assert time.monotonic() - began < 10
     process.communicate("", timeout=30)
 
 

@@ -10,6 +10,7 @@ from kamexfrm.rig import Host
 #: What programs here have besides the usual.
 TRIES = """
 CLONE_NEWUSER, CLONE_NEWNET, CLONE_FILES = 0x10000000, 0x40000000, 0x400
+IP_XFRM_POLICY = 17
 BYPASS = bytes.fromhex("02001200040002000000000000000000")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,6 +27,8 @@ def tries(label, udp=None):
     with udp or socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         key = refusal_of(lambda: ask(pf_key(), FLUSH))
         policy = refusal_of(udp.setsockopt, socket.IPPROTO_IP, 16, BYPASS)
+        # The kernel's own word: it takes a socket's policies away from who may give them.
+        assert policy == refusal_of(udp.setsockopt, socket.IPPROTO_IP, IP_XFRM_POLICY, None, 0)
     print(label, key, policy, flush=True)
 
 def in_child(function):
@@ -104,6 +107,27 @@ tries("own")
 tries("before", before)
 """
         assert lines_of(namespace, supervised(trying(text))) == ["own 0 0", f"before 0 {EPERM}"]
+
+    def test_who_made_the_owner_may_without_a_capability(self, namespace: Host) -> None:
+        text = """
+ours, theirs = os.pipe()
+holder = os.fork()
+if not holder:
+    leave(CLONE_NEWUSER | CLONE_NEWNET)
+    os.write(theirs, b"x")
+    signal.pause()
+os.read(ours, 1)
+with open(f"/proc/{holder}/ns/net") as other:
+    assert libc.setns(other.fileno(), CLONE_NEWNET) == 0
+def lowered(): assert libc.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24)) == 0
+def maker(): lowered(); tries("maker")
+def other(): drop(); tries("other")
+in_child(maker)
+in_child(other)
+os.kill(holder, signal.SIGKILL)
+"""
+        expected = ["maker 0 0", f"other {EPERM} {EPERM}"]
+        assert lines_of(namespace, supervised(trying(text))) == expected
 
     def test_a_thread_has_its_own_rights(self, namespace: Host) -> None:
         text = """

@@ -52,7 +52,11 @@ from kamexfrm.xfrm import (
     PolicyId,
     XfrmMsg,
     decode_event,
+    decode_policy,
     encode_default,
+    encode_policy,
+    lasting_policy,
+    policy_index,
 )
 
 
@@ -474,3 +478,39 @@ def test_an_update_restarts_the_clock(kernel: Kernel) -> None:
         return after.current.add_time > before.current.add_time
 
     until(written_later, 10)
+
+
+def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
+    must(kernel, *(new(policy(selector(user=n), priority=n)) for n in range(300)))
+    dumped = list(kernel.policies())
+    assert list(kernel.walk_policies()) == dumped
+    assert [decode_policy(payload) for payload in kernel.raw_policies()] == dumped
+    assert next(kernel.walk_policies()) == dumped[0]  # the rest is given up
+
+
+def test_a_raw_policy_tells_its_index_and_what_lasts(kernel: Kernel) -> None:
+    must(kernel, new(policy(priority=7)))
+    (raw,) = kernel.raw_policies()
+    (found,) = kernel.policies()
+    assert policy_index(raw) == found.index
+    same = encode_policy(found)
+    used = encode_policy(found._replace(current=found.current._replace(use_time=9)))
+    assert used != same
+    assert lasting_policy(used) == lasting_policy(same)
+    other = encode_policy(found._replace(priority=8))
+    assert lasting_policy(other) != lasting_policy(same)
+    must(kernel, update(policy(priority=7)))
+    assert lasting_policy(kernel.raw_policies()[0]) == lasting_policy(raw)
+
+
+def test_groups_are_joined_and_left(kernel: Kernel) -> None:
+    events = kernel.subscribe([])
+    must(kernel, new(policy(priority=1)))
+    assert events.receive() == []
+    events.join(XFRMNLGRP_POLICY)
+    must(kernel, update(policy(priority=2)))
+    heard(events, 1)
+    events.leave(XFRMNLGRP_POLICY)
+    must(kernel, update(policy(priority=3)))
+    assert events.receive() == []
+    events.close()

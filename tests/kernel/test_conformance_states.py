@@ -31,6 +31,7 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import Address
 from kamexfrm.rig import Namespace, until
+from kamexfrm.translate.pfkey_register import NAMEABLE, found, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_STATE_AF_UNSPEC,
@@ -50,7 +51,12 @@ from kamexfrm.xfrm import (
     StateFlush,
     XfrmMsg,
     decode_event,
+    decode_state,
+    encode_state,
     encode_state_flush,
+    has_keys,
+    lasting_state,
+    state_name,
 )
 
 AH: dict[str, Any] = {"protocol": 51, "encryption": None}
@@ -387,3 +393,41 @@ def test_use_lifetimes_wait_for_the_first_use(kernel: Kernel) -> None:
     must(kernel, new_state(state(lifetime=LifetimeConfig(hard_use=1))))
     must(kernel, new_state(state(spi=0x2000, lifetime=LifetimeConfig(hard_add=2))))
     until(lambda: [s.spi for s in kernel.states()] == [0x1000], 10)
+
+
+def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
+    must(kernel, new_state(state(spi=0x101)), new_state(state(spi=0x102, **AH)))
+    dumped = list(kernel.states())
+    assert list(kernel.walk_states()) == dumped
+    assert [found.spi for found in kernel.walk_states(51)] == [0x102]
+    assert [decode_state(payload) for payload in kernel.raw_states()] == dumped
+
+
+def test_a_raw_state_tells_its_name_what_lasts_and_whether_it_has_keys(kernel: Kernel) -> None:
+    must(kernel, new_state(state(spi=0x101)))
+    larval = kernel.allocate_spi(state(spi=0, authentication=None, encryption=None), 0x200, 0x200)
+    by_spi = {decode_state(raw).spi: raw for raw in kernel.raw_states()}
+    assert has_keys(by_spi[0x101])
+    assert not has_keys(by_spi[larval.spi])
+    raw = by_spi[0x101]
+    assert state_name(raw)[16:] == bytes((0, 0, 1, 1, 50))
+    found = decode_state(raw)
+    used = encode_state(found._replace(current=found.current._replace(bytes=9), last_used=5))
+    assert lasting_state(used) == lasting_state(encode_state(found))
+    changed = encode_state(found._replace(reqid=found.reqid + 1))
+    assert lasting_state(changed) != lasting_state(encode_state(found))
+
+
+PROBES = [probe(row) for row in NAMEABLE]
+
+
+def test_probing_for_algorithms_adds_nothing_and_tells_what_there_is(kernel: Kernel) -> None:
+    failures = kernel.apply([Request(*one) for one in PROBES])
+    assert [failure.position for failure in failures] == list(range(len(PROBES)))
+    assert list(kernel.states()) == []
+    there = found(NAMEABLE, [(f.position, f.refusal.errno) for f in failures])
+    names = {row.name for row in there}
+    assert {"hmac-sha1", "hmac-sha256", "aes-cbc", "null", "aes-gcm-16"} <= names
+    unknown = NAMEABLE[0]._replace(kernel="nonsense")
+    (failure,) = kernel.apply([Request(*probe(unknown))])
+    assert failure.refusal.errno == errno.ENOSYS

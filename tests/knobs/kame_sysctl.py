@@ -36,7 +36,9 @@ def kame_sysctl(host: Host, *arguments: str, input: str = "") -> Completed:
 def values(host: Host) -> dict[str, int]:
     """Return all variables as another process sees them."""
     lines = kame_sysctl(host, "-a").stdout.splitlines()
-    return {name: int(value) for name, value in (line.split(" = ") for line in lines)}
+    return {
+        name: int(value) for name, equals, value in (x.partition(" = ") for x in lines) if equals
+    }
 
 
 START = {**dict.fromkeys(POLICYS, 1), **FURTHER}

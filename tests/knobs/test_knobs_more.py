@@ -214,14 +214,16 @@ def test_a_variable_that_linux_has_not_is_refused_with_the_reason(
         assert err == f"kame-sysctl: {variable}: unsupported ({UNSUPPORTED[variable]})\n"
 
 
-def test_they_are_described_and_nowhere_else_in_the_output(namespace: Host) -> None:
+def test_they_are_listed_with_the_reason_and_are_no_values(namespace: Host) -> None:
     described = kame_sysctl(namespace, "-da")
     assert (described.stderr, described.status) == ("", 0)
     lines = dict(line.split(": ", 1) for line in described.stdout.splitlines())
     assert list(lines) == [*NAMES, *UNSUPPORTED]
     for name, why in UNSUPPORTED.items():
         assert lines[name] == f"unsupported ({why})"
-    for option in ("-a", "-aN", "-an"):
+    listed = kame_sysctl(namespace, "-a").stdout.splitlines()
+    assert listed[len(NAMES) :] == [f"{name}: {lines[name]}" for name in UNSUPPORTED]
+    for option in ("-aN", "-an"):
         result = kame_sysctl(namespace, option)
         assert result.stderr == ""
         assert len(result.stdout.splitlines()) == len(NAMES)

@@ -24,6 +24,7 @@ from kame_sysctl import (
 )
 
 from kamexfrm.knobs.command import run
+from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 from kamexfrm.rig import Host
 
 MARKER = "src 0.0.0.0/0 dst 0.0.0.0/0 dir fwd if_id 0x4b584d01"
@@ -32,6 +33,10 @@ WITHOUT_NET_ADMIN = ("setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_ad
 
 def spd(host: Host) -> str:
     return host.run(["ip", "-s", "xfrm", "policy"], check=True).stdout
+
+
+#: What is said of KAME's variables that Linux has not.
+LACKING = [f"{name}: unsupported ({why})" for name, why in UNSUPPORTED.items()]
 
 
 def lines(names: Sequence[str]) -> list[str]:
@@ -44,7 +49,7 @@ def test_reading_all_variables_shows_where_they_start_and_leaves_nothing_behind(
 ) -> None:
     for option in ("-a", "-A", "--all"):
         result = kame_sysctl(namespace, option)
-        assert result.stdout.splitlines() == lines(NAMES)
+        assert result.stdout.splitlines() == [*lines(NAMES), *LACKING]
         assert (result.stderr, result.status) == ("", 0)
     assert spd(namespace) == ""
 

@@ -287,4 +287,4 @@ def test_what_reading_prints_can_be_written_back(namespace: Host) -> None:
     kame_sysctl(namespace, "--preset", "kame")
     kame_sysctl(namespace, "-p", "-", input=saved)
     assert kame_sysctl(namespace, "-a").stdout == saved
-    assert len(saved.splitlines()) == len(NAMES)
+    assert saved.count(" = ") == len(NAMES)

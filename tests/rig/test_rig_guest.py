@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, run_in_guest, until
-from kamexfrm.rig import guest as guest_module
+from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, guest_files, run_in_guest, until
 
 KAMEXFRM = [sys.executable, "-c", "from kamexfrm.operator.command import main; main()"]
 
@@ -123,7 +122,7 @@ def test_a_missing_kernel_names_the_package(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_modules_name_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(guest_module, "MODULES", tmp_path)
+    monkeypatch.setattr(guest_files, "MODULES", tmp_path)
     with pytest.raises(GuestError, match="install user-mode-linux"):
         run_in_guest(["true"])
 

@@ -1,9 +1,14 @@
 """One thing broken in a scenario: it fails, and its first five lines name the cause."""
 
+import dataclasses
+import re
+from collections.abc import Iterator
+
 import pytest
 
-from kamexfrm.rig.scenario import report
-from kamexfrm.rig.scenario.document import read_text
+from kamexfrm.rig.scenario import gallery, report
+from kamexfrm.rig.scenario.document import read_file, read_text
+from kamexfrm.rig.scenario.plan import Case, Probe, Script, Step
 from kamexfrm.rig.scenario.result import CaseResult
 from kamexfrm.rig.scenario.runner import Runner
 
@@ -73,7 +78,7 @@ BREAKAGES = {
     "key size": (
         "-E aes-cbc ${key:128}",
         "-E aes-cbc ${key:256}",
-        "different encryption keys for esp 0x1001",
+        "different encryption keys (128 and 256 bits) for esp 0x1001",
     ),
     "icv": (
         "-A hmac-sha1 ${key:160}",
@@ -95,12 +100,13 @@ BREAKAGES = {
     "address of the out policy": (
         "spdadd 10.0.0.2 10.0.0.1 any -P out",
         "spdadd 10.0.0.2 10.0.0.3 any -P out",
-        "no outbound policy of any host is for 10.0.0.2 > 10.0.0.1",
+        "bob sends icmp 10.0.0.2 > 10.0.0.1 in clear, it has no outbound policy for it; it has "
+        "`10.0.0.2 10.0.0.3 any -P out ipsec esp/transport//require'",
     ),
     "protocol wanted": (
         "-P in ipsec esp/transport//require",
         "-P in ipsec ah/transport//require",
-        "bob takes in by `10.0.0.1/32 10.0.0.2/32 -P in ipsec ah/transport//require'; came: esp",
+        "bob takes in by `10.0.0.1 10.0.0.2 any -P in ipsec ah/transport//require'; came: esp",
     ),
     "level": (
         "-P out ipsec esp/transport//require",
@@ -194,3 +200,70 @@ def test_an_address_of_nobody_is_named() -> None:
 )
 def test_expectations_of_sas_and_counters_are_checked(more: str, said: str) -> None:
     assert said in told(transport(step=STEP + more + "\n"))[0]
+
+
+GALLERY = {
+    kind: read_file(gallery.path_of(kind))[0] for kind in ("transport", "tunnel", "natt", "nested")
+}
+
+#: What is put in the place of what in a statement of a script, and what is to be told.
+MUTATIONS = {
+    "encryption key": (r"(-E \S+ 0x\w*)\w", r"\1f", "different encryption keys for"),
+    "authentication key": (r"(-A \S+ 0x\w*)\w", r"\1f", "different authentication keys for"),
+    "algorithm": (r"-E aes-cbc", "-E blowfish-cbc", "different encryption algorithms"),
+    "spi": (r"(esp|ah|esp-udp) 0x(\w+)", r"\1 0x7\2", "has no SA"),
+    "destination": (r"^(add \S+ \d+\.\d+\.\d+)\.\d+", r"\1.99", "no SA|is no (esp|ah) SA"),
+    "mode": (r"-m (transport|tunnel)", "MODE", "different modes"),
+    "no SA": (r"^add .*", "", "there is no (esp|ah) SA|has no SA"),
+    "no policy": (r"^spdadd .*", "", "it has no outbound policy|has no inbound policy"),
+    "policy's source": (r"^spdadd \S+", "spdadd 192.0.2.7", "has no (in|out)bound policy"),
+    "policy's protocol": (r" any ", " sctp ", "has no (in|out)bound policy"),
+    "level": (r"/require", "/use", "//?use|/\\S+/use"),
+    "none": (r"ipsec .*;", "none;", "-P (in|out) none"),
+    "discard": (r"ipsec .*;", "discard;", "discards .* by"),
+    "id": (r"(-P out .*)/require", r"\1/unique:99", "the policy wants unique:99"),
+    "tunnel's end": (r"tunnel/([^-]*)-([^/]*)", r"tunnel/\2-\1", "not its address|wants a tunnel"),
+}
+
+
+def broken_cases() -> Iterator[tuple[str, Case, str]]:
+    """Yield a name, a case with one statement of one host broken, and what is to be told."""
+    for kind, case in GALLERY.items():
+        for host, plan in case.hosts.items():
+            for statement in plan.script.text.splitlines() if plan.script else ():
+                for name, (old, new, said) in MUTATIONS.items():
+                    word = "transport" if "-m tunnel" in statement else "tunnel"
+                    broken = re.sub(old, new.replace("MODE", f"-m {word}"), statement)
+                    if broken == statement or not plan.script:
+                        continue
+                    script = plan.script.text.replace(statement, broken)
+                    hurt = dataclasses.replace(plan, script=Script(script))
+                    hosts = {**case.hosts, host: hurt}
+                    words = " ".join(statement.split()[:4])
+                    yield (
+                        f"{kind}: {name} of {host}: {words}",
+                        dataclasses.replace(case, hosts=hosts, steps=hasty(case.steps)),
+                        said,
+                    )
+
+
+def hasty(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Wait less for answers: many do not come."""
+    return tuple(
+        dataclasses.replace(step, action=dataclasses.replace(step.action, timeout=0.3))
+        if isinstance(step.action, Probe)
+        else step
+        for step in steps
+    )
+
+
+#: All of them take minutes, and all pass: some are taken, spread over all scenarios.
+SOME = list(broken_cases())[::6]
+
+
+@pytest.mark.parametrize(("name", "case", "said"), SOME, ids=[broken[0] for broken in SOME])
+def test_one_broken_word_of_the_gallery_is_named_within_five_lines(
+    name: str, case: Case, said: str
+) -> None:
+    lines = "\n".join(told(Runner().run(case)))
+    assert re.search(said, lines), lines

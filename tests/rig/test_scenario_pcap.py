@@ -19,6 +19,8 @@ add ${bob} ${alice} esp 0x1002 -E aes-gcm-16 ${key:160};
 add ${bob} ${alice} esp 0x1003 -E 3des-cbc ${key:192} -A aes-xcbc-mac ${key:128};
 add ${bob} ${alice} ah 0x1004 -A hmac-sha1 ${key:160};
 add ${bob} ${alice} esp 0x1005 -E serpent-cbc ${key:128};
+add ${bob} ${alice} esp 0x1006 -E chacha20-poly1305 ${key:288};
+add ${bob} ${alice} esp 0x1007 -E blowfish-cbc ${key:448};
 spdadd ${alice} ${bob} any -P out ipsec esp/transport//require;
 '''
 [hosts.bob]
@@ -46,8 +48,8 @@ def test_the_keys_of_each_esp_sa_stand_in_wiresharks_words(tmp_path: Path) -> No
         [
             f'"IPv4","10.0.0.1","10.0.0.2","0x00001001","AES-CBC [RFC3602]","0x{key[:32]}",'
             f'"HMAC-SHA-256-128 [RFC4868]","0x{key}"',
-            f'"IPv4","10.0.0.2","10.0.0.1","0x00001002","AES-GCM [RFC4106]","0x{key[:40]}",'
-            '"ANY 128 bit authentication [no checking]",""',
+            f'"IPv4","10.0.0.2","10.0.0.1","0x00001002","AES-GCM with 16 octet ICV '
+            f'[RFC4106]","0x{key[:40]}","NULL",""',
             f'"IPv4","10.0.0.2","10.0.0.1","0x00001003","TripleDES-CBC [RFC2451]","0x{key[:48]}",'
             f'"ANY 96 bit authentication [no checking]","0x{key[:32]}"',
         ]

@@ -70,7 +70,7 @@ def test_names_stand_for_addresses_keys_and_the_values_of_a_case() -> None:
     )
     scripts = [case.hosts["alice"].script for case in cases]
     word = f"aes-cbc {key_of(128)}"
-    assert [script.text for script in scripts if script] == [
+    assert [script.text.strip() for script in scripts if script] == [
         f"add 10.0.0.1 10.0.0.2 esp 1 -E {word}; # fd00::2 10.0.0.0/24",
         f"add fd00::1 fd00::2 esp 1 -E {word}; # fd00::2 fd00::/64",
     ]
@@ -90,7 +90,25 @@ def test_a_mirror_has_the_same_sas_and_the_directions_exchanged() -> None:
         'add a b esp 1 -A hmac-md5 "-P in a key 16";\n'
         "spdadd a b any -P in ipsec esp/transport//use;\n"
         "spdadd b a any -P\n out ipsec esp/transport//use;\n"
+        "\n"  # the lines stay the same, so that errors name them right
     )
+
+
+def test_a_script_in_a_scenario_has_the_lines_of_the_file() -> None:
+    text = TWO + '[hosts.alice]\nsetkey = """\n\nflush;\n"""\n[hosts.bob]\nmirror = "alice"\n'
+    text += "[[steps]]\nsetkey = 'flush;'\nhost = 'bob'\n"
+    (case,) = read_text(text, "folder/x.rig.toml")
+    (step,) = case.steps
+    assert isinstance(step.action, Setkey)
+    lines = text.splitlines()
+    for script, word in (
+        (case.hosts["alice"].script, "flush;"),
+        (case.hosts["bob"].script, "flush;"),
+        (step.action.script, "setkey = 'flush;'"),
+    ):
+        assert script
+        assert script.file == "x.rig.toml"
+        assert script.text.splitlines().index("flush;") == lines.index(word)
 
 
 def test_a_mirror_of_a_mirror_is_the_script_itself() -> None:
@@ -164,6 +182,34 @@ MISTAKES = [
     (TWO + "[matrix]\nfamily = [5]\n", "4 or 6 is wanted, not 5"),
     (TWO + "watch = 'alice -- carol'\n", "x.rig.toml:2: watch: no link"),
     ("title = 'nobody'\n", "no hosts"),
+    (TWO + "[hosts.carol]\n", "x.rig.toml:2: hosts.carol: no link has this host; there is alice"),
+    (TWO + "[hosts.bob]\nloopback = '1.2.3.400/32'\n", "x.rig.toml:3: hosts.bob.loopback: '1.2.3"),
+    (
+        TWO + "[variables]\na = '${b}'\nb = '${a}'\n",
+        "x.rig.toml:3: variables.a: '${b}' stands for itself",
+    ),
+    (
+        TWO + "[[steps]]\nudp = 'alice -> bob:70000'\n",
+        "x.rig.toml:3: steps[1].udp: 70000 is no port",
+    ),
+    (
+        TWO + "[[steps]]\nping = 'alice -> bob'\nsize = 70000\n",
+        "steps[1].size: no packet is larger",
+    ),
+    (
+        TWO + "[[steps]]\nping = 'alice -> bob'\npolicy = 'outt bypass'\n",
+        "x.rig.toml:4: steps[1].policy: 'outt bypass': Invalid argument; a policy begins",
+    ),
+    (
+        TWO + "[[steps]]\nsay = 'x'\nwire = 'esp'\n",
+        "x.rig.toml:4: steps[1].wire: a line of the tra",
+    ),
+    (TWO + "[[steps]]\nwait = 'true'\nhost = ['alice', 'bob']\n", "steps[1].host: one host is"),
+    (
+        TWO + "[[steps]]\nstream = 'alice -> bob'\n[[steps]]\nstream = 'alice -> bob'\n",
+        "steps[2].name: something is called 'stream' already",
+    ),
+    ('links = "a 10.0.0.1/24 -- loss=101% 10.0.0.2/24 b"\n', "links: 'loss=101%': more than all"),
 ]
 
 

@@ -13,6 +13,7 @@ from pfkey_samples import (
     SPD_DUMP,
     SPD_FLUSH,
     A,
+    B,
     add_policy,
     add_sa,
     association,
@@ -31,14 +32,22 @@ from kamexfrm.kernel.interface import Event
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import Lifetime
 from kamexfrm.model.knobs import knob
-from kamexfrm.model.policy import Direction, Level, Mode, PolicyType
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+)
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbType
 from kamexfrm.rig import Namespace
 from kamexfrm.server.hub import Client, Hub
 from kamexfrm.translate.pfkey import stamped
+from kamexfrm.translate.pfkey_policy import policy_extension
 from kamexfrm.translate.pfkey_sad import sa_add, sa_named
-from kamexfrm.translate.pfkey_spd import spd_by_id, spd_entry_from
+from kamexfrm.translate.pfkey_spd import selector_extensions, spd_by_id, spd_entry_from
 from kamexfrm.xfrm import XFRMNLGRP_SA, XfrmMsg
 
 GETSPI = pfkey.encode(
@@ -269,6 +278,43 @@ class TestPolicies:
         assert received(other) == ["X_SPDFLUSH 1"]
         assert list(real.engine.spd()) == []
         assert real.engine.knobs().inet.def_policy == 0
+
+
+class TestMigrate:
+    @staticmethod
+    def moving(old: tuple[Address, Address], new: tuple[Address, Address]) -> bytes:
+        entry = policy(mode=Mode.TUNNEL)
+        requests = tuple(
+            IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.REQUIRE, 0, *ends)
+            for ends in (old, new)
+        )
+        moved = policy_extension(PolicyType.IPSEC, Direction.OUT, requests)
+        extensions = (*selector_extensions(entry.selector), moved)
+        request = pfkey.SadbMsg(SadbType.SADB_X_MIGRATE, extensions=extensions)
+        return pfkey.encode(stamped(request, seq=4, pid=PID))
+
+    def test_a_tunnel_goes_to_other_addresses_and_all_hear_of_it_once(self, real: Hub) -> None:
+        sender, other = real.attach(), real.attach()
+        ask(sender, add_policy(policy(mode=Mode.TUNNEL)))
+        received(other)
+        there = Address.parse("192.0.2.3"), Address.parse("192.0.2.4")
+        assert ask(sender, self.moving((A, B), there)) == ["X_MIGRATE 4"]
+        assert received(other) == ["X_MIGRATE 4"]
+        (entry,) = real.engine.spd()
+        (request,) = entry.policy.requests
+        assert (request.source, request.destination) == there
+        assert request.level is Level.REQUIRE
+
+    def test_what_the_kernel_refuses_is_refused(self, real: Hub) -> None:
+        sender, other = real.attach(), real.attach()
+        there = Address.parse("192.0.2.3"), Address.parse("192.0.2.4")
+        (answer,) = ask(sender, self.moving((A, B), there))
+        assert answer.startswith("X_MIGRATE errno ")
+        ask(sender, add_policy(policy(mode=Mode.TUNNEL)))
+        received(other)
+        (answer,) = ask(sender, self.moving(there, (A, B)))
+        assert answer.startswith("X_MIGRATE errno ")
+        assert received(other) == []
 
 
 class TestOtherPrograms:

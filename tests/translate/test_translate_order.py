@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from translate_samples import u32
 
-from kamexfrm.translate.order import GAP, LAST, Order, Position, after_last, between
+from kamexfrm.translate.order import GAP, LAST, NEAR, Order, Position, after_last, between
 
 HIGHEST = 0xFFFFFFFF
 priorities = st.sampled_from([0, 1, 2, 5, 0x80000000, LAST - 1, LAST, HIGHEST]) | u32
@@ -69,8 +70,29 @@ def test_spreading_gives_order_to_any_entries_and_changes_no_two_that_were_in_or
     entries = Entries()
     entries.order, entries.positions = Order(positions), list(positions)
     entries.spread()
-    steps = {b - a for a, b in pairwise(sorted(p.kernel_priority for p in entries.positions))}
-    assert len(steps) <= 1
+    rooms = {
+        b.kernel_priority - a.kernel_priority
+        for a, b in pairwise(sorted(entries.positions))
+        if a.priority != b.priority
+    }
+    assert len(rooms) <= 1  # behind each priority there is as much
+    last = max(entries.positions)
+    assert all(room <= LAST - last.kernel_priority + NEAR for room in rooms)
+
+
+@pytest.mark.parametrize("wanted", [(5, 6), (6, 5), (0, HIGHEST), (7, 5, 6, 5), (6, 6, 5)])
+def test_priorities_that_take_turns_move_all_entries_a_few_times_only(
+    wanted: tuple[int, ...],
+) -> None:
+    order, spreads = Order([]), 0
+    for number in range(20_000):
+        priority = wanted[number % len(wanted)]
+        if order.place(priority, number) is None:
+            spreads += 1
+            order.spread()
+            assert order.place(priority, number) is not None
+    assert spreads <= 3
+    assert not order.has_ties()
 
 
 def test_spreading_twice_moves_nothing() -> None:
@@ -103,12 +125,16 @@ def test_behind_the_last_one_is_behind_it_or_nowhere(priority: int, last: int) -
         assert last < number <= LAST
 
 
-@given(priorities, st.none() | st.integers(1, LAST), st.integers(1, LAST))
+@given(
+    priorities,
+    st.none() | st.builds(Position, priorities, st.just(1), st.integers(1, LAST)),
+    st.integers(1, LAST),
+)
 def test_between_two_is_between_them_or_nowhere(
-    priority: int, before: int | None, behind: int
+    priority: int, before: Position | None, behind: int
 ) -> None:
     number = between(priority, before, behind)
-    low = 0 if before is None else before
+    low = 0 if before is None else before.kernel_priority
     if number is None:
         assert behind - low <= 1
     else:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from kamexfrm.errors import LanguageError
+from kamexfrm.model.language import parse_policy
 from kamexfrm.rig.scenario.plan import (
     Action,
     Expectation,
@@ -36,9 +38,9 @@ _COUNTER = re.compile(r"(\S+)\s+(Xfrm\w+)(?:\s+\+?(\d+))?$")
 
 #: The key that makes a step what it is, and its further keys.
 KINDS: dict[str, tuple[str, ...]] = {
-    "ping": ("count", "size", "timeout", "source", "family"),
-    "udp": ("count", "size", "timeout", "source", "source-port", "family"),
-    "tcp": ("count", "size", "timeout", "source", "source-port", "family"),
+    "ping": ("count", "size", "timeout", "source", "family", "policy"),
+    "udp": ("count", "size", "timeout", "source", "source-port", "family", "policy"),
+    "tcp": ("count", "size", "timeout", "source", "source-port", "family", "policy"),
     "stream": ("name", "interval", "size", "timeout", "source", "family"),
     "explain": ("host", "upper", "source", "source-port", "family"),
     "setkey": ("host", "real"),
@@ -53,6 +55,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 EXPECTING = (
     "expect", "wire", "on", "moves", "rests", "counter", "output", "absent", "status", "errors",
 )  # fmt: skip
+
+#: Bytes of data in the largest datagram over IPv4.
+_LARGEST = 65507
 
 #: Seconds for an answer that must come, and for one that must not.
 PATIENCE = {"ok": 3.0, "": 3.0, "lost": 0.2, "refused": 0.2}
@@ -79,6 +84,10 @@ def read_steps(document: Table, context: Context) -> tuple[Step, ...]:
     found = []
     for number, table in enumerate(document.tables("steps"), 1):
         action = _Action(table, context, names).read()
+        if isinstance(action, Say):
+            for key in EXPECTING:
+                if key in table:
+                    table.fail("a line of the transcript has nothing to expect", key)
         expectation = _read_expectation(table, context, action)
         for key in ("on", *EXPECTING):
             table.get(key)
@@ -125,7 +134,7 @@ class _Action:
             case "explain":
                 upper = table.choice("upper", ("icmp", "udp", "tcp"), "icmp")
                 probe = self._probe("explain", "ping" if upper == "icmp" else upper)
-                return Explain(self._hosts()[0] if "host" in table else probe.host, probe)
+                return Explain(self._host() if "host" in table else probe.host, probe)
             case "setkey" | "file":
                 script = self._context.script(table, "setkey", "file")
                 return Setkey(self._hosts(), script or Script(""), table.flag("real"))
@@ -137,7 +146,7 @@ class _Action:
                 return Run(self._hosts(), command, name, table.number("timeout", 30.0))
             case "wait":
                 timeout = table.number("timeout", 5.0)
-                return Wait(self._hosts()[0], table.text("wait"), "", "", timeout)
+                return Wait(self._host(), table.text("wait"), "", "", timeout)
             case "log":
                 name = self._known_name("name")
                 return Wait("", "", name, table.text("log"), table.number("timeout", 5.0))
@@ -166,8 +175,16 @@ class _Action:
                 table.fail(f"no host is called {name}{suggestion(name, known)}", "host")
         return names
 
+    def _host(self) -> str:
+        names = self._hosts()
+        if len(names) > 1:
+            self._table.fail("one host is wanted", "host")
+        return names[0]
+
     def _new_name(self, default: str = "") -> str:
         name = self._table.text("name", default)
+        if name in self._names:
+            self._table.fail(f"something is called {name!r} already", "name")
         self._names.add(name)
         return name
 
@@ -193,13 +210,35 @@ class _Action:
             protocol=protocol,
             host=host,
             destination=self._address(destination, key),
-            port=int(port or 7),
+            port=self._port(int(port or 7), key),
             source=self._address(table.text("source"), "source") if "source" in table else "",
-            source_port=table.integer("source-port", 0),
+            source_port=self._port(table.integer("source-port", 0), "source-port"),
             count=table.integer("count", 1),
-            size=table.integer("size", 230),
+            size=self._size(),
             timeout=table.number("timeout", PATIENCE.get(expected, 3.0)),
+            policies=self._policies() if key == protocol else (),
         )
+
+    def _port(self, port: int, key: str) -> int:
+        if port > 65535:
+            self._table.fail(f"{port} is no port", key)
+        return port
+
+    def _size(self) -> int:
+        size = self._table.integer("size", 230)
+        if size > _LARGEST:
+            self._table.fail(f"no packet is larger than {_LARGEST} bytes", "size")
+        return size
+
+    def _policies(self) -> tuple[str, ...]:
+        """Return the policies of the sending socket itself, ipsec_set_policy(3)'s words."""
+        words = self._table.words("policy")
+        for word in words:
+            try:
+                parse_policy(word)
+            except LanguageError as error:
+                self._table.fail("; ".join([f"{word!r}: {error}", *error.hints]), "policy")
+        return words
 
     def _address(self, word: str, key: str) -> str:
         family = self._table.integer("family", self._context.family)

@@ -1,317 +1,385 @@
-"""Why a packet did not fare as expected: SAs compared, counters read, routes walked, policies."""
+"""Why a packet did not fare as expected, most telling first: ways, SAs, policies, counters."""
 
-import itertools
 from collections.abc import Iterator
+from enum import IntEnum
 
-from kamexfrm.model.association import Key, SadEntry, SecurityAssociation
-from kamexfrm.model.policy import (
-    Direction,
-    IpsecRequest,
-    Mode,
-    PolicyType,
-    SecurityPolicy,
-    SpdEntry,
-)
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, Address
-from kamexfrm.rig import wiring
+from kamexfrm.model.association import SadEntry
+from kamexfrm.model.packet import Packet as Flow
+from kamexfrm.model.policy import Direction, IpsecProtocol, IpsecRequest, Mode, PolicyType
+from kamexfrm.net import AF_INET6, IPPROTO_AH, IPPROTO_ICMPV6
 from kamexfrm.rig.packet import Packet
 from kamexfrm.rig.scenario import wire
+from kamexfrm.rig.scenario.counters import meaning_of
+from kamexfrm.rig.scenario.halves import differences
+from kamexfrm.rig.scenario.journey import Journey, no_route, travel, unanswered
 from kamexfrm.rig.scenario.plan import Probe
 from kamexfrm.rig.scenario.scene import Scene
+from kamexfrm.rig.scenario.snapshot import (
+    Snapshot,
+    answer_to,
+    name_sa,
+    names_of,
+    quote,
+    request_of,
+    spell_flow,
+)
 
-#: What a counter means (Linux Documentation/networking/xfrm_proc.rst), in the rig's words.
-MEANINGS = {
-    "XfrmInError": "an error that has no counter of its own on input",
-    "XfrmInBufferError": "no memory on input",
-    "XfrmInHdrError": "a broken IPsec header",
-    "XfrmInNoStates": "a protected packet came for which there is no SA",
-    "XfrmInStateProtoError": "a packet could not be authenticated or decrypted",
-    "XfrmInStateModeError": "an SA's mode does not fit what was inside",
-    "XfrmInStateSeqError": "an old or repeated sequence number: the replay window refused it",
-    "XfrmInStateExpired": "an SA's lifetime is over",
-    "XfrmInStateMismatch": "the UDP encapsulation is not the SA's",
-    "XfrmInStateInvalid": "an SA that is not valid",
-    "XfrmInTmplMismatch": "the inbound policy wants other protection than the packet had",
-    "XfrmInNoPols": "no inbound policy lets the packet in",
-    "XfrmInPolBlock": "an inbound policy or def_policy discards it",
-    "XfrmInPolError": "an inbound policy could not be applied",
-    "XfrmOutError": "an error that has no counter of its own on output",
-    "XfrmOutBundleGenError": "no bundle of SAs could be made of the policy",
-    "XfrmOutBundleCheckError": "a bundle of SAs is no longer good",
-    "XfrmOutNoStates": "the outbound policy insists on an SA that is not there",
-    "XfrmOutStateProtoError": "a packet could not be encrypted",
-    "XfrmOutStateModeError": "an SA's mode does not fit the packet",
-    "XfrmOutStateSeqError": "an SA has no sequence numbers left",
-    "XfrmOutStateExpired": "an SA's lifetime is over",
-    "XfrmOutPolBlock": "an outbound policy or def_policy discards it",
-    "XfrmOutPolDead": "an outbound policy is gone",
-    "XfrmOutPolError": "an outbound policy could not be applied",
-    "XfrmFwdHdrError": "a packet to be forwarded cannot be: its policy or its header",
-    "XfrmOutStateInvalid": "an SA that is not valid",
-    "XfrmAcquireError": "nobody listens for requests of new SAs",
-}
+#: Counters that a receiver's policies are behind.
+_BY_POLICY = ("XfrmInTmplMismatch", "XfrmInNoPols", "XfrmInPolBlock", "XfrmInPolError")
+
+
+class _Rank(IntEnum):
+    """How telling a cause is: the lower is told first."""
+
+    WAY = 0  # packets cannot get there, whatever their protection
+    SA = 1  # sender and receiver do not understand each other
+    SENDER = 2
+    RECEIVER = 3
+    COUNTER = 4
+    HINT = 5  # told when nothing better was found
 
 
 class Diagnosis:
-    """Looks for causes once a probe has failed; each is a sentence."""
+    """Looks for causes once a probe has failed; each is a sentence.
+
+    ``moved`` are (host, counter, by how much) of each Xfrm counter that rose; ``outcome`` is what
+    became of the packets, ``expected`` what was to, empty where nothing was said.
+    """
 
     def __init__(
-        self, scene: Scene, probe: Probe, moved: list[tuple[str, str, int]], outcome: str
+        self,
+        scene: Scene,
+        probe: Probe,
+        moved: list[tuple[str, str, int]],
+        outcome: str,
+        expected: str,
     ) -> None:
-        self._scene = scene
+        self._snapshot = snapshot = Snapshot(scene)
         self._probe = probe
         self._moved = moved
         self._outcome = outcome
-        self._sads = {name: scene.sad(name) for name in scene.hosts}
-        self._spds = {name: scene.spd(name) for name in scene.hosts}
-        self._packets = [one for _, packets in scene.packets() for one in packets]
-        route = scene.hosts[probe.host].call(wiring.find_route, probe.destination, probe.source)
-        self._source = probe.source or (route[1] if route else "")
+        self._expected = expected
+        self._found: list[tuple[_Rank, str]] = []
+        route = snapshot.route(probe.host, probe.destination, probe.source)
+        source = probe.source or (route.source if route else "")
+        self._journeys: list[Journey] = []
+        if source and (":" in source) == (":" in probe.destination):
+            self._journeys.append(
+                travel(snapshot, probe.host, request_of(probe, source), probe.policies)
+            )
+            target = snapshot.owner(probe.destination)
+            if target is not None:
+                self._journeys.append(travel(snapshot, target, answer_to(probe, source)))
 
     def causes(self) -> tuple[str, ...]:
         """Return what is found, most telling first."""
-        found: list[str] = []
         if self._outcome != "ok":
-            found += self._routes()
-        found += self._differences()
+            self._ways()
+        for breaks, text in differences(self._snapshot):
+            self._add(_Rank.SA if breaks else _Rank.HINT, text)
         for host, counter, by in self._moved:
-            meaning = MEANINGS.get(counter, "see the kernel's xfrm_proc.rst")
-            found += self._details(host, counter)
-            found.append(f"{host}'s {counter} rose by {by}: {meaning}")
-        found += self._policies()
-        return tuple(dict.fromkeys(found))
+            self._counter(host, counter)
+            self._add(_Rank.COUNTER, f"{host}'s {counter} rose by {by}: {meaning_of(counter)}")
+        self._senders()
+        if self._outcome == "ok" and self._expected in ("lost", "refused"):
+            self._receivers()
+        self._found.sort(key=lambda cause: cause[0])
+        certain = any(rank <= _Rank.RECEIVER for rank, _ in self._found)
+        return tuple(
+            dict.fromkeys(
+                text for rank, text in self._found if not (certain and rank is _Rank.HINT)
+            )
+        )
 
-    # Routes
+    def _add(self, rank: _Rank, *texts: str) -> None:
+        self._found += [(rank, text) for text in texts if text]
 
-    def _routes(self) -> Iterator[str]:
+    # Ways
+
+    def _ways(self) -> None:
         """Walk there and back again as packets would."""
-        target = self._scene.case.owner(self._probe.destination)
-        if target is None:
-            yield f"no host has the address {self._probe.destination}"
-        yield from self._walk(self._probe.host, self._probe.destination)
-        if target is not None and self._source:
-            yield from self._walk(target, self._source)
+        snapshot, probe = self._snapshot, self._probe
+        if snapshot.owner(probe.destination) is None:
+            self._add(_Rank.WAY, f"no host has the address {probe.destination}")
+        if not self._journeys:
+            self._add(_Rank.WAY, *travel_without_source(snapshot, probe))
+        for journey in self._journeys:
+            self._add(_Rank.WAY, *journey.trouble)
+        self._add(_Rank.WAY, *unanswered(snapshot.links))
+        for packet in (one for packets in snapshot.links.values() for one in packets):
+            if "too big" in packet.summary or "fragmentation needed" in packet.summary:
+                self._add(_Rank.WAY, f"{packet.source} says: {packet.summary}")
 
-    def _walk(self, start: str, destination: str) -> Iterator[str]:
-        here, way = start, [start]
-        while self._scene.case.owner(destination) != here and len(way) <= len(self._scene.hosts):
-            route = self._scene.hosts[here].call(wiring.find_route, destination)
-            if route is None:
-                yield f"{here} has no route to {destination}"
-                return
-            if not route[0]:
-                return
-            following = self._scene.case.owner(route[0])
-            if following is None:
-                yield f"{here}'s gateway {route[0]} to {destination} is no host's address"
-                return
-            key = "net.ipv6.conf.all.forwarding" if ":" in destination else "net.ipv4.ip_forward"
-            at_target = self._scene.case.owner(destination) == following
-            if not at_target and self._scene.hosts[following].sysctl(key) == "0":
-                yield f"{following} does not forward ({key} is 0)"
-                return
-            here = following
-            way.append(here)
+        for host in snapshot.hosts:
+            self._add(_Rank.SA, *self._gates(host))
 
-    # SAs
-
-    def _differences(self) -> Iterator[str]:
-        """Compare what two hosts hold of the same SA."""
-        for left, right in itertools.combinations(self._sads, 2):
-            theirs = {entry.association.id: entry.association for entry in self._sads[right]}
-            for entry in self._sads[left]:
-                other = theirs.get(entry.association.id)
-                if other is not None:
-                    for what in _differing(entry.association, other):
-                        yield f"{left} and {right} have different {what} for {name_sa(other)}"
-
-    def _details(self, host: str, counter: str) -> Iterator[str]:
-        if counter == "XfrmInNoStates":
-            yield from self._unknown_sas(host)
-        elif counter == "XfrmInStateProtoError":
-            for packet in self._received(host):
+    def _gates(self, host: str) -> Iterator[str]:
+        """Say which SAs of a host send ESP in UDP to a port where the other end takes none."""
+        for entry in self._snapshot.sads[host]:
+            sa = entry.association
+            owner = self._snapshot.owner(str(sa.destination))
+            gates = self._snapshot.scene.case.hosts[owner].encapsulation if owner else ()
+            if owner in (None, host) or not sa.nat_traversal or not gates:
+                continue  # where there is no gate, a program may have one
+            port = sa.nat_traversal.destination_port
+            if f"{sa.destination} {port}" not in gates:
                 yield (
-                    f"{host} could not authenticate or decrypt {_security(packet)} from "
-                    f"{packet.source}: other keys or algorithms?"
+                    f"{host} sends {name_sa(sa)} to UDP port {port}, and {owner} takes ESP in UDP "
+                    f"at {', '.join(gates)}"
                 )
-        elif counter == "XfrmOutNoStates":
-            yield from self._missing_sas(host)
-        elif counter in ("XfrmInTmplMismatch", "XfrmInNoPols"):
-            yield from self._unfit(host)
+
+    # Counters
+
+    def _counter(self, host: str, counter: str) -> None:
+        """Look at what a counter of a host points to."""
+        if counter == "XfrmInNoStates":
+            self._add(_Rank.SA, *self._unknown_sas(host))
+        elif counter == "XfrmInStateProtoError":
+            self._add(_Rank.RECEIVER, *self._unreadable(host))
+        elif counter == "XfrmInStateMismatch":
+            self._add(_Rank.RECEIVER, *self._encapsulations(host))
+        elif counter == "XfrmOutBundleGenError":
+            self._add(_Rank.SENDER, *self._tunnels(host))
+        elif counter in ("XfrmOutPolBlock", "XfrmInPolBlock"):
+            direction = Direction.OUT if "Out" in counter else Direction.IN
+            self._add(_Rank.SENDER, *self._discards(host, direction))
+        if counter in _BY_POLICY:
+            for journey in self._journeys:
+                self._receiver(host, journey.flow)
 
     def _received(self, host: str) -> Iterator[Packet]:
         """Yield protected packets for an address of the host."""
-        for packet in self._packets:
-            if packet.spi is not None and self._scene.case.owner(packet.destination) == host:
-                yield packet
+        for packets in self._snapshot.links.values():
+            for packet in packets:
+                if packet.spi is not None and self._snapshot.owner(packet.destination) == host:
+                    yield packet
 
     def _unknown_sas(self, host: str) -> Iterator[str]:
+        """Name what came and is not in a host's SAD; else what others have that send to it."""
+        found = False
+        known = self._snapshot.sads[host]
         for packet in self._received(host):
-            known = [e.association for e in self._sads[host]]
-            if any(
-                one.spi == packet.spi and str(one.destination) == packet.destination
-                for one in known
+            protocol = _protocol(packet)
+            same = [entry for entry in known if entry.association.spi == packet.spi]
+            if not any(
+                entry.association.protocol is protocol
+                and str(entry.association.destination) == packet.destination
+                for entry in same
             ):
+                found = True
+                name = f"{protocol.name.lower()} {packet.spi:#x}"
+                there = names_of(same or known)
+                yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
+        if not found:  # the header is one that only the receiver could see
+            here = {entry.association.id for entry in known}
+            for other in self._snapshot.hosts:
+                for entry in self._snapshot.sads[other]:
+                    sa = entry.association
+                    if sa.id not in here and self._snapshot.owner(str(sa.destination)) == host:
+                        yield f"{other} has the SA {name_sa(sa)}, {host} has not"
+
+    def _unreadable(self, host: str) -> Iterator[str]:
+        for packet in self._received(host):
+            yield (
+                f"{host} could not authenticate or decrypt {_protocol(packet).name.lower()} "
+                f"{packet.spi:#x} from {packet.source}: other keys or algorithms?"
+            )
+
+    def _encapsulations(self, host: str) -> Iterator[str]:
+        for packet in self._received(host):
+            for entry in self._snapshot.sads[host]:
+                sa = entry.association
+                if sa.spi == packet.spi and bool(sa.nat_traversal) != (
+                    wire.is_encapsulated(packet)
+                ):
+                    here, there = ("in UDP", "in IP") if sa.nat_traversal else ("in IP", "in UDP")
+                    yield f"{host}'s SA {name_sa(sa)} is {here}, what came was {there}"
+
+    def _tunnels(self, host: str) -> Iterator[str]:
+        """Say which tunnel of the host's policies begins or ends at an impossible place."""
+        for journey in self._journeys:
+            policy = self._snapshot.policy(host, Direction.OUT, journey.flow)
+            if policy is None:
                 continue
-            same = [one for one in known if one.spi == packet.spi]
-            hint = f"it has {', '.join(map(name_sa, same or known))}" if known else "it has none"
-            yield f"{host} has no SA {_security(packet)} to {packet.destination}; {hint}"
+            for request in policy.requests:
+                if request.source and self._snapshot.owner(str(request.source)) != host:
+                    yield (
+                        f"{host} sends by {quote(policy)}, but {request.source} is not its address"
+                    )
+                elif request.destination and not self._snapshot.route(
+                    host, str(request.destination)
+                ):
+                    yield f"{host} has no route to {request.destination}, the end of its tunnel"
 
-    def _missing_sas(self, host: str) -> Iterator[str]:
-        for source, destination in self._flows():
-            for entry in self._matching(host, Direction.OUT, source, destination):
-                for request in entry.policy.requests:
-                    gap = self._gap(host, request, source, destination)
-                    if gap:
-                        yield f"{host} sends by {spell_policy(entry.policy)}: {gap}"
+    def _discards(self, host: str, direction: Direction) -> Iterator[str]:
+        """Name the entry that says discard, or the def_policy that does where there is none."""
+        word = "out" if direction is Direction.OUT else "in"
+        knobs = self._snapshot.scene.knobs(host)
+        for flow in [journey.flow for journey in self._journeys] + self._neighbours():
+            policy = self._snapshot.policy(host, direction, flow)
+            if policy is not None and policy.type is PolicyType.DISCARD:
+                yield f"{host} discards {spell_flow(flow)} by {quote(policy)}"
+            elif policy is None and knobs.of(flow.family).def_policy == 0:
+                knob = "net.inet6.ipsec6" if flow.family == AF_INET6 else "net.inet.ipsec"
+                yield (
+                    f"{host} discards {spell_flow(flow)}: no {word} policy is for it, and "
+                    f"{knob}.def_policy is 0; {self._snapshot.others(host, direction)}"
+                )
 
-    def _gap(self, host: str, request: IpsecRequest, source: str, destination: str) -> str:
-        """Say what is wrong with the SAs for a request; empty when one is fit."""
-        ends = str(request.source or source), str(request.destination or destination)
-        protocol = request.protocol.name.lower()
-        all_sas = [e for e in self._sads[host] if e.association.protocol == request.protocol]
-        between = [e for e in all_sas if _ends(e) == ends]
-        if not between:
-            others = ", ".join(name_sa(e.association) for e in all_sas)
-            text = f"there is no {protocol} SA from {ends[0]} to {ends[1]}"
-            return f"{text}; there is {others}" if others else text
-        for entry in between:
-            association = entry.association
-            mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
-            if mode != request.mode:
-                reason = f"its mode is {mode.name.lower()}"
-            elif association.reqid != request.reqid:
-                wanted = f"unique:{request.reqid}" if request.reqid else "one without an id"
-                reason = f"its id is {association.reqid}, the policy wants {wanted}"
-            else:
-                return ""
-        return f"{name_sa(association)} does not fit: {reason}"
+    def _neighbours(self) -> list[Flow]:
+        """Return what neighbour discovery sends for a probe over IPv6, where that is in doubt."""
+        flows = [j.flow for j in self._journeys if j.flow.family == AF_INET6]
+        return [
+            flow._replace(upper=IPPROTO_ICMPV6, source_port=kind, destination_port=0)
+            for flow in flows[:1]
+            for kind in (135, 136)
+        ]
 
     # Policies
 
-    def _flows(self) -> Iterator[tuple[str, str]]:
-        yield self._source, self._probe.destination
-        yield self._probe.destination, self._source
-
-    def _matching(
-        self, host: str, direction: Direction, source: str, destination: str
-    ) -> list[SpdEntry]:
-        if not (source and destination):
-            return []  # the sender has no route, so no address of its own
-        return [
-            entry
-            for entry in self._spds[host]
-            if entry.policy.direction is direction
-            and not entry.socket
-            and _matches(entry.policy, source, destination)
-        ]
-
-    def _unfit(self, host: str) -> Iterator[str]:
-        came = [one for one in self._packets if not wire.is_housekeeping(one)]
-        for source, destination in self._flows():
-            for direction in (Direction.IN, Direction.FWD):
-                for entry in self._matching(host, direction, source, destination)[:1]:
-                    if entry.policy.type is PolicyType.IPSEC:
-                        kinds = wire.spell(wire.kinds(came))
-                        yield f"{host} takes in by {spell_policy(entry.policy)}; came: {kinds}"
-
-    def _policies(self) -> Iterator[str]:
-        """Say which outbound policies the packets met, when clear text is in question."""
-        if not any(wire.kind_of(one) == "clear" for one in self._packets if one.protocols):
+    def _receiver(self, host: str, flow: Flow) -> None:
+        """Hold what came against the inbound policy that it met; look for who was to protect it."""
+        if self._snapshot.owner(str(flow.source)) == host:
             return
-        for source, destination in self._flows():
-            if not source:
-                continue
-            found = False
-            for host in self._scene.hosts:
-                for entry in self._matching(host, Direction.OUT, source, destination)[:1]:
-                    found = True
-                    for request in entry.policy.requests:
-                        gap = self._gap(host, request, source, destination)
-                        if gap:
-                            yield f"{host} sends by {spell_policy(entry.policy)}: {gap}"
-            if not found and any(self._spds.values()):
-                there = [
-                    f"{host}: {spell_policy(entry.policy)}"
-                    for host, spd in self._spds.items()
-                    for entry in spd
-                    if entry.policy.direction is Direction.OUT and not entry.socket
-                ]
-                hint = f"; there is {'; '.join(there[:3])}" if there else ""
-                yield f"no outbound policy of any host is for {source} > {destination}{hint}"
+        policy = self._snapshot.policy(host, Direction.IN, flow)
+        if policy is None and self._begins(host, flow):
+            return
+        if policy is None:
+            others = self._snapshot.others(host, Direction.IN)
+            self._add(
+                _Rank.RECEIVER, f"{host} has no inbound policy for {spell_flow(flow)}; {others}"
+            )
+            return
+        if policy.type is not PolicyType.IPSEC:
+            return
+        came = [
+            one
+            for packets in self._snapshot.links.values()
+            for one in packets
+            if self._snapshot.owner(one.destination) == host
+            or (one.source, one.destination) == (str(flow.source), str(flow.destination))
+        ]
+        for request in policy.requests:
+            self._add(_Rank.RECEIVER, self._unmet(host, request))
+            protector = self._protector(host, request, flow)
+            if protector and (self._has_policies(protector) or not self._is_protected(flow)):
+                self._sender(protector, flow)
+        kinds = wire.spell(wire.kinds(came))
+        self._add(_Rank.RECEIVER, f"{host} takes in by {quote(policy)}; came: {kinds}")
 
+    def _begins(self, host: str, flow: Flow) -> bool:
+        """Whether protection begins at a host: it came in clear there."""
+        policy = self._snapshot.policy(host, Direction.OUT, flow)
+        ends = [request.source for request in policy.requests] if policy else []
+        return any(not end or self._snapshot.owner(str(end)) == host for end in ends)
 
-def name_sa(association: SecurityAssociation) -> str:
-    """Return ``esp 0x1001 10.0.0.1 > 10.0.0.2``."""
-    protocol = association.protocol.name.lower()
-    return f"{protocol} {association.spi:#x} {association.source} > {association.destination}"
+    def _protector(self, host: str, request: IpsecRequest, flow: Flow) -> str:
+        """Return the host that was to protect what came; empty where that is unknown."""
+        for end in (request.source, flow.source):
+            owner = self._snapshot.owner(str(end)) if end else None
+            # A NAT has the other end's address, and nothing to protect with.
+            if owner and owner != host and (end == flow.source or self._snapshot.sads[owner]):
+                return owner
+        return ""
 
+    def _has_policies(self, host: str) -> bool:
+        """Whether a host has anything to do with IPsec."""
+        return bool(self._snapshot.spds[host].outbound or self._snapshot.sads[host])
 
-def spell_policy(policy: SecurityPolicy) -> str:
-    """Return a policy in a few words of setkey's language."""
-    selector = policy.selector
-    requests = " ".join(
-        f"{one.protocol.name.lower()}/{one.mode.name.lower()}/"
-        + (f"{one.source}-{one.destination}" if one.source else "")
-        + f"/{one.level.name.lower()}"
-        for one in policy.requests
-    )
-    ends = (
-        f"{selector.source}/{selector.source_prefix} "
-        f"{selector.destination}/{selector.destination_prefix}"
-    )
-    kind = policy.type.name.lower()
-    return f"`{ends} -P {policy.direction.name.lower()} {kind} {requests}'".replace(" '", "'")
-
-
-def _security(packet: Packet) -> str:
-    number = next((p for p in packet.protocols if p in (IPPROTO_ESP, IPPROTO_AH)), 0)
-    return f"{'ah' if number == IPPROTO_AH else 'esp'} {packet.spi:#x}"
-
-
-def _ends(entry: SadEntry) -> tuple[str, str]:
-    return str(entry.association.source), str(entry.association.destination)
-
-
-def _differing(left: SecurityAssociation, right: SecurityAssociation) -> Iterator[str]:
-    """Name what two hosts' halves of an SA differ in; never a key's bytes."""
-    pairs: tuple[tuple[str, Key | None, Key | None], ...] = (
-        ("encryption", left.encryption, right.encryption),
-        ("authentication", left.authentication, right.authentication),
-        ("compression", left.compression, right.compression),
-    )
-    for what, one, other in pairs:
-        names = [key.algorithm.name if key and key.algorithm else "none" for key in (one, other)]
-        if names[0] != names[1]:
-            yield f"{what} algorithms ({names[0]} and {names[1]})"
-        elif one and other and one.material != other.material:
-            yield f"{what} keys"
-        elif one and other and one.icv_bits != other.icv_bits:
-            yield f"{what} lengths ({one.icv_bits} and {other.icv_bits} bits)"
-    if left.source != right.source:
-        yield f"sources ({left.source} and {right.source})"
-    if left.mode != right.mode and Mode.ANY not in (left.mode, right.mode):
-        yield f"modes ({left.mode.name.lower()} and {right.mode.name.lower()})"
-    if left.esn != right.esn:
-        yield "sequence numbers (-esn on one side)"
-    if bool(left.nat_traversal) != bool(right.nat_traversal):
-        yield "encapsulations (in UDP on one side)"
-
-
-def _matches(policy: SecurityPolicy, source: str, destination: str) -> bool:
-    """Whether a policy's addresses hold a packet's; ports and upper layers are passed over."""
-    selector = policy.selector
-    return _within(selector.source, selector.source_prefix, source) and _within(
-        selector.destination, selector.destination_prefix, destination
-    )
-
-
-def _within(network: Address, prefix: int, text: str) -> bool:
-    address = Address.parse(text)
-    if address.family != network.family:
+    def _is_protected(self, flow: Flow) -> bool:
+        """Whether some host on the way sends a packet by SAs that it has."""
+        for journey in self._journeys:
+            for host in journey.hosts if journey.flow == flow else ():
+                policy = self._snapshot.policy(host, Direction.OUT, flow)
+                requests = policy.requests if policy else ()
+                if requests and not any(self._snapshot.gap(host, r, flow) for r in requests):
+                    return True
         return False
-    shift = network.bits - prefix
-    return (
-        int.from_bytes(address.packed, "big") >> shift
-        == int.from_bytes(network.packed, "big") >> shift
-    )
+
+    def _unmet(self, host: str, request: IpsecRequest) -> str:
+        """Say in what an SA that served differs from an inbound request; empty if in nothing."""
+        seen = {packet.spi for packet in self._received(host)}
+        for entry in self._snapshot.sads[host]:
+            sa = entry.association
+            if sa.spi not in seen or sa.protocol is not request.protocol:
+                continue
+            mode = _mode(entry)
+            wanted = request.mode.name.lower()
+            if mode is not request.mode:
+                return f"{host} wants {wanted} mode, {name_sa(sa)} is in {mode.name.lower()} mode"
+            if request.source and sa.source != request.source:
+                here = f"{host} wants a tunnel from {request.source}"
+                return f"{here}, {name_sa(sa)} is from {sa.source}"
+        return ""
+
+    def _senders(self) -> None:
+        """Say how each host on the way sends, where it is not by SAs that are there."""
+        for journey in self._journeys:
+            concerned = [
+                host
+                for host in journey.hosts
+                if self._snapshot.policy(host, Direction.OUT, journey.flow) is not None
+            ]
+            if self._outcome == "ok" and self._snapshot.spds[journey.hosts[0]].outbound:
+                concerned.insert(0, journey.hosts[0])
+            for host in concerned:
+                self._sender(host, journey.flow)
+            if concerned or self._outcome == "refused":
+                continue
+            asked = [host for host in journey.hosts if self._snapshot.spds[host].outbound]
+            for host in asked:
+                rank = _Rank.SENDER if self._outcome == "ok" else _Rank.HINT
+                self._sender(host, journey.flow, rank)
+            if not asked and any(spd.outbound for spd in self._snapshot.spds.values()):
+                name = spell_flow(journey.flow)
+                self._add(_Rank.HINT, f"no host on the way has an outbound policy for {name}")
+
+    def _receivers(self) -> None:
+        """Say by what each host on the way lets in what was not to come through."""
+        for journey in self._journeys:
+            for host in journey.hosts[1:]:
+                policy = self._snapshot.policy(host, Direction.IN, journey.flow)
+                if policy is not None:
+                    name = spell_flow(journey.flow)
+                    self._add(_Rank.RECEIVER, f"{host} takes {name} in by {quote(policy)}")
+                elif self._has_policies(host):
+                    self._receiver(host, journey.flow)
+
+    def _sender(self, host: str, flow: Flow, rank: _Rank = _Rank.SENDER) -> None:
+        policy = self._snapshot.policy(host, Direction.OUT, flow)
+        name = spell_flow(flow)
+        if self._probe.policies and host == self._probe.host:
+            own = ", ".join(self._probe.policies)
+            self._add(_Rank.HINT, f"{host} sends {name} by its socket's own policy: {own}")
+        elif policy is None:
+            others = self._snapshot.others(host, Direction.OUT)
+            self._add(
+                rank, f"{host} sends {name} in clear, it has no outbound policy for it; {others}"
+            )
+        elif policy.type is PolicyType.NONE:
+            self._add(rank, f"{host} sends {name} in clear by {quote(policy)}")
+        elif policy.type is PolicyType.DISCARD:
+            self._add(rank, f"{host} discards {name} by {quote(policy)}")
+        else:
+            gaps = [self._snapshot.gap(host, request, flow) for request in policy.requests]
+            for gap in filter(None, gaps):
+                self._add(rank, f"{host} sends by {quote(policy)}: {gap}")
+            if not any(gaps):
+                self._add(_Rank.HINT, f"{host} sends {name} by {quote(policy)}")
+
+
+def travel_without_source(snapshot: Snapshot, probe: Probe) -> Iterator[str]:
+    """Say why a host has no address to send from."""
+    if snapshot.route(probe.host, probe.destination, probe.source) is None:
+        yield no_route(snapshot, probe.host, probe.destination)
+
+
+def _protocol(packet: Packet) -> IpsecProtocol:
+    """Return the protocol of a packet's SPI: that of its first IPsec header."""
+    first = next((p for p in packet.protocols if p in set(IpsecProtocol)), IPPROTO_AH)
+    return IpsecProtocol(first)
+
+
+def _mode(entry: SadEntry) -> Mode:
+    mode = entry.association.mode
+    return entry.kernel_mode if mode is Mode.ANY else mode

@@ -1,5 +1,6 @@
 """Reading scenario files: TOML to cases, or an error that names file, line and key."""
 
+import dataclasses
 import ipaddress
 import re
 import tomllib
@@ -107,7 +108,7 @@ class _Reader:
                 try:
                     one = ipaddress.ip_interface(str(fill(table, word, self._own, list)))
                 except ValueError as error:
-                    table.fail(f"loopback: {error}", host)
+                    table.table(host).fail(str(error), "loopback")
                 self._note(host, f"{host}.lo", one)
 
     def _note(
@@ -150,6 +151,9 @@ class _Reader:
         return actions.link_name(table, "watch", watch, self.links) if watch else ""
 
     def _hosts(self, table: Table, names: list[str]) -> dict[str, HostPlan]:
+        for name in table:
+            if names and name not in names and self.links:
+                table.fail(f"no link has this host{suggestion(name, names)}", name)
         names += [name for name in table if name not in names]
         found: dict[str, HostPlan] = {}
         forwarders = topology.routers(self.links)
@@ -185,9 +189,8 @@ class _Reader:
             host.fail("mirror and setkey exclude each other", "mirror")
         if script is None or script.origin.startswith("mirror"):
             host.fail(f"{other} has no setkey script of its own", "mirror")
-        import dataclasses
-
-        return dataclasses.replace(plan, script=Script(mirror(script.text), f"mirror of {other}"))
+        mirrored = Script(mirror(script.text), f"mirror of {other}", script.file)
+        return dataclasses.replace(plan, script=mirrored)
 
     def script(self, table: Table, text_key: str, file_key: str) -> Script | None:
         """Return the script that a table holds or names; files have ${...} too."""
@@ -195,7 +198,9 @@ class _Reader:
             table.fail(f"{text_key} and {file_key} exclude each other", file_key)
         if file_key not in table:
             text = table.text(text_key)
-            return Script(text) if text_key in table else None
+            above = "\n" * (table.line_of_value(text_key) - 1)
+            name = Path(table.file).name
+            return Script(above + text, file=name) if text_key in table else None
         name = table.text(file_key)
         path = Path(table.file).parent / name
         try:
@@ -203,7 +208,7 @@ class _Reader:
         except OSError as error:
             table.fail(f"{path}: {error.strerror}", file_key)
         filled = fill(table.at(file_key), text, self._look, lambda: [*self._known])
-        return Script(str(filled), name)
+        return Script(str(filled), name, name)
 
 
 def _settings(table: Table, key: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 
 from kamexfrm.rig.namespace import Namespace
-from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
+from kamexfrm.rig.probe import ABILITIES
 from kamexfrm.rig.scenario.plan import Case
 
 
@@ -46,25 +46,41 @@ def may_make_user_namespaces() -> bool:
     return done.returncode == 0
 
 
+#: What to type where the running kernel lacks something.
+_CURES = {
+    "ESP": "modprobe -a esp4 esp6",
+    "AH": "modprobe -a ah4 ah6",
+    "netem": "modprobe sch_netem",
+    "bridges": "modprobe bridge",
+}
+
+
+def lacking(cases: Sequence[Case]) -> list[str]:
+    """Return what cases need and the running kernel does not have."""
+    wanted = dict.fromkeys(need for case in cases for need in case.needs)
+    return [need for need in wanted if not ABILITIES[need]()]
+
+
 def choose(kernel: str, cases: Sequence[Case]) -> Where:
     """Return where to run cases for --kernel; raises Unable.
 
-    ``auto`` is this kernel for cases without SAs, and where it has ESP and AH; else the guest.
+    ``auto`` is this kernel where it has all that the cases need; else the guest.
     """
     if kernel not in ("auto", "host"):
         return Where.GUEST
-    needs_esp = any(case.needs_esp for case in cases)
     if may_make_namespaces():
-        if not needs_esp or (kernel_has_esp() and kernel_has_ah()):
+        missing = lacking(cases)
+        if not missing:
             return Where.HERE
         if kernel == "auto":
             return Where.GUEST
+        cures = "; ".join(_CURES[need] for need in missing)
         raise Unable(
-            "the running kernel has no ESP or no AH: try `modprobe -a esp4 esp6 ah4 ah6', "
-            "or leave out --kernel host"
+            f"this kernel has no {', no '.join(missing)}: try `{cures}', or leave out --kernel host"
         )
-    # Whether a kernel has ESP can be asked only from inside; the second run asks.
+    # What a kernel has can be asked only from inside; the second run asks.
     if "KAMEXFRM_UNSHARED" not in os.environ and may_make_user_namespaces():
+        needs_esp = any(case.needs_esp for case in cases)
         if kernel == "host" or not needs_esp or _loaded("esp4"):
             return Where.USER
         return Where.GUEST

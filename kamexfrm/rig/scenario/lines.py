@@ -20,6 +20,7 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._found: dict[Path, int] = {(): 1}
         self._counts: dict[Path, int] = {}
+        self._below: set[Path] = set()
         table: Path = ()
         state = _Value()
         for number, line in enumerate(text.splitlines(), 1):
@@ -35,6 +36,8 @@ class Lines:
                 path = table + keys
                 for size in range(len(table) + 1, len(path) + 1):
                     self._found.setdefault(path[:size], number)
+                if rest.strip() in ('"""', "'''"):
+                    self._below.add(path)
                 state.read(rest)
 
     def _table(self, keys: tuple[str, ...], is_array: bool) -> Path:
@@ -54,6 +57,10 @@ class Lines:
         while path not in self._found:
             path = path[:-1]
         return self._found[path]
+
+    def of_value(self, path: Path) -> int:
+        """Return the line of a value's first character: of long strings often the next one."""
+        return self.of(path) + (path in self._below)
 
 
 class _Value:

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from kamexfrm.rig.scenario.table import ScenarioError, Table, suggestion
+from kamexfrm.rig.scenario.table import Table, suggestion
 
 _NAME = re.compile(r"\$\{([^{}]*)\}")
 _KEY = re.compile(r"key:(\d+)(?:\+(\d+))?$")
@@ -98,12 +98,12 @@ def fill(table: Table, value: object, look: Lookup, known: Callable[[], list[str
             table.fail(f"${{{name}}} stands for nothing{suggestion(name, known())}")
         return fill(table, found, look, known) if isinstance(found, str) else found
 
-    if match := _NAME.fullmatch(value):
-        return replace(match)
     try:
+        if match := _NAME.fullmatch(value):
+            return replace(match)
         return _NAME.sub(lambda match: str(replace(match)), value)
     except RecursionError:
-        raise ScenarioError(f"{table.file}: {value!r} stands for itself") from None
+        raise table.error(f"{value!r} stands for itself") from None
 
 
 def _below(table: Table, part: str | int) -> Table:

@@ -13,11 +13,13 @@ _OTHER = {"in": "out", "out": "in"}
 def mirror(script: str) -> str:
     """Return what the other side of a link loads.
 
-    ``fwd`` policies are left out: an ``in`` policy brings its own.
+    ``fwd`` policies are left out, but for their lines: an ``in`` policy brings its own.
     """
     kept = []
     for statement in _STATEMENT.findall(script):
-        if not _FORWARD.search(_COMMENT.sub("", statement)):
+        if _FORWARD.search(_COMMENT.sub("", statement)):
+            kept.append("\n" * statement.count("\n"))
+        else:
             kept.append(_TOKEN.sub(_exchange, statement))
     return "".join(kept)
 

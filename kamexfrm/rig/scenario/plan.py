@@ -24,6 +24,7 @@ class LinkPlan:
     mtu: int = 0
     delay: float = 0.0
     loss: float = 0.0
+    line: int = 1
 
     @property
     def name(self) -> str:
@@ -33,10 +34,15 @@ class LinkPlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Script:
-    """Input of setkey, and where it is from: ``mirror of alice``, a file's name, or nothing."""
+    """Input of setkey, and where it is from: ``mirror of alice``, a file's name, or nothing.
+
+    ``file`` is whose lines it has: a script inside a scenario begins with as many empty lines as
+    stand before it there, so that setkey names places as an editor does.
+    """
 
     text: str
     origin: str = ""
+    file: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +83,10 @@ class Expectation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Probe:
-    """Packets from a host to an address: ``protocol`` is ping, udp or tcp. ``timeout``: seconds."""
+    """Packets from a host to an address: ``protocol`` is ping, udp or tcp. ``timeout``: seconds.
+
+    ``policies`` are the sending socket's own, as ``out bypass``.
+    """
 
     protocol: str
     host: str
@@ -88,6 +97,7 @@ class Probe:
     count: int
     size: int
     timeout: float
+    policies: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,6 +195,15 @@ class Case:
     steps: tuple[Step, ...]
     watch: str
     needs_esp: bool
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of a kernel: names of ``kamexfrm.rig.probe.ABILITIES``."""
+        return (
+            *(("ESP", "AH") if self.needs_esp else ()),
+            *(("netem",) if any(link.delay or link.loss for link in self.links) else ()),
+            *(("bridges",) if any(host.bridge for host in self.hosts.values()) else ()),
+        )
 
     def owner(self, address: str) -> str | None:
         """Return the host that has an address, or None."""

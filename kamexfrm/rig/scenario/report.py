@@ -61,7 +61,10 @@ class Transcript:
 
     def _failure(self, result: StepResult, failure: Failure) -> None:
         where = f"step {result.number}, " if result.number else ""
-        self._print(self.paint(f"  FAILED {where}line {result.line}: {failure.message}", _RED))
+        first, *more = failure.message.splitlines()
+        self._print(self.paint(f"  FAILED {where}line {result.line}: {first}", _RED))
+        for line in more:
+            self._print(f"    {line}")
         for cause in failure.causes:
             self._print(f"    because {cause}")
         for title, text in failure.facts:
@@ -78,7 +81,7 @@ class Transcript:
         """Print how all cases ended, and which failed."""
         failed = [result for result in results if not result.passed]
         for result in failed:
-            message = result.failure.message if result.failure else ""
+            message = result.failure.message.partition("\n")[0] if result.failure else ""
             print(self.paint(f"failed: {identity(result.case)}: {message}", _RED), file=self._out)
         words = f"{len(results) - len(failed)} passed"
         words = f"{len(failed)} failed, {words}" if failed else words

@@ -18,12 +18,13 @@ class Failure:
 
 
 class StepFailed(Exception):
-    """A step that did not show what it was expected to."""
+    """A step that did not show what it was expected to; ``line`` in the file, 0 for the step's."""
 
-    def __init__(self, message: str, causes: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, causes: tuple[str, ...] = (), line: int = 0) -> None:
         super().__init__(message)
         self.message = message
         self.causes = causes
+        self.line = line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

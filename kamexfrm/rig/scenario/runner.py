@@ -11,7 +11,7 @@ from kamexfrm.rig.scenario import explaining
 from kamexfrm.rig.scenario import steps as doing
 from kamexfrm.rig.scenario.diagnosis import Diagnosis
 from kamexfrm.rig.scenario.pcap import Record
-from kamexfrm.rig.scenario.plan import Case, Probe, Step
+from kamexfrm.rig.scenario.plan import Case, Step
 from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepResult
 from kamexfrm.rig.scenario.scene import Scene
 from kamexfrm.setkey.command import main as run_setkey
@@ -98,7 +98,8 @@ class Runner:
                 seen += furnish(scene, name)
         except StepFailed as error:
             failure = Failure(error.message, error.causes)
-        except TimeoutError as error:
+            line = error.line or line
+        except OSError as error:
             failure = Failure(str(error))
         links = f"{len(case.links)} link{'s' if len(case.links) != 1 else ''}"
         text = f"{', '.join(case.hosts)} up, {links}"
@@ -141,7 +142,7 @@ def furnish(scene: Scene, name: str) -> list[str]:
     if plan.knobs:
         done = scene.sysctl(name, *plan.knobs)
         if done.status:
-            raise StepFailed(f"{name}: kame-sysctl: {done.stderr.strip()}")
+            raise StepFailed(f"{name}: {done.stderr.strip()}")
         said += done.stderr.splitlines()
     for word in plan.encapsulation:
         address, port = word.split()
@@ -161,11 +162,12 @@ def furnish(scene: Scene, name: str) -> list[str]:
 
 def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
     """Collect causes and facts of a failed step."""
-    scene, action = taken.scene, taken.step.action
+    scene, probe = taken.scene, taken.probe
     moved = taken.moved()
     causes = error.causes
-    if isinstance(action, Probe):
-        causes += Diagnosis(scene, action, moved, taken.outcome).causes()
+    if probe is not None:
+        expected = taken.step.expectation.outcome
+        causes += Diagnosis(scene, probe, moved, taken.outcome, expected).causes()
     else:
         causes += tuple(f"{host}'s {name} rose by {by}" for host, name, by in moved)
     facts: list[tuple[str, str]] = []
@@ -175,9 +177,9 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
         facts.append(("output", "\n".join(taken.output)))
     for name, background in scene.background.items():
         facts.append((f"{name} says", background.text))
-    if isinstance(action, Probe):
-        source = action.source or scene.source_of(action.host, action.destination)
-        facts += explaining.both_ways(scene, action, source)
+    if probe is not None:
+        source = probe.source or scene.source_of(probe.host, probe.destination)
+        facts += explaining.both_ways(scene, probe, source)
     for name in scene.hosts:
         facts += _host_facts(scene, name)
     return Failure(error.message, causes, tuple((title, _cut(text)) for title, text in facts))

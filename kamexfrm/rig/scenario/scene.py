@@ -7,17 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kamexfrm.engine.door import Engine
+from kamexfrm.engine.sockets import set_policy
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.knobs.command import run as run_sysctl
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import SpdEntry
-from kamexfrm.net import Address
 from kamexfrm.rig import wiring
 from kamexfrm.rig.capture import Capture
 from kamexfrm.rig.host import Completed, Host
@@ -27,13 +27,8 @@ from kamexfrm.rig.scenario import topology
 from kamexfrm.rig.scenario.plan import Case, Script
 from kamexfrm.rig.scenario.stream import Streaming
 from kamexfrm.setkey.command import main as run_setkey
-from kamexfrm.xfrm import XFRM_POLICY_IN, XFRM_POLICY_OUT, Policy, Selector, encode_policy
 
 UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2  # linux/udp.h
-_XFRM_POLICY_OPTION = {
-    socket.AF_INET: (socket.IPPROTO_IP, 17),  # linux/in.h IP_XFRM_POLICY
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 35),  # linux/in6.h IPV6_XFRM_POLICY
-}
 
 
 class Counted(NamedTuple):
@@ -124,7 +119,7 @@ class Scene:
             command = [_installed("setkey"), "--strict", "-f", "-"]
             return self.hosts[host].run(command, input=script.text)
         done = self.command(host, run_setkey, "--strict", "-e", script.text)
-        name = script.origin or f"{host}.setkey"
+        name = script.file or f"{host}.setkey"
         return Completed(done.stdout, done.stderr.replace("-e,", f"{name},"), done.status)
 
     def sysctl(self, host: str, *words: str, real: bool = False) -> Completed:
@@ -149,10 +144,8 @@ class Scene:
         self._gates.append(gate)
         gate.bind((address, port))
         gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
-        nowhere = Address.unspecified(family)
-        for direction in (XFRM_POLICY_IN, XFRM_POLICY_OUT):
-            policy = Policy(Selector(nowhere, nowhere, family=family), direction)
-            gate.setsockopt(*_XFRM_POLICY_OPTION[family], encode_policy(policy))
+        with self.hosts[host].enter():
+            give_policies(gate, ("in bypass", "out bypass"))
 
     # What was counted and seen
 
@@ -189,6 +182,14 @@ class Scene:
         """Yield each link's name and its packets of this step."""
         for name, capture in self.captures.items():
             yield name, capture.packets
+
+
+def give_policies(sock: socket.socket, policies: Sequence[str]) -> None:
+    """Give a socket policies of its own, in ipsec_set_policy(3)'s words."""
+    if policies and sock.family == socket.AF_INET6 and sock.type != socket.SOCK_RAW:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    for policy in policies:
+        set_policy(sock, policy)
 
 
 def _installed(name: str) -> str:

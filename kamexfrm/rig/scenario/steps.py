@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from kamexfrm.rig.scenario.plan import (
     Wait,
 )
 from kamexfrm.rig.scenario.result import StepFailed
-from kamexfrm.rig.scenario.scene import Background, Counted, Scene
+from kamexfrm.rig.scenario.scene import Background, Counted, Scene, give_policies
 from kamexfrm.rig.scenario.stream import Streaming
 
 #: Counters rise as the kernel gets to it: seconds to wait for one that must.
@@ -47,7 +48,8 @@ def label(step: Step) -> str:
         case Probe() as probe:
             port = "" if probe.protocol == "ping" else f" port {probe.port}"
             times = f" {probe.count} times" if probe.count > 1 else ""
-            return f"{probe.host}: {probe.protocol} {probe.destination}{port}{times}"
+            own = "".join(f", socket {policy}" for policy in probe.policies)
+            return f"{probe.host}: {probe.protocol} {probe.destination}{port}{times}{own}"
         case Explain(at, probe):
             return f"{at}: explain {probe.host} -> {probe.destination} {probe.protocol}"
         case Stream(name, probe, interval):
@@ -87,6 +89,7 @@ class Taken:
         self.output: list[str] = []
         self.status = 0
         self.seen: list[str] = []
+        self.probe = step.action if isinstance(step.action, Probe) else None
         scene.forget_packets()
         self.before: Counted = scene.count()
 
@@ -121,22 +124,22 @@ class Taken:
     def _probe(self, probe: Probe) -> None:
         data = wire.payload(probe.size)
         host = self.scene.hosts[probe.host]
-        source = (probe.source, probe.source_port)
+
+        def prepare(sock: socket.socket) -> None:
+            give_policies(sock, probe.policies)
+
         try:
             with self._server(probe):
                 if probe.protocol == "ping":
+                    target, source = probe.destination, probe.source or None
                     host.call(
-                        traffic.ask_echo,
-                        probe.destination,
-                        probe.count,
-                        probe.timeout,
-                        data,
-                        probe.source or None,
+                        traffic.ask_echo, target, probe.count, probe.timeout, data, source, prepare
                     )
                 else:
                     ask = traffic.udp_exchange if probe.protocol == "udp" else traffic.tcp_exchange
+                    target, start = probe.destination, (probe.source, probe.source_port)
                     for _ in range(probe.count):
-                        host.call(ask, probe.destination, probe.port, data, probe.timeout, source)
+                        host.call(ask, target, probe.port, data, probe.timeout, start, prepare)
             self.outcome = "ok"
         except TimeoutError:
             self.outcome = "lost"
@@ -191,7 +194,8 @@ class Taken:
         for text in (done.stdout, done.stderr):
             self.output += text.splitlines()
         self.status = self.status or done.status
-        self.seen += [line.strip() for line in done.stderr.splitlines()]
+        if not done.status:
+            self.seen += [line.strip() for line in done.stderr.splitlines()]
 
     def _sysctl(self, sysctl: Sysctl) -> None:
         for host in sysctl.hosts:
@@ -208,7 +212,7 @@ class Taken:
 
     def _run(self, run: Run) -> None:
         command = ["/bin/sh", "-c", run.command]
-        environment = {**os.environ, "PATH": _path()}
+        environment = {**os.environ, "PATH": path()}
         for name in run.hosts:
             host = self.scene.hosts[name]
             if run.name:
@@ -225,7 +229,7 @@ class Taken:
             return
         host = self.scene.hosts[wait.host]
         command = ["/bin/sh", "-c", wait.command]
-        environment = {**os.environ, "PATH": _path()}
+        environment = {**os.environ, "PATH": path()}
 
         def works() -> bool:
             done = host.run(command, timeout=wait.timeout, environment=environment)
@@ -242,6 +246,7 @@ class Taken:
         if name not in self.scene.streams:
             raise StepFailed(f"{name} is not running")
         stream = self.scene.streams.pop(name)
+        self.probe = stream.probe
         stream.end()
         self.seen.append(f"{stream.answered} of {stream.sent} answered")
         self.output += stream.trouble
@@ -292,7 +297,7 @@ class Taken:
                 raise StepFailed(f"{what}, expected {wanted.outcome or 'ok'}: {self._last_words()}")
 
     def _last_words(self) -> str:
-        return " / ".join(self.output[-3:]) or "(no output)"
+        return "\n".join(line.rstrip() for line in self.output[-6:]) or "(no output)"
 
     def _check_wire(self, wanted: tuple[str, ...]) -> None:
         link = self._link()
@@ -352,6 +357,6 @@ def _packets(counted: Counted, host: str, protocol: str, spi: int) -> int | None
     return sum(found) if found else None
 
 
-def _path() -> str:
+def path() -> str:
     """Return PATH with our own commands first, and the places of ip and tc."""
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

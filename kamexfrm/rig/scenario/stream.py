@@ -13,7 +13,7 @@ class Streaming:
     """A stream that runs in a thread from the constructor to ``end``."""
 
     def __init__(self, stream: Stream, host: Host, server: Host | None) -> None:
-        probe = stream.probe
+        self.probe = probe = stream.probe
         self._stream = stream
         self._host = host
         self.sent = 0

@@ -56,6 +56,10 @@ class Table:
         """Return the line of a key of the table."""
         return self._lines.of((*self.path, key))
 
+    def line_of_value(self, key: str) -> int:
+        """Return the line on which a key's value begins."""
+        return self._lines.of_value((*self.path, key))
+
     def fail(self, text: str, key: str = "", at: int | None = None) -> NoReturn:
         """Raise a ScenarioError for a key, or for the table as a whole."""
         raise self.error(text, key, at)

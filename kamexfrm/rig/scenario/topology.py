@@ -5,15 +5,19 @@ A chain is hosts with ``--`` between them, each with its addresses beside the li
     h1 10.1.0.2/16 -- 10.1.0.1/16 g1 10.0.0.1/24 -- mtu=1400 10.0.0.2/24 g2
 """
 
+import contextlib
 import dataclasses
 import ipaddress
 import itertools
 import re
 from collections import deque
+from collections.abc import Iterator
 
+from kamexfrm.rig import wiring
 from kamexfrm.rig.host import Host
 from kamexfrm.rig.rig import Rig
 from kamexfrm.rig.scenario.plan import Case, End, Interface, LinkPlan
+from kamexfrm.rig.scenario.result import StepFailed
 from kamexfrm.rig.scenario.table import Table
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*$")
@@ -63,6 +67,7 @@ def _read_chain(table: Table, chain: str) -> list[LinkPlan]:
                 int(options.get("mtu", 0)),
                 options.get("delay", 0.0),
                 options.get("loss", 0.0),
+                table.line_of("links"),
             )
         )
     return links
@@ -75,6 +80,8 @@ def _read_segment(table: Table, chain: str, text: str) -> _Segment:
             if match[3] != _UNITS[match[1]]:
                 unit = _UNITS[match[1]]
                 table.fail(f"{word!r}: {match[1]} is in {unit or 'bytes, a number'}", "links")
+            if match[1] == "loss" and float(match[2]) > 100:
+                table.fail(f"{word!r}: more than all cannot be lost", "links")
             segment.options[match[1]] = float(match[2])
         elif "/" in word or word[0].isdigit() or ":" in word:
             try:
@@ -143,43 +150,50 @@ def _search(
 
 
 def build(case: Case, rig: Rig) -> dict[str, Host]:
-    """Make the hosts, links, addresses and routes of a case."""
+    """Make the hosts, links, addresses and routes of a case; raises StepFailed."""
     hosts = {name: rig.host(name) for name in case.hosts}
     for link in case.links:
-        left, right = hosts[link.left.host], hosts[link.right.host]
-        names = f"eth{len(left.interfaces)}", f"eth{len(right.interfaces)}"
-        rig.link(left, right, mtu=link.mtu or None)
-        for end, host, name in zip((link.left, link.right), (left, right), names, strict=True):
-            if end.addresses:
-                host.address(name, *map(str, end.addresses))
-            if link.delay or link.loss:
-                _impair(host, name, link)
+        _build_link(rig, hosts, link)
     for name, plan in case.hosts.items():
+        host = hosts[name]
         if plan.loopback:
-            hosts[name].address("lo", *map(str, plan.loopback))
+            words = " ".join(map(str, plan.loopback))
+            with _told(name, f"loopback {words}", plan.line):
+                host.address("lo", *map(str, plan.loopback))
         if plan.forward:
-            hosts[name].forward()
+            host.forward()
         if plan.bridge:
-            _bridge(hosts[name])
+            with _told(name, "a bridge", plan.line):
+                host.call(wiring.bridge, "br0", list(host.interfaces))
     routes = work_out_routes(case)
     for name, plan in case.hosts.items():
         for prefix, gateway in routes[name] if plan.routes is None else plan.routes:
-            hosts[name].route(prefix, via=gateway)
-    for name, plan in case.hosts.items():
+            with _told(name, f"route {prefix} via {gateway}", plan.line):
+                hosts[name].route(prefix, via=gateway)
         for key, value in plan.sysctls:
-            hosts[name].sysctl(key, value)
+            with _told(name, f"sysctl {key}={value}", plan.line):
+                hosts[name].sysctl(key, value)
     return hosts
 
 
-def _impair(host: Host, interface: str, link: LinkPlan) -> None:
-    """Delay or lose what an interface sends (tc-netem(8))."""
-    from kamexfrm.rig import wiring
+def _build_link(rig: Rig, hosts: dict[str, Host], link: LinkPlan) -> None:
+    left, right = hosts[link.left.host], hosts[link.right.host]
+    names = f"eth{len(left.interfaces)}", f"eth{len(right.interfaces)}"
+    with _told(link.name, f"mtu {link.mtu}" if link.mtu else "the link", link.line):
+        rig.link(left, right, mtu=link.mtu or None)
+    for end, host, name in zip((link.left, link.right), (left, right), names, strict=True):
+        words = " ".join(map(str, end.addresses))
+        with _told(end.host, f"{name} {words}", link.line):
+            host.address(name, *map(str, end.addresses))
+        if link.delay or link.loss:
+            with _told(link.name, "delay and loss (sch_netem)", link.line):
+                host.call(wiring.impair, name, link.delay, link.loss)
 
-    host.call(wiring.impair, interface, link.delay, link.loss)
 
-
-def _bridge(host: Host) -> None:
-    """Make a switch of a host: all its interfaces on one bridge."""
-    from kamexfrm.rig import wiring
-
-    host.call(wiring.bridge, "br0", list(host.interfaces))
+@contextlib.contextmanager
+def _told(where: str, what: str, line: int) -> Iterator[None]:
+    """Say what could not be made, and where."""
+    try:
+        yield
+    except OSError as error:
+        raise StepFailed(f"{where}: {what}: {error.strerror or error}", line=line) from None

@@ -32,12 +32,17 @@ def is_housekeeping(packet: Packet) -> bool:
     return packet.protocol == _IGMP
 
 
+def is_encapsulated(packet: Packet) -> bool:
+    """Whether it is ESP in UDP (RFC 3948)."""
+    return packet.protocol == IPPROTO_UDP and packet.has(IPPROTO_ESP)
+
+
 def kind_of(packet: Packet, readable: Container[int | None] = ()) -> str:
     """Return a packet's kind; ``esp-null`` is ESP whose contents can be read.
 
     ``readable`` are SPIs of which a packet was read: one that carries no data is like the others.
     """
-    if packet.protocol == IPPROTO_UDP and packet.has(IPPROTO_ESP):
+    if is_encapsulated(packet):
         return "udp-encap"
     names = [_NAMES[number] for number in packet.protocols if number in _NAMES]
     if not names:

@@ -5,7 +5,9 @@ of our own tells what the sender of the request and everybody else hears of it, 
 sequence number and process id. What our engine writes besides, for its own sake, changes nothing
 that PF_KEY shows and is kept quiet about: the marker, sidecars, catch-alls, new kernel priorities,
 swapped templates, SAs of mode any that are made anew. Only automatic fwd twins that come and go are
-told of, to all but the sender, who waits for one reply.
+told of, to all but the sender, who waits for one reply. What the engine of another process writes
+for its own sake cannot be told from what it was asked for: it is heard as the update that says what
+the entry is, and of an SA of mode any that is made anew as its end and its return.
 
 What has no event is heard within one hub: GETSPI, copies for the promiscuous, a flush of nothing.
 """
@@ -187,9 +189,12 @@ class Hub:
             own = self.own_events()
         return own
 
-    def own_events(self) -> list[Heard]:
-        """Return what the kernel told of our own; the rest is told on."""
-        return self._drain(_MOST_WAITING)
+    def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
+        """Return what the kernel told of our own; the rest is told on.
+
+        ``claimed`` are kinds of events that do not say whose they are.
+        """
+        return self._drain(_MOST_WAITING, claimed)
 
     # Events
 
@@ -197,7 +202,7 @@ class Hub:
         """Take waiting kernel events to the clients; never raises for what an event holds."""
         self._drain(_TURN)
 
-    def _drain(self, most: int) -> list[Heard]:
+    def _drain(self, most: int, claimed: tuple[type, ...] = ()) -> list[Heard]:
         """Tell of what waits, and return what is our own: somebody waits for it, or nobody."""
         own: list[Heard] = []
         count = looks = 0
@@ -224,7 +229,7 @@ class Hub:
                     heard = self._read(event)
                     if self._is_skipped(heard) or not self._note(heard):
                         continue
-                    if event.pid == self.kernel.port:
+                    if event.pid == self.kernel.port or isinstance(heard.told, claimed):
                         own.append(heard)
                     else:
                         self.tell(heard)

@@ -202,7 +202,7 @@ def _migrate(hub: "Hub", client: Client, message: SadbMsg) -> None:
     payload = encode_migrate(migrate_from(message))
     for failure in hub.kernel.apply([Request(XfrmMsg.MIGRATE, payload)]):
         raise failure.refusal
-    own = hub.own_events()
+    own = hub.own_events((Migrate,))
     if not _tell(hub, client, message, message.type, own, lambda told: isinstance(told, Migrate)):
         hub.answer(client, message, message)
 

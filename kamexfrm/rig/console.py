@@ -1,0 +1,126 @@
+"""Terminals for the guest: ours, or whatever our standard input is, relayed to one of its consoles.
+
+The guest's kernel opens the other end of a pty, by a name that is there while the console is in
+use; what it writes and reads is carried between that pty and our own terminal, which is raw
+meanwhile. Without a terminal the standard input is typed in as it comes.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+#: Consoles that a guest has beside the one its kernel talks to.
+NUMBERS = range(1, 10)
+
+_END_OF_INPUT = b"\x04"  # ^D, as stty's eof
+
+
+def kernel_words(folder: Path) -> list[str]:
+    """Return the words of the guest kernel's command line that give it consoles in a folder."""
+    return [f"con{number}=tty:{path_of(folder, number)}" for number in NUMBERS]
+
+
+def path_of(folder: Path, number: int) -> Path:
+    """Return the name that console ``/dev/ttyN`` of the guest is opened by."""
+    return folder / f"tty{number}"
+
+
+class Console:
+    """A console in use; a context manager that puts our own terminal back as it was.
+
+    Raises FileExistsError when somebody else uses that number.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self._path = path_of(folder, number)
+        self._master, self._slave = os.openpty()
+        self._before: list[object] | None = None
+        self._listening = self._heard = False
+        self._out = next((number for number in (1, 2) if os.isatty(number)), -1)
+        tty.setraw(self._slave)
+        if self._out >= 0:
+            size = fcntl.ioctl(self._out, termios.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self._slave, termios.TIOCSWINSZ, size)
+        try:
+            self._path.symlink_to(os.ttyname(self._slave))
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Self:
+        if os.isatty(0):
+            sys.stdout.flush()
+            self._before = termios.tcgetattr(0)
+            tty.setraw(0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        while kind is None and select.select([self._master], [], [], 0)[0]:
+            self.relay(0)  # the last words
+        if self._before is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as got
+        self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._master)
+        os.close(self._slave)
+
+    def listen(self, opened: Path) -> None:
+        """Begin with the input once the file ``opened`` says that somebody there has the console.
+
+        What is typed in before that is lost there.
+        """
+        if not self._heard and opened.exists():
+            self._listening = self._heard = True
+
+    def relay(self, patience: float) -> None:
+        """Carry what there is, and wait for it so many seconds at most."""
+        files = [self._master, *([0] if self._listening else [])]
+        ready = select.select(files, [], [], patience)[0]
+        if self._master in ready:
+            data = os.read(self._master, 1 << 16)
+            if self._out >= 0:
+                os.write(self._out, data)
+        if 0 in ready:
+            data = os.read(0, 1 << 10)
+            self._listening = bool(data)
+            os.write(self._master, data or _END_OF_INPUT)
+
+
+def claim(folder: Path) -> Console | None:
+    """Return a console that nobody uses, None when all are taken."""
+    for number in NUMBERS:
+        with contextlib.suppress(FileExistsError):
+            return Console(folder, number)
+    return None
+
+
+@contextlib.contextmanager
+def ending_orderly() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP leave by SystemExit: a raw terminal wants to be put back."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {each: signal.signal(each, leave) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

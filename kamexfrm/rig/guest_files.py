@@ -1,0 +1,184 @@
+"""What the guest boots with: its kernel and modules, process 1, and the mounts it makes.
+
+All of it is a folder of files that the guest finds through its root, which is this machine's.
+"""
+
+import errno
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kamexfrm.errors import KamexfrmError
+
+#: Debian's user-mode-linux: the kernel, a program, and where its modules are.
+PROGRAM = "linux.uml"
+MODULES = Path("/usr/lib/uml/modules")
+
+#: Where the programs are that process 1 starts.
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: The command's exit status when it could not be started, as in env(1).
+STATUS_NO_GUEST = 125
+
+#: The guest's process 1. Words in capitals are replaced.
+_INIT = """#!/bin/sh
+# The root is the machine's own, read-only. Put a memory file system above it and move there.
+fail() {
+    echo "guest: $*"
+    [ -w /proc/sysrq-trigger ] || exit
+    echo o > /proc/sysrq-trigger
+    sleep 60
+    exit
+}
+PATH=FOLDER/bin:SYSTEM_PATH
+mount -t proc proc /proc || fail "no /proc"
+modprobe -d FOLDER/modules overlay || fail "its kernel has no overlayfs"
+mount -t tmpfs above /mnt || fail "no /mnt"
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay overlay -o nosuid,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root ||
+    fail "cannot put a memory file system above the root"
+mount -a -T FOLDER/mounts || fail "cannot mount what is in FOLDER/mounts"
+cd /mnt/root
+pivot_root . mnt && umount -l /mnt || fail "cannot change the root"
+ln -s /proc/self/fd /dev/fd
+[ -d /lib/modules ] || mkdir /lib/modules
+ln -sfn FOLDER/modules/lib/modules/* /lib/modules/
+modprobe -a ipv6 xfrm_user esp4 esp6 ah4 ah6 veth    # all else loads on demand
+ip link set lo up
+ulimit -n 65536
+cd FOLDER/out
+COMMAND
+echo $? > status.new
+sync
+mv status.new status
+echo o > /proc/sysrq-trigger
+sleep 60
+"""
+
+#: The mounts in the new root: source, place, type, options. One mount(8) makes them all, since
+#: starting a program takes 70 ms here. The shared folders are written through ("sync"): what the
+#: command writes is on this machine when its write(2) returns.
+_MOUNTS = """
+proc /mnt/root/proc proc defaults
+sysfs /mnt/root/sys sysfs defaults
+run /mnt/root/run tmpfs mode=755
+dev /mnt/root/dev devtmpfs defaults
+shm /mnt/root/dev/shm tmpfs X-mount.mkdir
+pts /mnt/root/dev/pts devpts X-mount.mkdir
+"""
+
+
+#: How the command gets its files: the standard input is empty, or the guest's first console is.
+_PLAIN = "sh FOLDER/command > stdout 2> stderr < /dev/null"
+_ON_CONSOLE = "setsid --ctty sh FOLDER/command < /dev/tty1"
+
+
+class GuestError(KamexfrmError):
+    """The guest is missing, did not boot, or died before the command ended."""
+
+    errno = errno.EIO
+
+
+def write_files(
+    folder: Path, program: str, share: Path | None, command: str, console: Sequence[str] | None
+) -> None:
+    """Fill the guest's folder: process 1, the command, the modules' place, what it writes.
+
+    ``command`` is a shell's input. ``console`` lists which outputs (``stdout``, ``stderr``) go to
+    the console where the command has one; the others are files.
+    """
+    out = folder / "out"
+    out.mkdir()
+    for name in ("stdout", "stderr"):
+        (out / name).touch()
+    # In a user namespace their owner is nobody, and set-user-ID then takes the power away.
+    (folder / "bin").mkdir()
+    for name in ("mount", "umount"):
+        copy = folder / "bin" / name
+        shutil.copyfile(shutil.which(name, path=SYSTEM_PATH) or name, copy)
+        copy.chmod(0o700)
+    mounts = _MOUNTS
+    for shared in (out, share.resolve()) if share else (out,):
+        path = _fstab_word(str(shared))
+        mounts += f"share /mnt/root{path} hostfs X-mount.mkdir,sync,{path}\n"
+    _write(folder / "mounts", mounts)
+    modules = find_modules(program)
+    place = folder / "modules" / "lib" / "modules"
+    place.mkdir(parents=True)
+    if modules is not None:
+        (place / modules.name).symlink_to(modules)
+    run = _PLAIN
+    if console is not None:
+        run = _ON_CONSOLE
+        for number, name in enumerate(("stdout", "stderr"), 1):
+            run += f" {number}> {'/dev/tty1' if name in console else name}"
+        command = f": > {shlex.quote(str(out / 'opened'))}\n{command}"
+    text = _INIT.replace("COMMAND", run).replace("FOLDER", str(folder))
+    _write(folder / "init", text.replace("SYSTEM_PATH", SYSTEM_PATH))
+    (folder / "init").chmod(0o700)
+    _write(folder / "command", command)
+
+
+def command_text(
+    words: Sequence[str], environment: Mapping[str, str], directory: Path | None
+) -> str:
+    """Return a shell's input that runs a command in a directory, this process's unless given."""
+    quoted = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
+    quoted += [shlex.quote(word) for word in words]
+    where = shlex.quote(str(directory or Path.cwd()))
+    return f"cd {where} || exit {STATUS_NO_GUEST}\nexec env -i {' '.join(quoted)}\n"
+
+
+def find_program(asked: Path | None) -> str:
+    """Return the guest's kernel; raises GuestError when it is not there."""
+    if asked is not None:
+        if not os.access(asked, os.X_OK) or asked.is_dir():
+            raise GuestError(f"{asked} is no program", errno=errno.ENOENT)
+        return str(asked.resolve())
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise GuestError(f"no {PROGRAM} in PATH: install user-mode-linux", errno=errno.ENOENT)
+    return program
+
+
+def find_modules(program: str) -> Path | None:
+    """Return the folder of the guest kernel's modules; None for one that needs none.
+
+    A kernel given by its path has them beside it in ``modules/VERSION``, where Debian's are, or
+    built in. Raises GuestError when Debian's kernel has none.
+    """
+    folders = [path.parent for path in sorted(MODULES.glob("*/modules.dep"))]
+    if Path(program).name != PROGRAM:
+        folders += [path.parent for path in Path(program).parent.glob("modules/*/modules.dep")]
+        version = _version(program)
+        return next((folder for folder in reversed(folders) if folder.name == version), None)
+    if not folders:
+        raise GuestError(f"nothing in {MODULES}: install user-mode-linux", errno=errno.ENOENT)
+    if len(folders) > 1:
+        version = _version(program)
+        folders = [folder for folder in folders if folder.name == version] or folders
+    return folders[-1]
+
+
+def _version(program: str) -> str:
+    """Return what a guest kernel calls itself; raises GuestError for another program."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], check=True, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GuestError(f"{program} --version: {error}") from None
+    return done.stdout.strip()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write names and words of this machine as they are, whatever their bytes."""
+    path.write_bytes(os.fsencode(text))
+
+
+def _fstab_word(text: str) -> str:
+    """Return a path as fstab(5) wants it: white space and backslashes in octal."""
+    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in text)
