@@ -40,6 +40,9 @@ from kamexfrm.xfrm import SecurityContext as Label
 #: The kernel's limit of templates in a policy (XFRM_MAX_DEPTH).
 MAX_REQUESTS = 6
 
+#: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
+LIFETIME_MAX = 0xFFFFFFFF
+
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
 
@@ -60,13 +63,16 @@ def check(policy: SecurityPolicy) -> None:
         raise KamexfrmError(
             f"{os.strerror(errno.ELOOP)} (at most {MAX_REQUESTS} requests)", errno=errno.ELOOP
         )
+    if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
+        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (a lifetime over {LIFETIME_MAX} seconds)")
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy with its fwd twin and sidecar; raises KamexfrmError."""
     policy, twin, replace, _ = request
-    selector, direction, type_, requests, priority, _, _, context = policy
-    if not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC:
+    selector, direction, type_, requests, priority, lifetime, validtime, context = policy
+    unusual = not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC
+    if unusual or lifetime | validtime > LIFETIME_MAX:
         check(policy)
     family = selector[0][0]
     shape = session.shape(type_, requests, direction, family)
