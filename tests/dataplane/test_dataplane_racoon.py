@@ -2,11 +2,12 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dataplane_proof import BIN, load, setkey
-from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed, load_af_key
+from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
 from kamexfrm.rig import Host, TwoHosts, until
 
@@ -51,10 +52,10 @@ class RacoonLike(Daemon):
     ids="-".join,
 )
 def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
-    own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
+    own_hosts: TwoHosts, af_key: Callable[[], None], tmp_path: Path, doors: tuple[str, str]
 ) -> None:
     if "af_key" in doors:
-        load_af_key()
+        af_key()
     a, b = own_hosts
     of_b = RacoonLike(b, tmp_path, ENDS[::-1], 3600, doors[1], "--generate")
     of_a = RacoonLike(a, tmp_path, ENDS, 5, doors[0])
