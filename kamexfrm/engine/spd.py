@@ -51,6 +51,9 @@ from kamexfrm.xfrm import SecurityContext as Label
 #: that meets such a policy (xfrm_policy.c xfrm_tmpl_resolve() and __xfrm_policy_check()).
 MAX_REQUESTS = 5
 
+#: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
+LIFETIME_MAX = 0xFFFFFFFF
+
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
 
@@ -67,6 +70,8 @@ def check(policy: SecurityPolicy) -> None:
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
         raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
+    if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
+        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (a lifetime over {LIFETIME_MAX} seconds)")
     check_number(policy.requests)
 
 
@@ -80,8 +85,9 @@ def check_number(requests: tuple[IpsecRequest, ...]) -> None:
 def spd_add(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy with its fwd twin and sidecar; raises KamexfrmError."""
     policy, twin, replace, _ = request
-    selector, direction, type_, requests, priority, _, _, context = policy
-    if not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC:
+    selector, direction, type_, requests, priority, lifetime, validtime, context = policy
+    unusual = not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC
+    if unusual or lifetime | validtime > LIFETIME_MAX:
         check(policy)
     family = selector[0][0]
     shape = session.shape(type_, requests, direction, family)

@@ -11,7 +11,7 @@ import socket
 
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.server.hub import Client, Hub
-from kamexfrm.server.hub.hub import MESSAGE_BYTES
+from kamexfrm.server.hub.header import MESSAGE_BYTES
 
 #: Requests of one client that are served in one turn.
 TURN = 64

@@ -48,10 +48,6 @@ from kamexfrm.translate.pfkey_policy import (
 #: socket. Any other value names nothing (Linux xfrm_policy_id2dir(), verify_policy_dir()).
 _INDEX_DIRECTIONS = 5
 
-#: An entry's tag has 32 bits for its lifetimes, in seconds: 136 years.
-_LIFETIME_MAX = 0xFFFFFFFF
-
-
 # Requests about the SPD
 
 
@@ -109,13 +105,11 @@ def spd_add(policy: SecurityPolicy, type: SadbType = SadbType.SADB_X_SPDADD) -> 
 def policy_from(message: SadbMsg) -> SecurityPolicy:
     """Return the policy of an X_SPDADD, X_SPDUPDATE or X_SPDSETIDX; raises KamexfrmError.
 
-    EINVAL where something is missing, for a direction that does not exist, for types entrust and
-    bypass, which are for sockets, and for a lifetime over 32 bits; ``requests_from`` and ``selector_from`` say the rest.
+    EINVAL where something is missing, for a direction that does not exist and for types entrust
+    and bypass, which are for sockets; ``requests_from`` and ``selector_from`` say the rest.
     """
     extension = message.require(Policy)
     hard = message.get(LifetimeHard) or LifetimeHard()
-    if max(hard.addtime, hard.usetime) > _LIFETIME_MAX:
-        raise refuse(f"a lifetime over {_LIFETIME_MAX} seconds")
     return SecurityPolicy(
         selector_from(message),
         direction_from(extension, Direction.FWD),

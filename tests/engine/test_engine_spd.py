@@ -204,6 +204,16 @@ def test_types_of_sockets_are_refused_in_the_spd(asker: Asker, type_: PolicyType
     assert image(asker.kernel) == set()
 
 
+@pytest.mark.parametrize("name", ["lifetime", "validtime"])
+def test_a_lifetime_over_32_bits_is_refused_and_not_cut(asker: Asker, name: str) -> None:
+    limits = {name: 0xFFFFFFFF}
+    asker.add(ipsec(0, OUT, **limits))
+    (entry,) = asker.entries()
+    assert getattr(entry.policy, name) == 0xFFFFFFFF
+    longer = {name: 1 << 32}
+    assert asker.ask(SpdAdd(ipsec(1, OUT, **longer))) == ["EINVAL"]
+
+
 def test_more_requests_than_the_kernel_takes_are_refused(asker: Asker) -> None:
     assert asker.ask(SpdAdd(ipsec(0, OUT, *[request()] * 6))) == ["ELOOP"]
     assert image(asker.kernel) == set()

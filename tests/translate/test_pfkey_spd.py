@@ -166,24 +166,6 @@ def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so():
     assert extension.requests_from(policy, from_kernel=True)[0].reqid == 7
 
 
-@pytest.mark.parametrize("limits", [{"addtime": 1 << 32}, {"usetime": 1 << 40}])
-def test_a_lifetime_of_an_entry_has_32_bits(limits):
-    message = request("spdadd4-lifetime")
-    longest = {name: 0xFFFFFFFF for name in limits}
-    for wanted in (longest, limits):
-        extensions = tuple(
-            pfkey.LifetimeHard(**wanted) if isinstance(e, pfkey.LifetimeHard) else e
-            for e in message.extensions
-        )
-        again = pfkey.SadbMsg(message.type, extensions=extensions)
-        if wanted is longest:
-            assert 0xFFFFFFFF in spd.policy_from(again)[5:7]
-        else:
-            with pytest.raises(KamexfrmError) as refused:
-                spd.policy_from(again)
-            assert refused.value.errno == errno.EINVAL
-
-
 def test_an_entry_is_deleted_by_its_selector_and_direction():
     message = request("spddelete4-with-requests")
     assert spd.spd_name_from(message) == (Selector(A, 32, B, 32, 17), Direction.OUT, None)

@@ -14,8 +14,6 @@ What has no event is heard within one hub: GETSPI, copies for the promiscuous, a
 
 import contextlib
 import errno
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -24,9 +22,11 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Event, Kernel
-from kamexfrm.pfkey import PF_KEY_V2, SadbMsg, SadbType, addressed, decode, decode_base, encode
+from kamexfrm.pfkey import SadbMsg, SadbType, addressed, decode, decode_base, encode
 from kamexfrm.server.hub.bus import Bus
 from kamexfrm.server.hub.client import Client, Stream
+from kamexfrm.server.hub.header import MESSAGE_BYTES as MESSAGE_BYTES
+from kamexfrm.server.hub.header import check_header
 from kamexfrm.server.hub.known import Known
 from kamexfrm.server.hub.service import serve
 from kamexfrm.translate.pfkey import refusal
@@ -58,9 +58,6 @@ GROUPS = (
     XFRMNLGRP_MAPPING,
 )
 
-#: The longest request that Linux's AF_KEY takes with the usual send buffer.
-MESSAGE_BYTES = 212_960
-
 #: Events that one hear() takes.
 _TURN = 256
 
@@ -69,9 +66,6 @@ _MOST_WAITING = 1 << 16
 
 #: Looks at everything in one hear(), should events be lost again during each.
 _LOOKS = 8
-
-_HEADER_BYTES = 16
-_LAST_TYPE = SadbType.SADB_X_MIGRATE
 
 #: What a later look at the databases does not show.
 _ONCE = (Acquire, Expire, Mapping, Migrate, PolicyExpire)
@@ -164,7 +158,7 @@ class Hub:
 
     def take(self, client: Client, data: bytes) -> None:
         """Carry out a client's request; see Client.send()."""
-        _check_header(data)
+        check_header(data)
         self.bus.to_promiscuous(data)
         try:
             serve(self, client, decode(data))
@@ -305,24 +299,3 @@ class Hub:
                 message = self.message_of(self._read(event))
                 if message is not None:
                     yield encode(message)
-
-
-def _check_header(data: bytes) -> None:
-    """Refuse what no answer can be given to (Linux af_key.c pfkey_get_base_msg()).
-
-    Raises KamexfrmError: EMSGSIZE where a message is not as long as it says, EINVAL where it is not
-    of this version or of no type.
-    """
-    size = len(data)
-    if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
-        raise _unsendable(errno.EMSGSIZE, f"a message of {size} bytes")
-    words = int.from_bytes(data[4:6], sys.byteorder)
-    if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
-        raise _unsendable(errno.EINVAL, "no header of PF_KEY version 2")
-    if words * 8 != size:
-        text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
-        raise _unsendable(errno.EMSGSIZE, text)
-
-
-def _unsendable(number: int, reason: str) -> KamexfrmError:
-    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)

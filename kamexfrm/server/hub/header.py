@@ -1,0 +1,35 @@
+"""What send(2) itself refuses on a PF_KEY socket: messages that no answer can be given to."""
+
+import errno
+import os
+import sys
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.pfkey import PF_KEY_V2, SadbType
+
+#: The longest request that Linux's AF_KEY takes with the usual send buffer.
+MESSAGE_BYTES = 212_960
+
+_HEADER_BYTES = 16
+_LAST_TYPE = SadbType.SADB_X_MIGRATE
+
+
+def check_header(data: bytes) -> None:
+    """Refuse what no answer can be given to (Linux af_key.c pfkey_get_base_msg()).
+
+    Raises KamexfrmError: EMSGSIZE where a message is not as long as it says, EINVAL where it is not
+    of this version or of no type.
+    """
+    size = len(data)
+    if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
+        raise _unsendable(errno.EMSGSIZE, f"a message of {size} bytes")
+    words = int.from_bytes(data[4:6], sys.byteorder)
+    if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
+        raise _unsendable(errno.EINVAL, "no header of PF_KEY version 2")
+    if words * 8 != size:
+        text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
+        raise _unsendable(errno.EMSGSIZE, text)
+
+
+def _unsendable(number: int, reason: str) -> KamexfrmError:
+    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
