@@ -87,7 +87,6 @@ def _check(policy: PolicyText) -> None:
         raise KamexfrmError("a socket's policy is entrust, bypass or ipsec")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         raise KamexfrmError("ipsec needs at least one request")
-    check_number(policy.requests)
 
 
 def _encode(policy: PolicyText, family: int) -> bytes:
@@ -110,7 +109,8 @@ def option_value(
     Entrust becomes a policy that no packet meets, so that the SPD decides: the other direction's
     policy stays. Requests need the engine of the socket's namespace: level default is what the
     knobs say now, `unique` without a number takes one that nothing uses, and requests without a
-    number take the reqid of the SAs that would serve them now. Raises UnsupportedError, Refusal.
+    number take the reqid of the SAs that would serve them now. Raises UnsupportedError, Refusal,
+    KamexfrmError (ELOOP: too many requests).
     """
     nowhere = Address.unspecified(family)
     selector, placement = Selector(nowhere, 0, nowhere, 0), Placement(0, 0)
@@ -125,6 +125,7 @@ def option_value(
         case PolicyType.IPSEC:
             if engine is None:
                 raise TypeError("requests need an engine")
+            check_number(requests)
             requests, knobs = engine.numbered(requests), engine.knobs()
             written = SecurityPolicy(selector, direction, PolicyType.IPSEC, requests)
             fitted = engine.fitted(written)

@@ -67,7 +67,8 @@ class Calls:
             except Gone:
                 raise
             except (OSError, KamexfrmError) as error:
-                self._note(notification, f"refused: {error}")
+                said = error.strerror if isinstance(error, OSError) else error
+                self._note(notification, f"refused: {said}")
                 self._listener.refuse(notification, error.errno or errno.EPERM)
             except Exception:  # the program gets an error, the supervisor goes on
                 self._journal.failure("a system call could not be served")

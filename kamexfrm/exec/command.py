@@ -1,5 +1,6 @@
 """The command ``kamexfrm exec``: becomes a program, with a supervisor beside it."""
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -63,13 +64,17 @@ def _supervise(options: Options) -> None:
     program_id = os.getpid()
 
     def serve(listener: Listener) -> None:
-        from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
+        journal = Journal(log)
+        try:
+            from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
 
-        use_all_descriptors()
-        supervisor = Supervisor(listener, Journal(log), policies)
-        if options.verbose and not options.log:
-            supervisor.speak_while_runs(program_id)
-        supervisor.run()
+            use_all_descriptors()
+            supervisor = Supervisor(listener, journal, policies)
+            if options.verbose and not options.log:
+                supervisor.speak_while_runs(program_id)
+            supervisor.run()
+        except Exception:  # nobody else would hear of it
+            journal.failure("the supervisor ended")
 
     numbers = machine()
     wanted = rules(numbers, options.barrier, policies=bool(policies))
@@ -87,4 +92,4 @@ def _open_log(options: Options) -> int:
             return os.open(options.log, flags, 0o600)
         return os.dup(2) if options.verbose else -1
     except OSError as error:
-        raise Refusal(error.errno or 0, options.log or "standard error") from None
+        raise Refusal(error.errno or errno.EIO, options.log or "standard error") from None

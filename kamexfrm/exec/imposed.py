@@ -1,6 +1,7 @@
 """Policies that the command line imposes on a program: read and tried before it starts."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,7 @@ def _check_right() -> None:
     finally:
         os.close(here)
     if not allowed:
-        raise Refusal(1, "--policy needs CAP_NET_ADMIN in this network namespace")
+        raise Refusal(errno.EPERM, "--policy needs CAP_NET_ADMIN in this network namespace")
 
 
 def _try(asked: Asked, engine: Engine) -> None:
@@ -74,7 +75,7 @@ def _try(asked: Asked, engine: Engine) -> None:
             try:
                 set_on(sock, asked, lambda: engine)
             except OSError as error:
-                raise Refusal(error.errno or 0) from None
+                raise Refusal(error.errno or errno.EIO) from None
 
 
 def outsiders() -> list[str]:

@@ -18,9 +18,6 @@ from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.exec.filter import AF_KEY, UNTRAPPED
 from kamexfrm.exec.seccomp import Listener, install
 
-#: What a call gets that the kernel cannot carry out any more.
-_UNSERVED = "the supervisor ended before the program started"
-
 #: The supervisor's answer to the first call of all, which is ours and only asks whether calls
 #: arrive: an errno that no filter gives.
 ARRIVED = errno.EUCLEAN
@@ -125,17 +122,13 @@ def hand_over(program: bytes, to: socket.socket) -> None:
     to.close()
     try:
         socket.socket(AF_KEY, socket.SOCK_RAW, 0).close()
+        number = 0
     except OSError as error:
         number = error.errno or errno.EIO
-    else:
-        number = 0
-    match number:
-        case errno.EUCLEAN:
-            return
-        case errno.ENOSYS:
-            raise KamexfrmError(_UNSERVED)
-        case _:
-            raise Refusal(number, _OVERRULED)
+    if number == errno.ENOSYS:
+        raise KamexfrmError("the supervisor ended before the program started")
+    if number != ARRIVED:
+        raise Refusal(number, _OVERRULED)
 
 
 _OVERRULED = (

@@ -9,7 +9,7 @@ import time
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal
 from kamexfrm.exec import system
-from kamexfrm.exec.caller import NS_GET_USERNS, Caller, owners
+from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
 from kamexfrm.exec.connection import Connection
 from kamexfrm.exec.loop import Loop
 from kamexfrm.kernel.namespace import HERE, switch
@@ -69,9 +69,11 @@ class Space:
         """Enter the namespace for good, by way of the user namespace that owns it.
 
         An ordinary user may enter no network namespace, but may become root of a user namespace
-        that is his own, where the program already is. There is no way back, nor any need: he has
-        no rights anywhere else.
+        that is his own, where the program already is. There is no way back, nor any need if we
+        have no right where we are: else we stay for the others' sake. Raises Refusal (EPERM).
         """
+        if system.effective_capabilities(os.getpid()) >> CAP_NET_ADMIN & 1:
+            raise Refusal(errno.EPERM, "the program's namespace: it takes CAP_SYS_ADMIN to enter")
         try:
             owner = fcntl.ioctl(self._descriptor, NS_GET_USERNS)
             try:
@@ -93,7 +95,7 @@ class Space:
 
         The first one of all finds out the kernel's algorithms, for which modules may be loaded.
         The kernel takes that time in the send() of a REGISTER; here a program would be waiting for
-        the reply by then, and iked waits no longer than a second. Nobody hurries a socket().
+        the reply by then, and setkey waits no longer than a second. Nobody hurries a socket().
         """
         if self._hub is None:
             with contextlib.suppress(Refusal):  # REGISTER says so

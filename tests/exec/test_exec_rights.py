@@ -180,6 +180,21 @@ in_child(net)
         expected = [f"plain {EPERM} {EPERM}", f"user {EPERM} {EPERM}", "net 0 0"]
         assert lines_of(namespace, [*NO_RIGHTS, *supervised(trying(text))]) == expected
 
+    def test_who_has_rights_here_does_not_lose_them_for_a_namespace_elsewhere(
+        self, namespace: Host
+    ) -> None:
+        # Without CAP_SYS_ADMIN there is one way into it, and none back.
+        text = """
+def net(): leave(CLONE_NEWUSER | CLONE_NEWNET); print(refusal_of(pf_key), flush=True)
+key = pf_key()
+in_child(net)
+print(base(ask(key, FLUSH))[:2])
+tries("here")
+"""
+        command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+        expected = [str(EPERM), "(9, 0)", "here 0 0"]
+        assert lines_of(namespace, [*command, *supervised(trying(text))]) == expected
+
     def test_he_gives_up_privileges_for_it(self, namespace: Host) -> None:
         command = [*NO_RIGHTS, *EXEC, "--", "cat", "/proc/self/status"]
         assert "NoNewPrivs:\t1" in lines_of(namespace, command)

@@ -216,6 +216,15 @@ show()
     assert read(shown_by(namespace, program)) == ["socket out", "esp reqid 0 transport"]
 
 
+def test_more_requests_than_the_kernel_can_treat_are_eloop(namespace: Host) -> None:
+    value = value_of("out ipsec" + " esp/transport//require" * 6)
+    program = f"""
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print(refusal_of(give, sock, {value!r}) == errno.ELOOP)
+"""
+    assert shown_by(namespace, program) == "True\n"
+
+
 def test_an_outbound_tunnel_of_level_use_is_einval(namespace: Host) -> None:
     value = value_of("out ipsec esp/tunnel/192.0.2.1-192.0.2.2/use")
     program = f"""
