@@ -1,12 +1,14 @@
 """One network of each kind for all these tests, put back into its first state before each."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from kamexfrm.kernel.interface import Request
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.rig import Gateways, Host, TwoHosts
+from kamexfrm.rig import Gateways, Host, TwoHosts, until
 from kamexfrm.rig import gateways as make_gateways
 from kamexfrm.rig import two_hosts as make_two_hosts
 from kamexfrm.xfrm import (
@@ -78,7 +80,26 @@ def gateways(_gateways: Gateways) -> Gateways:
 
 
 @pytest.fixture
-def own_hosts() -> Iterator[TwoHosts]:
+def af_key() -> Iterator[Callable[[], None]]:
+    """Yield a function that has the kernel speak PF_KEY itself, until the test ends."""
+    loaded = []
+
+    def load() -> None:
+        if not Path("/sys/module/af_key").exists():
+            subprocess.run(["modprobe", "af_key"], check=True)
+            loaded.append(True)
+
+    def unload() -> bool:
+        done = subprocess.run(["modprobe", "-r", "af_key"], capture_output=True, check=False)
+        return done.returncode == 0
+
+    yield load
+    if loaded:
+        until(unload, what="nobody uses af_key any more")
+
+
+@pytest.fixture
+def own_hosts(af_key: Callable[[], None]) -> Iterator[TwoHosts]:
     """Two hosts of this test alone, like ``two_hosts``: daemons run in them to the end."""
     with make_two_hosts() as hosts:
         yield hosts

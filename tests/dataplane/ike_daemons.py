@@ -5,7 +5,6 @@ or ``kamexfrm exec``, which answers in the kernel's place.
 """
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +66,6 @@ IPV4 = Tunnel(
     ("10.0.0.1", "10.0.0.2"), ("10.77.1.0/24", "10.77.2.0/24"), ("10.77.1.1", "10.77.2.1")
 )
 IPV6 = Tunnel(("fd00::1", "fd00::2"), ("fd77:1::/64", "fd77:2::/64"), ("fd77:1::1", "fd77:2::1"))
-
-
-def load_af_key() -> None:
-    """Have the kernel speak PF_KEY itself."""
-    subprocess.run(["modprobe", "af_key"], check=True)
 
 
 class Daemon:

@@ -64,8 +64,13 @@ def say(*words: object) -> None:
 class KernelSocket:
     """PF_KEY by the socket interface, read as libipsec reads it: a look at the head, then all."""
 
+    look = socket.MSG_PEEK | socket.MSG_DONTWAIT
+
     def __init__(self) -> None:
-        self._socket = socket.socket(AF_KEY, socket.SOCK_RAW, PF_KEY_V2)
+        self._socket = self.open()
+
+    def open(self) -> socket.socket:
+        return socket.socket(AF_KEY, socket.SOCK_RAW, PF_KEY_V2)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -74,13 +79,31 @@ class KernelSocket:
         self._socket.send(message)
 
     def receive(self) -> bytes:
-        head = self._socket.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        head = self._socket.recv(16, self.look)
         return self._socket.recv(int.from_bytes(head[4:6], sys.byteorder) * 8)
 
     def bypass(self, ike: socket.socket) -> None:
         for way in (_INBOUND, _OUTBOUND):
             policy = Policy(IpsecPolicy.IPSEC_POLICY_BYPASS, way)
             ike.setsockopt(socket.IPPROTO_IP, IP_IPSEC_POLICY, encode_extension(policy))
+
+
+class PathSocket(KernelSocket):
+    """The same by ``kamexfrmd --pfkey PATH``, where an answer comes when it comes."""
+
+    look = socket.MSG_PEEK
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        super().__init__()
+
+    def open(self) -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        found.connect(self._path)
+        return found
+
+    def bypass(self, ike: socket.socket) -> None:
+        bypass(ike)
 
 
 class OurSocket:
@@ -93,8 +116,12 @@ class OurSocket:
         self.receive = self._socket.recv
 
     def bypass(self, ike: socket.socket) -> None:
-        for way in ("in", "out"):
-            kamexfrm.set_policy(ike, f"{way} bypass")
+        bypass(ike)
+
+
+def bypass(ike: socket.socket) -> None:
+    for way in ("in", "out"):
+        kamexfrm.set_policy(ike, f"{way} bypass")
 
 
 @dataclass
@@ -333,9 +360,15 @@ def main() -> None:
     parser.add_argument("peer")
     parser.add_argument("lifetime", type=int, help="of SAs, in seconds")
     parser.add_argument("--generate", action="store_true", help="make policies when asked")
-    parser.add_argument("--in-process", action="store_true", help="no socket(2) for PF_KEY")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--in-process", action="store_true", help="no socket(2) for PF_KEY")
+    where.add_argument("--path", help="of kamexfrmd's socket")
     given = parser.parse_args()
-    key = OurSocket() if given.in_process else KernelSocket()
+    key: KernelSocket | OurSocket
+    if given.in_process:
+        key = OurSocket()
+    else:
+        key = PathSocket(given.path) if given.path else KernelSocket()
     Racoon(given.own, given.peer, given.lifetime, key, generates=given.generate).run()
 
 

@@ -3,6 +3,7 @@
 The control runs them on the kernel's own AF_KEY: what they do there, they must do on ours.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from ike_daemons import (
     Tunnel,
     agreed,
     has_no_entry,
-    load_af_key,
 )
 
 from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_UDP
@@ -31,8 +31,6 @@ def start(
     hosts: TwoHosts, folder: Path, tunnel: Tunnel, doors: tuple[str, str]
 ) -> tuple[Iked, Iked]:
     """Start the one that answers, then the one that asks; it alone replaces SAs, by age."""
-    if "af_key" in doors:
-        load_af_key()
     tunnel.lay(hosts)
     b = Iked(hosts.b, folder, "passive", tunnel.mirrored(), door=doors[1])
     b.ready()
@@ -43,8 +41,10 @@ def start(
     "doors", [("af_key", "af_key"), ("exec", "exec"), ("exec", "af_key")], ids="-".join
 )
 def test_two_iked_agree_protect_rekey_and_leave_nothing(
-    own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
+    own_hosts: TwoHosts, af_key: Callable[[], None], tmp_path: Path, doors: tuple[str, str]
 ) -> None:
+    if "af_key" in doors:
+        af_key()
     daemons = start(own_hosts, tmp_path, IPV4, doors)
     first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
     IPV4.assert_protected(own_hosts)

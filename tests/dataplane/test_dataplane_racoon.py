@@ -2,11 +2,12 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataplane_proof import load, setkey
-from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed, load_af_key
+from dataplane_proof import BIN, load, setkey
+from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
 from kamexfrm.rig import Host, TwoHosts, until
 
@@ -18,7 +19,10 @@ TRANSPORT = Tunnel(ENDS, ENDS, ENDS)
 
 
 class RacoonLike(Daemon):
-    """tests/dataplane/racoon_like.py, with its PF_KEY by one of the doors, or "in process"."""
+    """tests/dataplane/racoon_like.py, with its PF_KEY by one of the doors.
+
+    "in process" is a PfKeySocket, "path" is kamexfrmd.
+    """
 
     def __init__(
         self, host: Host, folder: Path, ends: tuple[str, str], lifetime: int, door: str, *more: str
@@ -27,6 +31,15 @@ class RacoonLike(Daemon):
         words = (*ends, str(lifetime), *more)
         if door == "in process":
             words += ("--in-process",)
+        elif door == "path":
+            path = folder / f"{host.name}.sock"
+            served = Daemon(
+                host,
+                (str(BIN / "kamexfrmd"), "--pfkey", str(path)),
+                folder / f"{host.name}.kamexfrmd",
+            )
+            served.wait_for("serving PF_KEY")
+            words += ("--path", str(path))
         super().__init__(
             host, (*DOORS.get(door, ()), *program, *words), folder / f"{host.name}.log"
         )
@@ -35,14 +48,14 @@ class RacoonLike(Daemon):
 
 @pytest.mark.parametrize(
     "doors",
-    [("af_key", "af_key"), ("exec", "exec"), ("in process", "exec")],
+    [("af_key", "af_key"), ("exec", "exec"), ("in process", "path")],
     ids="-".join,
 )
 def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
-    own_hosts: TwoHosts, tmp_path: Path, doors: tuple[str, str]
+    own_hosts: TwoHosts, af_key: Callable[[], None], tmp_path: Path, doors: tuple[str, str]
 ) -> None:
     if "af_key" in doors:
-        load_af_key()
+        af_key()
     a, b = own_hosts
     of_b = RacoonLike(b, tmp_path, ENDS[::-1], 3600, doors[1], "--generate")
     of_a = RacoonLike(a, tmp_path, ENDS, 5, doors[0])
