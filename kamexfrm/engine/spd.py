@@ -70,9 +70,9 @@ def check(policy: SecurityPolicy) -> None:
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
         raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
-    check_number(policy.requests)
     if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
         raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (a lifetime over {LIFETIME_MAX} seconds)")
+    check_number(policy.requests)
 
 
 def check_number(requests: tuple[IpsecRequest, ...]) -> None:

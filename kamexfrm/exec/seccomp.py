@@ -122,10 +122,10 @@ class Listener:
         asked, answered, _ = _SIZES.unpack(sizes)
         self._nothing = bytes(max(asked, _NOTIFICATION.size))
         self._padding = bytes(max(answered - _RESPONSE.size, 0))
-        # One of caller and supervisor always waits for the other: on one processor the change of
-        # turns takes a third of the time (Linux 6.6).
+        # One of caller and supervisor always waits for the other, so one processor is enough and
+        # saves them from waking another one (Linux 6.6).
         with contextlib.suppress(OSError):
-            self._ioctl(_IOCTL_SET_FLAGS, bytearray(_ID.pack(_SYNC_WAKE_UP)))
+            fcntl.ioctl(descriptor, _IOCTL_SET_FLAGS, _SYNC_WAKE_UP)
 
     def fileno(self) -> int:
         """Return the descriptor: readable while a call waits, hung up once nobody can make one."""

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -137,6 +138,18 @@ class Host:
         if check and completed.status != 0:
             raise AssertionError(f"{list(command)} on {self.name}: {completed}")
         return completed
+
+    def kamexfrmd(self) -> subprocess.Popen[str]:
+        """Start the host's resident and return it, once it follows SAs and policies.
+
+        Raises AssertionError with what it says instead.
+        """
+        process = self.start([sys.executable, "-m", "kamexfrm.server"])
+        assert process.stderr is not None  # noqa: S101 - start() makes a pipe
+        said = process.stderr.readline()
+        if "following" not in said:
+            raise AssertionError(f"kamexfrmd on {self.name}: {said or 'it has ended'}")
+        return process
 
     def address(self, interface: str, *addresses: str) -> None:
         """Give an interface (``lo`` included) addresses such as ``10.1.0.1/16``."""

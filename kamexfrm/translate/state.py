@@ -16,7 +16,7 @@ from kamexfrm.model.association import (
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
 from kamexfrm.net import Address
-from kamexfrm.translate.tag import is_mode_any, sa_user
+from kamexfrm.translate.tag import birth_mark, birth_of, is_mode_any, sa_user
 from kamexfrm.xfrm import (
     XFRM_INF,
     XFRM_MODE_TRANSPORT,
@@ -202,6 +202,9 @@ def entry_from_kernel(state: State, now: float) -> SadEntry:
     limits = state.lifetime
     auth, encap, context = state.authentication, state.encap, state.security_context
     any_mode = is_mode_any(state.selector.user)
+    made = state.current.add_time
+    created = birth_of(state.care_of_address, made) if any_mode else made
+    before = made - created  # seconds that an SA had lived when it was made anew
     known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
     mode = Mode(state.mode + 1) if known else Mode.ANY
     esn = state.replay_esn
@@ -221,13 +224,13 @@ def entry_from_kernel(state: State, now: float) -> SadEntry:
             Lifetime(
                 _finite(limits.hard_packets),
                 _finite(limits.hard_bytes),
-                limits.hard_add,
+                limits.hard_add and limits.hard_add + before,
                 limits.hard_use,
             ),
             Lifetime(
                 _finite(limits.soft_packets),
                 _finite(limits.soft_bytes),
-                limits.soft_add,
+                limits.soft_add and limits.soft_add + before,
                 limits.soft_use,
             ),
             NatTraversal(
@@ -244,7 +247,7 @@ def entry_from_kernel(state: State, now: float) -> SadEntry:
             state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
         ),
         _life_of(state, now),
-        state.current.add_time,
+        created,
         state.last_used or state.current.use_time,
         state.current.bytes,
         state.current.packets,
@@ -263,8 +266,8 @@ SEQUENCE_MARGIN = 4096
 def remade(state: State, mode: int, now: int) -> State:
     """Return a state's successor of another mode: same key, same numbers, same end of life.
 
-    Under a counter mode a number used twice breaks the key, so the outgoing number jumps ahead.
-    ``now`` is in seconds since the epoch.
+    It remembers when the first of them was made. Under a counter mode a number used twice breaks
+    the key, so the outgoing number jumps ahead. ``now`` is in seconds since the epoch.
     """
     limits, spent = state.lifetime, state.current
     age = max(0, now - spent.add_time) if spent.add_time else 0
@@ -287,6 +290,7 @@ def remade(state: State, mode: int, now: int) -> State:
     return state._replace(
         selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),
         mode=mode,
+        care_of_address=birth_mark(birth_of(state.care_of_address, spent.add_time), state.family),
         flags=flags | XFRM_STATE_AF_UNSPEC if tunnel else flags,
         lifetime=LifetimeConfig(
             left(limits.soft_bytes, spent.bytes),

@@ -11,11 +11,15 @@ word 2    creation time, seconds since the epoch (40), zero (24)
 word 3    lifetime (32), validtime (32): seconds as written
 ========  ====================================================================
 
-A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any``. Anyone
+A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any``. One of
+mode any that was made anew has the time of its creation in the care-of address, which the kernel
+keeps for every SA and looks at for Mobile IPv6 only (xfrm_user.c xfrm_state_construct()). Anyone
 with CAP_NET_ADMIN can forge all this: a word out of range makes an entry foreign, never a crash.
 """
 
 from typing import NamedTuple
+
+from kamexfrm.net import ADDRESS_BYTES, Address
 
 MAGIC = 0x4B584D  # "KXM"
 VERSION = 1
@@ -158,6 +162,17 @@ def sa_user(mode_any: bool) -> int:
 def is_mode_any(user: int) -> bool:
     """Whether an SA's ``sel.user`` says that it was declared with mode any."""
     return user == _SA_MAGIC | _SA_MODE_ANY
+
+
+def birth_mark(created: int, family: int) -> Address:
+    """Return the care-of address that says when an SA was first made."""
+    return Address(family, (created & _U32).to_bytes(ADDRESS_BYTES[family], "big"))
+
+
+def birth_of(mark: Address | None, made: int) -> int:
+    """Return when an SA was first made that was ``made`` (anew) at some time; 0 for never."""
+    created = int.from_bytes(mark.packed, "big") if mark else 0
+    return created if 0 < created <= made else made
 
 
 def clamp_order(order: int) -> int:

@@ -48,10 +48,11 @@ from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
+from kamexfrm.net import Address
 from kamexfrm.rig import Namespace
 from kamexfrm.translate.plan import delete_by_index
 from kamexfrm.translate.policy import TRIGGER_REQID
-from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
 from kamexfrm.xfrm import (
     XFRMNLGRP_POLICY,
     LifetimeCurrent,
@@ -526,12 +527,60 @@ def test_a_remade_sa_lives_no_longer() -> None:
     kernel.sad.change(state._replace(current=LifetimeCurrent(4000, 40, started, started + 50)))
     asker.add(tunnel(REQUIRE))
     (entry,) = sas(asker)
-    assert entry.association.hard == Lifetime(960, 6000, 400, 250)
-    assert entry.association.soft == Lifetime(860, 5000, 300, 150)
-    clock.now += 399
+    assert entry.created == started
+    assert entry.association.hard == Lifetime(960, 6000, 500, 250)
+    assert entry.association.soft == Lifetime(860, 5000, 400, 150)
+    clock.now += 99
+    asker.delete(tunnel(REQUIRE))
+    assert sas(asker)[0].created == started
+    assert sas(asker)[0].association.hard.addtime == 500
+    clock.now += 300
     assert len(sas(asker)) == 1
     clock.now += 1
     assert sas(asker) == []
+
+
+@pytest.mark.parametrize("ends", [(A, B), (A6, B6)], ids=["inet", "inet6"])
+@pytest.mark.parametrize("protocol", ["esp", "ah", "ipcomp"])
+def test_a_remade_sa_shows_when_it_was_created(asker: Asker, ends: Any, protocol: str) -> None:
+    keys: dict[str, Any] = {
+        "esp": {},
+        "ah": {"protocol": AH, "encryption": None},
+        "ipcomp": {
+            "protocol": IPCOMP,
+            "encryption": None,
+            "authentication": None,
+            "compression": Key(by_name(Kind.COMPRESSION, "deflate"), b""),
+        },
+    }[protocol]
+    sa = association(mode=ANY, source=ends[0], destination=ends[1], **keys)
+    asker.must(SaAdd(sa._replace(hard=Lifetime(addtime=5000))))
+    (made,) = asker.kernel.states()
+    past = birth_mark(made.current.add_time - 1000, made.family)
+    older = made._replace(care_of_address=past)
+    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
+    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(older))]) == []
+    asker.add(ipsec(0, OUT, request(REQUIRE, sa.protocol, TUNNEL, ends=ends)))
+    assert modes_of_sas(asker) == [TUNNEL]
+    (entry,) = sas(asker)
+    assert abs(made.current.add_time - 1000 - entry.created) <= 2
+    assert abs(entry.association.hard.addtime - 6000) <= 2
+
+
+@pytest.mark.parametrize("forged", ["not yet", "not of mode any"])
+def test_a_forged_time_of_creation_is_none(asker: Asker, forged: str) -> None:
+    asker.must(SaAdd(association(mode=ANY)))
+    (made,) = asker.kernel.states()
+    made = made._replace(care_of_address=birth_mark(1000, 2))
+    if forged == "not yet":
+        made = made._replace(care_of_address=Address.parse("255.0.0.1"))
+    else:
+        made = made._replace(selector=made.selector._replace(user=0))
+    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
+    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(made))]) == []
+    (again,) = asker.kernel.states()
+    assert again.care_of_address == made.care_of_address
+    assert sas(asker)[0].created == again.current.add_time
 
 
 def test_a_remade_sa_that_the_kernel_refuses_is_put_back() -> None:

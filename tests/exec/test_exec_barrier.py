@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import supervised, supervisors
+from exec_programs import supervised, supervisors
 
 from kamexfrm.rig import Host
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import supervised, supervisors
+from exec_programs import supervised, supervisors
 
 from kamexfrm.rig import Host, until
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import EXEC, supervised
+from exec_programs import EXEC, supervised
 
 from kamexfrm.rig import Host, TwoHosts
 

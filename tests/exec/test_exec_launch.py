@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import EXEC, program, supervised, supervisors
+from exec_programs import EXEC, program, supervised, supervisors
 
 from kamexfrm.rig import Host, until
 

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import EXEC, program, supervised, supervisors
+from exec_programs import EXEC, program, supervised, supervisors
 
 from kamexfrm.rig import Host, Rig, until
 

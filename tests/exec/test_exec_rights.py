@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from conftest import EXEC, program, supervised
+from exec_programs import EXEC, program, supervised
 
 from kamexfrm.rig import Host
 

@@ -5,7 +5,7 @@ import re
 import socket
 
 import pytest
-from conftest import supervised
+from exec_programs import supervised
 
 from kamexfrm import pfkey
 from kamexfrm.engine.door import Engine

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import EXEC, supervised
+from exec_programs import EXEC, supervised
 from pfkey_client import FLUSH, ask, base
 
 from kamexfrm.rig import Host

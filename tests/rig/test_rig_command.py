@@ -1,8 +1,12 @@
 """The command kamexfrm rig: what it prints, writes and leaves behind, and its exit status."""
 
+import contextlib
 import json
 import os
 import pwd
+import random
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,3 +262,37 @@ def test_nothing_is_left_of_a_killed_run(tmp_path: Path) -> None:
         run.send_signal(signal.SIGKILL)
         run.wait()
     until(lambda: not namespaces_of_sleepers(tmp_path), deadline=20, what="the end of all")
+
+
+def traces(folder: Path) -> list[str]:
+    """Return what is left of runs that had ``folder`` for their temporary files."""
+    files = [str(path) for path in folder.iterdir() if path.name != "held.rig.toml"]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(folder) in path.read_text(errors="replace"):
+                found.append(path.parent.name)
+    return files + found
+
+
+@pytest.mark.parametrize(("kernel", "runs"), [("host", 8), ("guest", 3)])
+def test_nothing_is_left_of_runs_killed_at_any_moment(kernel: str, runs: int) -> None:
+    # Short, and letters only: else the guest's kernel has its folder elsewhere.
+    folder = Path("/tmp") / f"kamexfrm{secrets.token_hex(4)}"
+    folder.mkdir()
+    (folder / "held.rig.toml").write_text(HELD)
+    try:
+        for run in range(runs):
+            process = subprocess.Popen(
+                command("run", "--kernel", kernel, str(folder / "held.rig.toml")),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": str(folder)},
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(random.uniform(0.05, 1.5 if kernel == "host" else 3.0))
+            process.kill()
+            process.wait()
+            until(lambda: not traces(folder), deadline=30, what=f"the end of run {run}")
+    finally:
+        shutil.rmtree(folder)

@@ -85,4 +85,4 @@ def test_a_killed_holder_leaves_nothing(call: Call, tmp_path: Path) -> None:
     holder = int(call("ls").stdout.split("\t")[3])
     os.kill(holder, signal.SIGKILL)
     until(lambda: call("ls").stdout == "", what="an empty list")
-    assert not list((tmp_path / "kamexfrm-rig").iterdir())
+    until(lambda: not (tmp_path / "kamexfrm-rig").exists(), what="the end of the folder")

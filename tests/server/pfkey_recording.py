@@ -42,6 +42,8 @@ _RANDOM_SPI = {"getspi4-norange", "getspi4-tunnel-reqid", "getspi6-tunnel-reqid"
 #: What af_key leaves unset in messages of its own.
 _UNSET = (SadbType.SADB_ACQUIRE, SadbType.SADB_X_NAT_T_NEW_MAPPING)
 
+_DUMPS = (SadbType.SADB_DUMP, SadbType.SADB_X_SPDDUMP)
+
 #: What answers an ACQUIRE, with its sequence number.
 _ANSWERS = (SadbType.SADB_GETSPI, SadbType.SADB_ADD, SadbType.SADB_ACQUIRE)
 
@@ -506,7 +508,10 @@ def _block(message: SadbMsg | bytes, counts: dict[str, int]) -> list[str]:
         return [message.hex()]
     who = ", ".join(f"{hearer} {count}" for hearer, count in counts.items())
     head = f"{message.type.name[5:]} {SadbSatype(message.satype).name[5:]}"
-    first = f"{head} errno={message.errno} seq={message.seq} pid={message.pid} to {who}"
+    # What is missing from a dump gives all behind it other numbers.
+    counts_up = message.type in _DUMPS and message.extensions and message.seq
+    seq = "counting" if counts_up else message.seq
+    first = f"{head} errno={message.errno} seq={seq} pid={message.pid} to {who}"
     return [first, *(f"  {_shown(extension)}" for extension in message.extensions)]
 
 

@@ -1,6 +1,7 @@
 """The resident: it follows what others do to a namespace's SAs and policies."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
-from kamexfrm.rig import Host, until
+from kamexfrm.rig import Host, TwoHosts, until
 from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, marker_policy, read_marker
 from kamexfrm.xfrm import XfrmMsg, encode_policy
 
@@ -163,6 +164,48 @@ class TestCommand:
             process.terminate()
             assert notify.recv(100) == b"STOPPING=1"
             process.communicate(timeout=10)
+
+
+def test_each_host_of_a_rig_may_have_one(two_hosts: TwoHosts) -> None:
+    for host in two_hosts:
+        host.kamexfrmd()
+    with pytest.raises(AssertionError, match="follows this namespace already"):
+        two_hosts.a.kamexfrmd()
+
+
+@pytest.mark.dataplane
+def test_a_connected_flow_is_protected_by_the_sa_that_somebody_else_makes(
+    two_hosts: TwoHosts,
+) -> None:
+    a, b = two_hosts
+    assert a.ping("10.0.0.2")
+    a.kamexfrmd()
+    sa = ["src", "10.0.0.1", "dst", "10.0.0.2", "proto", "esp", "spi", "0x1000"]
+    key = ["enc", "cbc(aes)", "0x" + "01" * 16]
+    for mode in ("transport", "tunnel"):
+        ends = "10.0.0.1-10.0.0.2" if mode == "tunnel" else ""
+        entry = f"spdadd 10.0.0.1 10.0.0.2 udp -P out ipsec esp/{mode}/{ends}/use;"
+        setkey = [sys.executable, "-m", "kamexfrm.setkey", "-c"]
+        kind = (socket.AF_INET, socket.SOCK_DGRAM)
+        with a.socket(*kind) as flow, b.socket(*kind) as heard:
+            b.call(heard.bind, ("10.0.0.2", 9))
+            flow.connect(("10.0.0.2", 9))
+            a.run(setkey, input=f"flush; spdflush; {entry}", check=True)
+            with b.capture("eth0") as capture:
+                flow.send(b"in clear")
+                capture.wait_for(lambda packet: packet.protocol == 17)
+            more = ["flag", "af-unspec"] if mode == "tunnel" else []
+            made = [*sa, "reqid", "7", "mode", mode, *more, *key]
+            a.run(["ip", "xfrm", "state", "add", *made], check=True)
+
+            def is_protected() -> bool:
+                with b.capture("eth0") as capture:
+                    flow.send(b"once more")
+                    until(lambda: capture.packets, what="a packet")
+                return any(packet.protocol == 50 for packet in capture.packets)
+
+            until(is_protected, what="ESP")
+            a.run(["ip", "xfrm", "state", "flush"], check=True)
 
 
 @pytest.mark.dataplane

@@ -81,12 +81,11 @@ FOLDER = "KAMEXFRM_RIGS"
 
 
 def folder() -> Path:
-    """Return this user's folder for the files, made if it is not there."""
+    """Return this user's folder for the files, which is there while a rig is up."""
     base = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else "")
     path = Path(base) / "kamexfrm-rig" if base else Path(f"/tmp/kamexfrm-rig.{os.geteuid()}")  # noqa: S108
     path = Path(os.environ.get(FOLDER) or path)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_uid != os.geteuid():
+    if path.exists() and path.stat().st_uid != os.geteuid():
         raise HolderError(f"{path} belongs to somebody else", errno=errno.EPERM)
     return path
 
@@ -122,6 +121,7 @@ def find(name: str) -> Held:
 def announced(rig: Held) -> Iterator[None]:
     """Let a rig of this process be found by its name for the ``with``."""
     path = folder() / f"{rig.name}.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     warden = Warden('rm -f -- "$1"; rmdir -- "${1%/*}"', str(path))
     try:
         path.write_text(json.dumps(dataclasses.asdict(rig)), encoding="utf-8")
