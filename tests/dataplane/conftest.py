@@ -86,7 +86,8 @@ def af_key() -> Iterator[Callable[[], None]]:
 
     def load() -> None:
         if not Path("/sys/module/af_key").exists():
-            subprocess.run(["modprobe", "af_key"], check=True)
+            if subprocess.run(["modprobe", "af_key"], check=False).returncode:
+                pytest.skip("this kernel has no AF_KEY to compare with")
             loaded.append(True)
 
     def unload() -> bool:

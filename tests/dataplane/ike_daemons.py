@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from dataplane_proof import ANSWER, BIN, MARKER, Watch, setkey
 
 from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_UDP
@@ -93,6 +95,22 @@ class Daemon:
         return self.process.wait(PATIENCE)
 
 
+def _etc_iked(folder: Path) -> Path:
+    """Return what takes the place of /etc/iked: a private key, and no certificate."""
+    etc = folder / "iked"
+    if not etc.exists():
+        for name in ("private", "ca", "certs", "crls"):
+            (etc / name).mkdir(parents=True)
+        for name in ("ipv4", "ipv6", "fqdn", "ufqdn"):
+            (etc / "pubkeys" / name).mkdir(parents=True)
+        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
+        (etc / "private" / "local.key").write_bytes(key)
+        (etc / "private" / "local.key").chmod(0o600)
+    return etc
+
+
 class Iked(Daemon):
     """Debian's iked, for one tunnel; IKEv2 with a shared secret, as iked.conf(5) has it.
 
@@ -123,10 +141,13 @@ class Iked(Daemon):
             f"childsa auth hmac-sha2-512 {cipher} lifetime {lifetime} "
             f'psk "{SHARED_WORDS}"\n'
         )
-        self.control = folder / f"{host.name}.sock"
         options = ("-dvv", "-t") if behind_nat else ("-dvv",)
-        command = ("/usr/sbin/iked", *options, "-f", str(file), "-s", str(self.control))
-        super().__init__(host, (*DOORS[door], *command), folder / f"{host.name}.log")
+        control = folder / f"{host.name}.sock"
+        iked = ("/usr/sbin/iked", *options, "-f", str(file), "-s", str(control))
+        # It wants a key of its own, but not everybody may read the one that Debian made for it.
+        own_etc = 'mount --bind "$1" /etc/iked && shift && exec "$@"'
+        inside = ("unshare", "-m", "sh", "-c", own_etc, "sh", str(_etc_iked(folder)))
+        super().__init__(host, (*inside, *DOORS[door], *iked), folder / f"{host.name}.log")
 
     def ready(self) -> None:
         """Wait until it has its whole configuration: what comes earlier it forgets."""
