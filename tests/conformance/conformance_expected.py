@@ -65,6 +65,9 @@ COUNTERS = {
 #: The addresses between which a request looks for its SA; None for those of the packet.
 _Ends = tuple[Address | None, Address | None] | None
 
+#: How many states a packet may meet on its way in (XFRM_MAX_DEPTH).
+_DEPTH = 6
+
 _ANYWHERE = b""
 _TRANSPARENT = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
@@ -293,6 +296,8 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     if _sticks(case, kernel):
         return Expected(drop="?")
     helped = [p for p in packet.protections if "helper-tunnel" in kernel and _is_helped(case, p)]
+    if helped and len(packet.protections) + len(helped) > _DEPTH:
+        return Expected(drop="?")
     for protection in helped:  # the SA does as if it were a tunnel's
         sad = [
             entry._replace(association=entry.association._replace(mode=Mode.TUNNEL))

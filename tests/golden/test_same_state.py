@@ -28,7 +28,7 @@ from kamexfrm.net import IPPROTO_AH
 from kamexfrm.rig import Rig
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.parser import parse
-from kamexfrm.translate.tag import read_policy_words
+from kamexfrm.translate.tag import MARKER_IF_ID, read_policy_words
 from kamexfrm.xfrm import Policy, State
 
 Way = Callable[[Path, tuple[str, ...]], None]
@@ -130,6 +130,9 @@ def kernel_state() -> tuple[list[Policy], list[State]]:
 def without_time(policy: Policy) -> Policy:
     current = policy.current._replace(add_time=0, use_time=0)
     policy = policy._replace(index=0, current=current)  # type: ignore[arg-type]  # the field
+    if policy.if_id == MARKER_IF_ID:  # its checksum of the SAs counts in which order they were made
+        words = policy.lifetime
+        return policy._replace(lifetime=words._replace(hard_packets=words.hard_packets >> 32))
     if read_policy_words(policy.lifetime[:4]).tag is None:
         return policy
     return policy._replace(lifetime=policy.lifetime._replace(soft_packets=0))  # our creation time
@@ -137,7 +140,8 @@ def without_time(policy: Policy) -> Policy:
 
 def without_luck(state: State) -> State:
     current = state.current._replace(add_time=0, use_time=0)
-    state = state._replace(current=current, last_used=0)
+    # The care-of address is the time of creation of an SA that was made anew.
+    state = state._replace(current=current, last_used=0, care_of_address=None)
     chosen = state.protocol == IPPROTO_AH and state.authentication is None  # getspi 0
     return state._replace(spi=0) if chosen else state
 
