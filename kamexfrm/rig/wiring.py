@@ -60,13 +60,14 @@ def wait_for_carrier(name: str, deadline: float = 5.0) -> None:
     The operational state may say DOWN for another second: the kernel reports it at most once a
     second, but packets go as soon as there is a carrier and a real queue.
     """
+    index = _index(name)
+    with IPRoute() as route:
 
-    def running() -> bool:
-        with IPRoute() as route:
-            (link,) = route.get_links(_index(name))
-        return bool(link.get_attr("IFLA_CARRIER") and link.get_attr("IFLA_QDISC") != "noop")
+        def running() -> bool:
+            (link,) = route.get_links(index)
+            return bool(link.get_attr("IFLA_CARRIER") and link.get_attr("IFLA_QDISC") != "noop")
 
-    until(running, deadline, f"carrier on {name}")
+        until(running, deadline, f"carrier on {name}")
 
 
 def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
@@ -104,6 +105,8 @@ def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
 
 def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
     """Give an interface addresses with prefix lengths, such as ``10.0.0.1/24``."""
+    if not addresses:
+        return
     index = _index(name)
     with IPRoute() as route, _errors_of_the_system():
         for text in addresses:
