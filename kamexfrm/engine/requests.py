@@ -17,6 +17,11 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 
+#: The most requests that the kernel takes (XFRM_MAX_DEPTH), and the most that act: it drops every
+#: packet that meets a policy of more (xfrm_policy.c xfrm_tmpl_resolve(), __xfrm_policy_check()).
+MAX_REQUESTS = 6
+MAX_ACTING = 5
+
 
 class SpdAdd(NamedTuple):
     """Add a policy (KAME key_spdadd()); ``replace`` for SPDUPDATE, ``twin`` for the fwd copy."""

@@ -4,7 +4,7 @@ import errno
 import os
 from itertools import pairwise
 
-from kamexfrm.engine.requests import SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
+from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session, Undo
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Request
@@ -47,10 +47,6 @@ from kamexfrm.xfrm import (
 )
 from kamexfrm.xfrm import SecurityContext as Label
 
-#: The most requests that act. The kernel takes one more (XFRM_MAX_DEPTH) but drops every packet
-#: that meets such a policy (xfrm_policy.c xfrm_tmpl_resolve() and __xfrm_policy_check()).
-MAX_REQUESTS = 5
-
 #: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
 LIFETIME_MAX = 0xFFFFFFFF
 
@@ -76,9 +72,9 @@ def check(policy: SecurityPolicy) -> None:
 
 
 def check_number(requests: tuple[IpsecRequest, ...]) -> None:
-    """Refuse more requests than the kernel can treat; raises KamexfrmError (ELOOP)."""
+    """Refuse more requests than the kernel takes; raises KamexfrmError (ELOOP)."""
     if len(requests) > MAX_REQUESTS:
-        reason = f"at most {MAX_REQUESTS} requests: Linux drops what meets a policy of more"
+        reason = f"at most {MAX_REQUESTS} requests"
         raise KamexfrmError(f"{os.strerror(errno.ELOOP)} ({reason})", errno=errno.ELOOP)
 
 

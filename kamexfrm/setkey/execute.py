@@ -7,6 +7,8 @@ from typing import assert_never
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import (
+    MAX_ACTING,
+    MAX_REQUESTS,
     Refused,
     SaAdd,
     SaDelete,
@@ -154,6 +156,11 @@ class Executor:
         if statement.interface:
             self._refuse(statement, _no_offload(statement.interface))
             return
+        if MAX_ACTING < len(policy.requests) <= MAX_REQUESTS:
+            self._report.remark(
+                statement.place,
+                f"Linux drops every packet that meets a policy of over {MAX_ACTING} requests",
+            )
         replace = type(statement) is s.SpdUpdate
         self.engine.submit(SpdAdd(policy, self._twins, replace, statement))
 

@@ -4,7 +4,7 @@ from random import Random
 
 from conformance_case import Case, Past, keyed
 
-from kamexfrm.engine.spd import MAX_REQUESTS
+from kamexfrm.engine.requests import MAX_ACTING
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.decide_spd import matches
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
@@ -114,7 +114,7 @@ class _Maker:
         return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid, *ends)
 
     def requests(self, direction: Direction) -> tuple[IpsecRequest, ...]:
-        count = self.dice.choice([1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, MAX_REQUESTS])
+        count = self.dice.choice([1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, MAX_ACTING])
         requests = [self.request(direction) for _ in range(count)]
         for at, request in enumerate(requests):  # what is compressed cannot be compressed again
             if any(r.protocol is IPCOMP for r in requests[:at]) and request.protocol is IPCOMP:

@@ -128,10 +128,13 @@ def test_a_killed_load_leaves_what_the_next_command_reads_and_a_second_load_comp
     namespace.run([sys.executable, "-c", SETKEY, "-f", str(file)], check=True)
     whole = time.monotonic() - begin
     killed = 0
-    for _ in range(10):
+    while killed < 5:
         namespace.run([sys.executable, "-c", SETKEY, "-FP"], check=True)
         process = start(namespace, SETKEY, "-f", str(file))
-        killed += _killed_after(process, dice.uniform(whole / 5, whole))
+        if _killed_after(process, dice.uniform(whole / 5, whole)):
+            killed += 1
+        else:
+            whole *= 0.8  # it was measured when the machine had more to do
         left = entries(kernel)
         assert numbers_are_sound(left)
         shown = namespace.run([sys.executable, "-c", SETKEY, "-DP"], check=True).stdout
@@ -144,7 +147,6 @@ def test_a_killed_load_leaves_what_the_next_command_reads_and_a_second_load_comp
         assert [_number(entry) for entry in plain] == list(range(LINES))
         assert len(found) == LINES + LINES // 2
         assert numbers_are_sound(found)
-    assert killed
 
 
 def test_a_killed_write_of_a_knob_is_completed_by_the_next_command(

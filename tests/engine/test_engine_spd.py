@@ -92,7 +92,7 @@ WRITTEN: dict[str, SecurityPolicy] = {
     "in IPv6": ipsec(selector6(), IN),
     "ports": ipsec(selector(0, upper=6, source_port=1, destination_port=0)),
     "host bits": ipsec(selector()._replace(destination_prefix=8)),
-    "five requests": ipsec(0, OUT, *[request(REQUIRE)] * 5),
+    "six requests": ipsec(0, OUT, *[request(REQUIRE)] * 6),
 }
 
 

@@ -113,11 +113,6 @@ BREAKAGES = {
         "-P out ipsec esp/transport//unique:7",
         "its id is 0, the policy wants unique:7",
     ),
-    "id of an SA": (
-        "0x1002 -m transport",
-        "0x1002 -u 7 -m transport",
-        "its id is 7, the policy wants one without an id",
-    ),
     "discard": (
         "-P in ipsec esp/transport//require",
         "-P in discard",

@@ -94,9 +94,8 @@ class Snapshot:
             mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
             if mode != request.mode:
                 reason = f"its mode is {mode.name.lower()}"
-            elif association.reqid != request.reqid:
-                wanted = f"unique:{request.reqid}" if request.reqid else "one without an id"
-                reason = f"its id is {association.reqid}, the policy wants {wanted}"
+            elif request.reqid not in (0, association.reqid):
+                reason = f"its id is {association.reqid}, the policy wants unique:{request.reqid}"
             else:
                 return ""
         return f"{name_sa(association)} does not fit: {reason}"
