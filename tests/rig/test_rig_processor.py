@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig import Guest
+from kamexfrm.rig import Guest, until
 from kamexfrm.rig.processor import on_one_processor
 
 
@@ -62,7 +62,10 @@ def test_where_the_machine_does_not_tell_some_processor_is_taken(
 
 
 def test_all_processes_of_a_guest_are_on_the_same_processor() -> None:
-    with Guest(["sleep", "1000"]) as guest:
-        processors = {frozenset(os.sched_getaffinity(one)) for one in processes_of(guest.folder)}
+    with Guest(["sh", "-c", "echo up; sleep 1000"]) as guest:
+        until(lambda: guest.output() == b"up\n", 60.0, "the command in the guest")
+        found = processes_of(guest.folder)
+        processors = {frozenset(os.sched_getaffinity(one)) for one in found}
+    assert len(found) > 1
     assert len(processors) == 1
     assert len(processors.pop()) == 1
