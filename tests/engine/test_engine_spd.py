@@ -215,7 +215,7 @@ def test_a_lifetime_over_32_bits_is_refused_and_not_cut(asker: Asker, name: str)
 
 
 def test_more_requests_than_the_kernel_takes_are_refused(asker: Asker) -> None:
-    assert asker.ask(SpdAdd(ipsec(0, OUT, *[request()] * 6))) == ["ELOOP"]
+    assert asker.ask(SpdAdd(ipsec(0, OUT, *[request()] * 7))) == ["ELOOP"]
     assert image(asker.kernel) == set()
 
 
