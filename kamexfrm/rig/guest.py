@@ -31,6 +31,7 @@ from kamexfrm.rig.guest_files import (
     find_program,
     write_files,
 )
+from kamexfrm.rig.processor import on_one_processor
 from kamexfrm.rig.warden import Warden
 
 #: Exit status of our own, as in timeout(1).
@@ -127,7 +128,7 @@ class Guest:
 
     def _start(self, program: str, memory: str) -> subprocess.Popen[bytes]:
         """Start the guest's kernel in a process group of its own, its console into a file."""
-        with (self.folder / "console").open("wb") as console:
+        with (self.folder / "console").open("wb") as console, on_one_processor():
             return subprocess.Popen(
                 [
                     program,
