@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig import Guest
+from kamexfrm.rig import Guest, until
 from kamexfrm.rig.processor import on_one_processor
 
 
@@ -63,6 +63,7 @@ def test_where_the_machine_does_not_tell_some_processor_is_taken(
 
 def test_all_processes_of_a_guest_are_on_the_same_processor() -> None:
     with Guest(["sleep", "1000"]) as guest:
+        until(lambda: processes_of(guest.folder), 10, "the guest runs")
         processors = {frozenset(os.sched_getaffinity(one)) for one in processes_of(guest.folder)}
     assert len(processors) == 1
     assert len(processors.pop()) == 1
