@@ -1,6 +1,5 @@
 """The knobs beyond ipsec(4)'s ten: what new SAs and SPIs come to, and where the values are kept."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,13 +26,11 @@ from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.engine.requests import SaAdd, SetKnob, SpdFlush
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.knobs import Knobs, knob
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy, read_marker
 from kamexfrm.xfrm import (
     XFRM_STATE_AF_UNSPEC,
@@ -47,25 +44,6 @@ from kamexfrm.xfrm import (
 DFBIT, ECN, ECN6 = "net.inet.ipsec.dfbit", "net.inet.ipsec.ecn", "net.inet6.ipsec6.ecn"
 SPI_MIN, SPI_MAX = "net.key.spi_minval", "net.key.spi_maxval"
 LARVAL, SHA256 = "net.key.larval_lifetime", "net.key.sha256_icv"
-
-
-@pytest.fixture(params=["fake", "host"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    """Yield a kernel whose SPD can hold the marker; SAs with keys need the fake."""
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
-
-@pytest.fixture
-def asker(kernel: Kernel) -> Asker:
-    return Asker(kernel)
 
 
 @pytest.fixture

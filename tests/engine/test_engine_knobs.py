@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
 
 import pytest
 from engine_samples import (
@@ -41,32 +40,12 @@ from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete, SpdFlush
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
-
-
-@pytest.fixture(params=["fake", "host"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
-
-@pytest.fixture
-def asker(kernel: Kernel) -> Asker:
-    return Asker(kernel)
 
 
 def optional(asker: Asker, *policies: object) -> list[int]:

@@ -1,6 +1,5 @@
 """First match: by the priority as written, then by insertion, whatever happens in between."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +26,6 @@ from hypothesis import strategies as st
 from kamexfrm.engine.requests import SpdAdd, SpdFlush
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
     PRIORITY_HIGH,
@@ -35,30 +33,11 @@ from kamexfrm.model.policy import (
     Direction,
     SecurityPolicy,
 )
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.marker import MARKER_ID, marker_policy, read_marker
 from kamexfrm.translate.order import LAST
 from kamexfrm.xfrm import XfrmMsg, encode_policy, encode_policy_id
 
 HIGHEST = 0xFFFFFFFF
-
-
-@pytest.fixture(params=["fake", "host"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
-
-@pytest.fixture
-def asker(kernel: Kernel) -> Asker:
-    return Asker(kernel)
 
 
 def lose_marker(kernel: Kernel) -> None:

@@ -23,6 +23,7 @@ from engine_samples import (
     association,
     helpers,
     ipsec,
+    kernel_of_kind,
     request,
 )
 
@@ -37,12 +38,10 @@ from kamexfrm.engine.requests import (
 )
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.policy import TRIGGER_REQID
 from kamexfrm.translate.state import state_id, state_to_kernel
 from kamexfrm.translate.tag import MARKER_IF_ID
@@ -55,20 +54,8 @@ NET = Selector(A, 32, Address.parse("10.0.0.0"), 24)
 
 @pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
 def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
-
-@pytest.fixture
-def asker(kernel: Kernel) -> Asker:
-    return Asker(kernel)
+    with kernel_of_kind(request.param) as made:
+        yield made
 
 
 def transport(spi: int, reqid: int = 0, to: Address = B, **fields: Any) -> SecurityAssociation:

@@ -26,6 +26,7 @@ from engine_samples import (
     foreign,
     helpers,
     ipsec,
+    kernel_of_kind,
     request,
     selector,
     verdict,
@@ -45,11 +46,9 @@ from kamexfrm.engine.requests import (
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.plan import delete_by_index
 from kamexfrm.translate.policy import TRIGGER_REQID
 from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
@@ -72,20 +71,8 @@ DEFLATE = Key(by_name(Kind.COMPRESSION, "deflate"), b"")
 
 @pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
 def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
-
-@pytest.fixture
-def asker(kernel: Kernel) -> Asker:
-    return Asker(kernel)
+    with kernel_of_kind(request.param) as made:
+        yield made
 
 
 def sas(asker: Asker) -> list[SadEntry]:

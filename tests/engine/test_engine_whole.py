@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -50,7 +49,6 @@ from kamexfrm.engine.requests import (
 )
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, POLICY_KNOBS, Knob, Knobs, knob
 from kamexfrm.model.policy import (
@@ -66,20 +64,6 @@ from kamexfrm.rig import Namespace
 from kamexfrm.translate.policy import Placement, install, tunnel_uses
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Default, Policy
-
-
-@pytest.fixture(params=["fake", "host"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
-
 
 # A model of what the requests mean
 

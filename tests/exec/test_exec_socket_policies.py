@@ -216,8 +216,8 @@ show()
     assert read(shown_by(namespace, program)) == ["socket out", "esp reqid 0 transport"]
 
 
-def test_more_requests_than_the_kernel_can_treat_are_eloop(namespace: Host) -> None:
-    value = value_of("out ipsec" + " esp/transport//require" * 6)
+def test_more_requests_than_the_kernel_takes_are_eloop(namespace: Host) -> None:
+    value = value_of("out ipsec" + " esp/transport//require" * 7)
     program = f"""
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 print(refusal_of(give, sock, {value!r}) == errno.ELOOP)

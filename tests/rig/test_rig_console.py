@@ -149,9 +149,10 @@ def test_programs_run_in_the_hosts_of_a_guest_as_they_do_here(up: Path) -> None:
 def test_a_shell_in_a_guest_has_our_terminal_and_ends_with_it(up: Path) -> None:
     shell = Terminal(up, "enter", "bob")
     shell.expect("bob# ")
-    shell.type("tty; sleep 4321\n")
+    # One program, so that it has the terminal when it speaks.
+    shell.type("sh -c 'tty; exec sleep 4321'\n")
     shell.expect("/dev/tty[0-9]")
-    shell.type("\x03")  # ^C ends the sleep, not the shell
+    shell.type("\x03")  # ^C ends it, not the shell
     shell.expect("bob# ")
     shell.type("exec sleep 4321\n")
     shell.kill()

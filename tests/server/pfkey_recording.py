@@ -515,6 +515,12 @@ def _block(message: SadbMsg | bytes, counts: dict[str, int]) -> list[str]:
     return [first, *(f"  {_shown(extension)}" for extension in message.extensions)]
 
 
+def _reqid(request: pfkey.IpsecRequest) -> str:
+    """Return a request's reqid; which number is generated depends on what was before."""
+    generated = int(request.level) == 3 and request.reqid in (0x4000, 0x4001)
+    return "generated" if generated else str(request.reqid)
+
+
 def _shown(extension: pfkey.Extension) -> str:
     """Return an extension in short."""
     match extension:
@@ -535,7 +541,7 @@ def _shown(extension: pfkey.Extension) -> str:
         case pfkey.Policy():
             requests = " ".join(
                 f"{r.proto}/{int(r.mode)}/{getattr(r.source, 'address', '')}-"
-                f"{getattr(r.destination, 'address', '')}/{int(r.level)}:{r.reqid}"
+                f"{getattr(r.destination, 'address', '')}/{int(r.level)}:{_reqid(r)}"
                 for r in extension.requests
             )
             return (
