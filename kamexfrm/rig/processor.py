@@ -20,11 +20,15 @@ _LOOK = 0.1
 def on_one_processor() -> Iterator[None]:
     """Have programs that this thread starts in the ``with`` stay on the least busy processor.
 
-    The thread itself has all its processors again at the end.
+    The thread itself has all its processors again at the end. Where it may not choose (a seccomp
+    filter of a container) nothing changes.
     """
     before = os.sched_getaffinity(0)
-    if len(before) > 1:
-        os.sched_setaffinity(0, {_least_busy(before)})
+    try:
+        os.sched_setaffinity(0, {_least_busy(before)} if len(before) > 1 else before)
+    except OSError:
+        yield
+        return
     try:
         yield
     finally:

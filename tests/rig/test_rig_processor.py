@@ -61,9 +61,23 @@ def test_where_the_machine_does_not_tell_some_processor_is_taken(
         assert len(os.sched_getaffinity(0)) == 1
 
 
+def test_where_choosing_is_forbidden_programs_start_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbid(process: int, processors: set[int]) -> None:
+        raise PermissionError(process, processors)
+
+    before = os.sched_getaffinity(0)
+    monkeypatch.setattr(os, "sched_setaffinity", forbid)
+    with on_one_processor(), subprocess.Popen(["cat"], stdin=subprocess.PIPE) as program:
+        assert os.sched_getaffinity(program.pid) == before
+
+
 def test_all_processes_of_a_guest_are_on_the_same_processor() -> None:
-    with Guest(["sleep", "1000"]) as guest:
-        until(lambda: processes_of(guest.folder), 10, "the guest runs")
-        processors = {frozenset(os.sched_getaffinity(one)) for one in processes_of(guest.folder)}
+    with Guest(["sh", "-c", "echo up; sleep 1000"]) as guest:
+        until(lambda: guest.output() == b"up\n", 60.0, "the command in the guest")
+        found = processes_of(guest.folder)
+        processors = {frozenset(os.sched_getaffinity(one)) for one in found}
+    assert len(found) > 1
     assert len(processors) == 1
     assert len(processors.pop()) == 1
