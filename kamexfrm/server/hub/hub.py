@@ -25,7 +25,6 @@ from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbType, addressed, decode, decode_base, encode
 from kamexfrm.server.hub.bus import Bus
 from kamexfrm.server.hub.client import Client, Stream
-from kamexfrm.server.hub.header import MESSAGE_BYTES as MESSAGE_BYTES
 from kamexfrm.server.hub.header import check_header
 from kamexfrm.server.hub.known import Known
 from kamexfrm.server.hub.service import serve
