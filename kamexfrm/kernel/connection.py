@@ -20,8 +20,8 @@ from kamexfrm.xfrm import (
 #: Room for any message of the kernel's.
 RECEIVE_BYTES = 1 << 16
 
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
+#: SO_SNDBUFFORCE and SO_RCVBUFFORCE, which Python does not name.
+_FORCE = {socket.SO_SNDBUF: 32, socket.SO_RCVBUF: 33}
 _EVENT_BUFFER = 1 << 25
 _UNSUPPORTED = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
 
@@ -42,16 +42,18 @@ def open_connection(buffer: int, namespace: int | None) -> socket.socket:
         raise Refusal(error.errno or errno.EIO) from None
     for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
         connection.setsockopt(SOL_NETLINK, option, 1)
-    for force, plain in (
-        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
-        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
-    ):
-        try:
-            connection.setsockopt(socket.SOL_SOCKET, force, buffer)
-        except OSError:
-            connection.setsockopt(socket.SOL_SOCKET, plain, buffer)
+    for plain in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        set_buffer(connection, plain, buffer)
     connection.bind((0, 0))
     return connection
+
+
+def set_buffer(connection: socket.socket, option: int, size: int) -> None:
+    """Set SO_SNDBUF or SO_RCVBUF to a size in bytes, past the system's limit if we may."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, _FORCE[option], size)
+    except OSError:
+        connection.setsockopt(socket.SOL_SOCKET, option, size)
 
 
 class NetlinkEvents:

@@ -10,6 +10,7 @@ import select
 import socket
 
 from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.kernel.connection import set_buffer
 from kamexfrm.server.hub import Client, Hub
 from kamexfrm.server.hub.header import MESSAGE_BYTES
 
@@ -19,7 +20,6 @@ TURN = 64
 #: A reset, an empty message, and the end.
 _TRIES = 3
 
-_SO_SNDBUFFORCE = 32
 _SEND_BUFFER = 1 << 18
 
 #: What send(2) says where the peer does not read, or has left.
@@ -39,10 +39,7 @@ class ServedSocket:
         self._socket = sock
         self._waiting: bytes | None = None
         sock.setblocking(False)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
-        except OSError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        set_buffer(sock, socket.SO_SNDBUF, _SEND_BUFFER)
         #: Set by the hub whenever it queues something: write() is due.
         self.dirty = False
         self.client: Client = hub.attach(self._note)
