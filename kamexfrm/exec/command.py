@@ -3,13 +3,15 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KamexfrmError, LanguageError, Refusal
 from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
 from kamexfrm.exec.filter import assemble, rules
 from kamexfrm.exec.journal import Journal
-from kamexfrm.exec.launch import become, hand_over, start_supervisor
+from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
 
@@ -61,27 +63,32 @@ def _supervise(options: Options) -> None:
         for line in outsiders():
             sys.stderr.write(f"kamexfrm exec: {line} from before, outside the policies\n")
     log = _open_log(options)
-    program_id = os.getpid()
+    numbers = machine()
+    wanted = rules(numbers, options.barrier, policies=bool(policies))
+    program = assemble(numbers, wanted, refuse_foreign=bool(policies))
+    speaks_for = os.getpid() if options.verbose and not options.log else 0
+    kept = (log,) if log >= 0 else ()
+    hand_over(program, start_supervisor(partial(_prepare, log, policies, speaks_for), kept))
+    if log >= 0:
+        os.close(log)
+
+
+def _prepare(log: int, policies: "Sequence[Asked]", speaks_for: int) -> Serve:
+    """Load what takes long: the program starts when that is done, and its first call is fast."""
+    from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
 
     def serve(listener: Listener) -> None:
         journal = Journal(log)
         try:
-            from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
-
             use_all_descriptors()
             supervisor = Supervisor(listener, journal, policies)
-            if options.verbose and not options.log:
-                supervisor.speak_while_runs(program_id)
+            if speaks_for:
+                supervisor.speak_while_runs(speaks_for)
             supervisor.run()
         except Exception:  # nobody else would hear of it
             journal.failure("the supervisor ended")
 
-    numbers = machine()
-    wanted = rules(numbers, options.barrier, policies=bool(policies))
-    program = assemble(numbers, wanted, refuse_foreign=bool(policies))
-    hand_over(program, start_supervisor(serve, (log,) if log >= 0 else ()))
-    if log >= 0:
-        os.close(log)
+    return serve
 
 
 def _open_log(options: Options) -> int:

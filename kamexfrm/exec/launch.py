@@ -35,14 +35,16 @@ _IGNORED = (
 )
 _DESCRIPTOR = struct.Struct("@i")
 
+#: What the supervisor does with its listener.
 Serve = Callable[[Listener], None]
 
 
-def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
+def start_supervisor(prepare: Callable[[], Serve], kept: Sequence[int] = ()) -> socket.socket:
     """Start the supervisor; return the socket on which it waits for its listener.
 
-    ``serve`` is what it does then. It keeps the descriptors ``kept`` and no other of ours. Raises
-    KamexfrmError where /proc does not show this process.
+    It calls ``prepare`` at once, and what that returned when it has the listener. It keeps the
+    descriptors ``kept`` and no other of ours. Raises KamexfrmError where /proc does not show this
+    process.
     """
     _check_proc()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,6 +56,7 @@ def start_supervisor(serve: Serve, kept: Sequence[int] = ()) -> socket.socket:
                 _detach((theirs.fileno(), *kept))
                 _be_called("kamexfrm-exec")
                 with theirs:
+                    serve = prepare()
                     listener = Listener(_receive_descriptor(theirs))
                 _confirm(listener)
                 serve(listener)

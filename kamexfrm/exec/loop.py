@@ -16,6 +16,7 @@ _GLANCES = 100
 
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT
+HUNG_UP = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
 class Loop:
@@ -37,9 +38,8 @@ class Loop:
         self._epoll.modify(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
-        """Watch a descriptor no more; before it is closed."""
-        if self._handlers.pop(descriptor, None) is not None:
-            self._epoll.unregister(descriptor)
+        """Watch a descriptor no more; before it is closed, which is what ends it for epoll(7)."""
+        self._handlers.pop(descriptor, None)
 
     def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
         for _ in range(self._glances):

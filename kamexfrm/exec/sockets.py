@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 
 from kamexfrm.exec.connection import Connection
-from kamexfrm.exec.loop import WRITABLE, Loop
+from kamexfrm.exec.loop import HUNG_UP, WRITABLE, Loop
 from kamexfrm.exec.spaces import Space
 
 #: PF_KEY sockets at a time: enough for any use, and a bound for what one program can take.
@@ -47,7 +47,7 @@ class Sockets:
             if events & WRITABLE:
                 connection.write()
             if events & ~WRITABLE:
-                connection.read()
+                connection.read(hung_up=bool(events & HUNG_UP))
                 self._settle(connection, space)
 
         self._loop.watch(connection.fileno(), ready)
@@ -84,4 +84,3 @@ class Sockets:
             space.connections.discard(connection)
             self._loop.forget(connection.fileno())
             connection.close()
-            space.flush()

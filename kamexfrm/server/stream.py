@@ -22,6 +22,10 @@ _TRIES = 3
 
 _SEND_BUFFER = 1 << 18
 
+#: What is received is copied from here: a message may wait long, and had it been cut from room for
+#: the longest one, much of that would wait with it (the heap has no use for holes of its size).
+_ROOM = memoryview(bytearray(MESSAGE_BYTES + 1))
+
 #: What send(2) says where the peer does not read, or has left.
 _FULL = (errno.EAGAIN, errno.ENOBUFS)
 
@@ -38,7 +42,6 @@ class ServedSocket:
         self.writable = False
         self._socket = sock
         self._waiting: bytes | None = None
-        sock.setblocking(False)
         set_buffer(sock, socket.SO_SNDBUF, _SEND_BUFFER)
         #: Set by the hub whenever it queues something: write() is due.
         self.dirty = False
@@ -51,30 +54,30 @@ class ServedSocket:
         """Return our end's descriptor."""
         return self._socket.fileno()
 
-    def read(self) -> None:
+    def read(self, *, hung_up: bool = False) -> None:
         """Serve what the program sent, and send it the replies; never blocks or raises.
 
         It is what to do when the descriptor is readable, and before a program that sent something
-        looks for the reply without waiting.
+        looks for the reply without waiting. ``hung_up`` is true if the peer is known to have left.
         """
         for _ in range(TURN):
-            request = self._receive()
+            request = self._receive(hung_up)
             if request is None:
                 break
             try:
                 self.client.send(request)
             except KamexfrmError as error:
                 self.refused(request, error)
-        self.write()
+        if self.dirty:
+            self.write()
 
     def refused(self, request: bytes, error: KamexfrmError) -> None:
         """Hear of a request that send(2) would have refused; the program cannot be told."""
 
-    def _receive(self) -> bytes | None:
-        hung_up = False
+    def _receive(self, hung_up: bool) -> bytes | None:
         for _ in range(_TRIES):
             try:
-                request = self._socket.recv(MESSAGE_BYTES + 1)
+                length = self._socket.recv_into(_ROOM, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except ConnectionResetError:
@@ -82,11 +85,9 @@ class ServedSocket:
                 continue
             except OSError:
                 break
-            if request:
-                return request
-            hung_up = hung_up or self._has_hung_up()
-            if not hung_up:
-                return request  # a message of no bytes, which is not the end
+            hung_up = hung_up or (not length and self._has_hung_up())
+            if length or not hung_up:  # a message of no bytes need not be the end
+                return bytes(_ROOM[:length])
         self.gone = True
         return None
 

@@ -21,6 +21,8 @@ class Bus:
         #: How many clients do not keep up with reading.
         self.behind = 0
         self._clients: dict[Client, None] = {}
+        self._promiscuous: dict[Client, None] = {}
+        self._registered: dict[Client, None] = {}
 
     def __iter__(self) -> Iterator[Client]:
         return iter(tuple(self._clients))
@@ -35,8 +37,20 @@ class Bus:
 
     def remove(self, client: Client) -> None:
         """Let a client hear no more."""
-        self._clients.pop(client, None)
+        for audience in (self._clients, self._promiscuous, self._registered):
+            audience.pop(client, None)
         self._share()
+
+    def heed(self, client: Client) -> None:
+        """Let a client hear what its ``registered`` and ``promiscuous`` say now."""
+        for audience, belongs in (
+            (self._promiscuous, client.promiscuous),
+            (self._registered, bool(client.registered)),
+        ):
+            if belongs:
+                audience[client] = None
+            else:
+                audience.pop(client, None)
 
     def _share(self) -> None:
         share = _ALL_BYTES // max(1, len(self._clients))
@@ -48,13 +62,12 @@ class Bus:
 
     def is_anybody_registered(self) -> bool:
         """Whether the kernel's own messages interest anybody."""
-        return any(client.registered for client in self._clients)
+        return bool(self._registered)
 
     def to_promiscuous(self, data: bytes) -> None:
         """Give the promiscuous their copy."""
-        for client in self._clients:
-            if client.promiscuous:
-                client.put(data)
+        for client in self._promiscuous:
+            client.put(data)
 
     def to_one(self, client: Client, data: bytes) -> None:
         """Tell one client."""
@@ -64,9 +77,10 @@ class Bus:
     def to_registered(self, data: bytes, asker: Client | None = None) -> None:
         """Tell those who registered, and whoever asked."""
         self.to_promiscuous(data)
-        for client in self._clients:
-            if client.registered or client is asker:
-                client.put(data)
+        for client in self._registered:
+            client.put(data)
+        if asker is not None and asker not in self._registered:
+            asker.put(data)
 
     def to_all(self, data: bytes, besides: Client | None = None) -> None:
         """Tell everybody, ``besides`` one."""

@@ -139,9 +139,14 @@ class Hub:
     def detach(self, client: Client) -> None:
         """Forget a client."""
         self.bus.remove(client)
-        self.follow_registrations()
+        self._follow_registrations()
 
-    def follow_registrations(self) -> None:
+    def heed(self, client: Client) -> None:
+        """Let a client hear what it has asked for since."""
+        self.bus.heed(client)
+        self._follow_registrations()
+
+    def _follow_registrations(self) -> None:
         """Listen to ACQUIRE while somebody is registered."""
         wanted = self.bus.is_anybody_registered()
         if wanted != self._hears_acquire:

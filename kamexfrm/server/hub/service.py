@@ -187,7 +187,7 @@ def _register(hub: "Hub", client: Client, message: SadbMsg) -> None:
     reply = supported(message, algorithms(hub.kernel))
     if satype:
         client.registered.add(satype)
-        hub.follow_registrations()
+        hub.heed(client)
     hub.bus.to_registered(encode(reply), client)
 
 
@@ -195,6 +195,7 @@ def _promisc(hub: "Hub", client: Client, message: SadbMsg) -> None:
     if message.inner is not None or message.satype > 1:
         raise refuse("X_PROMISC is switched by satype 0 or 1")
     client.promiscuous = message.satype == 1
+    hub.heed(client)
     hub.bus.to_all(encode(echo(message)))
 
 
