@@ -57,8 +57,10 @@ class SadbMsg:
 
     def __post_init__(self) -> None:
         _BASE.pack_values(_base_values(self, 0), "big")
-        object.__setattr__(self, "type", SadbType(self.type))
-        object.__setattr__(self, "satype", SadbSatype(self.satype))
+        if type(self.type) is not SadbType:
+            object.__setattr__(self, "type", SadbType(self.type))
+        if type(self.satype) is not SadbSatype:
+            object.__setattr__(self, "satype", SadbSatype(self.satype))
         extensions = tuple(self.extensions)
         seen: set[object] = set()
         for extension in extensions:
@@ -71,7 +73,8 @@ class SadbMsg:
         object.__setattr__(self, "extensions", extensions)
         if self.type == SadbType.SADB_X_PROMISC and extensions:
             raise FieldError("X_PROMISC has no extensions, it carries a message")
-        self._check_inner()
+        if self.inner is not None:
+            self._check_inner()
 
     def _check_inner(self) -> None:
         """Raise FieldError for an inner message that could not be read back."""

@@ -164,11 +164,13 @@ class Hub:
         """Carry out a client's request; see Client.send()."""
         check_header(data)
         self.bus.to_promiscuous(data)
+        request = None
         try:
-            serve(self, client, decode(data))
+            request = decode(data)
+            serve(self, client, request)
         except KamexfrmError as error:
-            base = decode_base(data)
-            self.answer(client, base, refusal(base, error.errno))
+            request = request or decode_base(data)
+            self.answer(client, request, refusal(request, error.errno))
         finally:
             if self._lost:
                 self.hear()
