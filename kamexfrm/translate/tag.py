@@ -86,7 +86,9 @@ class Verdict(NamedTuple):
 _FOREIGN = Verdict(None)
 _NEWER = Verdict(None, newer=True)
 _BROKEN = Verdict(None, broken=True)
-_HEAD = (MAGIC << 8 | VERSION) << 32
+_MAGIC_AND_VERSION = MAGIC << 8 | VERSION
+_HEAD = _MAGIC_AND_VERSION << 32
+_new = tuple.__new__  # half the time of calling a NamedTuple: a dump reads fifty thousand tags
 
 
 def policy_words(tag: PolicyTag) -> Words:
@@ -103,18 +105,16 @@ def policy_words(tag: PolicyTag) -> Words:
 def read_policy_words(words: Words) -> Verdict:
     """Read four words; never raises."""
     first, second, third, fourth = words
-    if first >> 40 != MAGIC:
-        return _FOREIGN
-    version = first >> 32 & 0xFF
-    if version != VERSION:
-        return _NEWER if version > VERSION else _BROKEN
-    if second & 0xFFFF & ~_KNOWN_FLAGS or third & 0xFFFFFF:
+    head = first >> 32
+    if head != _MAGIC_AND_VERSION:
+        if head >> 8 != MAGIC:
+            return _FOREIGN
+        return _NEWER if head & 0xFF > VERSION else _BROKEN
+    flags = second & 0xFFFF
+    if flags & ~_KNOWN_FLAGS or third & 0xFFFFFF:
         return _BROKEN
-    return Verdict(
-        PolicyTag(
-            first & _U32, second >> 16, second & 0xFFFF, third >> 24, fourth >> 32, fourth & _U32
-        )
-    )
+    tag = (first & _U32, second >> 16, flags, third >> 24, fourth >> 32, fourth & _U32)
+    return _new(Verdict, (_new(PolicyTag, tag), False, False))
 
 
 class ShareTag(NamedTuple):
