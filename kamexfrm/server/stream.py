@@ -22,8 +22,8 @@ _TRIES = 3
 
 _SEND_BUFFER = 1 << 18
 
-#: What is received is copied from here: a message may wait long, and had it been cut from room for
-#: the longest one, much of that would wait with it (the heap has no use for holes of its size).
+#: What is received is copied from here: a message may wait long, and one that is cut from room for
+#: the longest keeps a page of that room, or a hole in the heap that nothing fits into.
 _ROOM = memoryview(bytearray(MESSAGE_BYTES + 1))
 
 #: What send(2) says where the peer does not read, or has left.
