@@ -5,11 +5,10 @@ tunnel one while some tunnel request of the SPD needs it, and a transport one ot
 """
 
 import errno
-import os
 
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
@@ -40,7 +39,7 @@ _ANY_REQID = -1
 def check(association: SecurityAssociation) -> None:
     """Refuse what KAME and RFC 2367 do not allow; raises KamexfrmError (EINVAL)."""
     if association.spi == 0:
-        raise _invalid("SPI 0 names no SA")
+        raise refuse("SPI 0 names no SA")
     auth = association.authentication
     if (
         association.protocol is IpsecProtocol.AH
@@ -48,11 +47,7 @@ def check(association: SecurityAssociation) -> None:
         and auth.algorithm is not None
         and not auth.algorithm.takes_key
     ):
-        raise _invalid("AH needs an authentication key")
-
-
-def _invalid(reason: str) -> KamexfrmError:
-    return KamexfrmError(f"{os.strerror(errno.EINVAL)} ({reason})")
+        raise refuse("AH needs an authentication key")
 
 
 def sa_add(session: Session, request: SaAdd) -> None:

@@ -1,12 +1,11 @@
 """The engine's half for policies: add, replace, delete, flush (KAME key_spdadd() and its kin)."""
 
 import errno
-import os
 from itertools import pairwise
 
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session, Undo
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate import tag as tags
@@ -60,22 +59,19 @@ def _always(step: Request) -> Undo:
 def check(policy: SecurityPolicy) -> None:
     """Refuse what KAME's kernel or AF_KEY would; raises KamexfrmError."""
     if policy.type in (PolicyType.ENTRUST, PolicyType.BYPASS):
-        raise KamexfrmError(
-            f"{os.strerror(errno.EINVAL)} ({policy.type.name.lower()} is for sockets only)"
-        )
+        raise refuse(f"{policy.type.name.lower()} is for sockets only")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
-        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
+        raise refuse("ipsec needs at least one request")
     if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
-        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (a lifetime over {LIFETIME_MAX} seconds)")
+        raise refuse(f"a lifetime over {LIFETIME_MAX} seconds")
     check_number(policy.requests)
 
 
 def check_number(requests: tuple[IpsecRequest, ...]) -> None:
     """Refuse more requests than the kernel takes; raises KamexfrmError (ELOOP)."""
     if len(requests) > MAX_REQUESTS:
-        reason = f"at most {MAX_REQUESTS} requests"
-        raise KamexfrmError(f"{os.strerror(errno.ELOOP)} ({reason})", errno=errno.ELOOP)
+        raise refuse(f"at most {MAX_REQUESTS} requests", errno.ELOOP)
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:
