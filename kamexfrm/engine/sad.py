@@ -64,15 +64,15 @@ def sa_add(session: Session, request: SaAdd) -> None:
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
-    session.claim((association.reqid,))
-    session.issue(request, (Request(type_, payload),))
+    session.reqids.claim((association.reqid,))
+    session.jobs.issue(request, (Request(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; the kernel's ESRCH when there is none."""
     session.sad_touched()
     payload = encode_state_id(state_id(request.id))
-    session.issue(request, (Request(XfrmMsg.DELSA, payload),))
+    session.jobs.issue(request, (Request(XfrmMsg.DELSA, payload),))
 
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
@@ -91,14 +91,14 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     if not doomed:
         raise Refusal(errno.ESRCH)
     session.sad_touched()
-    session.issue(request, doomed)
+    session.jobs.issue(request, doomed)
 
 
 def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
     session.sad_touched()
     payload = encode_state_flush(request.protocol or 0)
-    session.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
+    session.jobs.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
 
 
 def choose_modes(session: Session) -> None:

@@ -3,8 +3,9 @@
 import errno
 from itertools import pairwise
 
+from kamexfrm.engine.jobs import Undo
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
-from kamexfrm.engine.session import FORGET_ROUTES, Session, Undo
+from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.errors import KamexfrmError, Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
@@ -94,21 +95,21 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if shape.tunnel:
         session.tunnels_changed = True
     if shape.reqids:
-        session.claim(shape.reqids)
+        session.reqids.claim(shape.reqids)
     number, order = session.placing.place(priority)
     entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
     if twin and direction is Direction.IN:
         copy = Request(_NEW, encode_twin(policy, shape, number, order, session.now))
         _add_pair(session, request, entry, copy)
     else:
-        session.issue(request, (entry,))
+        session.jobs.issue(request, (entry,))
 
 
 def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that needs a look at what is there, or numbers of its own."""
     policy = request.policy
     session.tunnels_changed = True
-    policy = policy._replace(requests=session.numbered(policy.requests))
+    policy = policy._replace(requests=session.reqids.numbered(policy.requests))
     uses = tunnel_uses(policy, session.knobs)
     unserved: tuple[IpsecRequest, ...] = ()
     if uses:
@@ -136,7 +137,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     elif policy.direction is Direction.FWD:
         _add_forward(session, request, installed.policy)
     else:
-        session.issue(request, (entry,))
+        session.jobs.issue(request, (entry,))
 
 
 def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:
@@ -153,7 +154,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
         _always(Request(*delete_sidecar(policy.selector))),
         _always(Request(*delete_policy(policy.selector, policy.direction))),
     )
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
 
 
 def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
@@ -176,7 +177,7 @@ def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) 
             session.must([Request(_UPDATE, copy.payload)])
         return None
 
-    session.issue(request, (entry, copy), undo, settle)
+    session.jobs.issue(request, (entry, copy), undo, settle)
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
@@ -192,7 +193,7 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
         session.must([Request(_UPDATE, payload)])  # an explicit fwd takes the twin over
         return None
 
-    session.issue(request, (Request(_NEW, payload),), settle=settle)
+    session.jobs.issue(request, (Request(_NEW, payload),), settle=settle)
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
@@ -233,7 +234,7 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
     if old and has_sidecar(old) and not sidecar:
         operations.append(Request(*delete_sidecar(policy.selector)))
         undo.append(None)
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
     session.send()
 
 
@@ -296,7 +297,7 @@ def _delete(
     if has_sidecar(there):
         operations.append(Request(*delete_sidecar(there.selector)))
         undo.append(None)
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
     session.send()
 
 
@@ -306,7 +307,7 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.tunnels_changed = True
     knobs = session.knobs
     flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
-    kept = Marker(knobs, reqid=session.marker.reqid, flags=flags)
+    kept = session.reqids.note(Marker(knobs, flags=flags))
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
         session.marker = kept
@@ -317,11 +318,12 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     operations = [Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
     session.placing.forget()
     if fresh:
+        session.reqids.forget()
         session.marker, session.stored = Marker(), None
     else:
         session.marker = session.stored = kept
         operations.append(Request(_UPDATE, encode_policy(marker_policy(kept))))
-    session.issue(request, operations)
+    session.jobs.issue(request, operations)
     session.send()
 
 
