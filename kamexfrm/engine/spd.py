@@ -8,7 +8,13 @@ from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd, SpdDelete, SpdDeleteI
 from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.errors import KamexfrmError, Refusal, refuse
 from kamexfrm.kernel.interface import Request
-from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecRequest,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+)
 from kamexfrm.translate import tag as tags
 from kamexfrm.translate.entry import has_sidecar, is_ordinary, is_sidecar, verdict_of
 from kamexfrm.translate.marker import (
@@ -55,6 +61,10 @@ _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
 def _always(step: Request) -> Undo:
     return lambda: step
+
+
+def _label_of(context: SecurityContext | None) -> Label | None:
+    return None if context is None else Label(*context)
 
 
 def check(policy: SecurityPolicy) -> None:
@@ -144,7 +154,8 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     # The sidecar may only be written once it is known that the entry itself is new.
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
-    if session.find(policy.selector, policy.direction, label=policy.security_context):
+    label = policy.security_context
+    if session.find(policy.selector, policy.direction, label=label):
         raise Refusal(errno.EEXIST)
     operations = (
         Request(_UPDATE, encode_policy(sidecar)),
@@ -152,25 +163,25 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     )
     undo = (
         _always(Request(*delete_sidecar(policy.selector))),
-        _always(Request(*delete_policy(policy.selector, policy.direction))),
+        _always(Request(*delete_policy(policy.selector, policy.direction, label))),
     )
     session.jobs.issue(request, operations, undo)
 
 
 def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
-    selector = selector_to_kernel(request.policy.selector)
+    selector, label = selector_to_kernel(request.policy.selector), _label_of(request.policy.context)
     undo = (
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN)),
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD)),
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN, label)),
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD, label)),
     )
+    copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
     def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
             return failures[1]
-        there = session.kernel.policy(PolicyId(selector, index=0, direction=XFRM_POLICY_FWD))
-        tag = verdict_of(there).tag
+        tag = verdict_of(session.kernel.policy(copied)).tag
         if tag is None:
             return Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
         if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
@@ -186,7 +197,12 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
     def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
         if failures[0].errno != errno.EEXIST:
             return failures[0]
-        wanted = PolicyId(forward.selector, index=0, direction=XFRM_POLICY_FWD)
+        wanted = PolicyId(
+            forward.selector,
+            index=0,
+            direction=XFRM_POLICY_FWD,
+            security_context=forward.security_context,
+        )
         tag = verdict_of(session.kernel.policy(wanted)).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
@@ -198,6 +214,7 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
     policy, sidecar = installed
+    label = policy.security_context
     operations: list[Request] = []
     undo: list[Undo] = []
 
@@ -207,11 +224,10 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
             _always(
                 Request(_UPDATE, encode_policy(old))
                 if old
-                else Request(*delete_policy(new.selector, new.direction))
+                else Request(*delete_policy(new.selector, new.direction, label))
             )
         )
 
-    label = policy.security_context
     old = session.find(policy.selector, policy.direction, label=label)
     if sidecar:
         kept = session.find(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
@@ -241,7 +257,7 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
 def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
     selector = selector_to_kernel(request.selector)
-    label = request.label and Label(*request.label)
+    label = _label_of(request.label)
     there = session.find(selector, request.direction - 1, label=label)
     twin = None
     if request.twin and request.direction is Direction.IN:
