@@ -38,6 +38,11 @@ class KamexfrmError(Exception):
         return self.text
 
 
+def refuse(reason: str, number: int = _errno.EINVAL) -> KamexfrmError:
+    """Return the error whose text is strerror's, with a reason behind it: as the kernel's are."""
+    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
+
+
 class WireError(KamexfrmError):
     """Bytes that are not a message of the protocol; ``offset`` is in bytes from the start."""
 

@@ -161,15 +161,11 @@ class Engine:
         return self._stored_knobs()._replace(larval_lifetime=self._kernel.larval_lifetime())
 
     def _stored_knobs(self) -> "Knobs":
+        from kamexfrm.engine.lookup import find_marker
         from kamexfrm.model.knobs import Knobs
-        from kamexfrm.translate.marker import MARKER_ID, read_marker
 
-        try:
-            return read_marker(self._kernel.policy(MARKER_ID)).knobs
-        except Refusal as refusal:
-            if refusal.errno != errno.ENOENT:
-                raise
-            return Knobs()
+        marker = find_marker(self._kernel)
+        return marker.knobs if marker else Knobs()
 
     def spd(self) -> Iterator[SpdEntry]:
         """Return the SPD in the kernel's order, per-socket and foreign policies included."""

@@ -16,11 +16,12 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
+from kamexfrm.xfrm import XFRM_MAX_DEPTH
 
 #: The most requests that the kernel takes (XFRM_MAX_DEPTH), and the most that act: it drops every
 #: packet that meets a policy of more (xfrm_policy.c xfrm_tmpl_resolve(), __xfrm_policy_check()).
-MAX_REQUESTS = 6
-MAX_ACTING = 5
+MAX_REQUESTS = XFRM_MAX_DEPTH
+MAX_ACTING = XFRM_MAX_DEPTH - 1
 
 
 class SpdAdd(NamedTuple):

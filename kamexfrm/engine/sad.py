@@ -5,11 +5,10 @@ tunnel one while some tunnel request of the SPD needs it, and a transport one ot
 """
 
 import errno
-import os
 
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
@@ -40,7 +39,7 @@ _ANY_REQID = -1
 def check(association: SecurityAssociation) -> None:
     """Refuse what KAME and RFC 2367 do not allow; raises KamexfrmError (EINVAL)."""
     if association.spi == 0:
-        raise _invalid("SPI 0 names no SA")
+        raise refuse("SPI 0 names no SA")
     auth = association.authentication
     if (
         association.protocol is IpsecProtocol.AH
@@ -48,11 +47,7 @@ def check(association: SecurityAssociation) -> None:
         and auth.algorithm is not None
         and not auth.algorithm.takes_key
     ):
-        raise _invalid("AH needs an authentication key")
-
-
-def _invalid(reason: str) -> KamexfrmError:
-    return KamexfrmError(f"{os.strerror(errno.EINVAL)} ({reason})")
+        raise refuse("AH needs an authentication key")
 
 
 def sa_add(session: Session, request: SaAdd) -> None:
@@ -69,15 +64,15 @@ def sa_add(session: Session, request: SaAdd) -> None:
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
-    session.claim((association.reqid,))
-    session.issue(request, (Request(type_, payload),))
+    session.reqids.claim((association.reqid,))
+    session.jobs.issue(request, (Request(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; the kernel's ESRCH when there is none."""
     session.sad_touched()
     payload = encode_state_id(state_id(request.id))
-    session.issue(request, (Request(XfrmMsg.DELSA, payload),))
+    session.jobs.issue(request, (Request(XfrmMsg.DELSA, payload),))
 
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
@@ -96,14 +91,14 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     if not doomed:
         raise Refusal(errno.ESRCH)
     session.sad_touched()
-    session.issue(request, doomed)
+    session.jobs.issue(request, doomed)
 
 
 def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
     session.sad_touched()
     payload = encode_state_flush(request.protocol or 0)
-    session.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
+    session.jobs.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
 
 
 def choose_modes(session: Session) -> None:

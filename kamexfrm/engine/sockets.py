@@ -26,12 +26,12 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.policy import Placement, entrusting, install, tunnel_uses
-from kamexfrm.xfrm import encode_socket_policy
+from kamexfrm.xfrm import IP_XFRM_POLICY, IPV6_XFRM_POLICY, encode_socket_policy
 
-#: Level and option of setsockopt(2), IP_XFRM_POLICY and IPV6_XFRM_POLICY, by family.
+#: Level and option of setsockopt(2), by family.
 OPTIONS = {
-    socket.AF_INET: (socket.IPPROTO_IP, 17),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 35),
+    socket.AF_INET: (socket.IPPROTO_IP, IP_XFRM_POLICY),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, IPV6_XFRM_POLICY),
 }
 
 

@@ -1,14 +1,20 @@
 """The engine's half for policies: add, replace, delete, flush (KAME key_spdadd() and its kin)."""
 
 import errno
-import os
 from itertools import pairwise
 
+from kamexfrm.engine.jobs import Undo
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush
-from kamexfrm.engine.session import FORGET_ROUTES, Session, Undo
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.engine.session import FORGET_ROUTES, Session
+from kamexfrm.errors import KamexfrmError, Refusal, refuse
 from kamexfrm.kernel.interface import Request
-from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecRequest,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+)
 from kamexfrm.translate import tag as tags
 from kamexfrm.translate.entry import has_sidecar, is_ordinary, is_sidecar, verdict_of
 from kamexfrm.translate.marker import (
@@ -57,25 +63,26 @@ def _always(step: Request) -> Undo:
     return lambda: step
 
 
+def _label_of(context: SecurityContext | None) -> Label | None:
+    return None if context is None else Label(*context)
+
+
 def check(policy: SecurityPolicy) -> None:
     """Refuse what KAME's kernel or AF_KEY would; raises KamexfrmError."""
     if policy.type in (PolicyType.ENTRUST, PolicyType.BYPASS):
-        raise KamexfrmError(
-            f"{os.strerror(errno.EINVAL)} ({policy.type.name.lower()} is for sockets only)"
-        )
+        raise refuse(f"{policy.type.name.lower()} is for sockets only")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
-        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (ipsec needs at least one request)")
+        raise refuse("ipsec needs at least one request")
     if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
-        raise KamexfrmError(f"{os.strerror(errno.EINVAL)} (a lifetime over {LIFETIME_MAX} seconds)")
+        raise refuse(f"a lifetime over {LIFETIME_MAX} seconds")
     check_number(policy.requests)
 
 
 def check_number(requests: tuple[IpsecRequest, ...]) -> None:
     """Refuse more requests than the kernel takes; raises KamexfrmError (ELOOP)."""
     if len(requests) > MAX_REQUESTS:
-        reason = f"at most {MAX_REQUESTS} requests"
-        raise KamexfrmError(f"{os.strerror(errno.ELOOP)} ({reason})", errno=errno.ELOOP)
+        raise refuse(f"at most {MAX_REQUESTS} requests", errno.ELOOP)
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:
@@ -98,21 +105,21 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if shape.tunnel:
         session.tunnels_changed = True
     if shape.reqids:
-        session.claim(shape.reqids)
+        session.reqids.claim(shape.reqids)
     number, order = session.placing.place(priority)
     entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
     if twin and direction is Direction.IN:
         copy = Request(_NEW, encode_twin(policy, shape, number, order, session.now))
         _add_pair(session, request, entry, copy)
     else:
-        session.issue(request, (entry,))
+        session.jobs.issue(request, (entry,))
 
 
 def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that needs a look at what is there, or numbers of its own."""
     policy = request.policy
     session.tunnels_changed = True
-    policy = policy._replace(requests=session.numbered(policy.requests))
+    policy = policy._replace(requests=session.reqids.numbered(policy.requests))
     uses = tunnel_uses(policy, session.knobs)
     unserved: tuple[IpsecRequest, ...] = ()
     if uses:
@@ -140,14 +147,15 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     elif policy.direction is Direction.FWD:
         _add_forward(session, request, installed.policy)
     else:
-        session.issue(request, (entry,))
+        session.jobs.issue(request, (entry,))
 
 
 def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:
     # The sidecar may only be written once it is known that the entry itself is new.
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
-    if session.find(policy.selector, policy.direction, label=policy.security_context):
+    label = policy.security_context
+    if session.find(policy.selector, policy.direction, label=label):
         raise Refusal(errno.EEXIST)
     operations = (
         Request(_UPDATE, encode_policy(sidecar)),
@@ -155,32 +163,32 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     )
     undo = (
         _always(Request(*delete_sidecar(policy.selector))),
-        _always(Request(*delete_policy(policy.selector, policy.direction))),
+        _always(Request(*delete_policy(policy.selector, policy.direction, label))),
     )
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
 
 
 def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
-    selector = selector_to_kernel(request.policy.selector)
+    selector, label = selector_to_kernel(request.policy.selector), _label_of(request.policy.context)
     undo = (
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN)),
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD)),
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN, label)),
+        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD, label)),
     )
+    copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
     def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
             return failures[1]
-        there = session.kernel.policy(PolicyId(selector, index=0, direction=XFRM_POLICY_FWD))
-        tag = verdict_of(there).tag
+        tag = verdict_of(session.kernel.policy(copied)).tag
         if tag is None:
             return Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
         if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
             session.must([Request(_UPDATE, copy.payload)])
         return None
 
-    session.issue(request, (entry, copy), undo, settle)
+    session.jobs.issue(request, (entry, copy), undo, settle)
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
@@ -189,18 +197,24 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
     def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
         if failures[0].errno != errno.EEXIST:
             return failures[0]
-        wanted = PolicyId(forward.selector, index=0, direction=XFRM_POLICY_FWD)
+        wanted = PolicyId(
+            forward.selector,
+            index=0,
+            direction=XFRM_POLICY_FWD,
+            security_context=forward.security_context,
+        )
         tag = verdict_of(session.kernel.policy(wanted)).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
         session.must([Request(_UPDATE, payload)])  # an explicit fwd takes the twin over
         return None
 
-    session.issue(request, (Request(_NEW, payload),), settle=settle)
+    session.jobs.issue(request, (Request(_NEW, payload),), settle=settle)
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
     policy, sidecar = installed
+    label = policy.security_context
     operations: list[Request] = []
     undo: list[Undo] = []
 
@@ -210,11 +224,10 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
             _always(
                 Request(_UPDATE, encode_policy(old))
                 if old
-                else Request(*delete_policy(new.selector, new.direction))
+                else Request(*delete_policy(new.selector, new.direction, label))
             )
         )
 
-    label = policy.security_context
     old = session.find(policy.selector, policy.direction, label=label)
     if sidecar:
         kept = session.find(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
@@ -237,14 +250,14 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
     if old and has_sidecar(old) and not sidecar:
         operations.append(Request(*delete_sidecar(policy.selector)))
         undo.append(None)
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
     session.send()
 
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
     selector = selector_to_kernel(request.selector)
-    label = request.label and Label(*request.label)
+    label = _label_of(request.label)
     there = session.find(selector, request.direction - 1, label=label)
     twin = None
     if request.twin and request.direction is Direction.IN:
@@ -300,7 +313,7 @@ def _delete(
     if has_sidecar(there):
         operations.append(Request(*delete_sidecar(there.selector)))
         undo.append(None)
-    session.issue(request, operations, undo)
+    session.jobs.issue(request, operations, undo)
     session.send()
 
 
@@ -310,7 +323,7 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.tunnels_changed = True
     knobs = session.knobs
     flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
-    kept = Marker(knobs, reqid=session.marker.reqid, flags=flags)
+    kept = session.reqids.note(Marker(knobs, flags=flags))
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
         session.marker = kept
@@ -321,11 +334,12 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     operations = [Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
     session.placing.forget()
     if fresh:
+        session.reqids.forget()
         session.marker, session.stored = Marker(), None
     else:
         session.marker = session.stored = kept
         operations.append(Request(_UPDATE, encode_policy(marker_policy(kept))))
-    session.issue(request, operations)
+    session.jobs.issue(request, operations)
     session.send()
 
 

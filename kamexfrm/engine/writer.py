@@ -17,7 +17,7 @@ from kamexfrm.engine.requests import (
     SpdFlush,
     Write,
 )
-from kamexfrm.engine.session import FORGET_ROUTES, Session
+from kamexfrm.engine.session import FORGET_ROUTES, Memory, Session
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
@@ -29,7 +29,6 @@ from kamexfrm.translate.marker import (
     UNFINISHED,
     Marker,
 )
-from kamexfrm.translate.order import Order
 from kamexfrm.translate.serving import has_unnumbered
 
 
@@ -44,23 +43,14 @@ class Writer:
         self.behind = False
         self.lock_holder = ""
         self._kernel = kernel
-        self._order: Order | None = None
-        self._reqids: set[int] | None = None
-        self._marker: Marker | None = None
-        self._numbers_known = False
+        self._memory = Memory()
 
     def _begin(self, now: int) -> Session:
-        """Open a session; what the last one learnt is good if nobody of ours wrote since."""
-        session = Session(self._kernel, now, self._order, self._marker)
-        if session.stored == self._marker:
-            session.reqids = self._reqids
-        session.numbers_known = self._numbers_known
-        return session
+        return Session(self._kernel, now, self._memory)
 
-    def _keep(self, session: Session) -> None:
-        self._order, self._marker = session.placing.order, session.stored
-        self._reqids = session.reqids
-        self._numbers_known = session.numbers_known
+    def _begin_afresh(self, now: int) -> Session:
+        """Open a session that looks for SAs with a reqid again."""
+        return Session(self._kernel, now, self._memory._replace(numbers_known=False))
 
     def write(self, queue: deque[Write], now: int, refused: list[Refused], *, last: bool) -> None:
         """Write a queue; after the ``last`` one, let follow what has to.
@@ -72,13 +62,13 @@ class Writer:
         try:
             with self._kernel.lock() as lock:
                 session = self._begin(now)
-                turns = session.refused
+                turns = session.jobs.refused
                 if session.marker.flags & UNFINISHED and not self.behind:
                     if session.marker.flags & HAS_MODE_ANY:
                         sad.choose_modes(session)
                     knobs.finish(session)
                 while queue:
-                    session.turn += 1
+                    session.jobs.turn += 1
                     _write(session, queue.popleft())
                 session.send()
                 self._follow(session, last=last)
@@ -86,7 +76,7 @@ class Writer:
                     self.lock_holder = lock.holder
                     session.placing.untangle()
                 session.write_marker()
-                self._keep(session)
+                self._memory = session.memory()
         finally:
             turns.sort(key=lambda turn_and_one: turn_and_one[0])
             refused += (one for _, one in turns)
@@ -97,18 +87,16 @@ class Writer:
             return requests
         with self._kernel.lock():
             session = self._begin(now)
-            found = session.numbered(requests)
+            found = session.reqids.numbered(requests)
             session.write_marker()
-            self._keep(session)
+            self._memory = session.memory()
             return found
 
     def fitted(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
         """Return the requests of a policy that is not in the SPD, with the reqids of their SAs."""
         if not has_unnumbered(policy):
             return policy.requests
-        session = self._begin(now)
-        session.numbers_known = False
-        return session.fitted(policy)
+        return self._begin_afresh(now).fitted(policy)
 
     def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
         """Bring everything to where the knobs and both databases want it.
@@ -117,8 +105,7 @@ class Writer:
         Return the marker as it is now, and whether it had to be put back. Raises Refusal.
         """
         with self._kernel.lock():
-            session = self._begin(now)
-            session.numbers_known = False
+            session = self._begin_afresh(now)
             lost = session.stored is None and known is not None and known.knobs != Knobs()
             if lost and known is not None:
                 flags = session.marker.flags | UNFINISHED
@@ -127,7 +114,7 @@ class Writer:
                 sad.choose_modes(session)
             knobs.finish(session)
             self.forget_routes()
-            self._keep(session)
+            self._memory = session.memory()
             return session.stored, lost
 
     def forget_routes(self) -> None:
@@ -182,4 +169,4 @@ def _write(session: Session, request: Write) -> None:
             case _:
                 assert_never(request)
     except KamexfrmError as error:
-        session.refuse(request, error)
+        session.jobs.refuse(request, error)

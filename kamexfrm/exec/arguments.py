@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec.filter import Barrier
 
 USAGE = """\
@@ -29,7 +30,7 @@ if it was not found.
 """
 
 
-class UsageError(Exception):
+class UsageError(KamexfrmError):
     """Options that ``kamexfrm exec`` has not."""
 
 

@@ -20,13 +20,12 @@ from kamexfrm.exec.spaces import Space
 from kamexfrm.kernel.namespace import within
 from kamexfrm.model.language import PolicyText
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
-from kamexfrm.pfkey import LINUX, Policy, decode_extension
+from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
 from kamexfrm.translate.pfkey_policy import socket_policy_from
 
 #: The longest value that Linux takes: a page (xfrm_user_policy()).
 LONGEST = 4096
 
-_EXTENSION = 18  # SADB_X_EXT_POLICY
 _SHORTEST = 16  # struct sadb_x_policy
 _TYPE_MASK = 0xF
 _SOCK_PACKET = 10  # the packet family by another name
@@ -48,7 +47,7 @@ def read_value(value: bytes, option: int, family: int) -> Asked:
         raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
     if len(value) < _SHORTEST or int.from_bytes(value[:2], LINUX.byte_order) * 8 != len(value):
         raise KamexfrmError(f"a policy of {len(value)} bytes")
-    number = _EXTENSION.to_bytes(2, LINUX.byte_order)
+    number = SadbExt.SADB_X_EXT_POLICY.to_bytes(2, LINUX.byte_order)
     extension = decode_extension(value[:2] + number + value[4:])
     if not isinstance(extension, Policy):
         raise KamexfrmError("no policy")

@@ -11,7 +11,15 @@ from kamexfrm.algorithms import Kind, by_kernel_name
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel import larval
 from kamexfrm.kernel.fake_spd import check_prefixes, invalid
-from kamexfrm.net import ADDRESS_BITS, AF_INET, AF_INET6, Address
+from kamexfrm.net import (
+    ADDRESS_BITS,
+    AF_INET,
+    AF_INET6,
+    IPPROTO_AH,
+    IPPROTO_COMP,
+    IPPROTO_ESP,
+    Address,
+)
 from kamexfrm.xfrm import (
     XFRM_MODE_IPTFS,
     XFRM_MODE_TRANSPORT,
@@ -28,8 +36,8 @@ from kamexfrm.xfrm import (
     Statistics,
 )
 
-_ESP, _AH, _COMP = 50, 51, 108
-_BY_SPI = (_ESP, _AH, _COMP)
+#: Protocols whose states are found by SPI.
+_BY_SPI = (IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP)
 
 #: The legacy replay window ends here, in packets.
 _WINDOW_MAX = 32
@@ -46,12 +54,12 @@ def _check_algorithms(state: State) -> None:
         state.compression,
         state.aead,
     )
-    if state.protocol == _AH:
+    if state.protocol == IPPROTO_AH:
         if not auth:
             invalid("Missing required attribute for AH: AUTH_TRUNC or AUTH")
         if aead or crypt or comp or state.tfc_pad:
             invalid("Invalid attributes for AH: AEAD, CRYPT, COMP, TFCPAD")
-    elif state.protocol == _ESP:
+    elif state.protocol == IPPROTO_ESP:
         if comp:
             invalid("Invalid attribute for ESP: COMP")
         if not (auth or crypt or aead):
@@ -63,7 +71,7 @@ def _check_algorithms(state: State) -> None:
                 "Invalid attribute combination for ESP: AEAD can't be used with AUTH, "
                 "AUTH_TRUNC, CRYPT"
             )
-    elif state.protocol == _COMP:
+    elif state.protocol == IPPROTO_COMP:
         if not comp:
             invalid("Missing required attribute for COMP: COMP")
         if aead or auth or crypt or state.tfc_pad:
@@ -80,7 +88,7 @@ def _check_replay(state: State) -> None:
         invalid("Missing required attribute for ESN")
     if not esn:
         return
-    if state.protocol not in (_ESP, _AH):
+    if state.protocol not in (IPPROTO_ESP, IPPROTO_AH):
         invalid("ESN only supported for ESP and AH")
     if state.replay_window:
         invalid("ESN not compatible with legacy replay_window")
@@ -127,7 +135,7 @@ def check_state(state: State) -> State:
     state = _find_algorithms(state)
     if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
         raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
-    if state.protocol == _ESP and not (state.aead or state.encryption):
+    if state.protocol == IPPROTO_ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
     selector = state.selector
     if not selector.family and not state.flags & XFRM_STATE_AF_UNSPEC:
@@ -150,10 +158,6 @@ def _of_family(selector: Selector, family: int) -> Selector:
         destination=Address(family, selector.destination.packed[:size]),
         source=Address(family, selector.source.packed[:size]),
     )
-
-
-def _has_keys(state: State) -> bool:
-    return bool(state.authentication or state.encryption or state.aead or state.compression)
 
 
 class FakeSad:
@@ -193,7 +197,7 @@ class FakeSad:
         old = self._states.get(key)
         if old is None:
             raise Refusal(errno.ESRCH)
-        if _has_keys(old):
+        if old.is_keyed:
             self._states[key] = old._replace(lifetime=told.lifetime)
         else:
             del self._states[key]
@@ -226,7 +230,7 @@ class FakeSad:
         """Make a larval state with a free SPI; raises Refusal (EINVAL, ENOENT)."""
         if wanted.protocol not in _BY_SPI or minimum > maximum:
             raise Refusal(errno.EINVAL)
-        if wanted.protocol == _COMP and maximum > 0xFFFF:
+        if wanted.protocol == IPPROTO_COMP and maximum > 0xFFFF:
             raise Refusal(errno.EINVAL)
         free = (
             spi

@@ -40,6 +40,8 @@ from kamexfrm.xfrm import (
     decode_spd_info,
     decode_state,
     encode_alloc_spi,
+    encode_default,
+    encode_info_request,
     encode_policy_id,
     encode_state_dump,
     encode_state_id,
@@ -266,17 +268,17 @@ class NetlinkKernel:
 
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""
-        answer = self._ask(XfrmMsg.GETDEFAULT, b"\0\0\0", XfrmMsg.GETDEFAULT)
+        answer = self._ask(XfrmMsg.GETDEFAULT, encode_default(Default()), XfrmMsg.GETDEFAULT)
         return decode_default(answer)
 
     def spd_info(self) -> SpdInfo:
         """Return the SPD's counts."""
-        answer = self._ask(XfrmMsg.GETSPDINFO, b"\xff\xff\xff\xff", XfrmMsg.NEWSPDINFO)
+        answer = self._ask(XfrmMsg.GETSPDINFO, encode_info_request(), XfrmMsg.NEWSPDINFO)
         return decode_spd_info(answer)
 
     def sad_info(self) -> SadInfo:
         """Return the SAD's counts."""
-        answer = self._ask(XfrmMsg.GETSADINFO, b"\xff\xff\xff\xff", XfrmMsg.NEWSADINFO)
+        answer = self._ask(XfrmMsg.GETSADINFO, encode_info_request(), XfrmMsg.NEWSADINFO)
         return decode_sad_info(answer)
 
     def subscribe(self, groups: Sequence[int]) -> NetlinkEvents:

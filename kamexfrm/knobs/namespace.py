@@ -1,15 +1,14 @@
 """The knobs as the kernel has them: read with an eye on trouble, written by the engine."""
 
-import errno
 from typing import NamedTuple
 
 from kamexfrm.engine.door import Engine
+from kamexfrm.engine.lookup import find_marker
 from kamexfrm.engine.requests import Refused, SetKnob
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.knobs.settings import Assignments
 from kamexfrm.model.knobs import Knob, Knobs
-from kamexfrm.translate.marker import MARKER_ID, read_marker
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
 
 NO_EXEMPTIONS = (
@@ -39,25 +38,14 @@ def read(kernel: Kernel) -> State:
 
     Raises KamexfrmError (EPROTO) when there are some that we cannot read, and Refusal.
     """
-    stored, lifetime = _stored(kernel), kernel.larval_lifetime()
-    knobs = (stored or Knobs())._replace(larval_lifetime=lifetime)
+    marker, lifetime = find_marker(kernel), kernel.larval_lifetime()
+    knobs = (marker.knobs if marker else Knobs())._replace(larval_lifetime=lifetime)
     if not _blocks(kernel):
         return State(knobs)
-    if stored is None:
+    if marker is None:
         return State(knobs, _LOST)
     meant = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
     return State(knobs, "" if meant else _BLOCKED)
-
-
-def _stored(kernel: Kernel) -> Knobs | None:
-    """Return what the marker says, None where there is no marker."""
-    try:
-        policy = kernel.policy(MARKER_ID)
-    except Refusal as refusal:
-        if refusal.errno == errno.ENOENT:
-            return None
-        raise
-    return read_marker(policy).knobs
 
 
 def _blocks(kernel: Kernel) -> bool:

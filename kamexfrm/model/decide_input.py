@@ -9,7 +9,7 @@ from typing import NamedTuple, assert_never
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.decide_sad import is_received, received_sa
-from kamexfrm.model.decide_spd import Spd, action_of, covers, deflev, govern
+from kamexfrm.model.decide_spd import Spd, action_of, deflev, govern
 from kamexfrm.model.decision import (
     Governing,
     InputDecision,
@@ -197,15 +197,12 @@ def _is_tunnel_of(
 
     KAME key.c key_gettunnel(), by addresses alone.
     """
-    selector = policy.selector
     before: IpsecRequest | None = None
     for request in policy.requests:
         if request.mode is not Mode.TUNNEL:
             continue
         if before is None:
-            fits = covers(selector.source, selector.source_prefix, inside[0]) and covers(
-                selector.destination, selector.destination_prefix, inside[1]
-            )
+            fits = policy.selector.covers(*inside)
         else:
             fits = (before.source, before.destination) == inside
         before = request

@@ -10,21 +10,18 @@ from typing import NamedTuple, assert_never
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.decision import DefaultPolicy, EntryPolicy, Governing, NoPolicy, OwnPolicy
-from kamexfrm.model.knobs import KNOBS, Knob, Knobs
+from kamexfrm.model.knobs import KNOBS, Knob, Knobs, deflev_field
 from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicy, SocketRule
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
-    IpsecProtocol,
     IpsecRequest,
-    Level,
-    Mode,
     PolicyType,
     SecurityPolicy,
     Selector,
     SpdEntry,
 )
-from kamexfrm.net import AF_INET, IPPROTO_ICMP, IPPROTO_ICMPV6, Address
+from kamexfrm.net import AF_INET, IPPROTO_ICMP, IPPROTO_ICMPV6
 
 
 class Spd(NamedTuple):
@@ -74,11 +71,6 @@ def _parts(entry: SpdEntry | SecurityPolicy) -> tuple[SecurityPolicy | None, int
             assert_never(entry)
 
 
-def covers(prefix: Address, bits: int, address: Address) -> bool:
-    """Whether an address lies in a prefix of its own family."""
-    return address.is_within(prefix, bits)
-
-
 def _upper_seen(packet: Packet) -> tuple[int, int | None, int | None]:
     """Return protocol and ports as far as KAME looks into the packet."""
     # Differs on Linux: ports of forwarded packets are matched there.
@@ -94,8 +86,7 @@ def matches(selector: Selector, packet: Packet) -> bool:
     """Whether a selector takes in a packet: only the selector's side can say "any"."""
     upper, source_port, destination_port = _upper_seen(packet)
     return (
-        covers(selector.source, selector.source_prefix, packet.source)
-        and covers(selector.destination, selector.destination_prefix, packet.destination)
+        selector.covers(packet.source, packet.destination)
         and selector.upper in (ULPROTO_ANY, upper)
         and selector.source_port in (None, source_port)
         and selector.destination_port in (None, destination_port)
@@ -160,10 +151,8 @@ def action_of(
 
 def deflev(request: IpsecRequest, family: int) -> Knob | None:
     """Return the knob that gives a request its level; None where it is written, or IPComp's."""
-    if request.level is not Level.DEFAULT or request.protocol is IpsecProtocol.IPCOMP:
-        return None
-    where = "net" if request.mode is Mode.TUNNEL else "trans"
-    return _knob(family, f"{request.protocol.name.lower()}_{where}_deflev")
+    field = deflev_field(request)
+    return _knob(family, field) if field else None
 
 
 def _knob(family: int, field: str) -> Knob:

@@ -289,6 +289,13 @@ _DEFLEV = {
 }
 
 
+def deflev_field(request: IpsecRequest) -> str:
+    """Return the field of FamilyKnobs that gives a request its level; empty where none does."""
+    if request.level is not Level.DEFAULT:
+        return ""
+    return _DEFLEV.get((request.protocol, request.mode is Mode.TUNNEL), "")
+
+
 def effective_level(request: IpsecRequest, family: int, knobs: Knobs) -> Level:
     """Return USE or REQUIRE: what a request's level means for a policy of this family.
 
@@ -297,6 +304,6 @@ def effective_level(request: IpsecRequest, family: int, knobs: Knobs) -> Level:
     """
     # Differs from KAME: the AH knobs work; there a missing break made them dead.
     if request.level is Level.DEFAULT:
-        field = _DEFLEV.get((request.protocol, request.mode is Mode.TUNNEL))
+        field = deflev_field(request)
         return Level(getattr(knobs.of(family), field)) if field else Level.USE
     return Level.USE if request.level is Level.USE else Level.REQUIRE

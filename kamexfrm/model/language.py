@@ -1,13 +1,11 @@
 """The language of ipsec_set_policy(3): ``out prio high ipsec esp/tunnel/A-B/require`` as data.
 
-Grammar: KAME libipsec policy_parse.y and policy_token.l, the priorities and ``fwd`` of ipsec-tools.
-White space and comments may stand between any two tokens.
+What is usual is read here, quickly; ``grammar`` knows all of the language and words its errors.
 """
 
-import re
 from functools import lru_cache
 from socket import inet_pton
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from kamexfrm.errors import LanguageError
 from kamexfrm.model.policy import (
@@ -73,38 +71,30 @@ _PROTOCOL_WORDS = {value: word for word, value in PROTOCOLS.items()}
 _MODE_WORDS = {Mode.ANY: "any", **{value: word for word, value in MODES.items()}}
 _LEVEL_WORDS = {value: word for word, value in LEVELS.items()}
 
-_BASES = {"low": PRIORITY_LOW, "def": PRIORITY_DEFAULT, "high": PRIORITY_HIGH}
-
-_BASE_RANGE = (
-    "Priority offset from base not in valid range [0, 1073741823] for negative offsets"
-    " and [0, 1073741824] for positive offsets"
-)
-_PLAIN_RANGE = "Priority offset not in valid range [-2147483647, 2147483648]"
-
-#: A token with the white space and comments before it; ``unique#5`` and ``use#5`` are none.
-#: Atomic, and not a possessive repetition: Python 3.11.2's never ends on some texts.
-_TOKEN = re.compile(
-    r"(?>(?:\s+|\\\r?\n|(?<![/\s]unique)(?<![/\s]use)#[^\n]*|#(?![0-9])[^\n]*)*)"
-    r"([A-Za-z0-9:.%_]+|[-+/\[\]#]|.|\Z)",
-    re.DOTALL,
-)
+#: Where ``prio low``, ``def`` and ``high`` count from.
+BASES = {"low": PRIORITY_LOW, "def": PRIORITY_DEFAULT, "high": PRIORITY_HIGH}
 
 
 @lru_cache(maxsize=1024)
 def parse_policy(text: str) -> PolicyText:
     """Read a policy text; raises PolicyError with the words of ipsec_strerror(3)."""
-    return _parse_plain(text) or _Parser(text).policy()
+    plain = _parse_plain(text)
+    if plain is not None:
+        return plain
+    from kamexfrm.model.grammar import Parser  # hardly ever needed
+
+    return Parser(text).policy()
 
 
 def _parse_plain(text: str) -> PolicyText | None:
     """Read the usual spelling, quickly; None says that the grammar must decide."""
     words = text.split()
     priority, at = PRIORITY_DEFAULT, 1
-    if len(words) > 5 and words[1] in ("prio", "priority") and words[2] in _BASES:
-        offset = _number(words[4], 0x3FFFFFFF) if _is_number(words[4]) else None
+    if len(words) > 5 and words[1] in ("prio", "priority") and words[2] in BASES:
+        offset = decimal(words[4], 0x3FFFFFFF) if is_decimal(words[4]) else None
         if words[3] not in ("+", "-") or offset is None:
             return None
-        priority, at = _BASES[words[2]] + (offset if words[3] == "-" else -offset), 5
+        priority, at = BASES[words[2]] + (offset if words[3] == "-" else -offset), 5
     if len(words) <= at or words[0] not in DIRECTIONS or words[at] not in ACTIONS:
         return None
     requests = []
@@ -127,7 +117,7 @@ def _plain_request(word: str) -> IpsecRequest | None:
     level, reqid = LEVELS.get(level_word), 0
     if level is None:
         name, _, number = level_word.partition(":")
-        if name != "unique" or len(number) > 9 or not (number.isascii() and number.isdigit()):
+        if name != "unique" or len(number) > 9 or not is_decimal(number):
             return None
         level, reqid = Level.UNIQUE, int(number)
     if protocol not in PROTOCOLS or mode not in MODES:
@@ -146,7 +136,7 @@ def _plain_request(word: str) -> IpsecRequest | None:
     return IpsecRequest(PROTOCOLS[protocol], MODES[mode], level, reqid, source, destination)
 
 
-def _number(word: str, limit: int) -> int | None:
+def decimal(word: str, limit: int) -> int | None:
     """Return a decimal number up to ``limit``, or None; long digit strings cost nothing."""
     digits = word.lstrip("0") or "0"
     if len(digits) > 20 or int(digits) > limit:
@@ -154,206 +144,9 @@ def _number(word: str, limit: int) -> int | None:
     return int(digits)
 
 
-def _is_number(word: str) -> bool:
+def is_decimal(word: str) -> bool:
+    """Whether a word is a decimal number."""
     return word.isascii() and word.isdigit()
-
-
-class _Parser:
-    """The grammar by recursive descent over the tokens of one text."""
-
-    def __init__(self, text: str) -> None:
-        found = list(_TOKEN.finditer(text))
-        self._words = [match[1] for match in found] + [""]
-        self._offsets = [match.start(1) for match in found] + [len(text)]
-        self._at = 0
-
-    @property
-    def word(self) -> str:
-        """The token that comes next, empty at the end."""
-        return self._words[self._at]
-
-    def _follows(self, ahead: int = 1) -> str:
-        at = self._at + ahead
-        return self._words[at] if at < len(self._words) else ""
-
-    def _take(self) -> str:
-        word = self.word
-        self._at += 1
-        return word
-
-    def _skip(self, word: str) -> bool:
-        if self.word != word:
-            return False
-        self._at += 1
-        return True
-
-    def fail(self, reason: str, *hints: str, detail: str = "", at: int | None = None) -> NoReturn:
-        """Raise at the next token, or at the token numbered ``at``."""
-        offset = self._offsets[self._at if at is None else at]
-        raise PolicyError(reason, offset, detail=detail, hints=hints)
-
-    def unexpected(self, *hints: str, among: dict[str, object] | None = None) -> NoReturn:
-        """Raise about the next token as the original's grammar would."""
-        if among:
-            hints += _suggestions(self.word, among)
-        self.fail(
-            "Invalid argument",
-            *hints,
-            detail=f'libipsec: syntax error while parsing "{self.word}"',
-        )
-
-    def policy(self) -> PolicyText:
-        """Direction [priority] action {request}, or a direction alone."""
-        direction = DIRECTIONS.get(self.word)
-        if direction is None:
-            self.unexpected("a policy begins with in, out or fwd", among={**DIRECTIONS})
-        self._at += 1
-        if not self.word:
-            return PolicyText(direction)
-        priority = PRIORITY_DEFAULT
-        if self.word in ("prio", "priority"):
-            self._at += 1
-            priority = self._priority()
-        action = ACTIONS.get(self.word)
-        if action is None:
-            self.unexpected(
-                "an action is discard, none, ipsec, entrust or bypass", among={**ACTIONS}
-            )
-        self._at += 1
-        requests = []
-        while self.word:
-            requests.append(self.request(direction))
-        kept = tuple(requests) if action is PolicyType.IPSEC else ()
-        return PolicyText(direction, priority, action, kept)
-
-    def _priority(self) -> int:
-        start = self._at
-        base = _BASES.get(self.word)
-        if base is not None:
-            self._at += 1
-            if self.word not in ("+", "-"):
-                return base
-        sign = self._take() if self.word == "-" or base is not None else "+"
-        if not _is_number(self.word):
-            self.unexpected()
-        number = self._take()
-        if base is None:
-            offset = _number(number, 0x80000000 if sign == "+" else 0x7FFFFFFF)
-        else:
-            offset = _number(number, 0x40000000 if sign == "+" else 0x3FFFFFFF)
-        if offset is None:
-            self.fail(_PLAIN_RANGE if base is None else _BASE_RANGE, at=start)
-        base = PRIORITY_DEFAULT if base is None else base
-        return base - offset if sign == "+" else base + offset
-
-    def request(self, direction: Direction) -> IpsecRequest:
-        """protocol/mode, then endpoints and a level, or less of it."""
-        if self.word == "encap":
-            self.fail(
-                "Invalid ipsec protocol", "encap (IP in IP) is not in XFRM: use a tunnel device"
-            )
-        protocol = PROTOCOLS.get(self.word)
-        if protocol is None:
-            self.unexpected(*self._slash_hint(), among={**PROTOCOLS})
-        start = self._at
-        self._at += 1
-        if self.word == "/" and self._follows().partition(":")[0] in LEVELS:
-            self._at += 1
-            level, reqid = self._level()  # final KAME's short form: transport mode
-            return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid)
-        mode = MODES.get(self._follows()) if self.word == "/" else None
-        if mode is None:
-            self._at += self.word == "/"
-            self.fail(
-                "Too few arguments",
-                "a request is protocol/mode/source-destination/level",
-                *_suggestions(self.word, {**MODES}),
-            )
-        self._at += 2
-        ends: tuple[Address, Address] | None = None
-        level, reqid = Level.DEFAULT, 0
-        if self._skip("/"):
-            if self._skip("/"):
-                level, reqid = self._level()
-            elif self._follows() in ("-", "["):
-                ends = self._endpoints(direction)
-                if self._skip("/") and self.word.partition(":")[0] in LEVELS:
-                    level, reqid = self._level()
-                elif self.word and self.word not in PROTOCOLS and self.word != "encap":
-                    self.unexpected(among={**LEVELS})
-        if mode is Mode.TUNNEL and ends is None:
-            self.fail(
-                "Invalid address specification", "a tunnel needs both its endpoints", at=start
-            )
-        source, destination = ends or (None, None)
-        return IpsecRequest(protocol, mode, level, reqid, source, destination)
-
-    def _slash_hint(self) -> tuple[str, ...]:
-        if self.word in LEVELS:
-            return (f"a level comes after two slashes: esp/transport//{self.word}",)
-        return ()
-
-    def _level(self) -> tuple[Level, int]:
-        name, colon, number = self.word.partition(":")
-        level = LEVELS.get(name)
-        if level is None:
-            self.unexpected("a level is default, use, require or unique", among={**LEVELS})
-        if not colon and self._follows() == "#":
-            self._at += 2
-            number = self.word
-        elif not colon:
-            self._at += 1
-            return level, 0
-        if level not in (Level.UNIQUE, Level.USE) or not _is_number(number):
-            self.unexpected()
-        reqid = _number(number, 0xFFFFFFFF)
-        if reqid is None:
-            self.fail("Invalid ipsec level", "a reqid has 32 bits: at most 4294967295")
-        self._at += 1
-        return level, reqid
-
-    def _endpoints(self, direction: Direction) -> tuple[Address, Address] | None:
-        """address-address, with ports that are read and dropped, or me-any and any-me."""
-        start = self._at
-        pair = (self.word, self._follows(2))
-        if pair in (("me", "any"), ("any", "me")) and self._follows() == "-":
-            if direction is not (Direction.OUT if pair[0] == "me" else Direction.IN):
-                self.fail("Invalid direction", "me-any is for out, any-me for in")
-            self._at += 3
-            return None
-        source = self._endpoint()
-        if not self._skip("-"):
-            self.unexpected()
-        destination = self._endpoint()
-        if source.family != destination.family:
-            self.fail("Family mismatch", "both endpoints must be IPv4, or both IPv6", at=start)
-        return source, destination
-
-    def _endpoint(self) -> Address:
-        try:
-            address = Address.parse(self.word.partition("%")[0])
-        except ValueError:
-            token = self._follows() or self.word
-            self.fail(
-                "Name or service not known",
-                "an endpoint is a numeric address, never a name",
-                detail=f'libipsec: invalid IP address while parsing "{token}"',
-            )
-        self._at += 1
-        if self._skip("["):
-            if not _is_number(self.word) or _number(self.word, 0xFFFF) is None:
-                self.unexpected()
-            self._at += 1
-            if not self._skip("]"):
-                self.unexpected()
-        return address
-
-
-def _suggestions(word: str, among: dict[str, object]) -> tuple[str, ...]:
-    import difflib  # costs 8 ms; on errors only
-
-    close = difflib.get_close_matches(word[:40].lower(), among, 1)
-    return (f"did you mean {close[0]}?",) if close else ()
 
 
 def format_priority(priority: int) -> str:

@@ -105,6 +105,12 @@ class Selector(NamedTuple):
         """The address family of both sides."""
         return self.source.family
 
+    def covers(self, source: Address, destination: Address) -> bool:
+        """Whether both addresses lie in the selector's prefixes, whatever is above them."""
+        return source.is_within(self.source, self.source_prefix) and destination.is_within(
+            self.destination, self.destination_prefix
+        )
+
 
 class SecurityContext(NamedTuple):
     """An LSM label (setkey's ``-ctx DOI ALGORITHM "LABEL"``)."""

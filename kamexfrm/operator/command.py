@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 import kamexfrm
+from kamexfrm.operator import rig_up
 from kamexfrm.operator.rig import rig
 
 
@@ -16,6 +17,8 @@ def main() -> None:
 
 
 main.add_command(rig)
+for each in rig_up.COMMANDS:
+    rig.add_command(each)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kamexfrm.rig import Capture, Host, two_hosts
+from kamexfrm.rig.scenario.report import wants_colour
 
 #: Where the commands are: beside the interpreter that runs us.
 _BIN = Path(sys.executable).parent
@@ -62,7 +63,7 @@ class Narrator:
         self.alice = alice
         self.bob = bob
         self._folder = folder
-        self._colour = sys.stdout.isatty()
+        self._colour = wants_colour(sys.stdout)
 
     def _paint(self, text: str, code: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._colour else text

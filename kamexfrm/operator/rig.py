@@ -311,6 +311,3 @@ def doctor(as_json: bool) -> None:
             if finding.cure:
                 click.echo(f"     {finding.cure}")
     sys.exit(PASSED if examining.able(findings) else SKIPPED)
-
-
-from kamexfrm.operator import rig_up  # noqa: E402, F401 (its commands join the group)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from kamexfrm.operator.rig import FAILED, read_cases, rig, skip, usage
+from kamexfrm.operator.rig import FAILED, read_cases, skip, usage
 
 _NAME = click.option("--name", default="", help="Which rig, where several are up.")
 
@@ -16,7 +16,7 @@ def _fail(error: Exception) -> NoReturn:
     sys.exit(FAILED)
 
 
-@rig.command()
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")
 @click.option(
@@ -56,7 +56,7 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     click.echo(f"{made.name}: {', '.join(made.hosts)} up{place}, held by process {made.process}")
 
 
-@rig.command()
+@click.command()
 @click.argument("name", required=False, default="")
 def down(name: str) -> None:
     """End a rig that is up: NAME, or the only one."""
@@ -68,7 +68,7 @@ def down(name: str) -> None:
         _fail(error)
 
 
-@rig.command("ls")
+@click.command("ls")
 def list_rigs() -> None:
     """List the rigs that are up, with their hosts."""
     from kamexfrm.rig.scenario import holder
@@ -77,7 +77,7 @@ def list_rigs() -> None:
         click.echo(f"{one.name}\t{one.case}\t{' '.join(one.hosts)}\t{one.process}")
 
 
-@rig.command()
+@click.command()
 @_NAME
 @click.argument("host")
 def enter(name: str, host: str) -> None:
@@ -87,7 +87,7 @@ def enter(name: str, host: str) -> None:
     _run(name, host, [shell_program()])
 
 
-@rig.command("exec", context_settings={"ignore_unknown_options": True})
+@click.command("exec", context_settings={"ignore_unknown_options": True})
 @_NAME
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -106,7 +106,7 @@ def _run(name: str, host: str, words: list[str]) -> NoReturn:
         _fail(error)
 
 
-@rig.command()
+@click.command()
 @_NAME
 @click.argument("hosts", nargs=-1, metavar="[HOST...]")
 def dump(name: str, hosts: tuple[str, ...]) -> None:
@@ -130,3 +130,7 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:
         _fail(error)
+
+
+#: What joins the group ``kamexfrm rig``.
+COMMANDS = (up, down, list_rigs, enter, execute, dump)

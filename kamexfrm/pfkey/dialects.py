@@ -35,7 +35,7 @@ from kamexfrm.pfkey.association import (
     SaReplay,
     SpiRange,
 )
-from kamexfrm.pfkey.constants import SadbType
+from kamexfrm.pfkey.constants import SadbExt, SadbType
 from kamexfrm.pfkey.cursor import ByteOrder
 from kamexfrm.pfkey.dialect import Dialect
 from kamexfrm.pfkey.extension import Extension
@@ -46,29 +46,35 @@ from kamexfrm.pfkey.selection import Filter, IfHwOffl, Packet, Tag
 
 _HOST: ByteOrder = "little" if sys.byteorder == "little" else "big"
 
-_COMMON: dict[int, type[Extension]] = {
-    1: Sa,
-    2: LifetimeCurrent,
-    3: LifetimeHard,
-    4: LifetimeSoft,
-    5: AddressSrc,
-    6: AddressDst,
-    7: AddressProxy,
-    8: KeyAuth,
-    9: KeyEncrypt,
-    10: IdentitySrc,
-    11: IdentityDst,
-    12: Sensitivity,
-    13: Proposal,
-    14: SupportedAuth,
-    15: SupportedEncrypt,
-    16: SpiRange,
-    17: KmPrivate,
-    18: Policy,
-    19: Sa2,
-}
-_NAT_T: dict[int, type[Extension]] = {20: NatTType, 21: NatTSport, 22: NatTDport}
-_NAT_T_BSD = _NAT_T | {23: NatTOai, 24: NatTOar, 25: NatTFrag}
+
+def _numbered(*kinds: type[Extension]) -> dict[int, type[Extension]]:
+    """Return extensions by the numbers that their C names have."""
+    return {SadbExt[kind.NAME].value: kind for kind in kinds}
+
+
+_COMMON = _numbered(
+    Sa,
+    LifetimeCurrent,
+    LifetimeHard,
+    LifetimeSoft,
+    AddressSrc,
+    AddressDst,
+    AddressProxy,
+    KeyAuth,
+    KeyEncrypt,
+    IdentitySrc,
+    IdentityDst,
+    Sensitivity,
+    Proposal,
+    SupportedAuth,
+    SupportedEncrypt,
+    SpiRange,
+    KmPrivate,
+    Policy,
+    Sa2,
+)
+_NAT_T = _numbered(NatTType, NatTSport, NatTDport)
+_NAT_T_BSD = _NAT_T | _numbered(NatTOai, NatTOar, NatTFrag)
 
 
 def _types(last: int, *left_out: int) -> dict[int, str]:
@@ -90,7 +96,7 @@ LINUX = Dialect(
     ipsecrequest=IPSECREQUEST_LINUX,
     policy_members=_policy_members("reserved", "priority"),
     message_types=_types(24),
-    extensions=_COMMON | _NAT_T | {23: NatTOa, 24: SecCtx, 25: KmAddress, 26: Filter},
+    extensions=_COMMON | _NAT_T | _numbered(NatTOa, SecCtx, KmAddress, Filter),
 )
 
 KAME = Dialect(
@@ -101,7 +107,7 @@ KAME = Dialect(
     ipsecrequest=IPSECREQUEST_KAME,
     policy_members=_policy_members("reserved", "reserved2"),
     message_types=_types(24, SadbType.SADB_X_NAT_T_NEW_MAPPING),
-    extensions=_COMMON | {25: Tag, 27: Packet},
+    extensions=_COMMON | _numbered(Tag, Packet),
 )
 
 FREEBSD = Dialect(
@@ -114,14 +120,14 @@ FREEBSD = Dialect(
     message_types=_types(22),
     extensions=_COMMON
     | _NAT_T_BSD
-    | {
-        26: SaReplay,
-        27: NewAddressSrc,
-        28: NewAddressDst,
-        29: LifetimeCurrentSoftware,
-        30: LifetimeCurrentHardware,
-        31: IfHwOffl,
-    },
+    | _numbered(
+        SaReplay,
+        NewAddressSrc,
+        NewAddressDst,
+        LifetimeCurrentSoftware,
+        LifetimeCurrentHardware,
+        IfHwOffl,
+    ),
 )
 
 NETBSD = Dialect(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kamexfrm.kernel.connection import set_buffer
 from kamexfrm.rig.packet import Packet, read_packet
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ ETH_HEADER = 14
 PACKET_OUTGOING = 4
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
-SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 
@@ -124,10 +124,7 @@ def _listen(host: "Host", interface: str) -> socket.socket:
     link = host.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         link.setblocking(False)
-        try:
-            link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
-        except PermissionError:  # in a user namespace: no more than net.core.rmem_max
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        set_buffer(link, socket.SO_RCVBUF, _BUFFER)
         link.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         with host.enter():
             link.bind((interface, ETH_P_ALL))

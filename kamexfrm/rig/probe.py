@@ -2,46 +2,50 @@
 
 import errno
 import functools
-import os
-import socket
-import struct
 from collections.abc import Callable
 
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.interface import Request
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP, Address
 from kamexfrm.rig.namespace import Namespace
+from kamexfrm.xfrm import Algorithm, AuthAlgorithm, Selector, State, XfrmMsg, encode_state
 
-NETLINK_XFRM = 6
-XFRM_MSG_NEWSA = 0x10
-NLM_F_REQUEST = 0x01
-NLM_F_ACK = 0x04
-NLMSG_ERROR = 2
-XFRMA_ALG_AUTH = 1
-XFRMA_ALG_CRYPT = 2
+#: The kernel's answers to "this is not there".
+_ABSENT = {
+    errno.EPROTONOSUPPORT,
+    errno.ENOENT,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EAFNOSUPPORT,
+    errno.EOPNOTSUPP,
+    errno.ESOCKTNOSUPPORT,
+}
 
-#: struct xfrm_usersa_info (linux/xfrm.h, 224 bytes): selector, id, source, lifetimes, statistics.
-_SELECTOR = struct.Struct("@16s16sHHHHHBBB3xiI")
-_ID = struct.Struct("@16s4sB3x")
-_LIFETIME = struct.Struct("@8Q32x")
-_TAIL = struct.Struct("@12xIIHBBB7x")
-_NLMSGHDR = struct.Struct("@IHHII")
-_UNLIMITED = 0xFFFFFFFFFFFFFFFF
 
-#: The kernel's answers to "this protocol is not there".
-_ABSENT = {errno.EPROTONOSUPPORT, errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EAFNOSUPPORT}
+#: An SA between two documentation addresses (RFC 5737).
+_SOURCE, _DESTINATION = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+_SA = State(
+    Selector(_DESTINATION, _SOURCE, family=AF_INET, destination_prefix=32, source_prefix=32),
+    _DESTINATION,
+    spi=0x1000,
+    protocol=IPPROTO_ESP,
+    source=_SOURCE,
+    family=AF_INET,
+    authentication=AuthAlgorithm("hmac(sha1)", bytes(range(20)), 160),
+)
 
 
 @functools.cache
 def kernel_has_esp() -> bool:
     """Return whether the running kernel takes an ESP SA; needs CAP_SYS_ADMIN, else False."""
-    null = _algorithm(XFRMA_ALG_CRYPT, b"ecb(cipher_null)", b"")
-    digest = _algorithm(XFRMA_ALG_AUTH, b"hmac(sha1)", bytes(range(20)))
-    return _takes(IPPROTO_ESP, null + digest)
+    return _takes(_SA._replace(encryption=Algorithm("ecb(cipher_null)", b"", 0)))
 
 
 @functools.cache
 def kernel_has_ah() -> bool:
     """Return whether the running kernel takes an AH SA; needs CAP_SYS_ADMIN, else False."""
-    return _takes(IPPROTO_AH, _algorithm(XFRMA_ALG_AUTH, b"hmac(sha1)", bytes(range(20))))
+    return _takes(_SA._replace(protocol=IPPROTO_AH))
 
 
 @functools.cache
@@ -69,6 +73,24 @@ ABILITIES: dict[str, Callable[[], bool]] = {
 }
 
 
+def _takes(state: State) -> bool:
+    """Whether the kernel takes an SA."""
+
+    def add() -> None:
+        try:
+            kernel = NetlinkKernel()
+            try:
+                failures = kernel.apply([Request(XfrmMsg.NEWSA, encode_state(state))])
+            finally:
+                kernel.close()
+        except KamexfrmError as error:  # a kernel without XFRM has no such netlink family
+            raise OSError(error.errno, str(error)) from None
+        for failure in failures:
+            raise OSError(failure.refusal.errno, str(failure.refusal))
+
+    return _makes(add)
+
+
 def _makes(make: Callable[[], None]) -> bool:
     """Whether something can be made in a namespace of its own."""
     try:
@@ -79,57 +101,9 @@ def _makes(make: Callable[[], None]) -> bool:
         with namespace.enter():
             make()
     except OSError as error:
-        if error.errno in _ABSENT | {errno.EOPNOTSUPP}:
+        if error.errno in _ABSENT:
             return False
         raise
     finally:
         namespace.close()
     return True
-
-
-def _algorithm(attribute: int, name: bytes, key: bytes) -> bytes:
-    """Return a netlink attribute with a struct xfrm_algo: name, key length in bits, key."""
-    value = struct.pack("@64sI", name, len(key) * 8) + key
-    return struct.pack("@HH", 4 + len(value), attribute) + value + bytes(-len(value) % 4)
-
-
-def _takes(protocol: int, algorithms: bytes) -> bool:
-    """Add an SA of that protocol between two documentation addresses (RFC 5737)."""
-    source, destination = (socket.inet_aton(text) for text in ("192.0.2.1", "192.0.2.2"))
-    selector = _SELECTOR.pack(destination, source, 0, 0, 0, 0, socket.AF_INET, 32, 32, 0, 0, 0)
-    sa = (
-        selector
-        + _ID.pack(destination, struct.pack("!I", 0x1000), protocol)
-        + source.ljust(16, b"\0")
-        + _LIFETIME.pack(*[_UNLIMITED] * 4, 0, 0, 0, 0)
-        + _TAIL.pack(0, 0, socket.AF_INET, 0, 0, 0)
-    )
-    header = _NLMSGHDR.pack(
-        _NLMSGHDR.size + len(sa) + len(algorithms),
-        XFRM_MSG_NEWSA,
-        NLM_F_REQUEST | NLM_F_ACK,
-        1,
-        0,
-    )
-    try:
-        namespace = Namespace()
-    except PermissionError:
-        return False
-    try:
-        with (
-            namespace.enter(),
-            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as kernel,
-        ):
-            kernel.send(header + sa + algorithms)
-            answer = kernel.recv(65536)
-    except OSError as error:  # a kernel without XFRM has no such netlink family
-        if error.errno in _ABSENT | {errno.ESOCKTNOSUPPORT}:
-            return False
-        raise
-    finally:
-        namespace.close()
-    kind = _NLMSGHDR.unpack_from(answer)[1]
-    number = -struct.unpack_from("@i", answer, _NLMSGHDR.size)[0] if kind == NLMSG_ERROR else 0
-    if number and number not in _ABSENT:
-        raise OSError(number, os.strerror(number))
-    return number == 0

@@ -26,7 +26,7 @@ usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
 _NAME = "\0kamexfrmd"
 
 
-class UsageError(Exception):
+class UsageError(KamexfrmError):
     """Options that kamexfrmd has not."""
 
 

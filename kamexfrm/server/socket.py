@@ -24,13 +24,13 @@ class _Shared:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.users = 0
-        self._kernel = NetlinkKernel()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._kernel = NetlinkKernel()
+            undo.callback(self._kernel.close)
             self.hub = Hub(self._kernel)
-        except KamexfrmError:
-            self._kernel.close()
-            raise
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            undo.callback(self.hub.close)
+            self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            undo.pop_all()
         self._thread = threading.Thread(target=self._listen, name="kamexfrm-pfkey", daemon=True)
         self._thread.start()
 
@@ -79,18 +79,20 @@ class PfKeySocket:
     def __init__(self) -> None:
         self._timeout: float | None = None
         self._process = os.getpid()
-        self._descriptor = -1
         status = os.stat(HERE)
         self._key = status.st_dev, status.st_ino
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         with _lock:
             try:
                 self._shared = _shared.get(self._key) or _Shared()
-            except KamexfrmError as error:
-                raise _os_error(error) from None
+            except BaseException as error:
+                os.close(self._descriptor)
+                if isinstance(error, KamexfrmError):
+                    raise _os_error(error) from None
+                raise
             _shared[self._key] = self._shared
             self._shared.users += 1
             try:
-                self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 with self._shared.lock:
                     self._client = self._shared.hub.attach(self._note)
             except KamexfrmError as error:
@@ -153,10 +155,10 @@ class PfKeySocket:
     def _take(self) -> bytes | None:
         with self._shared.lock:
             self._check_open()
-            if not self._client.pending:
-                # The thread may not have come to what happened before.
-                self._shared.hub.hear()
             try:
+                if not self._client.pending:
+                    # The thread may not have come to what happened before.
+                    self._shared.hub.hear()
                 message = self._client.receive()
             except KamexfrmError as error:
                 raise _os_error(error) from None

@@ -3,12 +3,13 @@
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from kamexfrm import pfkey
 from kamexfrm.errors import KamexfrmError, WireError
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
+from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.translate.pfkey_sad_reading import sa_entry_from
 from kamexfrm.translate.pfkey_spd import spd_entry_from
@@ -23,35 +24,6 @@ _NOTHING = {
 _INVALID = os.strerror(errno.EINVAL)
 
 
-class Choices(Protocol):
-    """What of setkey's options concerns files of messages."""
-
-    @property
-    def ports(self) -> bool:
-        """-p: ports of SAs and templates."""
-        ...
-
-    @property
-    def hide_sockets(self) -> bool:
-        """-N: count per-socket policies instead of showing them."""
-        ...
-
-    @property
-    def verbose(self) -> bool:
-        """-v: the message before what it says."""
-        ...
-
-    @property
-    def json(self) -> bool:
-        """--json."""
-        ...
-
-    @property
-    def keys(self) -> bool:
-        """False with --nokeys."""
-        ...
-
-
 class _Piece(NamedTuple):
     """One message of a file, at its offset in bytes."""
 
@@ -60,22 +32,22 @@ class _Piece(NamedTuple):
 
 
 class _Printer:
-    def __init__(self, out: TextIO, choices: Choices) -> None:
+    def __init__(self, out: TextIO, options: Options) -> None:
         self.rows: list[dict[str, Any]] = []
         self.hidden = 0
         self._out = out
-        self._choices = choices
+        self._options = options
 
     def show(self, message: SadbMsg) -> None:
         """Print what a reply says; raises KamexfrmError. Requests say nothing."""
         if message.type not in _SA_TYPES + _SP_TYPES:
             return
-        choices = self._choices
+        options = self._options
         text = ""
-        if choices.verbose and not choices.json:
+        if options.verbose and not options.json:
             text = f"{format_message(message)}\n"
         if message.errno:
-            text += "" if choices.json else _refusal(message)
+            text += "" if options.json else _refusal(message)
         elif not message.extensions:
             pass
         elif message.type in _SA_TYPES:
@@ -86,36 +58,36 @@ class _Printer:
 
     def _sa(self, message: SadbMsg) -> str:
         entry = sa_entry_from(message)
-        if self._choices.json:
+        if self._options.json:
             self.rows.append(dump_sa.sa_to_dict(entry))
             return ""
         return dump_sa.format_sa(
             entry,
             sequence=message.seq,
             pid=message.pid,
-            ports=self._choices.ports,
-            keys=self._choices.keys,
+            ports=self._options.ports,
+            keys=self._options.keys,
         )
 
     def _sp(self, message: SadbMsg) -> str:
         entry = spd_entry_from(message)
-        if self._choices.json:
+        if self._options.json:
             self.rows.append(dump_sp.sp_to_dict(entry))
             return ""
-        if entry.socket and self._choices.hide_sockets:
+        if entry.socket and self._options.hide_sockets:
             self.hidden += 1
             return ""
         return dump_sp.format_sp(
             entry,
             sequence=message.seq,
             pid=message.pid,
-            ports=self._choices.ports,
+            ports=self._options.ports,
             refcnt=message.reserved,
         )
 
     def finish(self) -> None:
         """Print what is known at the end only."""
-        if self._choices.json:
+        if self._options.json:
             import json
 
             json.dump(self.rows, self._out, indent=2)
@@ -130,9 +102,9 @@ def _refusal(message: SadbMsg) -> str:
     return f"{os.strerror(message.errno)}.\n"
 
 
-def show_files(names: tuple[str, ...], out: TextIO, err: TextIO, choices: Choices) -> int:
+def show_files(names: tuple[str, ...], out: TextIO, err: TextIO, options: Options) -> int:
     """Print what files of messages say; return 1 where one cannot be read or understood, else 0."""
-    printer, status = _Printer(out, choices), 0
+    printer, status = _Printer(out, options), 0
     for name in names:
         for trouble in _show_file(name, printer):
             out.flush()

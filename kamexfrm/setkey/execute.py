@@ -45,8 +45,7 @@ def _defaults(requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
 class Executor:
     """Carries out statements; ``twins`` is setkey's -r, without it -k.
 
-    ``dump_sad`` and ``dump_spd`` print what they are given. ``refused`` counts what the kernel
-    did not do.
+    ``dump_sad`` and ``dump_spd`` print what they are given, and return whether that was anything.
     """
 
     def __init__(

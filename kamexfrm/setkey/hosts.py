@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.model.language import decimal, is_decimal
 from kamexfrm.model.policy import ULPROTO_ANY
 from kamexfrm.net import (
     AF_INET,
@@ -17,7 +18,7 @@ from kamexfrm.net import (
     Address,
     protocol_number,
 )
-from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_decimal, is_hexadecimal, is_name
+from kamexfrm.setkey.lexer import KEYWORDS, Words, is_hexadecimal, is_name
 
 #: What resolves names: the signature and the answer of socket.getaddrinfo().
 Resolver = Callable[..., Sequence[tuple[Any, ...]]]

@@ -8,6 +8,7 @@ import re
 from typing import NoReturn
 
 from kamexfrm.errors import Place
+from kamexfrm.model.language import decimal, is_decimal
 from kamexfrm.setkey.messages import ScriptError, suggestion
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 
@@ -69,11 +70,6 @@ def complete_length(text: str) -> int:
     return len(text) if SKIP.fullmatch(text, end) else end
 
 
-def is_decimal(word: str) -> bool:
-    """Whether a word is a decimal number."""
-    return word.isdigit() and word.isascii()
-
-
 def is_name(word: str) -> bool:
     """Whether a word is of the class that names, addresses and numbers belong to."""
     return bool(_NAME.fullmatch(word))
@@ -82,16 +78,6 @@ def is_name(word: str) -> bool:
 def is_hexadecimal(word: str) -> bool:
     """Whether a word is a hexadecimal number with its ``0x``."""
     return _HEX.fullmatch(word) is not None
-
-
-def decimal(word: str, limit: int) -> int | None:
-    """Return a decimal number up to ``limit``, or None; long digit strings cost nothing."""
-    if len(word) > 20:
-        word = word.lstrip("0") or "0"
-        if len(word) > 20:
-            return None
-    number = int(word)
-    return number if number <= limit else None
 
 
 class Words:

@@ -4,11 +4,12 @@ import errno
 import os
 import select
 import time
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
+from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.translate.pfkey_event import broadcast
@@ -38,27 +39,13 @@ _LOST = "setkey: WARNING: messages were lost: the kernel had more to tell than c
 _LEFT = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-class Choices(Protocol):
-    """What of setkey's options concerns the monitor."""
-
-    @property
-    def unix_time(self) -> bool:
-        """-xx: seconds since the epoch."""
-        ...
-
-    @property
-    def hexdump(self) -> bool:
-        """-H: bytes too."""
-        ...
-
-
 class Monitor:
     """Prints messages to ``out`` as they come, and what is amiss to ``err``."""
 
-    def __init__(self, kernel: Kernel, out: TextIO, err: TextIO, choices: Choices) -> None:
+    def __init__(self, kernel: Kernel, out: TextIO, err: TextIO, options: Options) -> None:
         self._out = out
         self._err = err
-        self._choices = choices
+        self._options = options
         self._events = kernel.subscribe(GROUPS)
         # Subscribed first: what changes meanwhile is in the dump or among the events, or in both.
         self._sidecars = Sidecars(list(kernel.policies()))
@@ -74,7 +61,7 @@ class Monitor:
         everybody's messages.
         """
         self._out.write(self._time())
-        if self._choices.hexdump:
+        if self._options.hexdump:
             every = SadbMsg(SadbType.SADB_X_PROMISC, SadbSatype(1), pid=os.getpid())
             self._out.write(format_hexdump(every))
         self._out.flush()
@@ -126,7 +113,7 @@ class Monitor:
 
     def _show(self, message: SadbMsg) -> None:
         text = self._time()
-        if self._choices.hexdump:
+        if self._options.hexdump:
             text += format_hexdump(message)
         self._out.write(f"{text}{format_message(message)}\n")
         self._out.flush()
@@ -134,14 +121,14 @@ class Monitor:
     def _time(self) -> str:
         now = time.time_ns() // 1000
         seconds, micros = divmod(now, 1_000_000)
-        if self._choices.unix_time:
+        if self._options.unix_time:
             return f"{seconds}.{micros:06} \n"
         return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{micros:06} \n"
 
 
-def run_monitor(kernel: Kernel, out: TextIO, err: TextIO, choices: Choices) -> None:
+def run_monitor(kernel: Kernel, out: TextIO, err: TextIO, options: Options) -> None:
     """Monitor a kernel until a signal ends it; raises Refusal (EPERM) at once."""
-    monitor = Monitor(kernel, out, err, choices)
+    monitor = Monitor(kernel, out, err, options)
     try:
         monitor.run()
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from kamexfrm.model.association import Key, Lifetime, NatTraversal
+from kamexfrm.model.language import is_decimal
 from kamexfrm.model.policy import Mode, SecurityContext
 from kamexfrm.net import Address
 from kamexfrm.setkey.hosts import (
@@ -14,7 +15,7 @@ from kamexfrm.setkey.hosts import (
     read_name,
     resolve,
 )
-from kamexfrm.setkey.lexer import Words, is_decimal
+from kamexfrm.setkey.lexer import Words
 from kamexfrm.setkey.statements import (
     SADB_X_EXT_CYCSEQ,
     SADB_X_EXT_OLD,

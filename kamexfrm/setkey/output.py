@@ -2,39 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
+from kamexfrm.setkey.arguments import Options
 
 _T = TypeVar("_T")
 
 #: Hears of each entry of a dump and of its number before it is printed.
 Announce = Callable[[SadEntry | SpdEntry, int], None]
-
-
-class Choices(Protocol):
-    """What of setkey's options concerns output."""
-
-    @property
-    def ports(self) -> bool:
-        """-p: ports of SAs and templates."""
-        ...
-
-    @property
-    def hide_sockets(self) -> bool:
-        """-N: count per-socket policies instead of showing them."""
-        ...
-
-    @property
-    def json(self) -> bool:
-        """--json."""
-        ...
-
-    @property
-    def keys(self) -> bool:
-        """False with --nokeys; JSON shows none in any case unless told."""
-        ...
 
 
 class _Pages:
@@ -70,7 +47,7 @@ def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
 
 
 def dump_sad(
-    entries: Iterable[SadEntry], out: TextIO, choices: Choices, announce: Announce | None = None
+    entries: Iterable[SadEntry], out: TextIO, choices: Options, announce: Announce | None = None
 ) -> bool:
     """Print SAs; return whether there was one."""
     from kamexfrm.setkey import dump_sa
@@ -102,7 +79,7 @@ def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
 
 
 def dump_spd(
-    entries: Iterable[SpdEntry], out: TextIO, choices: Choices, announce: Announce | None = None
+    entries: Iterable[SpdEntry], out: TextIO, choices: Options, announce: Announce | None = None
 ) -> bool:
     """Print policies; return whether there was one."""
     from kamexfrm.setkey import dump_sp

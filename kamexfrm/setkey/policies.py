@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kamexfrm.model.language import PolicyError, PolicyText, parse_policy
+from kamexfrm.model.language import PolicyError, PolicyText, decimal, is_decimal, parse_policy
 from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
 from kamexfrm.net import (
     IPPROTO_GRE,
@@ -24,7 +24,7 @@ from kamexfrm.setkey.hosts import (
     resolve,
     upper_protocol,
 )
-from kamexfrm.setkey.lexer import KEYWORDS, Words, decimal, is_decimal, is_name
+from kamexfrm.setkey.lexer import KEYWORDS, Words, is_name
 from kamexfrm.setkey.options import read_context
 from kamexfrm.setkey.statements import (
     SpdAdd,

@@ -29,19 +29,18 @@ class Reporter:
     def refusal(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
         """Report that the kernel, or we for it, refused a command."""
         self.refusals += 1
+        self._answer(place, end_line, text, details)
+
+    def empty(self, place: Place, end_line: int, text: str) -> None:
+        """Report that there is nothing to dump, which is no failure."""
+        self._answer(place, end_line, text)
+
+    def _answer(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
         if self._interactive:
             self._out.write(format_interactive_refusal(text, details))
         else:
             self._out.flush()
             self._err.write(format_refusal(place, end_line, text, details))
-
-    def empty(self, place: Place, end_line: int, text: str) -> None:
-        """Report that there is nothing to dump, which is no failure."""
-        if self._interactive:
-            self._out.write(format_interactive_refusal(text))
-        else:
-            self._out.flush()
-            self._err.write(format_refusal(place, end_line, text))
 
     def script_error(self, error: ScriptError) -> None:
         """Report a statement that cannot be read."""

@@ -4,11 +4,12 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from kamexfrm.engine.door import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.setkey import output
+from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.messages import ScriptError, printable
@@ -20,67 +21,28 @@ from kamexfrm.setkey.statements import Statement
 _LONG = 65536
 
 
-class Choices(output.Choices, Protocol):
-    """What of setkey's options concerns scripts."""
-
-    @property
-    def mode(self) -> str:
-        """One of f, e and c."""
-        ...
-
-    @property
-    def script(self) -> str:
-        """The file's name or the text itself."""
-        ...
-
-    @property
-    def no_action(self) -> bool:
-        """-n: only read."""
-        ...
-
-    @property
-    def twins(self) -> bool:
-        """-r, not -k."""
-        ...
-
-    @property
-    def verbose(self) -> bool:
-        """-v: show each message."""
-        ...
-
-    @property
-    def hexdump(self) -> bool:
-        """-H: show the bytes of each message sent."""
-        ...
-
-    @property
-    def strict(self) -> bool:
-        """--strict: a refusal makes the exit status 1."""
-        ...
-
-
-def run_script(choices: Choices) -> int:
+def run_script(options: Options) -> int:
     """Run a script; return setkey's exit status."""
-    if choices.no_action:
-        return _run_script(choices, None)
+    if options.no_action:
+        return _run_script(options, None)
     kernel = NetlinkKernel()
     try:
-        return _run_script(choices, kernel)
+        return _run_script(options, kernel)
     finally:
         kernel.close()
 
 
-def _run_script(choices: Choices, kernel: NetlinkKernel | None) -> int:
-    interactive = choices.mode == "c"
+def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
+    interactive = options.mode == "c"
     reporter = Reporter(sys.stdout, sys.stderr, interactive=interactive)
-    executor = make_executor(choices, kernel, reporter, sys.stdout) if kernel else None
+    executor = make_executor(options, kernel, reporter, sys.stdout) if kernel else None
     if interactive:
         status = _interactive(reporter, executor)
     else:
         try:
-            text, name = _read(choices)
+            text, name = _read(options)
         except OSError as error:
-            name = printable(choices.script)
+            name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
         status = _run(Parser(text, name), reporter, executor)
@@ -89,42 +51,42 @@ def _run_script(choices: Choices, kernel: NetlinkKernel | None) -> int:
             f"setkey: WARNING: {executor.engine.lock_holder} held this namespace's lock for long: "
             "went on without it\n"
         )
-    return status or int(choices.strict and reporter.refusals > 0)
+    return status or int(options.strict and reporter.refusals > 0)
 
 
 def make_executor(
-    choices: Choices, kernel: NetlinkKernel, reporter: Reporter, out: TextIO
+    options: Options, kernel: NetlinkKernel, reporter: Reporter, out: TextIO
 ) -> Executor:
     """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
     kernel.spd_info()
     engine, kind, announce = Engine(kernel), Executor, None
-    if (choices.verbose or choices.hexdump) and not choices.json:
+    if (options.verbose or options.hexdump) and not options.json:
         from kamexfrm.setkey.verbose import TracingEngine, VerboseExecutor
 
         engine = tracing = TracingEngine(
-            kernel, out, texts=choices.verbose, hexdump=choices.hexdump
+            kernel, out, texts=options.verbose, hexdump=options.hexdump
         )
         kind, announce = VerboseExecutor, tracing.announce
     executor = kind(
         engine,
         reporter,
-        lambda entries: output.dump_sad(entries, out, choices, announce),
-        lambda entries: output.dump_spd(entries, out, choices, announce),
-        twins=choices.twins,
+        lambda entries: output.dump_sad(entries, out, options, announce),
+        lambda entries: output.dump_spd(entries, out, options, announce),
+        twins=options.twins,
     )
     executor.engine.on_refusal = executor.hear
     return executor
 
 
-def _read(choices: Choices) -> tuple[bytes, str]:
-    if choices.mode == "e":
-        return choices.script.encode(errors="surrogateescape"), "-e"
-    if choices.script == "-":
+def _read(options: Options) -> tuple[bytes, str]:
+    if options.mode == "e":
+        return options.script.encode(errors="surrogateescape"), "-e"
+    if options.script == "-":
         if sys.stdin is None:  # it was closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return sys.stdin.buffer.read(), "-"
-    with open(choices.script, "rb") as file:
-        return file.read(), choices.script
+    with open(options.script, "rb") as file:
+        return file.read(), options.script
 
 
 def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> int:

@@ -68,17 +68,10 @@ class Add(NamedTuple):
     warnings: tuple[LanguageWarning, ...] = ()
 
 
-class Update(NamedTuple):
+class Update(Add):
     """``update``: as Add, for SAs that exist."""
 
-    place: Place
-    end_line: int
-    word: str
-    associations: tuple[SecurityAssociation, ...]
-    sadb_flags: int = SADB_X_EXT_CYCSEQ
-    natt_mtu: int = 0
-    interface: str = ""
-    warnings: tuple[LanguageWarning, ...] = ()
+    __slots__ = ()
 
 
 class GetSpi(NamedTuple):
@@ -157,13 +150,10 @@ class SpdAdd(NamedTuple):
     interface: str = ""
 
 
-class SpdUpdate(NamedTuple):
+class SpdUpdate(SpdAdd):
     """``spdupdate``: replace an entry of the same selector and direction, or make one."""
 
-    place: Place
-    end_line: int
-    policy: SecurityPolicy
-    interface: str = ""
+    __slots__ = ()
 
 
 class SpdDelete(NamedTuple):

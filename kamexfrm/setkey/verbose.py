@@ -170,17 +170,13 @@ class TracingEngine(Engine):
         directions = [request.direction]
         if request.twin and request.direction is Direction.IN:
             directions.append(Direction.FWD)
-        context = getattr(request.context, "context", None)
-        return [
-            self._spd_delete(
-                spd_delete(request.selector, direction, context), request.selector, direction
-            )
-            for direction in directions
-        ]
+        return [self._spd_delete(request, direction) for direction in directions]
 
-    def _spd_delete(self, message: SadbMsg, selector: Selector, direction: Direction) -> _Exchange:
+    def _spd_delete(self, request: SpdDelete, direction: Direction) -> _Exchange:
+        message = spd_delete(request.selector, direction, request.label)
         try:
-            before = spd_entry(self._entry(selector, direction), message.type)
+            entry = self._entry(request.selector, direction, request.label)
+            before = spd_entry(entry, message.type)
         except KamexfrmError as error:
             before = refusal(message, error.errno)
         return message, lambda: before
@@ -240,7 +236,7 @@ class TracingEngine(Engine):
         self, selector: Selector, direction: Direction, label: SecurityContext | None = None
     ) -> SpdEntry:
         """Show an X_SPDGET, which PF_KEY has by id only, and the reply if there is none."""
-        message = spd_delete(selector, direction, type=SadbType.SADB_X_SPDGET)
+        message = spd_delete(selector, direction, label, SadbType.SADB_X_SPDGET)
         self._ask(message)
         try:
             return self._entry(selector, direction, label)

@@ -78,7 +78,8 @@ def selector_from_kernel(selector: XfrmSelector) -> Selector:
     )
 
 
-def _no_sidecar(selector: XfrmSelector) -> Policy | None:
+def no_sidecar(selector: XfrmSelector) -> Policy | None:
+    """Find none."""
     return None
 
 
@@ -143,7 +144,7 @@ def has_sidecar(policy: Policy) -> bool:
     return tag is not None and tag.flags & tags.HAS_SIDECAR != 0
 
 
-def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = _no_sidecar) -> SpdEntry:
+def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> SpdEntry:
     """Return what a dumped policy means."""
     selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates, *_ = (
         policy

@@ -7,12 +7,11 @@ reads a message raises KamexfrmError with the errno that its sender gets.
 """
 
 import errno
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import refuse
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
 from kamexfrm.net import ADDRESS_BITS, Address
 from kamexfrm.pfkey import (
@@ -45,11 +44,6 @@ _WITHOUT_SATYPE = {
 }
 
 A = TypeVar("A", bound=AddressExtension)
-
-
-def refuse(reason: str, number: int = errno.EINVAL) -> KamexfrmError:
-    """Return an error that begins with strerror's text, as all of this package's do."""
-    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
 
 
 # Headers

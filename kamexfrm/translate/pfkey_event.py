@@ -5,8 +5,7 @@ sockets of the same change (pfkey_send_notify(), pfkey_send_policy_notify(), pfk
 pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it keeps quiet.
 """
 
-from collections.abc import Callable
-
+from kamexfrm.errors import refuse
 from kamexfrm.model.association import SaState
 from kamexfrm.model.policy import (
     Direction,
@@ -33,14 +32,19 @@ from kamexfrm.pfkey import (
     SadbType,
     Sockaddr,
 )
+from kamexfrm.translate.entry import (
+    SidecarOf,
+    is_ordinary,
+    no_sidecar,
+    selector_from_kernel,
+    verdict_of,
+)
 from kamexfrm.translate.entry import entry_from_kernel as spd_entry_from_kernel
-from kamexfrm.translate.entry import is_ordinary, selector_from_kernel, verdict_of
 from kamexfrm.translate.pfkey import (
     SATYPES,
     address_extension,
     flush,
     message,
-    refuse,
     spd_flush,
     stamped,
 )
@@ -66,14 +70,10 @@ from kamexfrm.xfrm import (
     Policy,
     PolicyExpire,
     PolicyFlush,
-    Selector,
     State,
     StateFlush,
     XfrmMsg,
 )
-
-#: Finds the sidecar with a selector, for the few entries that have one.
-SidecarOf = Callable[[Selector], Policy | None]
 
 #: A flush of all protocols, as ``ip xfrm`` and as PF_KEY say it (IPSEC_PROTO_ANY).
 _ALL_PROTOCOLS = (0, 255)
@@ -90,10 +90,6 @@ _POLICY_TYPES = {
 }
 
 
-def _no_sidecar(selector: Selector) -> Policy | None:
-    return None
-
-
 def broadcast(
     type: int,
     event: Event,
@@ -101,7 +97,7 @@ def broadcast(
     now: float,
     sequence: int = 0,
     pid: int = 0,
-    sidecar_of: SidecarOf = _no_sidecar,
+    sidecar_of: SidecarOf = no_sidecar,
     wanted: bool = False,
 ) -> SadbMsg | None:
     """Return what PF_KEY's listeners hear of an event, None for nothing.

@@ -4,18 +4,16 @@ Its X_POLICY holds requests in pairs, where a tunnel is and where it goes (Linux
 pfkey_migrate(), ipsecrequests_to_migrate()).
 """
 
+from kamexfrm.errors import refuse
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.net import Address
 from kamexfrm.pfkey import KmAddress, Policy, SadbMsg
-from kamexfrm.translate.pfkey import address_of, refuse
+from kamexfrm.translate.pfkey import address_of
 from kamexfrm.translate.pfkey_policy import direction_from, requests_from
 from kamexfrm.translate.pfkey_spd import selector_from
 from kamexfrm.translate.policy import selector_to_kernel
+from kamexfrm.xfrm import XFRM_MAX_DEPTH, Migrate, Move, PolicyId
 from kamexfrm.xfrm import KmAddress as XfrmKmAddress
-from kamexfrm.xfrm import Migrate, Move, PolicyId
-
-#: Linux moves so many templates of a policy at once (XFRM_MAX_DEPTH).
-_MOVES = 6
 
 
 def migrate_from(message: SadbMsg) -> Migrate:
@@ -25,7 +23,7 @@ def migrate_from(message: SadbMsg) -> Migrate:
     direction = direction_from(policy, Direction.FWD)
     requests = requests_from(policy, from_kernel=True)
     pairs = tuple(zip(requests[::2], requests[1::2], strict=False))
-    if not pairs or len(requests) % 2 or len(pairs) > _MOVES:
+    if not pairs or len(requests) % 2 or len(pairs) > XFRM_MAX_DEPTH:
         raise refuse(f"{len(requests)} requests are no pairs of old and new ones")
     identity = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
     return Migrate(identity, tuple(_move(*pair) for pair in pairs), _km_address(message))

@@ -8,6 +8,7 @@ and key_sp2msg(), ipsec.c ipsec_set_policy(); Linux af_key.c parse_ipsecrequest(
 import errno
 from dataclasses import replace
 
+from kamexfrm.errors import refuse
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -18,7 +19,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, Policy, Sockaddr
 from kamexfrm.pfkey import IpsecRequest as PolicyRequest
-from kamexfrm.translate.pfkey import address_of, refuse
+from kamexfrm.translate.pfkey import address_of
 from kamexfrm.xfrm import XFRM_MODE_BEET
 
 #: Linux shows a socket's own policy with a direction three above that of an SPD entry.

@@ -39,8 +39,8 @@ from kamexfrm.pfkey import (
 from kamexfrm.pfkey import Key as Material
 from kamexfrm.translate.pfkey import address_extension, context_extension, message
 from kamexfrm.translate.pfkey_policy import policy_extension
-from kamexfrm.translate.state import UDP_ENCAP_ESPINUDP
 from kamexfrm.xfrm import (
+    UDP_ENCAP_ESPINUDP,
     XFRM_MODE_BEET,
     XFRM_STATE_DECAP_DSCP,
     XFRM_STATE_NOECN,

@@ -8,6 +8,7 @@ import errno
 from collections.abc import Callable
 
 from kamexfrm.algorithms import Algorithm, Kind, by_number, written_icv
+from kamexfrm.errors import refuse
 from kamexfrm.model.association import (
     Key,
     Lifetime,
@@ -37,9 +38,9 @@ from kamexfrm.pfkey import (
     SadbSaflags,
     SpiRange,
 )
-from kamexfrm.translate.pfkey import address_of, context_of, ends_of, protocol_of, refuse
+from kamexfrm.translate.pfkey import address_of, context_of, ends_of, protocol_of
 from kamexfrm.translate.pfkey_sad import AEAD_NUMBERS, FLAGS
-from kamexfrm.translate.state import UDP_ENCAP_ESPINUDP
+from kamexfrm.xfrm import UDP_ENCAP_ESPINUDP
 
 #: Filters have room for addresses of this size.
 _ADDRESS_BITS = 128

@@ -5,6 +5,7 @@ pfkey_xfrm_policy2msg(). PF_KEY's port 0 is a wildcard, so an entry for just ICM
 one for any type.
 """
 
+from kamexfrm.errors import refuse
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -33,7 +34,6 @@ from kamexfrm.translate.pfkey import (
     ends_of,
     message,
     port_of,
-    refuse,
 )
 from kamexfrm.translate.pfkey_policy import (
     SOCKET_DIRECTION,

@@ -33,6 +33,7 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_OUT,
     Policy,
     PolicyId,
+    SecurityContext,
     Selector,
     XfrmMsg,
     encode_policy,
@@ -208,12 +209,12 @@ def delete_sidecar(selector: Selector) -> Operation:
     return (XfrmMsg.DELPOLICY, encode_id(wanted))
 
 
-def delete_policy(selector: Selector, direction: int) -> Operation:
-    """Return the operation that deletes the policy with a selector."""
-    return (
-        XfrmMsg.DELPOLICY,
-        encode_id(PolicyId(selector, index=0, direction=direction)),
-    )
+def delete_policy(
+    selector: Selector, direction: int, label: SecurityContext | None = None
+) -> Operation:
+    """Return the operation that deletes the policy with a selector and a label."""
+    wanted = PolicyId(selector, index=0, direction=direction, security_context=label)
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
 
 
 def delete_by_index(policy: Policy) -> Operation:

@@ -47,8 +47,7 @@ def has_unnumbered(policy: SecurityPolicy) -> bool:
 
 def is_usable(state: State) -> bool:
     """Whether a state has keys: a larval one only holds an SPI, or stands for an ACQUIRE."""
-    keyed = state.authentication or state.encryption or state.aead or state.compression
-    return bool(state.spi and keyed)
+    return state.spi != 0 and state.is_keyed
 
 
 class Services:
@@ -135,10 +134,7 @@ class Services:
         pairs: Counter[int] = Counter()
         ages: dict[int, int] = {0: -1}
         for ends in self._pairs.get(protocol, ()):
-            if not (
-                ends[0].is_within(selector.source, selector.source_prefix)
-                and ends[1].is_within(selector.destination, selector.destination_prefix)
-            ):
+            if not selector.covers(*ends):
                 continue
             for number, age in self._transports[protocol, ends].items():
                 pairs[number] += 1

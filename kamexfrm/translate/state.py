@@ -1,10 +1,9 @@
 """Security associations: KAME's model to the kernel's states, and back. Pure."""
 
 import errno
-import os
 
 from kamexfrm.algorithms import Algorithm, Kind, by_kernel_name
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import KamexfrmError, refuse
 from kamexfrm.model.association import (
     Key,
     Lifetime,
@@ -18,6 +17,7 @@ from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
 from kamexfrm.net import Address
 from kamexfrm.translate.tag import birth_mark, birth_of, is_mode_any, sa_user
 from kamexfrm.xfrm import (
+    UDP_ENCAP_ESPINUDP,
     XFRM_INF,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -38,17 +38,11 @@ from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 from kamexfrm.xfrm import Selector as XfrmSelector
 
-UDP_ENCAP_ESPINUDP = 2
-
 #: The widest replay window that fits the fixed fields; wider ones need the ESN structure.
 LEGACY_REPLAY_WINDOW_MAX = 32
 
 #: The widest window the kernel takes, in packets: 128 words of 32 (XFRMA_REPLAY_ESN_MAX).
 REPLAY_WINDOW_MAX = 4096
-
-
-def _refuse(text: str) -> KamexfrmError:
-    return KamexfrmError(text, errno=errno.EINVAL)
 
 
 def _lifetimes(hard: Lifetime, soft: Lifetime) -> LifetimeConfig:
@@ -72,9 +66,7 @@ def _finite(limit: int) -> int:
 def kernel_name(algorithm: Algorithm) -> str:
     """Return the kernel's name; raises KamexfrmError (ENOSYS) where the kernel has none."""
     if not algorithm.kernel:
-        raise KamexfrmError(
-            f"{os.strerror(errno.ENOSYS)} (Linux has no {algorithm.name})", errno=errno.ENOSYS
-        )
+        raise refuse(f"Linux has no {algorithm.name}", errno.ENOSYS)
     return algorithm.kernel
 
 
@@ -104,7 +96,7 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
     """Return the fixed field's window and, for wide ones and ESN, the extended structure."""
     window = association.replay_window
     if window > REPLAY_WINDOW_MAX:
-        raise _refuse(f"replay window {window} is over {REPLAY_WINDOW_MAX} packets")
+        raise KamexfrmError(f"replay window {window} is over {REPLAY_WINDOW_MAX} packets")
     if window <= LEGACY_REPLAY_WINDOW_MAX and not association.esn:
         return window, None
     words = max(1, (window + 31) // 32)
@@ -180,8 +172,7 @@ def _encryption_from(state: State) -> Key | None:
 
 def _life_of(state: State, now: float) -> SaState:
     """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
-    keyed = state.authentication or state.encryption or state.aead or state.compression
-    if not state.spi or not keyed:
+    if not state.spi or not state.is_keyed:
         return SaState.LARVAL
     limits, current = state.lifetime, state.current
     dying = (

@@ -55,7 +55,6 @@ _U32 = 0xFFFFFFFF
 
 #: The greatest insertion order that the tag has room for.
 ORDER_MAX = (1 << 48) - 1
-_CREATED_MAX = (1 << 40) - 1
 
 Words = tuple[int, int, int, int]
 
@@ -173,13 +172,3 @@ def birth_of(mark: Address | None, made: int) -> int:
     """Return when an SA was first made that was ``made`` (anew) at some time; 0 for never."""
     created = int.from_bytes(mark.packed, "big") if mark else 0
     return created if 0 < created <= made else made
-
-
-def clamp_order(order: int) -> int:
-    """Return an order number that fits its 48 bits."""
-    return min(order, ORDER_MAX)
-
-
-def clamp_created(created: int) -> int:
-    """Return a creation time that fits its 40 bits; never negative."""
-    return max(0, min(created, _CREATED_MAX))

@@ -20,7 +20,6 @@ from kamexfrm.xfrm.structs import Buffer, misfit, short
 
 #: Length with the header, type, flags, sequence number, port id.
 HEADER = Struct("=IHHII")
-HEADER_BYTES = HEADER.size
 #: Error number, negative or zero; then the header of the message it answers.
 ERROR = Struct("=iIHHII")
 _DONE = Struct("=i")

@@ -4,13 +4,9 @@ Decoded, a policy takes four times the memory and fifty times the time: too much
 hold the whole of a large database against what it was.
 """
 
-import struct
-
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import walk
-from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO, Buffer, short
-
-_INDEX = struct.Struct("=I")
+from kamexfrm.xfrm.structs import U32, USERPOLICY_INFO, USERSA_INFO, Buffer, short
 
 #: Offsets in xfrm_userpolicy_info: what was used so far, what is behind it, and padding.
 _POLICY_CURRENT, _POLICY_PRIORITY, _POLICY_INDEX, _POLICY_END = 120, 152, 156, 164
@@ -38,7 +34,7 @@ def policy_index(payload: Buffer) -> int:
     """Return a policy's index; raises WireError."""
     if len(payload) < USERPOLICY_INFO.size:
         short("policy", len(payload), USERPOLICY_INFO.size, 0)
-    index: int = _INDEX.unpack_from(payload, _POLICY_INDEX)[0]
+    index: int = U32.unpack_from(payload, _POLICY_INDEX)[0]
     return index
 
 

@@ -112,6 +112,11 @@ class State(NamedTuple):
     pcpu: int | None = None
     attributes: tuple[tuple[int, bytes], ...] = ()
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether the state has an algorithm: a larval one has none."""
+        return bool(self.authentication or self.encryption or self.aead or self.compression)
+
 
 #: Attributes that are one number: type, struct, field.
 _NUMBERS = (

@@ -1,5 +1,7 @@
 """Policies through the engine: add, replace, delete, flush, twins, and what is in the way."""
 
+from collections.abc import Sequence
+
 import pytest
 from engine_samples import (
     AH,
@@ -33,11 +35,17 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.policy import Direction, Owner, PolicyType, SecurityPolicy
+from kamexfrm.kernel.interface import Failure, Kernel, Request
+from kamexfrm.model.policy import (
+    Direction,
+    Owner,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+)
 from kamexfrm.translate.marker import MARKER_ID
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Mark
+from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
 
 WRITTEN: dict[str, SecurityPolicy] = {
     "default": ipsec(),
@@ -356,6 +364,29 @@ def test_a_foreign_fwd_in_the_way_fails_the_whole_statement(asker: Asker) -> Non
     assert asker.ask(SpdAdd(ipsec(0, IN), replace=True)) == ["EEXIST"]
     assert {p for p in image(asker.kernel) if p.if_id != MARKER_IF_ID} == before
     asker.add(ipsec(0, IN), twin=False)
+
+
+class Recording(FakeKernel):
+    """A kernel that remembers which policies somebody deleted by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[PolicyId] = []
+
+    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
+        for type_, payload in requests:
+            if type_ == XfrmMsg.DELPOLICY:
+                self.deleted.append(decode_policy_id(payload))
+        return super().apply(requests, ends)
+
+
+def test_what_a_refused_statement_takes_back_is_named_with_its_label() -> None:
+    """Linux deletes a labelled policy only if the label is named too (xfrm_sec_ctx_match())."""
+    kernel = Recording()
+    write(kernel, foreign(0, 2))
+    labelled = ipsec(0, IN, context=SecurityContext(1, 1, b"label\0"))
+    assert Asker(kernel).ask(SpdAdd(labelled)) == ["EEXIST"]
+    assert [id.security_context for id in kernel.deleted] == [labelled.context]
 
 
 def test_what_a_refused_statement_took_back_is_in_nobodys_way(asker: Asker) -> None:

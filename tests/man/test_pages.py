@@ -14,8 +14,8 @@ from manual_source import FOLDER, SETKEY, configure, page, rows, section
 from kamexfrm.algorithms import Kind, by_name, spellings
 from kamexfrm.model.policy import Level
 from kamexfrm.rig import Gateways, Host, TwoHosts
-from kamexfrm.setkey import command, statements
-from kamexfrm.setkey.command import UsageError, read_options
+from kamexfrm.setkey import arguments, statements
+from kamexfrm.setkey.arguments import UsageError, read_options
 from kamexfrm.setkey.lexer import COMMANDS
 from kamexfrm.setkey.options import OPTIONS
 from kamexfrm.setkey.parser import parse
@@ -88,7 +88,7 @@ def test_a_page_fits_a_terminal_of_80_columns(name: str) -> None:
 def test_setkeys_page_has_the_options_that_setkey_reads() -> None:
     letters = string.ascii_letters + string.digits + "?"
     read = {f"-{letter}" for letter in letters if not refused(f"-{letter}")}
-    read |= set(re.findall(r'"(--[a-z]+)"', inspect.getsource(command)))
+    read |= set(re.findall(r'"(--[a-z]+)"', inspect.getsource(arguments)))
     assert options_of(OPTION_LIST) == read
 
 

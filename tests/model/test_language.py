@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kamexfrm.model import language
+from kamexfrm.model import grammar, language
 from kamexfrm.model.language import PolicyError, PolicyText, format_policy, parse_policy
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
@@ -280,4 +280,4 @@ def test_quick_reading_agrees_with_the_grammar(policy: PolicyText | str) -> None
     text = policy if isinstance(policy, str) else format_policy(policy)
     quick = language._parse_plain(text)
     if quick is not None:
-        assert language._Parser(text).policy() == quick
+        assert grammar.Parser(text).policy() == quick

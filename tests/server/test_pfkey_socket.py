@@ -154,6 +154,33 @@ def test_closing_ends_the_thread_and_all_else() -> None:
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+_EXHAUSTED = """
+import errno, os, resource, sys, threading
+import kamexfrm
+kamexfrm.PfKeySocket().close()
+most = resource.getrlimit(resource.RLIMIT_NOFILE)
+before = os.listdir("/proc/self/fd")
+for few in range(len(before) - 1, len(before) + 10):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most[1]))
+    try:
+        kamexfrm.PfKeySocket().close()
+        said = "made"
+    except OSError as error:
+        said = errno.errorcode[error.errno]
+    resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    print(said, len(os.listdir("/proc/self/fd")) - len(before), threading.active_count())
+"""
+
+
+def test_a_process_without_descriptors_is_told_so_and_loses_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _EXHAUSTED], capture_output=True, text=True, check=True
+    )
+    rows = done.stdout.splitlines()
+    assert set(rows) == {"EMFILE 0 1", "made 0 1"}
+    assert rows.index("made 0 1") > 3
+
+
 _FORK = """
 import os, sys
 import kamexfrm

@@ -12,8 +12,8 @@ from setkey_process import setkey
 
 from kamexfrm import pfkey
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
+from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.binary_files import show_files
-from kamexfrm.setkey.command import Options
 
 LINUX = pfkey.LINUX
 

@@ -17,7 +17,7 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event, Request
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.rig import TwoHosts, until
-from kamexfrm.setkey.command import Options
+from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.monitor import Monitor
 from kamexfrm.xfrm import XFRM_POLICY_OUT, Policy, Selector, XfrmMsg, encode_policy
 

@@ -1,7 +1,7 @@
 """Policies with an LSM label: known by it, in a kernel that keeps labels."""
 
 import pytest
-from setkey_process import setkey
+from setkey_process import setkey, xfrm
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 
@@ -27,3 +27,19 @@ def test_updating_a_labelled_policy_leaves_the_plain_one() -> None:
     dump = setkey("-DP").out
     assert dump.count("none") == 2
     assert dump.count("esp/transport//require") == 2
+
+
+def test_a_labelled_statement_that_is_refused_leaves_nothing() -> None:
+    words = f"src 10.0.0.1 dst 10.0.0.2 dir fwd ctx {LABEL.split()[-1]}".replace('"', "")
+    xfrm("policy", "add", *words.split())
+    refused = setkey("--strict", "-e", f"spdadd {SELECTOR} {LABEL} {REQUIRE}")
+    assert refused.status == 1
+    assert "a foreign fwd policy with this selector is in the way" in refused.err
+    assert setkey("-DP").out.count("[any]") == 2
+
+
+def test_the_deletion_of_a_labelled_policy_is_shown_with_what_it_was() -> None:
+    setkey("-e", f"spdadd {SELECTOR} {LABEL} {REQUIRE}")
+    done = setkey("-v", "-e", f"spddelete {SELECTOR} {LABEL} -P in;")
+    assert done.err == ""
+    assert "errno=2" not in done.out

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from enum import IntEnum
 
-from kamexfrm.model.association import SadEntry
 from kamexfrm.model.packet import Packet as Flow
-from kamexfrm.model.policy import Direction, IpsecProtocol, IpsecRequest, Mode, PolicyType
-from kamexfrm.net import AF_INET6, IPPROTO_AH, IPPROTO_ICMPV6
-from kamexfrm.rig.packet import Packet
-from kamexfrm.rig.scenario import wire
+from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
+from kamexfrm.net import AF_INET6, IPPROTO_ICMPV6
+from kamexfrm.rig.scenario import arrivals, wire
 from kamexfrm.rig.scenario.counters import meaning_of
 from kamexfrm.rig.scenario.halves import differences
 from kamexfrm.rig.scenario.journey import Journey, no_route, travel, unanswered
@@ -17,8 +15,6 @@ from kamexfrm.rig.scenario.scene import Scene
 from kamexfrm.rig.scenario.snapshot import (
     Snapshot,
     answer_to,
-    name_sa,
-    names_of,
     quote,
     request_of,
     spell_flow,
@@ -111,33 +107,18 @@ class Diagnosis:
                 self._add(_Rank.WAY, f"{packet.source} says: {packet.summary}")
 
         for host in snapshot.hosts:
-            self._add(_Rank.SA, *self._gates(host))
-
-    def _gates(self, host: str) -> Iterator[str]:
-        """Say which SAs of a host send ESP in UDP to a port where the other end takes none."""
-        for entry in self._snapshot.sads[host]:
-            sa = entry.association
-            owner = self._snapshot.owner(str(sa.destination))
-            gates = self._snapshot.scene.case.hosts[owner].encapsulation if owner else ()
-            if owner in (None, host) or not sa.nat_traversal or not gates:
-                continue  # where there is no gate, a program may have one
-            port = sa.nat_traversal.destination_port
-            if f"{sa.destination} {port}" not in gates:
-                yield (
-                    f"{host} sends {name_sa(sa)} to UDP port {port}, and {owner} takes ESP in UDP "
-                    f"at {', '.join(gates)}"
-                )
+            self._add(_Rank.SA, *arrivals.gates(self._snapshot, host))
 
     # Counters
 
     def _counter(self, host: str, counter: str) -> None:
         """Look at what a counter of a host points to."""
         if counter == "XfrmInNoStates":
-            self._add(_Rank.SA, *self._unknown_sas(host))
+            self._add(_Rank.SA, *arrivals.unknown_sas(self._snapshot, host))
         elif counter == "XfrmInStateProtoError":
-            self._add(_Rank.RECEIVER, *self._unreadable(host))
+            self._add(_Rank.RECEIVER, *arrivals.unreadable(self._snapshot, host))
         elif counter == "XfrmInStateMismatch":
-            self._add(_Rank.RECEIVER, *self._encapsulations(host))
+            self._add(_Rank.RECEIVER, *arrivals.encapsulations(self._snapshot, host))
         elif counter == "XfrmOutBundleGenError":
             self._add(_Rank.SENDER, *self._tunnels(host))
         elif counter in ("XfrmOutPolBlock", "XfrmInPolBlock"):
@@ -146,54 +127,6 @@ class Diagnosis:
         if counter in _BY_POLICY:
             for journey in self._journeys:
                 self._receiver(host, journey.flow)
-
-    def _received(self, host: str) -> Iterator[Packet]:
-        """Yield protected packets for an address of the host."""
-        for packets in self._snapshot.links.values():
-            for packet in packets:
-                if packet.spi is not None and self._snapshot.owner(packet.destination) == host:
-                    yield packet
-
-    def _unknown_sas(self, host: str) -> Iterator[str]:
-        """Name what came and is not in a host's SAD; else what others have that send to it."""
-        found = False
-        known = self._snapshot.sads[host]
-        for packet in self._received(host):
-            protocol = _protocol(packet)
-            same = [entry for entry in known if entry.association.spi == packet.spi]
-            if not any(
-                entry.association.protocol is protocol
-                and str(entry.association.destination) == packet.destination
-                for entry in same
-            ):
-                found = True
-                name = f"{protocol.name.lower()} {packet.spi:#x}"
-                there = names_of(same or known)
-                yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
-        if not found:  # the header is one that only the receiver could see
-            here = {entry.association.id for entry in known}
-            for other in self._snapshot.hosts:
-                for entry in self._snapshot.sads[other]:
-                    sa = entry.association
-                    if sa.id not in here and self._snapshot.owner(str(sa.destination)) == host:
-                        yield f"{other} has the SA {name_sa(sa)}, {host} has not"
-
-    def _unreadable(self, host: str) -> Iterator[str]:
-        for packet in self._received(host):
-            yield (
-                f"{host} could not authenticate or decrypt {_protocol(packet).name.lower()} "
-                f"{packet.spi:#x} from {packet.source}: other keys or algorithms?"
-            )
-
-    def _encapsulations(self, host: str) -> Iterator[str]:
-        for packet in self._received(host):
-            for entry in self._snapshot.sads[host]:
-                sa = entry.association
-                if sa.spi == packet.spi and bool(sa.nat_traversal) != (
-                    wire.is_encapsulated(packet)
-                ):
-                    here, there = ("in UDP", "in IP") if sa.nat_traversal else ("in IP", "in UDP")
-                    yield f"{host}'s SA {name_sa(sa)} is {here}, what came was {there}"
 
     def _tunnels(self, host: str) -> Iterator[str]:
         """Say which tunnel of the host's policies begins or ends at an impossible place."""
@@ -260,7 +193,7 @@ class Diagnosis:
             or (one.source, one.destination) == (str(flow.source), str(flow.destination))
         ]
         for request in policy.requests:
-            self._add(_Rank.RECEIVER, self._unmet(host, request))
+            self._add(_Rank.RECEIVER, arrivals.unmet(self._snapshot, host, request))
             protector = self._protector(host, request, flow)
             if protector and (self._has_policies(protector) or not self._is_protected(flow)):
                 self._sender(protector, flow)
@@ -295,22 +228,6 @@ class Diagnosis:
                 if requests and not any(self._snapshot.gap(host, r, flow) for r in requests):
                     return True
         return False
-
-    def _unmet(self, host: str, request: IpsecRequest) -> str:
-        """Say in what an SA that served differs from an inbound request; empty if in nothing."""
-        seen = {packet.spi for packet in self._received(host)}
-        for entry in self._snapshot.sads[host]:
-            sa = entry.association
-            if sa.spi not in seen or sa.protocol is not request.protocol:
-                continue
-            mode = _mode(entry)
-            wanted = request.mode.name.lower()
-            if mode is not request.mode:
-                return f"{host} wants {wanted} mode, {name_sa(sa)} is in {mode.name.lower()} mode"
-            if request.source and sa.source != request.source:
-                here = f"{host} wants a tunnel from {request.source}"
-                return f"{here}, {name_sa(sa)} is from {sa.source}"
-        return ""
 
     def _senders(self) -> None:
         """Say how each host on the way sends, where it is not by SAs that are there."""
@@ -372,14 +289,3 @@ def travel_without_source(snapshot: Snapshot, probe: Probe) -> Iterator[str]:
     """Say why a host has no address to send from."""
     if snapshot.route(probe.host, probe.destination, probe.source) is None:
         yield no_route(snapshot, probe.host, probe.destination)
-
-
-def _protocol(packet: Packet) -> IpsecProtocol:
-    """Return the protocol of a packet's SPI: that of its first IPsec header."""
-    first = next((p for p in packet.protocols if p in set(IpsecProtocol)), IPPROTO_AH)
-    return IpsecProtocol(first)
-
-
-def _mode(entry: SadEntry) -> Mode:
-    mode = entry.association.mode
-    return entry.kernel_mode if mode is Mode.ANY else mode

@@ -6,19 +6,10 @@ Policies, SAs and knobs are read from the kernel; ``kamexfrm.model.decide`` deci
 from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.explain import explain_text
-from kamexfrm.model.packet import Packet, Path
-from kamexfrm.net import (
-    AF_INET6,
-    IPPROTO_ICMP,
-    IPPROTO_ICMPV6,
-    IPPROTO_TCP,
-    IPPROTO_UDP,
-    Address,
-)
+from kamexfrm.model.packet import Path
 from kamexfrm.rig.scenario.plan import Probe
 from kamexfrm.rig.scenario.scene import Scene
-
-_ECHO = {IPPROTO_ICMP: 8, IPPROTO_ICMPV6: 128}  # types of the echo request
+from kamexfrm.rig.scenario.snapshot import request_of
 
 
 def explain(scene: Scene, at: str, source: str, probe: Probe) -> tuple[str, list[str]]:
@@ -34,21 +25,11 @@ def explain(scene: Scene, at: str, source: str, probe: Probe) -> tuple[str, list
         path = Path.IN
     else:
         path = Path.FORWARDED
-    packet = _packet(path, source, probe)
+    packet = request_of(probe, source)._replace(path=path)
     spd, sad = scene.spd(at), scene.sad(at)
     sad.sort(key=lambda entry: entry.created)
     decision = decide(packet, Spd.of(spd), sad, scene.knobs(at))
     return decision.reason, explain_text(decision)
-
-
-def _packet(path: Path, source: str, probe: Probe) -> Packet:
-    ends = Address.parse(source), Address.parse(probe.destination)
-    if probe.protocol == "ping":
-        upper = IPPROTO_ICMPV6 if ends[0].family == AF_INET6 else IPPROTO_ICMP
-        return Packet(path, *ends, upper, _ECHO[upper], 0)
-    upper = IPPROTO_TCP if probe.protocol == "tcp" else IPPROTO_UDP
-    # The sender's port is the kernel's to choose where none is given.
-    return Packet(path, *ends, upper, probe.source_port, probe.port)
 
 
 def both_ways(scene: Scene, probe: Probe, source: str) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ class Lines:
                 state.read(line)
                 continue
             if match := _TABLE.match(line):
-                table = self._table(_keys(match[2]), match[1] == "[[")
+                table = self._table(_keys(match[2])[0], match[1] == "[[")
                 self._found.setdefault(table, number)
                 continue
             keys, rest = _assignment(line)
@@ -101,8 +101,8 @@ class _Value:
         return at + 1
 
 
-def _keys(text: str) -> tuple[str, ...]:
-    """Read a dotted key."""
+def _keys(text: str) -> tuple[tuple[str, ...], str]:
+    """Read a dotted key; return its parts and what follows."""
     keys: list[str] = []
     at = 0
     while match := _KEY.match(text, at):
@@ -110,21 +110,15 @@ def _keys(text: str) -> tuple[str, ...]:
         at = match.end()
         if not match[2]:
             break
-    return tuple(keys)
+    return tuple(keys), text[at:]
 
 
 def _assignment(line: str) -> tuple[tuple[str, ...], str]:
     """Split ``key = value``; no keys for any other line."""
-    at = 0
-    keys: list[str] = []
-    while match := _KEY.match(line, at):
-        keys.append(match[1].strip("\"'"))
-        at = match.end()
-        if not match[2]:
-            break
-    if not keys or line[at : at + 1] != "=":
+    keys, rest = _keys(line)
+    if not keys or not rest.startswith("="):
         return (), ""
-    return tuple(keys), line[at + 1 :]
+    return keys, rest[1:]
 
 
 def place_of(error: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kamexfrm.rig import doorway
 from kamexfrm.rig.scenario import holder, steps
+from kamexfrm.rig.scenario.label import label
 from kamexfrm.rig.scenario.plan import Step
 from kamexfrm.rig.scenario.result import Failure
 from kamexfrm.rig.scenario.scene import Scene
@@ -30,7 +31,7 @@ class Pausing:
         """Pause before a step, or at the end when none is following."""
         if following is not None:
             if self._step:
-                _wait_for_enter(f"-- Enter for step {following.number}: {steps.label(following)}")
+                _wait_for_enter(f"-- Enter for step {following.number}: {label(following)}")
             return
         if self._enter and self._enter in scene.hosts:
             _tell(f"-- a shell on {self._enter}; the case goes on when it ends")

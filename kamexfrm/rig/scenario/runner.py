@@ -7,9 +7,10 @@ from typing import Protocol
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.knobs.command import run as run_sysctl
-from kamexfrm.rig.scenario import explaining
+from kamexfrm.rig.scenario import expecting, explaining
 from kamexfrm.rig.scenario import steps as doing
 from kamexfrm.rig.scenario.diagnosis import Diagnosis
+from kamexfrm.rig.scenario.label import label
 from kamexfrm.rig.scenario.pcap import Record
 from kamexfrm.rig.scenario.plan import Case, Step
 from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepResult
@@ -85,7 +86,7 @@ class Runner:
         self._listener.end(done)
         return done
 
-    def _up(self, scene: Scene, record: "Record | None") -> StepResult:
+    def _up(self, scene: Scene, record: Record | None) -> StepResult:
         begin = time.monotonic()
         case = scene.case
         failure = None
@@ -108,7 +109,7 @@ class Runner:
         return StepResult(0, line, text, "; ".join(seen), time.monotonic() - begin, failure)
 
     def _taker(self, step: Step) -> "Callable[[Scene, Record | None], StepResult]":
-        def take(scene: Scene, record: "Record | None") -> StepResult:
+        def take(scene: Scene, record: Record | None) -> StepResult:
             if self._pause:
                 self._pause(scene, step, None)
             begin = time.monotonic()
@@ -116,6 +117,7 @@ class Runner:
             failure = None
             try:
                 taken.take()
+                expecting.check(taken)
             except StepFailed as error:
                 failure = _explain(taken, error)
             except (TimeoutError, OSError, KamexfrmError) as error:
@@ -126,7 +128,7 @@ class Runner:
             return StepResult(
                 step.number,
                 step.line,
-                doing.label(step),
+                label(step),
                 ", ".join(taken.seen),
                 time.monotonic() - begin,
                 failure,

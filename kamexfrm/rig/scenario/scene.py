@@ -27,8 +27,9 @@ from kamexfrm.rig.scenario import topology
 from kamexfrm.rig.scenario.plan import Case, Script
 from kamexfrm.rig.scenario.stream import Streaming
 from kamexfrm.setkey.command import main as run_setkey
+from kamexfrm.xfrm import UDP_ENCAP_ESPINUDP
 
-UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2  # linux/udp.h
+UDP_ENCAP = 100  # linux/udp.h
 
 
 class Counted(NamedTuple):

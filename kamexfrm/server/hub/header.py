@@ -1,10 +1,9 @@
 """What send(2) itself refuses on a PF_KEY socket: messages that no answer can be given to."""
 
 import errno
-import os
 import sys
 
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import refuse
 from kamexfrm.pfkey import PF_KEY_V2, SadbType
 
 #: The longest request that Linux's AF_KEY takes with the usual send buffer.
@@ -22,14 +21,10 @@ def check_header(data: bytes) -> None:
     """
     size = len(data)
     if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
-        raise _unsendable(errno.EMSGSIZE, f"a message of {size} bytes")
+        raise refuse(f"a message of {size} bytes", errno.EMSGSIZE)
     words = int.from_bytes(data[4:6], sys.byteorder)
     if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
-        raise _unsendable(errno.EINVAL, "no header of PF_KEY version 2")
+        raise refuse("no header of PF_KEY version 2")
     if words * 8 != size:
         text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
-        raise _unsendable(errno.EMSGSIZE, text)
-
-
-def _unsendable(number: int, reason: str) -> KamexfrmError:
-    return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
+        raise refuse(text, errno.EMSGSIZE)

@@ -13,16 +13,16 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
 )
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SaId
 from kamexfrm.model.policy import Direction
-from kamexfrm.pfkey import SadbMsg, SadbType, SpiRange, addressed, encode
+from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType, SpiRange, addressed, encode
 from kamexfrm.server.hub.algorithms import algorithms
 from kamexfrm.server.hub.client import Client
 from kamexfrm.server.hub.dumps import dump_sad, dump_spd
 from kamexfrm.translate.entry import is_ordinary
-from kamexfrm.translate.pfkey import echo, protocol_or_all, refuse
+from kamexfrm.translate.pfkey import echo, protocol_or_all
 from kamexfrm.translate.pfkey_migrate import migrate_from
 from kamexfrm.translate.pfkey_register import supported
 from kamexfrm.translate.pfkey_sad import sa_entry
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from kamexfrm.server.hub.hub import Heard, Hub
     from kamexfrm.xfrm import Event as Told
 
-#: SADB_SATYPE_MAX, IPComp's.
-_LAST_SATYPE = 9
+#: What SADB_SATYPE_MAX is to Linux.
+_LAST_SATYPE = SadbSatype.SADB_X_SATYPE_IPCOMP
 
 
 def serve(hub: "Hub", client: Client, message: SadbMsg) -> None:

@@ -1,0 +1,60 @@
+"""Reqids for `unique` requests that were written without a number: the next one nobody uses."""
+
+from collections.abc import Callable, Iterable
+
+from kamexfrm.model.policy import IpsecRequest, Level
+from kamexfrm.translate.marker import FIRST_GENERATED_REQID, Marker
+from kamexfrm.translate.policy import TRIGGER_REQID
+
+
+def _after(reqid: int) -> int:
+    """Return the next reqid that may be generated; after the last one comes the first."""
+    return (
+        reqid + 1 if FIRST_GENERATED_REQID <= reqid + 1 < TRIGGER_REQID else FIRST_GENERATED_REQID
+    )
+
+
+class Reqids:
+    """Gives out reqids from 16384 up, each once.
+
+    ``used`` are the ones in use, None where they have yet to be looked for; ``read`` looks for
+    them in the kernel, before the first number is given out.
+    """
+
+    def __init__(self, marker: Marker, used: set[int] | None, read: Callable[[], set[int]]) -> None:
+        self.used = used
+        self._read = read
+        self._last = marker.reqid
+
+    def note(self, marker: Marker) -> Marker:
+        """Return a marker with the last number as it is now."""
+        return marker._replace(reqid=self._last)
+
+    def claim(self, reqids: Iterable[int]) -> None:
+        """Note that somebody wrote these reqids: they are not to be generated."""
+        if self.used is not None:
+            self.used.update(reqids)
+
+    def numbered(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
+        """Give `unique` requests without a number one each."""
+        self.claim(r.reqid for r in requests)
+        if not any(map(_wants_number, requests)):
+            return requests
+        return tuple(r._replace(reqid=self._next()) if _wants_number(r) else r for r in requests)
+
+    def _next(self) -> int:
+        if self.used is None:
+            self.used = self._read()
+        number = _after(self._last)
+        while number in self.used:
+            number = _after(number)
+        self._last = number
+        return number
+
+    def forget(self) -> None:
+        """Begin again with the first: there are no entries."""
+        self._last = Marker().reqid
+
+
+def _wants_number(request: IpsecRequest) -> bool:
+    return request.level is Level.UNIQUE and not request.reqid
