@@ -12,9 +12,15 @@ from kamexfrm.server.stream import ServedSocket
 
 _HEADER = 16  # struct sadb_msg
 
-#: Turns of reading after which all is read that one socket's buffer can hold (277 messages fit
-#: into the usual one, a turn is 64): what comes later is later than the call that waits.
-_TURNS = 9
+#: Bytes of requests that wait for us before their program has to. AF_KEY takes each at once, and a
+#: program that will not wait would lose it: racoon deletes a peer's SAs one by one and never looks
+#: whether it could. The kernel doubles the number and counts 768 bytes for a short message, so
+#: 1365 of them fit where the usual buffer takes 277.
+ROOM = 1 << 19
+
+#: Turns of reading after which all is read that the buffer can hold (a turn is 64): what comes
+#: later is later than the call that waits.
+_TURNS = 22
 
 
 class Connection(ServedSocket):

@@ -8,9 +8,10 @@ import os
 import socket
 from collections.abc import Iterator
 
-from kamexfrm.exec.connection import Connection
+from kamexfrm.exec.connection import ROOM, Connection
 from kamexfrm.exec.loop import HUNG_UP, WRITABLE, Loop
 from kamexfrm.exec.spaces import Space
+from kamexfrm.kernel.connection import set_buffer
 
 #: PF_KEY sockets at a time: enough for any use, and a bound for what one program can take.
 MOST = 16384
@@ -38,6 +39,7 @@ class Sockets:
             raise OSError(errno.ENFILE, "too many PF_KEY sockets")
         hub = space.hub()
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        set_buffer(theirs, socket.SO_SNDBUF, ROOM)
         inode = os.fstat(theirs.fileno()).st_ino
         connection = Connection(hub, ours, inode, self._loop, space.due)
         self._by_inode[inode] = connection, space

@@ -2,11 +2,13 @@
 
 The sequence of its requests, their extensions, and how it reads and matches what comes, are those
 of racoon of ipsec-tools: an image of the SPD by policy id, phase 2 under the sequence number of its
-ACQUIRE, a new one when an SA expires softly, policies made by the one who is asked. What is not
+ACQUIRE, a new one when an SA expires softly, policies made by the one who is asked, the SPD read
+anew at SIGHUP, the SAs that the peer gave up found by a dump on a second socket. What is not
 racoon's: IKE is one packet each way with an SPI in it, and all keys are counted bytes.
 """
 
 import argparse
+import contextlib
 import errno
 import itertools
 import os
@@ -51,6 +53,16 @@ AF_KEY, PF_KEY_V2 = 15, 2
 IP_IPSEC_POLICY = 16  # linux/in.h
 ANY_PROTOCOL = 255
 SOFT_RATE = 80  # per cent
+DEFAULT_PRIORITY = 0x80000000  # what libipsec writes for "def"
+
+#: racoon fills the memory of a policy with this, and leaves it where it has nothing to say.
+UNWRITTEN = 0xCD
+
+#: How often racoon looks again before it believes that there is no message.
+LOOKS = 3
+
+#: Of an id's low bits, those that are a socket's own policy.
+SOCKETS_OWN = 3
 
 _INBOUND, _OUTBOUND = IpsecDirection.IPSEC_DIR_INBOUND, IpsecDirection.IPSEC_DIR_OUTBOUND
 
@@ -62,7 +74,10 @@ def say(*words: object) -> None:
 
 
 class KernelSocket:
-    """PF_KEY by the socket interface, read as libipsec reads it: a look at the head, then all."""
+    """PF_KEY by the socket interface, read as racoon reads it: a look at the head, at all, then all.
+
+    It never waits, neither to send nor to receive.
+    """
 
     look = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
@@ -70,7 +85,15 @@ class KernelSocket:
         self._socket = self.open()
 
     def open(self) -> socket.socket:
-        return socket.socket(AF_KEY, socket.SOCK_RAW, PF_KEY_V2)
+        found = socket.socket(AF_KEY, socket.SOCK_RAW, PF_KEY_V2)
+        found.setblocking(False)
+        return found
+
+    def another(self) -> "KernelSocket":
+        return KernelSocket()
+
+    def close(self) -> None:
+        self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -79,8 +102,18 @@ class KernelSocket:
         self._socket.send(message)
 
     def receive(self) -> bytes:
-        head = self._socket.recv(16, self.look)
-        return self._socket.recv(int.from_bytes(head[4:6], sys.byteorder) * 8)
+        length = int.from_bytes(self._head()[4:6], sys.byteorder) * 8
+        seen = self._socket.recv(length, socket.MSG_PEEK)
+        message = self._socket.recv(length)
+        assert seen == message
+        assert len(message) == length
+        return message
+
+    def _head(self) -> bytes:
+        for _ in range(LOOKS - 1):
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(16, self.look)
+        return self._socket.recv(16, self.look)
 
     def bypass(self, ike: socket.socket) -> None:
         for way in (_INBOUND, _OUTBOUND):
@@ -102,6 +135,9 @@ class PathSocket(KernelSocket):
         found.connect(self._path)
         return found
 
+    def another(self) -> "PathSocket":
+        return PathSocket(self._path)
+
     def bypass(self, ike: socket.socket) -> None:
         bypass(ike)
 
@@ -114,6 +150,10 @@ class OurSocket:
         self.fileno = self._socket.fileno
         self.send = self._socket.send
         self.receive = self._socket.recv
+        self.close = self._socket.close
+
+    def another(self) -> "OurSocket":
+        return OurSocket()
 
     def bypass(self, ike: socket.socket) -> None:
         bypass(ike)
@@ -158,18 +198,23 @@ class Racoon:
 
     def run(self) -> None:
         """Go on until told to end, then delete all SAs without waiting for an answer."""
-        ended = []
-        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing)
         say("ready")
-        while not ended:
+        told = 0
+        while told != signal.SIGTERM:
             for ready in select.select([self._key, self._ike, reading], [], [])[0]:
                 if ready is self._key:
                     self._receive()
                 elif ready is self._ike:
                     self._hear(self._ike.recv(100).decode().split())
+                else:
+                    (told,) = os.read(reading, 1)
+                    if told == signal.SIGHUP:
+                        self._reload()
         self._ask(SadbType.SADB_FLUSH)
 
     # PF_KEY
@@ -184,21 +229,25 @@ class Racoon:
         message = SadbMsg(type_, satype, seq=seq, pid=os.getpid(), extensions=extensions)
         self._key.send(encode(message))
 
-    def _receive(self) -> None:
+    def _receive(self) -> SadbMsg:
         message = decode(self._key.receive())
         name = message.type.name.removeprefix("SADB_")
-        if name == "X_SPDDUMP" and message.errno == errno.ENOENT:
-            return  # there are no policies yet
         if message.errno:
-            say(name, "failed:", os.strerror(message.errno))
-            return
-        if name not in ("ACQUIRE", "EXPIRE") and not name.startswith("X_SPD"):
+            if (name, message.errno) != ("X_SPDDUMP", errno.ENOENT):  # there are no policies yet
+                say(name, "failed:", os.strerror(message.errno))
+        elif name in ("ACQUIRE", "EXPIRE") or name.startswith("X_SPD"):
+            self._take(name, message)
+        else:
             mine = message.pid == os.getpid()
-            if mine is (name == "DELETE"):  # of the others' messages only a DELETE matters
-                return
+            if mine is (name != "DELETE"):  # of the others' messages only a DELETE matters
+                self._take(name, message)
+        return message
+
+    def _take(self, name: str, message: SadbMsg) -> None:
         match name:
             case "X_SPDDUMP" | "X_SPDADD" | "X_SPDUPDATE":
-                self._image[message.require(Policy).id] = message
+                if (id := message.require(Policy).id) & 7 < SOCKETS_OWN:
+                    self._image[id] = message
             case "X_SPDDELETE" | "X_SPDDELETE2":
                 self._image.pop(message.require(Policy).id, None)
             case "X_SPDFLUSH":
@@ -213,6 +262,16 @@ class Racoon:
                 self._expired(message)
             case "DELETE":
                 self._deleted(message)
+
+    def _reload(self) -> None:
+        """Read the SPD anew, all at once: what has not come by the first EAGAIN is lost."""
+        self._image.clear()
+        self._ask(SadbType.SADB_X_SPDDUMP)
+        while True:
+            message = self._receive()
+            if message.type == SadbType.SADB_X_SPDDUMP and not message.seq:
+                break
+        say("reloaded", len(self._image), "policies")
 
     def _acquire(self, message: SadbMsg) -> None:
         id = message.require(Policy).id
@@ -296,6 +355,8 @@ class Racoon:
             IpsecLevel.IPSEC_LEVEL_REQUIRE,
             source=ends[0] if tunnel else None,
             destination=ends[1] if tunnel else None,
+            reserved1=UNWRITTEN * 0x0101,
+            reserved2=UNWRITTEN * 0x01010101,
         )
         self._ask(
             SadbType.SADB_X_SPDUPDATE,
@@ -303,7 +364,13 @@ class Racoon:
             AddressSrc(ends[0], 32, ANY_PROTOCOL),
             AddressDst(ends[1], 32, ANY_PROTOCOL),
             LifetimeHard(addtime=self._lifetime * 2),
-            Policy(IpsecPolicy.IPSEC_POLICY_IPSEC, direction, requests=(request,)),
+            Policy(
+                IpsecPolicy.IPSEC_POLICY_IPSEC,
+                direction,
+                priority=DEFAULT_PRIORITY,
+                requests=(request,),
+                reserved=UNWRITTEN,
+            ),
         )
 
     def _updated(self, message: SadbMsg) -> None:
@@ -332,6 +399,29 @@ class Racoon:
         if phase:
             self._phases.remove(phase)
             say("deleted by another", f"{message.require(Sa).spi:#x}")
+            if phase.spi:
+                self._ike.send(f"delete {phase.seq} {phase.mode.value} {phase.spi}".encode())
+
+    def _purge(self, spi: int) -> None:
+        """Delete the SA that the peer takes nothing by any more (purge_ipsec_spi())."""
+        pid = os.getpid()
+        other = self._key.another()
+        other.send(encode(SadbMsg(SadbType.SADB_DUMP, SadbSatype.SADB_SATYPE_ESP, pid=pid)))
+        found = []
+        while True:
+            message = decode(other.receive())
+            if (message.type, message.pid) == (SadbType.SADB_DUMP, pid):
+                found.append(message)
+                if message.errno or not message.seq:
+                    break
+        other.close()
+        for message in found:
+            sa, destination = message.get(Sa), message.get(AddressDst)
+            if sa and destination and (sa.spi, destination.sockaddr) == (spi, self._peer):
+                named = (Sa(spi), message.require(AddressSrc), destination)
+                self._ask(SadbType.SADB_DELETE, SadbSatype.SADB_SATYPE_ESP, *named)
+                self._phases = [phase for phase in self._phases if phase.peer_spi != spi]
+                say("purged", f"{spi:#x}")
 
     # IKE, so to speak
 
@@ -345,6 +435,8 @@ class Racoon:
         word, (seq, mode, spi) = words[0], map(int, words[1:])
         if word == "ask":
             self._begin(seq + ASKED, IpsecMode(mode), asked=True, peer_spi=spi)
+        elif word == "delete":
+            self._purge(spi)
         elif phase := self._phase(seq):
             phase.peer_spi = spi
             self._install(phase)

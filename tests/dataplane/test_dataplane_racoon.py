@@ -1,6 +1,7 @@
 """What racoon says and expects to hear: phase 2 by ACQUIRE, rekeying by EXPIRE, deletion."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,12 +66,15 @@ def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
     assert a.udp_ask(ENDS[1], timeout=0) is None  # lost, but it asks for SAs
     first = until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
     TRANSPORT.assert_protected(own_hosts)
+    of_a.process.send_signal(signal.SIGHUP)
+    of_a.wait_for("reloaded 3 policies")
     of_a.wait_for("expired")
     until(lambda: len(agreed(own_hosts) - first) >= 2, PATIENCE, "new SAs")
     TRANSPORT.assert_protected(own_hosts)
 
     load(b, "deleteall 10.0.0.1 10.0.0.2 esp;")
     of_b.wait_for("deleted by another")
+    of_a.wait_for("purged")
     for daemon in (of_a, of_b):
         assert daemon.stop() == 0
         assert setkey(daemon.host, "-D") == "No SAD entries.\n"

@@ -59,6 +59,13 @@ def ask_impatiently(sock: socket.socket, type: int, satype: int = 0, seq: int = 
     return sock.recv(length)
 
 
+def send_a_thousand(sock: socket.socket, type: int) -> None:
+    """Send as racoon does when it deletes a peer's SAs: without waiting, or looking for answers."""
+    sock.setblocking(False)
+    for seq in range(1000):
+        sock.send(header(type, 0, seq))
+
+
 def ask_by_poll(sock: socket.socket, type: int, satype: int = 0, seq: int = 1) -> bytes:
     """Send a request as iked does, and wait for a millisecond."""
     os.writev(sock.fileno(), [header(type, satype, seq)])

@@ -110,6 +110,9 @@ class TestWhileTheSupervisorStandsStill:
         stopped.go_on()
         assert stopped.answer() == 0
 
+    def test_a_row_of_requests_is_taken_from_one_who_does_not_wait(self, here: Host) -> None:
+        assert Stopped(here, "send_a_thousand").answer() == 0
+
 
 class TestStrict:
     """Each send has its own result."""

@@ -130,6 +130,43 @@ class TestPrograms:
         """
         assert run(namespace, text) == "[1, 2, 3] True\n"
 
+    def test_a_jailed_child_has_its_parent_do_what_it_may_not(
+        self, namespace: Host, tmp_path: Path
+    ) -> None:
+        # As racoon does it: the parent makes a second PF_KEY socket for the child's dumps, and sets
+        # the policies of its IKE sockets once the child was told EPERM.
+        text = f"""
+            BYPASS = [bytes.fromhex(f"020012000400{{way:02}}00") + bytes(8) for way in (1, 2)]
+            key, (ours, theirs) = pf_key(socket.SOCK_NONBLOCK), socket.socketpair()
+            if os.fork():
+                key.close(), theirs.close()
+                ours.recv(1, socket.MSG_PEEK)
+                _, (number,), _, _ = socket.recv_fds(ours, 1, 1)
+                with socket.socket(fileno=number) as udp, pf_key() as another:
+                    set = [refusal_of(udp.setsockopt, 0, 16, policy) for policy in BYPASS]
+                    socket.send_fds(ours, [b"x"], [another.fileno()])
+                print(set, ours.recv(100).decode())
+                sys.exit()
+            ours.close()
+            os.chroot({str(tmp_path)!r})
+            os.chdir("/")
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            refused = {{refusal_of(udp.setsockopt, 0, 16, policy) for policy in BYPASS}}
+            socket.send_fds(theirs, [b"x"], [udp.fileno()])
+            _, (number,), _, _ = socket.recv_fds(theirs, 1, 1)
+            found = []
+            with socket.socket(fileno=number) as another:
+                for each, type in ((key, SPDDUMP), (another, DUMP)):
+                    answer = base(ask_impatiently(each, type))
+                    found.append(answer[:2] + (answer[4] == os.getpid(),))
+            theirs.send(f"{{found}} {{refused == {{errno.EPERM}}}}".encode())
+        """
+        # The socket's own policies are in the SPD; there are no SAs.
+        heard = f"[(18, 0, True), (10, {errno.ENOENT}, True)]"
+        assert run(namespace, text) == f"[0, 0] {heard} True\n"
+
     def test_a_program_without_a_library_is_served(self, namespace: Host, tmp_path: Path) -> None:
         binary = tmp_path / "static"
         binary.write_bytes(static_elf())
