@@ -74,7 +74,7 @@ def say(*words: object) -> None:
 
 
 class KernelSocket:
-    """PF_KEY by the socket interface, read as racoon reads it: a look at the head, at all, then all.
+    """PF_KEY by the socket interface, read as racoon reads it: the head looked at, then all.
 
     It never waits, neither to send nor to receive.
     """
