@@ -194,10 +194,7 @@ def _may_serve(
     sa: SecurityAssociation, request: IpsecRequest, ends: _Ends, selector: Selector
 ) -> bool:
     mine = (sa.source, sa.destination)
-    if ends is None:
-        there = selector.covers(*mine)
-    else:
-        there = mine == ends
+    there = selector.covers(*mine) if ends is None else mine == ends
     fits = sa.protocol is request.protocol and sa.mode in (Mode.ANY, request.mode)
     return there and fits and request.reqid in (0, sa.reqid)
 
