@@ -74,9 +74,9 @@ def say(*words: object) -> None:
 
 
 class KernelSocket:
-    """PF_KEY by the socket interface, read as racoon reads it: the head looked at, then all.
+    """PF_KEY by the socket interface, without ever waiting.
 
-    It never waits, neither to send nor to receive.
+    It is read as racoon reads it: a look at the head, a look at all, then all.
     """
 
     look = socket.MSG_PEEK | socket.MSG_DONTWAIT
@@ -271,7 +271,8 @@ class Racoon:
             message = self._receive()
             if message.type == SadbType.SADB_X_SPDDUMP and not message.seq:
                 break
-        say("reloaded", len(self._image), "policies")
+        policies = (message.require(Policy) for message in self._image.values())
+        say("reloaded", *sorted(policy.direction.name for policy in policies))
 
     def _acquire(self, message: SadbMsg) -> None:
         id = message.require(Policy).id
