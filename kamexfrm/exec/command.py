@@ -14,6 +14,7 @@ from kamexfrm.exec.journal import Journal
 from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
+from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
     from kamexfrm.exec.policies import Asked
@@ -24,10 +25,14 @@ STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND = 125, 126, 127
 
 def main(arguments: list[str]) -> int:
     """Become the program; return an exit status only where that fails."""
+    return guarded("kamexfrm exec", lambda: _main(arguments), STATUS_FAILED)
+
+
+def _main(arguments: list[str]) -> int:
     try:
         options = read_options(arguments)
     except UsageError as error:
-        sys.stderr.write(f"kamexfrm exec: {error}\n{USAGE}")
+        say(f"kamexfrm exec: {error}\n{USAGE}")
         return STATUS_FAILED
     if not options.program:
         sys.stdout.write(HELP)
@@ -35,20 +40,20 @@ def main(arguments: list[str]) -> int:
     try:
         _supervise(options)
     except LanguageError as error:
-        sys.stderr.write(f"kamexfrm exec: {error.place}: {error}\n")
+        say(f"kamexfrm exec: {error.place}: {error}\n")
         for hint in error.hints:
-            sys.stderr.write(f"  {hint}\n")
+            say(f"  {hint}\n")
         return STATUS_FAILED
     except KamexfrmError as error:
-        sys.stderr.write(f"kamexfrm exec: {error}\n")
+        say(f"kamexfrm exec: {error}\n")
         return STATUS_FAILED
     except OSError as error:  # no process, no memory, an unknown machine
-        sys.stderr.write(f"kamexfrm exec: {error.strerror}\n")
+        say(f"kamexfrm exec: {error.strerror}\n")
         return STATUS_FAILED
     try:
         become(options.program)
     except OSError as error:
-        sys.stderr.write(f"kamexfrm exec: {options.program[0]}: {error.strerror}\n")
+        say(f"kamexfrm exec: {options.program[0]}: {error.strerror}\n")
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         return STATUS_NOT_FOUND if missing else STATUS_NOT_EXECUTABLE
 
@@ -61,7 +66,7 @@ def _supervise(options: Options) -> None:
 
         policies = read_policies(options.policies)
         for line in outsiders():
-            sys.stderr.write(f"kamexfrm exec: {line} from before, outside the policies\n")
+            say(f"kamexfrm exec: {line} from before, outside the policies\n")
     log = _open_log(options)
     numbers = machine()
     wanted = rules(numbers, options.barrier, policies=bool(policies))

@@ -1,7 +1,6 @@
 """The command kame-sysctl: what is asked is checked as a whole, then written, then shown."""
 
 import gc
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,53 +10,43 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.knobs import settings
 from kamexfrm.knobs.arguments import HELP, USAGE, Options, UsageError, read_options
 from kamexfrm.model.knobs import KNOBS, Knob
+from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
     from kamexfrm.knobs.settings import Assignments
 
 
 def main() -> None:
-    """Run the command and leave with its status; a reader that goes away ends it quietly."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Run the command and leave with its status."""
     gc.disable()  # nothing here makes cycles, and a knob may rewrite fifty thousand policies
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Carry out a command line; return 0, 1 (something refused or unknown) or 2 (usage)."""
+    return guarded("kame-sysctl", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        options = read_options(arguments)
-        status = _act(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        return _act(read_options(arguments))
     except UsageError as error:
         _complain(settings.printable(error.text))
-        _say_error(USAGE)
+        say(USAGE)
         return 2
     except KamexfrmError as error:
         _complain(str(error))
         return 1
-    except OSError as error:  # of the standard output, as when a disk is full
-        _complain(error.strerror or str(error))
-        sys.stdout = None  # or the interpreter tries to write again
-        return 1
-    return status
-
-
-def _say_error(text: str) -> None:
-    if sys.stderr is not None:  # print() would fall back on the standard output
-        sys.stderr.write(text)
 
 
 def _complain(text: str) -> None:
-    _say_error(f"kame-sysctl: {text}\n")
+    say(f"kame-sysctl: {text}\n")
 
 
 def _act(options: Options) -> int:
     if options.action:
         version = f"kame-sysctl (kamexfrm) {kamexfrm.__version__}\n"
-        _print(HELP if options.action == "help" else version)
+        sys.stdout.write(HELP if options.action == "help" else version)
         return 0
     asked = _Asked(options)
     status = 0 if asked.sound else 1
@@ -68,7 +57,7 @@ def _act(options: Options) -> int:
         return status
     status |= _with_kernel(options, assignments, asked.reads)
     for name, said in asked.unsupported:
-        _print(f"{name}: {said}\n")
+        sys.stdout.write(f"{name}: {said}\n")
     return status
 
 
@@ -161,11 +150,6 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
 # What is shown
 
 
-def _print(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-
-
 def _show(
     options: Options,
     written: Mapping[Knob, tuple[int, int]],
@@ -178,15 +162,15 @@ def _show(
 
         changes = {knob.name: {"old": old, "new": new} for knob, (old, new) in written.items()}
         if reads or changes or not options.quiet:
-            _print(dumps({**dict(reads), **changes}, indent=2))
-            _print("\n")
+            sys.stdout.write(dumps({**dict(reads), **changes}, indent=2))
+            sys.stdout.write("\n")
         return
     rows = [(knob.name, ": ", f"{old} -> {new}") for knob, (old, new) in written.items()]
     rows += [(name, between, f"{value}") for name, value in reads]
     for name, separator, value in rows:
         if options.names:
-            _print(f"{name}\n")
+            sys.stdout.write(f"{name}\n")
         elif options.values:
-            _print(f"{value}\n")
+            sys.stdout.write(f"{value}\n")
         else:
-            _print(f"{name}{separator}{value}\n")
+            sys.stdout.write(f"{name}{separator}{value}\n")

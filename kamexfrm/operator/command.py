@@ -21,7 +21,7 @@ for each in rig_up.COMMANDS:
     rig.add_command(each)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@main.command(context_settings={"allow_interspersed_args": False})
 @click.option("--memory", default="2G", show_default=True, help="The guest's memory.")
 @click.option(
     "--timeout",
@@ -102,7 +102,15 @@ def demo(kernel: str) -> None:
     if kernel == "host" or (kernel == "auto" and probe.kernel_has_esp()):
         from kamexfrm.operator import demo as transcript
 
-        sys.exit(transcript.run())
+        try:
+            sys.exit(transcript.run())
+        except PermissionError:
+            click.echo(
+                "kamexfrm demo: making network namespaces needs root (CAP_SYS_ADMIN); "
+                "--kernel guest needs no rights",
+                err=True,
+            )
+            sys.exit(1)
     click.echo("This runs in a User-Mode-Linux guest, whose kernel has ESP; it boots in seconds.")
     command = [sys.executable, "-u", "-m", "kamexfrm.operator.demo"]
     try:

@@ -87,7 +87,7 @@ def enter(name: str, host: str) -> None:
     _run(name, host, [shell_program()])
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @_NAME
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

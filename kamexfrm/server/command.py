@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import kamexfrm
 from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
     from kamexfrm.kernel.netlink import NetlinkKernel
@@ -59,21 +60,24 @@ class Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run kamexfrmd; return its exit status: 0, 1 for trouble, 2 for usage."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return guarded("kamexfrmd", lambda: _main(words))
+
+
+def _main(arguments: list[str]) -> int:
     try:
-        options = Options(sys.argv[1:] if arguments is None else arguments)
+        options = Options(arguments)
     except UsageError as error:
-        sys.stderr.write(f"kamexfrmd: {error}\n{USAGE}")
+        say(f"kamexfrmd: {error}\n{USAGE}")
         return 2
-    if options.show == "--version":
-        sys.stdout.write(f"kamexfrmd {kamexfrm.__version__}\n")
-        return 0
     if options.show:
-        sys.stdout.write(USAGE)
+        version = f"kamexfrmd {kamexfrm.__version__}\n"
+        sys.stdout.write(version if options.show == "--version" else USAGE)
         return 0
     try:
         return _serve(options)
     except KamexfrmError as error:
-        sys.stderr.write(f"kamexfrmd: {error}\n")
+        say(f"kamexfrmd: {error}\n")
         return 1
 
 
@@ -89,8 +93,7 @@ def _serve(options: Options) -> int:
 
     def log(text: str) -> None:
         if not options.quiet:
-            sys.stderr.write(f"kamexfrmd: {text}\n")
-            sys.stderr.flush()
+            say(f"kamexfrmd: {text}\n")
 
     kernel = NetlinkKernel()
     resident = Resident(kernel, log)

@@ -1,14 +1,13 @@
 """The setkey command: the modes -c -e -f -D -F -x, files, and exit status."""
 
 import gc
-import os
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.setkey.arguments import USAGE, VERSION, Options, UsageError, read_options
+from kamexfrm.streams import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,43 +17,13 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run setkey; return its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    _prepare_output()
+    words = sys.argv[1:] if arguments is None else arguments
     # Nothing here makes cycles, and the collector doubles the time of long dumps and files.
     gc.disable()
     try:
-        status = _main(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_output()  # the reader has left
-        return 141
-    except OSError as error:  # a full disk, say
-        _drop_output()
-        with suppress(OSError):
-            sys.stderr.write(f"setkey: {error.strerror or error}\n")
-            sys.stderr.flush()
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        return guarded("setkey", lambda: _main(words))
     finally:
         gc.enable()
-    return status
-
-
-def _prepare_output() -> None:
-    """Make output possible whatever this process was started with."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure:  # a character that the locale does not have is no trouble
-        reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """Leave nothing that would be flushed at the end, in vain."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: list[str]) -> int:

@@ -27,8 +27,9 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.rig import Namespace
-from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy
+from kamexfrm.translate.marker import MARKER_ID, Marker, read_marker
+from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy, encode_policy_id
 from kamexfrm.xfrm import Selector as XfrmSelector
 
 IN, OUT, FWD = Direction.IN, Direction.OUT, Direction.FWD
@@ -70,6 +71,16 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)
+
+
+class DumpCounter(FakeKernel):
+    """A fake that counts how often all policies are read."""
+
+    dumps = 0
+
+    def policies(self) -> Iterator[Policy]:
+        self.dumps += 1
+        return super().policies()
 
 
 class Asker:
@@ -210,6 +221,26 @@ def foreign_template(**fields: Any) -> Template:
 def write(kernel: Kernel, *policies: Policy) -> None:
     requests = [Request(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies]
     assert kernel.apply(requests) == []
+
+
+def perform(kernel: Kernel, type_: int, payload: bytes = b"") -> None:
+    """Do something past the engine, as others do."""
+    assert kernel.apply([Request(type_, payload)]) == []
+
+
+def lose_marker(kernel: Kernel) -> None:
+    perform(kernel, XfrmMsg.DELPOLICY, encode_policy_id(MARKER_ID))
+
+
+def marker_of(kernel: Kernel) -> Marker:
+    found = read_marker(kernel.policy(MARKER_ID))
+    assert found is not None
+    return found
+
+
+def blocks(kernel: Kernel) -> list[Policy]:
+    """Return the policies by which def_policy discards."""
+    return [p for p in kernel.policies() if p.selector.user == CATCH_ALL_USER]
 
 
 def named(policy: Policy) -> PolicyId:

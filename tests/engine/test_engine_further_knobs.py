@@ -19,6 +19,8 @@ from engine_samples import (
     association,
     image,
     ipsec,
+    marker_of,
+    perform,
     request,
 )
 
@@ -26,12 +28,11 @@ from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.engine.requests import SaAdd, SetKnob, SpdFlush
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.knobs import Knobs, knob
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy, read_marker
+from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy
 from kamexfrm.xfrm import (
     XFRM_STATE_AF_UNSPEC,
     XFRM_STATE_NOECN,
@@ -235,12 +236,11 @@ def test_an_old_marker_without_a_template_has_them_where_they_start(asker: Asker
     asker.add(ipsec(0, IN))
     write(asker, SHA256=128)
     marker = asker.kernel.policy(MARKER_ID)
-    old = Request(XfrmMsg.UPDPOLICY, encode_policy(marker._replace(templates=())))
-    assert asker.kernel.apply([old]) == []
+    perform(asker.kernel, XfrmMsg.UPDPOLICY, encode_policy(marker._replace(templates=())))
     other = Asker(asker.kernel)
     assert other.engine.knobs() == Knobs()._replace(inet=Knobs().inet._replace(esp_trans_deflev=2))
     other.add(ipsec(1))
-    assert read_marker(asker.kernel.policy(MARKER_ID)).order == 2
+    assert marker_of(asker.kernel).order == 2
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_broken_template_makes_the_marker_unreadable_and_untouched(
     asker.add(ipsec(0))
     policy = marker_policy(Marker(Knobs(dfbit=0)))
     broken = policy._replace(templates=(policy.templates[0]._replace(**forged),))
-    assert asker.kernel.apply([Request(XfrmMsg.UPDPOLICY, encode_policy(broken))]) == []
+    perform(asker.kernel, XfrmMsg.UPDPOLICY, encode_policy(broken))
     before = image(asker.kernel)
     other = Asker(asker.kernel)
     with pytest.raises(UnsupportedError, match="cannot be read"):
@@ -275,8 +275,8 @@ def test_a_broken_template_makes_the_marker_unreadable_and_untouched(
 
 def test_further_knobs_that_were_lost_are_put_back_by_whoever_saw_them(asker: Asker) -> None:
     write(asker, DFBIT=0, SPI_MAX=0x1FF)
-    known = read_marker(asker.kernel.policy(MARKER_ID))
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHPOLICY, b"")]) == []
+    known = marker_of(asker.kernel)
+    perform(asker.kernel, XfrmMsg.FLUSHPOLICY)
     other = Asker(asker.kernel)
     other.engine.reconcile(known)
     assert other.engine.restored

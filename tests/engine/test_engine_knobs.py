@@ -23,12 +23,15 @@ from engine_samples import (
     Clock,
     Killed,
     Mortal,
+    blocks,
     everywhere,
     foreign,
     foreign_template,
     image,
     ipsec,
+    marker_of,
     named,
+    perform,
     request,
     selector,
     selector6,
@@ -43,7 +46,7 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.marker import MARKER_ID, UNFINISHED
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
 
@@ -52,12 +55,9 @@ def optional(asker: Asker, *policies: object) -> list[int]:
     return [t.optional for p in policies for t in asker.installed(p).templates]  # type: ignore[arg-type]  # policies all
 
 
-def blocks(kernel: Kernel) -> list[tuple[int, int]]:
-    return sorted(
-        (p.selector.family, p.direction)
-        for p in kernel.policies()
-        if p.selector.user == CATCH_ALL_USER
-    )
+def blocked(kernel: Kernel) -> list[tuple[int, int]]:
+    """Return the family and direction of what def_policy discards."""
+    return sorted((p.selector.family, p.direction) for p in blocks(kernel))
 
 
 def shown_image(kernel: Kernel) -> set[Policy]:
@@ -260,12 +260,11 @@ def test_a_knob_prolongs_nothing() -> None:
 def test_discard_blocks_one_family_in_all_directions_behind_everything(asker: Asker) -> None:
     asker.add(ipsec(0, OUT, priority=0xFFFFFFFF))
     asker.turn("def_policy", 0)
-    assert blocks(asker.kernel) == [(AF_INET, 0), (AF_INET, 1), (AF_INET, 2)]
-    for policy in asker.kernel.policies():
-        if policy.selector.user == CATCH_ALL_USER:
-            assert (policy.action, policy.priority) == (1, 0xFFFFFFFF)
-            assert (policy.selector.source_prefix, policy.selector.destination_prefix) == (0, 0)
-            assert policy.selector.protocol == 0
+    assert blocked(asker.kernel) == [(AF_INET, 0), (AF_INET, 1), (AF_INET, 2)]
+    for policy in blocks(asker.kernel):
+        assert (policy.action, policy.priority) == (1, 0xFFFFFFFF)
+        assert (policy.selector.source_prefix, policy.selector.destination_prefix) == (0, 0)
+        assert policy.selector.protocol == 0
     assert asker.kernel.default() == Default(2, 2, 2)
     asker.turn("6.def_policy", 0)
     assert len(blocks(asker.kernel)) == 6
@@ -277,9 +276,9 @@ def test_discard_for_both_families_blocks_the_namespaces_default_too(asker: Aske
     assert asker.kernel.default() == Default(1, 1, 1)
     asker.turn("def_policy", 1)
     assert asker.kernel.default() == Default(2, 2, 2)
-    assert blocks(asker.kernel) == [(AF_INET6, 0), (AF_INET6, 1), (AF_INET6, 2)]
+    assert blocked(asker.kernel) == [(AF_INET6, 0), (AF_INET6, 1), (AF_INET6, 2)]
     asker.turn("6.def_policy", 1)
-    assert blocks(asker.kernel) == []
+    assert blocked(asker.kernel) == []
 
 
 def test_the_blocks_are_not_shown(asker: Asker) -> None:
@@ -350,11 +349,11 @@ def test_a_flush_under_both_discards_keeps_the_namespaces_default(asker: Asker) 
 def test_after_a_foreign_flush_the_knobs_are_kames_again_and_can_be_set_anew(asker: Asker) -> None:
     asker.turn("def_policy", 0)
     asker.turn("6.def_policy", 0)
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHPOLICY, b"")]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHPOLICY)
     assert asker.engine.knobs() == Knobs()
     assert asker.kernel.default() == Default(1, 1, 1)
     asker.turn("def_policy", 0)
-    assert blocks(asker.kernel) == [(AF_INET, 0), (AF_INET, 1), (AF_INET, 2)]
+    assert blocked(asker.kernel) == [(AF_INET, 0), (AF_INET, 1), (AF_INET, 2)]
 
 
 def test_blocks_that_somebody_deleted_come_back_with_the_next_write_of_the_knob(
@@ -364,7 +363,7 @@ def test_blocks_that_somebody_deleted_come_back_with_the_next_write_of_the_knob(
     for policy in list(asker.kernel.policies()):
         if policy.selector.user == CATCH_ALL_USER and policy.direction == 1:
             gone = MARKER_ID._replace(selector=policy.selector, direction=policy.direction, if_id=0)
-            assert asker.kernel.apply([Request(XfrmMsg.DELPOLICY, encode_policy_id(gone))]) == []
+            perform(asker.kernel, XfrmMsg.DELPOLICY, encode_policy_id(gone))
     asker.turn("def_policy", 0)
     assert len(blocks(asker.kernel)) == 3
 
@@ -433,7 +432,7 @@ def test_a_marker_of_a_newer_version_is_left_alone(asker: Asker) -> None:
     newer = marker._replace(
         lifetime=marker.lifetime._replace(soft_bytes=marker.lifetime.soft_bytes + (1 << 32))
     )
-    assert asker.kernel.apply([Request(XfrmMsg.UPDPOLICY, encode_policy(newer))]) == []
+    perform(asker.kernel, XfrmMsg.UPDPOLICY, encode_policy(newer))
     before = image(asker.kernel)
     with pytest.raises(UnsupportedError):
         asker.ask(SpdAdd(ipsec(1)))
@@ -454,8 +453,7 @@ def test_setting_what_is_set_writes_no_entry_again(asker: Asker) -> None:
 
 
 def test_an_admins_own_default_is_left_alone_by_the_levels(asker: Asker) -> None:
-    block = Request(XfrmMsg.SETDEFAULT, encode_default(Default(1, 1, 1)))
-    assert asker.kernel.apply([block]) == []
+    perform(asker.kernel, XfrmMsg.SETDEFAULT, encode_default(Default(1, 1, 1)))
     asker.add(ipsec(0))
     asker.turn("esp_trans_deflev", 2)
     asker.must(SpdFlush())
@@ -472,9 +470,9 @@ def test_an_admins_own_default_outlives_what_follows_a_kill(theirs: Default) -> 
         assert kernel.apply([block]) == []
         with contextlib.suppress(Killed):
             Asker(Mortal(kernel, life)).turn("esp_trans_deflev", 2)
-        completed += read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+        completed += marker_of(kernel).flags & UNFINISHED
         Asker(kernel).add(ipsec(1))
-        assert not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+        assert not marker_of(kernel).flags & UNFINISHED
         assert kernel.default() == theirs
     assert completed
 
@@ -482,8 +480,7 @@ def test_an_admins_own_default_outlives_what_follows_a_kill(theirs: Default) -> 
 def test_an_admins_own_default_ends_with_def_policy_and_not_by_a_family_that_discards(
     asker: Asker,
 ) -> None:
-    block = Request(XfrmMsg.SETDEFAULT, encode_default(Default(1, 1, 1)))
-    assert asker.kernel.apply([block]) == []
+    perform(asker.kernel, XfrmMsg.SETDEFAULT, encode_default(Default(1, 1, 1)))
     asker.turn("def_policy", 0)
     assert asker.kernel.default() == Default(1, 1, 1)
     asker.turn("def_policy", 1)

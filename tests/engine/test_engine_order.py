@@ -16,6 +16,9 @@ from engine_samples import (
     foreign,
     in_order,
     ipsec,
+    lose_marker,
+    marker_of,
+    perform,
     request,
     selector,
     write,
@@ -33,16 +36,11 @@ from kamexfrm.model.policy import (
     Direction,
     SecurityPolicy,
 )
-from kamexfrm.translate.marker import MARKER_ID, marker_policy, read_marker
+from kamexfrm.translate.marker import marker_policy
 from kamexfrm.translate.order import LAST
-from kamexfrm.xfrm import XfrmMsg, encode_policy, encode_policy_id
+from kamexfrm.xfrm import XfrmMsg, encode_policy
 
 HIGHEST = 0xFFFFFFFF
-
-
-def lose_marker(kernel: Kernel) -> None:
-    request = Request(XfrmMsg.DELPOLICY, encode_policy_id(MARKER_ID))
-    assert kernel.apply([request]) == []
 
 
 def matching_order(asker: Asker) -> list[SecurityPolicy]:
@@ -170,7 +168,7 @@ def test_two_engines_in_turns_keep_one_order(asker: Asker) -> None:
 
 def test_a_foreign_flush_between_two_runs_begins_the_order_anew(asker: Asker) -> None:
     asker.add(ipsec(0, OUT, priority=9), ipsec(1, OUT, priority=3))
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHPOLICY, b"")]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHPOLICY)
     asker.add(ipsec(2, OUT, priority=5), ipsec(3, OUT, priority=4))
     assert matching_order(asker) == [ipsec(3, OUT, priority=4), ipsec(2, OUT, priority=5)]
 
@@ -201,8 +199,7 @@ def tangle(kernel: Kernel) -> None:
     """Give all entries of ours one kernel priority, as writers without the lock might."""
     for policy in list(kernel.policies()):
         if not policy.if_id:
-            update = Request(XfrmMsg.UPDPOLICY, encode_policy(policy._replace(priority=77)))
-            assert kernel.apply([update]) == []
+            perform(kernel, XfrmMsg.UPDPOLICY, encode_policy(policy._replace(priority=77)))
 
 
 def test_a_writer_that_did_not_get_the_lock_makes_numbers_unique_again() -> None:
@@ -218,11 +215,8 @@ def test_a_writer_that_did_not_get_the_lock_makes_numbers_unique_again() -> None
 
 
 def forge(kernel: Kernel, **fields: Any) -> None:
-    policy = kernel.policy(MARKER_ID)
-    marker = read_marker(policy)
-    assert marker is not None
-    forged = marker_policy(marker._replace(**fields))
-    assert kernel.apply([Request(XfrmMsg.UPDPOLICY, encode_policy(forged))]) == []
+    forged = marker_policy(marker_of(kernel)._replace(**fields))
+    perform(kernel, XfrmMsg.UPDPOLICY, encode_policy(forged))
 
 
 @pytest.mark.parametrize(

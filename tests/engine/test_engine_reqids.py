@@ -18,12 +18,14 @@ from engine_samples import (
     Asker,
     B,
     Clock,
+    DumpCounter,
     Killed,
     Mortal,
     association,
     helpers,
     ipsec,
     kernel_of_kind,
+    perform,
     request,
 )
 
@@ -37,7 +39,7 @@ from kamexfrm.engine.requests import (
     SpdFlush,
 )
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
@@ -73,7 +75,7 @@ def numbers(asker: Asker, policy: SecurityPolicy) -> list[int]:
 
 def by_somebody_else(asker: Asker, sa: SecurityAssociation) -> None:
     state = state_to_kernel(sa, sa.mode)
-    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(state))]) == []
+    perform(asker.kernel, XfrmMsg.NEWSA, encode_state(state))
 
 
 @pytest.mark.parametrize("level", [DEFAULT, USE, REQUIRE])
@@ -229,8 +231,7 @@ def test_any_command_that_writes_lets_entries_follow_the_sas_of_others(
     by_somebody_else(asker, other)
     Asker(asker.kernel).must(*ANYTHING[command])
     assert numbers(asker, policy) == [5]
-    gone = Request(XfrmMsg.DELSA, encode_state_id(state_id(other.id)))
-    assert asker.kernel.apply([gone]) == []
+    perform(asker.kernel, XfrmMsg.DELSA, encode_state_id(state_id(other.id)))
     Asker(asker.kernel).add(ipsec(5, OUT, request(REQUIRE)))
     assert numbers(asker, policy) == without
 
@@ -252,14 +253,7 @@ def test_a_kill_between_sa_and_entry_is_made_good_by_the_next_command() -> None:
 
 
 def test_what_nobody_needs_is_not_looked_at() -> None:
-    class Watching(FakeKernel):
-        dumps = 0
-
-        def policies(self) -> Any:
-            self.dumps += 1
-            return super().policies()
-
-    kernel = Watching(Clock())
+    kernel = DumpCounter(Clock())
     asker = Asker(kernel)
     asker.add(*[ipsec(n, OUT, request(UNIQUE, reqid=n + 1)) for n in range(5)])
     asker.must(SaAdd(transport(0x1000, 5)))
@@ -274,14 +268,7 @@ def test_what_nobody_needs_is_not_looked_at() -> None:
 
 
 def test_a_command_that_changes_nothing_about_sas_reads_no_policies() -> None:
-    class Watching(FakeKernel):
-        dumps = 0
-
-        def policies(self) -> Any:
-            self.dumps += 1
-            return super().policies()
-
-    kernel = Watching(Clock())
+    kernel = DumpCounter(Clock())
     asker = Asker(kernel)
     asker.must(SaAdd(tunnel(0x1000)))
     asker.add(*[ipsec(n, OUT, request(USE, mode=TUNNEL)) for n in range(5)])

@@ -27,6 +27,8 @@ from engine_samples import (
     helpers,
     ipsec,
     kernel_of_kind,
+    lose_marker,
+    perform,
     request,
     selector,
     verdict,
@@ -49,7 +51,6 @@ from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
 from kamexfrm.net import Address
-from kamexfrm.translate.plan import delete_by_index
 from kamexfrm.translate.policy import TRIGGER_REQID
 from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
 from kamexfrm.xfrm import (
@@ -339,8 +340,7 @@ def test_a_tunnel_follows_its_sa_after_a_flush_and_in_another_engine(asker: Aske
 
 def test_a_tunnel_follows_its_sa_after_the_loss_of_the_marker(asker: Asker) -> None:
     asker.add(tunnel(USE))
-    marker = next(p for p in asker.kernel.policies() if p.if_id == MARKER_IF_ID)
-    assert asker.kernel.apply([Request(*delete_by_index(marker))]) == []
+    lose_marker(asker.kernel)
     other = Asker(asker.kernel)
     other.must(SaAdd(association()))
     assert modes(other, tunnel(USE)) == SERVED
@@ -477,8 +477,8 @@ def test_a_remade_sa_keeps_keys_and_goes_on_with_its_numbers(asker: Asker) -> No
     asker.must(SaAdd(association(mode=ANY, replay_window=32)))
     (state,) = raw_states(asker)
     spent = state._replace(replay=ReplayState(oseq=1000, seq=55, bitmap=7))
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
-    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(spent))]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHSA, encode_state_flush())
+    perform(asker.kernel, XfrmMsg.NEWSA, encode_state(spent))
     asker.add(tunnel(REQUIRE))
     (state,) = raw_states(asker)
     assert state.mode == 1
@@ -492,9 +492,8 @@ def test_a_remade_sa_with_extended_numbers_goes_on_past_32_bits(asker: Asker) ->
     asker.must(SaAdd(association(mode=ANY, replay_window=64, esn=True)))
     (state,) = raw_states(asker)
     esn = ReplayStateEsn((3, 1), oseq=0xFFFFFFFF, oseq_hi=1, seq=9, seq_hi=2, replay_window=64)
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
-    spent = Request(XfrmMsg.NEWSA, encode_state(state._replace(replay_esn=esn)))
-    assert asker.kernel.apply([spent]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHSA, encode_state_flush())
+    perform(asker.kernel, XfrmMsg.NEWSA, encode_state(state._replace(replay_esn=esn)))
     asker.add(tunnel(REQUIRE))
     (state,) = raw_states(asker)
     found = state.replay_esn
@@ -545,8 +544,8 @@ def test_a_remade_sa_shows_when_it_was_created(asker: Asker, ends: Any, protocol
     (made,) = asker.kernel.states()
     past = birth_mark(made.current.add_time - 1000, made.family)
     older = made._replace(care_of_address=past)
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
-    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(older))]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHSA, encode_state_flush())
+    perform(asker.kernel, XfrmMsg.NEWSA, encode_state(older))
     asker.add(ipsec(0, OUT, request(REQUIRE, sa.protocol, TUNNEL, ends=ends)))
     assert modes_of_sas(asker) == [TUNNEL]
     (entry,) = sas(asker)
@@ -563,8 +562,8 @@ def test_a_forged_time_of_creation_is_none(asker: Asker, forged: str) -> None:
         made = made._replace(care_of_address=Address.parse("255.0.0.1"))
     else:
         made = made._replace(selector=made.selector._replace(user=0))
-    assert asker.kernel.apply([Request(XfrmMsg.FLUSHSA, encode_state_flush())]) == []
-    assert asker.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(made))]) == []
+    perform(asker.kernel, XfrmMsg.FLUSHSA, encode_state_flush())
+    perform(asker.kernel, XfrmMsg.NEWSA, encode_state(made))
     (again,) = asker.kernel.states()
     assert again.care_of_address == made.care_of_address
     assert sas(asker)[0].created == again.current.add_time

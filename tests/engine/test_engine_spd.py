@@ -19,6 +19,7 @@ from engine_samples import (
     B,
     Clock,
     association,
+    blocks,
     foreign,
     foreign_template,
     helpers,
@@ -44,7 +45,7 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
 )
 from kamexfrm.translate.marker import MARKER_ID
-from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
 
 WRITTEN: dict[str, SecurityPolicy] = {
@@ -528,8 +529,7 @@ def test_a_flush_under_discard_keeps_the_blocks_and_takes_all_the_rest(
     asker.turn(family, 0)
     asker.must(SpdFlush())
     assert asker.entries() == []
-    blocks = [p for p in asker.kernel.policies() if p.selector.user == CATCH_ALL_USER]
-    assert sorted(p.direction for p in blocks) == [0, 1, 2]
+    assert sorted(p.direction for p in blocks(asker.kernel)) == [0, 1, 2]
     assert len(list(asker.kernel.policies())) == 4
 
 

@@ -25,6 +25,7 @@ from engine_samples import (
     Mortal,
     assert_first_match,
     association,
+    blocks,
     foreign,
     foreign_template,
     in_order,
@@ -383,8 +384,7 @@ def test_a_killed_writer_leaves_what_the_next_one_reads_and_completes(life: int)
             unserved=() if served else uses,
         )
         assert timeless(installed).templates == wanted.policy.templates
-    blocks = sum(p.selector.user == CATCH_ALL_USER for p in kernel.policies())
-    assert blocks == (0 if knobs.inet.def_policy else 3)
+    assert len(blocks(kernel)) == (0 if knobs.inet.def_policy else 3)
 
 
 @pytest.mark.parametrize("life", range(1, 60, 7))

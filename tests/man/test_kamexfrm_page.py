@@ -1,0 +1,26 @@
+"""kamexfrm(8): its commands and options are the command's."""
+
+import re
+
+import click
+from manual_source import page, section
+
+from kamexfrm.operator.command import demo, guest, main
+
+PAGE = page("kamexfrm.8")
+
+
+def options(command: click.Command) -> set[str]:
+    return {word for parameter in command.params for word in parameter.opts if word[0] == "-"}
+
+
+def test_all_commands_are_there() -> None:
+    listed = re.findall(r"^\.It Cm (\S+)$", section(PAGE, "DESCRIPTION"), re.MULTILINE)
+    assert sorted(listed) == sorted(main.commands)
+
+
+def test_the_options_are_the_commands() -> None:
+    described = re.findall(r"^\.It Fl (\S+)", section(PAGE, "DESCRIPTION"), re.MULTILINE)
+    assert {f"-{word}" for word in described} == options(guest)
+    synopsis = {f"-{word}" for word in re.findall(r" (-\w+)", section(PAGE, "SYNOPSIS"))}
+    assert synopsis == options(guest) | options(demo) | {"--help", "--version"}
