@@ -13,6 +13,9 @@ from kamexfrm.kernel import larval
 from kamexfrm.kernel.fake_spd import check_prefixes, invalid
 from kamexfrm.net import ADDRESS_BITS, AF_INET, AF_INET6, Address
 from kamexfrm.xfrm import (
+    TCP_ENCAP_ESPINTCP,
+    UDP_ENCAP_ESPINUDP,
+    UDP_ENCAP_ESPINUDP_NON_IKE,
     XFRM_MODE_IPTFS,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -30,6 +33,8 @@ from kamexfrm.xfrm import (
 
 _ESP, _AH, _COMP = 50, 51, 108
 _BY_SPI = (_ESP, _AH, _COMP)
+
+_ENCAPS = (UDP_ENCAP_ESPINUDP_NON_IKE, UDP_ENCAP_ESPINUDP, TCP_ENCAP_ESPINTCP)
 
 #: The legacy replay window ends here, in packets.
 _WINDOW_MAX = 32
@@ -129,6 +134,12 @@ def check_state(state: State) -> State:
         raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
     if state.protocol == _ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
+    if state.encap:
+        if state.protocol != _ESP:
+            name = "AH" if state.protocol == _AH else "IPComp"
+            invalid(f"{name} is not compatible with encapsulation")
+        if state.encap.type not in _ENCAPS:
+            invalid("Unsupported encapsulation type for ESP")
     selector = state.selector
     if not selector.family and not state.flags & XFRM_STATE_AF_UNSPEC:
         selector = _of_family(selector, state.family)
