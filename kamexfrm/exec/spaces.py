@@ -15,7 +15,7 @@ from kamexfrm.exec.loop import Loop
 from kamexfrm.kernel.namespace import HERE, switch
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.server.hub import Hub
-from kamexfrm.server.hub.algorithms import algorithms
+from kamexfrm.server.hub.algorithms import prepare
 
 #: Seconds that a namespace's hub outlives its last socket: a script starts one setkey after
 #: another.
@@ -93,13 +93,13 @@ class Space:
     def hub(self) -> Hub:
         """Return the namespace's hub, which the loop watches; raises KamexfrmError.
 
-        The first one of all finds out the kernel's algorithms, for which modules may be loaded.
-        The kernel takes that time in the send() of a REGISTER; here a program would be waiting for
-        the reply by then, and setkey waits no longer than a second. Nobody hurries a socket().
+        Before the first one of all, modules are loaded. The kernel takes that time in the send() of
+        a REGISTER, or of an ADD; here a program would be waiting for the reply by then, and setkey
+        waits no longer than a second. Nobody hurries a socket().
         """
         if self._hub is None:
             with contextlib.suppress(Refusal):  # REGISTER says so
-                algorithms(self.kernel())
+                prepare(self.kernel())
             self._hub = Hub(self.kernel())
             self._loop.watch(self._hub.fileno(), self._hear)
         return self._hub

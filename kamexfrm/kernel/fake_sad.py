@@ -21,6 +21,9 @@ from kamexfrm.net import (
     Address,
 )
 from kamexfrm.xfrm import (
+    TCP_ENCAP_ESPINTCP,
+    UDP_ENCAP_ESPINUDP,
+    UDP_ENCAP_ESPINUDP_NON_IKE,
     XFRM_MODE_IPTFS,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -38,6 +41,8 @@ from kamexfrm.xfrm import (
 
 #: Protocols whose states are found by SPI.
 _BY_SPI = (IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP)
+
+_ENCAPS = (UDP_ENCAP_ESPINUDP_NON_IKE, UDP_ENCAP_ESPINUDP, TCP_ENCAP_ESPINTCP)
 
 #: The legacy replay window ends here, in packets.
 _WINDOW_MAX = 32
@@ -137,6 +142,12 @@ def check_state(state: State) -> State:
         raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
     if state.protocol == IPPROTO_ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
+    if state.encap:
+        if state.protocol != _ESP:
+            name = "AH" if state.protocol == _AH else "IPComp"
+            invalid(f"{name} is not compatible with encapsulation")
+        if state.encap.type not in _ENCAPS:
+            invalid("Unsupported encapsulation type for ESP")
     selector = state.selector
     if not selector.family and not state.flags & XFRM_STATE_AF_UNSPEC:
         selector = _of_family(selector, state.family)

@@ -119,12 +119,14 @@ def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> 
     """Open PF_KEY at a path; raises Refusal."""
     from kamexfrm.server.daemon import Service
     from kamexfrm.server.hub import Hub
+    from kamexfrm.server.hub.algorithms import prepare
     from kamexfrm.server.listener import Listener
 
     # Each client takes a descriptor.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = Listener(path)
+    prepare(kernel)  # no client is to wait for modules: setkey gives up after a second
     log(f"serving PF_KEY at {path}")
     return Service(Hub(kernel), listener, log)
 

@@ -4,20 +4,25 @@ The kernel is asked by requests that it has to refuse: each adds an SA of a mode
 (route optimization), which Linux looks at after the algorithm (xfrm_user.c xfrm_state_construct()).
 ENOSYS says that it has no such algorithm. Nothing is added, but modules are loaded, as by the
 REGISTER of Linux's AF_KEY.
+
+The same way the kernel can be had to load what SAs need, before the first of them is in a hurry.
 """
 
 import errno
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from kamexfrm.algorithms import Algorithm, Kind, by_number
-from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP, Address
+from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, Address
 from kamexfrm.pfkey import Algorithm as Offered
 from kamexfrm.pfkey import SadbMsg, SupportedAuth, SupportedEncrypt
 from kamexfrm.translate.pfkey_sad import AEAD_NUMBERS
 from kamexfrm.xfrm import (
     XFRM_MODE_ROUTEOPTIMIZATION,
+    XFRM_MODE_TRANSPORT,
     AeadAlgorithm,
     AuthAlgorithm,
+    Encap,
     Selector,
     State,
     XfrmMsg,
@@ -63,6 +68,42 @@ def probe(row: Algorithm) -> tuple[int, bytes]:
         case _:
             state = _PROBE._replace(encryption=XfrmAlgorithm(row.kernel, key, bits))
     return XfrmMsg.NEWSA, encode_state(state)
+
+
+#: No kind of encapsulation.
+_NO_ENCAP = 0xFF
+
+_SHA1 = AuthAlgorithm("hmac(sha1)", bytes(20), 160, 96)
+_FIRST_ALGORITHMS: tuple[dict[str, Any], ...] = (
+    {
+        "protocol": IPPROTO_ESP,
+        "authentication": _SHA1,
+        "encryption": XfrmAlgorithm("cbc(aes)", bytes(16), 128),
+    },
+    {"protocol": IPPROTO_AH, "authentication": _SHA1},
+    {"protocol": IPPROTO_COMP, "compression": XfrmAlgorithm("deflate", b"", 0)},
+)
+
+
+def first_associations() -> list[tuple[int, bytes]]:
+    """Return requests for an SA of each protocol and family, none of which the kernel grants.
+
+    They want an encapsulation that does not exist. ESP looks at that last of all, AH and IPComp at
+    once (Linux esp4.c esp_init_state() and its kin); the modules are loaded by then.
+    """
+    requests: list[tuple[int, bytes]] = []
+    for somebody in (_SOMEBODY, Address.parse("2001:db8::1")):
+        base = _PROBE._replace(
+            selector=Selector(somebody, somebody, family=somebody.family),
+            destination=somebody,
+            source=somebody,
+            family=somebody.family,
+            mode=XFRM_MODE_TRANSPORT,
+            encap=Encap(_NO_ENCAP, 0, 0, somebody),
+        )
+        for algorithms in _FIRST_ALGORITHMS:
+            requests.append((XfrmMsg.NEWSA, encode_state(base._replace(**algorithms))))
+    return requests
 
 
 def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tuple[Algorithm, ...]:

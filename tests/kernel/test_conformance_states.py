@@ -31,7 +31,7 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import Address
 from kamexfrm.rig import Namespace, until
-from kamexfrm.translate.pfkey_register import NAMEABLE, found, probe
+from kamexfrm.translate.pfkey_register import NAMEABLE, first_associations, found, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_STATE_AF_UNSPEC,
@@ -431,3 +431,11 @@ def test_probing_for_algorithms_adds_nothing_and_tells_what_there_is(kernel: Ker
     unknown = NAMEABLE[0]._replace(kernel="nonsense")
     (failure,) = kernel.apply([Request(*probe(unknown))])
     assert failure.refusal.errno == errno.ENOSYS
+
+
+def test_asking_for_the_first_sas_of_all_adds_nothing(kernel: Kernel) -> None:
+    wanted = [Request(*one) for one in first_associations()]
+    failures = kernel.apply(wanted)
+    assert [failure.position for failure in failures] == list(range(len(wanted)))
+    assert {failure.refusal.errno for failure in failures} == {errno.EINVAL}
+    assert list(kernel.states()) == []

@@ -2,7 +2,7 @@
 
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.translate.pfkey_register import NAMEABLE, found, probe
+from kamexfrm.translate.pfkey_register import NAMEABLE, first_associations, found, probe
 
 _cached: tuple[Algorithm, ...] = ()
 
@@ -18,3 +18,13 @@ def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
         refusals = [(failure.position, failure.refusal.errno) for failure in failures]
         _cached = found(NAMEABLE, refusals)
     return _cached
+
+
+def prepare(kernel: Kernel) -> None:
+    """Have the kernel load what REGISTER and the first SAs need; raises Refusal (EPERM).
+
+    That may take seconds, the first time in a process.
+    """
+    if not _cached:
+        algorithms(kernel)
+        kernel.apply([Request(*one) for one in first_associations()])
