@@ -8,7 +8,6 @@ import errno
 import socket
 import warnings
 from collections.abc import Callable
-from types import TracebackType
 from typing import assert_never
 
 from kamexfrm.engine.door import Engine
@@ -42,12 +41,7 @@ class _Here:
         self._kernel = NetlinkKernel()
         return Engine(self._kernel)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._kernel.close()
 
 

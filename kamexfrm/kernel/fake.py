@@ -8,7 +8,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 
 from kamexfrm.errors import Refusal, WireError
 from kamexfrm.kernel.fake_sad import FakeSad
@@ -119,12 +118,7 @@ class FakeLock:
     def __enter__(self) -> "FakeLock":
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return None
 
 

@@ -1,7 +1,6 @@
 """What the engine needs of a kernel, at the height of XFRM's own operations."""
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from kamexfrm.errors import Refusal
@@ -156,9 +155,4 @@ class Lock(Protocol):
 
     def __enter__(self) -> "Lock": ...
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

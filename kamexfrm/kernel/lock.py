@@ -7,7 +7,6 @@ deadline; after it the caller goes on and checks afterwards that its numbers are
 import fcntl
 import os
 import time
-from types import TracebackType
 
 from kamexfrm.kernel.namespace import HERE
 
@@ -49,12 +48,7 @@ class NamespaceLock:
             else:
                 return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -11,7 +11,6 @@ programs it had started in the hosts, and the kernel drops the namespaces with t
 
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from kamexfrm.rig.host import Host, Interface
@@ -40,12 +39,7 @@ class Rig:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def host(self, name: str) -> Host:

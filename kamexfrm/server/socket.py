@@ -10,7 +10,6 @@ import os
 import select
 import threading
 import time
-from types import TracebackType
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.namespace import HERE
@@ -204,12 +203,7 @@ class PfKeySocket:
     def __enter__(self) -> "PfKeySocket":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

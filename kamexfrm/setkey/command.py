@@ -117,15 +117,14 @@ def _show(engine: "Engine", options: Options) -> None:
     announce = getattr(engine, "announce", None)  # -v: an engine that shows its messages
     if options.policies:
         shown = output.dump_spd(engine.spd(), sys.stdout, options, announce)
-        empty = "No SPD entries."
     elif options.repeat:
         shown = output.dump_sad_short(engine.sad(), sys.stdout)
-        empty = "No SAD entries."
     else:
         shown = output.dump_sad(engine.sad(), sys.stdout, options, announce)
-        empty = "No SAD entries."
     if not shown and not options.json:
-        sys.stdout.write(f"{empty}\n")
+        from kamexfrm.setkey import dump_sa, dump_sp
+
+        sys.stdout.write((dump_sp if options.policies else dump_sa).NO_ENTRIES)
 
 
 def _flush(engine: "Engine", options: Options) -> int:

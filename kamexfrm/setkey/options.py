@@ -26,7 +26,7 @@ from kamexfrm.setkey.statements import (
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
 
-_MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
+MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
 
 #: Words after -f: the flags that they set and clear; seq-pad is the absence of the other two.
 _PADS = {
@@ -105,9 +105,9 @@ def read_options(words: Words, options: Options, ask: Resolver) -> None:
 
 
 def _mode(words: Words, options: Options, ask: Resolver) -> None:
-    mode = _MODES.get(words.words[words.at])
+    mode = MODES.get(words.words[words.at])
     if mode is None:
-        words.unexpected("a mode is transport, tunnel or any", among=tuple(_MODES))
+        words.unexpected("a mode is transport, tunnel or any", among=tuple(MODES))
     words.at += 1
     options.mode = mode
 

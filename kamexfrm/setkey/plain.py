@@ -17,6 +17,7 @@ from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityPolicy, Selector
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS
+from kamexfrm.setkey.options import MODES
 from kamexfrm.setkey.policies import TYPED_UPPERS, UPPER_KEYWORDS
 from kamexfrm.setkey.statements import SADB_X_EXT_CYCSEQ, Add, SpdAdd
 
@@ -40,7 +41,6 @@ _make = tuple.__new__
 _inet_pton = socket.inet_pton
 
 _PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH}
-_MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
 
 
 def plain_statement(text: str, at: int, file: str, line: int, indent: int) -> SpdAdd | Add | None:
@@ -166,7 +166,7 @@ def _plain_options(text: str) -> tuple[Mode, int, int, Lifetime, Lifetime]:
     said = dict(zip(words[::2], words[1::2], strict=True))
     number = {option: int(said.get(option, "0")) for option in ("-u", "-r", *_LIFETIMES)}
     return (
-        _MODES[said.get("-m", "any")],
+        MODES[said.get("-m", "any")],
         number["-u"],
         number["-r"],
         Lifetime(0, number["-bh"], number["-lh"], 0),

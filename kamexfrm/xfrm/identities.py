@@ -6,11 +6,11 @@ from typing import NamedTuple
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import attribute, attributes, collect, read, read_number
+from kamexfrm.xfrm.policy import tail_attributes
 from kamexfrm.xfrm.selector import (
     Mark,
     SecurityContext,
     Selector,
-    pack_context,
     pack_mark,
     pack_selector,
     read_context,
@@ -30,7 +30,7 @@ from kamexfrm.xfrm.structs import (
     short,
 )
 
-_POLICY_ID_TAIL = struct.Struct("=IB3x")
+_ID_END = struct.Struct("=IB3x")
 EMPTY_SELECTOR = Selector(Address(0, bytes(16)), Address(0, bytes(16)))
 
 
@@ -61,22 +61,12 @@ class StateId(NamedTuple):
 
 def encode_policy_id(policy: PolicyId) -> bytes:
     """Return the payload of GETPOLICY or DELPOLICY; raises KamexfrmError."""
-    selector, index, direction, if_id, mark, policy_type, context, others = policy
-    parts = [pack_selector(selector)]
+    selector, index, direction = policy[:3]
     try:
-        parts.append(_POLICY_ID_TAIL.pack(index, direction))
-        if if_id:
-            parts.append(attribute(c.XFRMA_IF_ID, U32.pack(if_id)))
-        if policy_type:
-            parts.append(attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0)))
+        end = _ID_END.pack(index, direction)
     except struct.error as error:
         raise misfit("policy id", error) from None
-    if mark is not None:
-        parts.append(attribute(c.XFRMA_MARK, pack_mark(mark)))
-    if context is not None:
-        parts.append(attribute(c.XFRMA_SEC_CTX, pack_context(context)))
-    parts.append(attributes(others))
-    return b"".join(parts)
+    return pack_selector(selector) + end + tail_attributes(policy[3:], "policy id")
 
 
 _POLICY_ID_KNOWN = frozenset(
@@ -88,7 +78,7 @@ def decode_policy_id(payload: Buffer, offset: int = 0) -> PolicyId:
     """Read the payload of GETPOLICY or DELPOLICY; raises WireError."""
     if len(payload) - offset < 64:
         short("policy id", len(payload) - offset, 64, offset)
-    index, direction = _POLICY_ID_TAIL.unpack_from(payload, offset + 56)
+    index, direction = _ID_END.unpack_from(payload, offset + 56)
     spans, others = collect(payload, offset + 64, _POLICY_ID_KNOWN)
     kind = spans.get(c.XFRMA_POLICY_TYPE)
     return PolicyId(

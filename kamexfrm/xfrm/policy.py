@@ -181,9 +181,18 @@ def encode_socket_policy(policy: Policy) -> bytes:
     return pack_policy_info(policy) + pack_templates(policy.templates)[4:]
 
 
+#: What a policy and its name have alike behind them, in the order of their fields.
+_Tail = tuple[int, Mark | None, int, SecurityContext | None, tuple[tuple[int, bytes], ...]]
+
+
 def policy_attributes(policy: Policy) -> bytes:
     """Return the attributes of a policy, but for the templates; raises KamexfrmError."""
-    if_id, mark, policy_type, context, others = policy[10:]
+    return tail_attributes(policy[10:], "policy")
+
+
+def tail_attributes(tail: _Tail, what: str) -> bytes:
+    """Return the attributes that a policy and its name share; raises KamexfrmError."""
+    if_id, mark, policy_type, context, others = tail
     parts = []
     try:
         if if_id:
@@ -191,7 +200,7 @@ def policy_attributes(policy: Policy) -> bytes:
         if policy_type:
             parts.append(attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0)))
     except struct.error as error:
-        raise misfit("policy", error) from None
+        raise misfit(what, error) from None
     if mark is not None:
         parts.append(attribute(c.XFRMA_MARK, pack_mark(mark)))
     if context is not None:
