@@ -143,8 +143,8 @@ def check_state(state: State) -> State:
     if state.protocol == IPPROTO_ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
     if state.encap:
-        if state.protocol != _ESP:
-            name = "AH" if state.protocol == _AH else "IPComp"
+        if state.protocol != IPPROTO_ESP:
+            name = "AH" if state.protocol == IPPROTO_AH else "IPComp"
             invalid(f"{name} is not compatible with encapsulation")
         if state.encap.type not in _ENCAPS:
             invalid("Unsupported encapsulation type for ESP")
