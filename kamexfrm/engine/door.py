@@ -77,11 +77,18 @@ class Engine:
         if len(queue) >= QUEUE:
             self._write(last=False)
 
-    def flush(self) -> None:
-        """Write what is queued; what fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM."""
-        behind = self._writer is not None and self._writer.behind
-        if (self._queue or behind) and not self._reporting:
-            self._write(last=True)
+    @property
+    def is_behind(self) -> bool:
+        """Whether modes of SAs or tunnels have yet to follow what was written."""
+        return self._writer is not None and self._writer.behind
+
+    def flush(self, *, follow: bool = True) -> None:
+        """Write what is queued, and let what depends on it follow, or leave that for the next time.
+
+        What fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM.
+        """
+        if (self._queue or (follow and self.is_behind)) and not self._reporting:
+            self._write(last=follow)
 
     def reconcile(self, known: "Marker | None") -> "Marker | None":
         """Let everything follow what others did; see Writer.reconcile(). Raises Refusal."""
@@ -141,7 +148,7 @@ class Engine:
         ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises Refusal (ENOENT)
         when no SPI of the range is free.
         """
-        self.flush()
+        self.flush(follow=False)
         if not low:
             low = high = association.spi
         if not low:

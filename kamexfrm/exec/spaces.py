@@ -111,6 +111,10 @@ class Space:
         finally:
             self.flush()
 
+    def settle(self) -> float | None:
+        """See Hub.settle()."""
+        return None if self._hub is None else self._hub.settle()
+
     def flush(self) -> None:
         """Send what the hub has queued for the sockets of this namespace."""
         while self.due:
@@ -166,15 +170,25 @@ class Spaces:
             self._forget(space)
 
     def sweep(self) -> float | None:
-        """Close what is unused for long enough; return after how many seconds to look again."""
-        idle = [space for space in self._by_inode.values() if not space.connections]
-        if not idle:
-            return None
-        late = time.monotonic() - LINGER
-        for space in idle:
-            if space.unused_since <= late:
-                self._forget(space)
-        return LINGER
+        """Do what can wait: let follow what was written, and close what is unused for long enough.
+
+        Return after how many seconds to look again, None for never.
+        """
+        pauses = []
+        for space in tuple(self._by_inode.values()):
+            pause = space.settle()
+            if pause is not None:
+                pauses.append(pause)
+            elif not space.connections:
+                pauses.append(LINGER)
+                if space.unused_since <= time.monotonic() - LINGER:
+                    self._forget(space)
+        return min(pauses, default=None)
+
+    def close(self) -> None:
+        """Let go of all, and leave nothing undone."""
+        for space in tuple(self._by_inode.values()):
+            self._forget(space)
 
     def _forget(self, space: Space) -> None:
         del self._by_inode[space.inode]

@@ -53,6 +53,7 @@ class Supervisor:
         gc.freeze()  # what is loaded stays
         while self._listens or self._sockets:
             self._loop.turn(self._spaces.sweep())
+        self._spaces.close()
 
     def _called(self, events: int) -> None:
         if events & select.EPOLLIN:

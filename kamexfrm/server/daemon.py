@@ -50,8 +50,11 @@ class Service:
         self._served[served] = _READ
         self._selector.register(served, _READ, lambda events: _turn(served, events))
 
-    def settle(self) -> None:
-        """Send what was queued for anybody, and let go of those who have left."""
+    def settle(self) -> float | None:
+        """Send what was queued for anybody, and let go of those who have left.
+
+        Return in how many seconds to come back, None where nothing can be waited for.
+        """
         assert self._selector is not None  # noqa: S101
         for served, watched in tuple(self._served.items()):
             if served.dirty:
@@ -65,6 +68,7 @@ class Service:
             if wanted != watched:
                 self._served[served] = wanted
                 self._selector.modify(served, wanted, self._selector.get_key(served).data)
+        return self._hub.settle()
 
     def close(self) -> None:
         """Let go of everybody and take the path away."""
@@ -89,13 +93,15 @@ def run(resident: Resident, service: Service | None, stop: int) -> None:
         selector.register(resident, _READ, lambda _: resident.hear())
         if service is not None:
             service.join(selector)
+        pause: float | None = None
         while True:
-            for key, events in selector.select(resident.pause()):
+            pauses = [seconds for seconds in (pause, resident.pause()) if seconds is not None]
+            for key, events in selector.select(min(pauses, default=None)):
                 if key.fd == stop:
                     return
                 key.data(events)
             resident.work()
             if service is not None:
-                service.settle()
+                pause = service.settle()
             elif select.select([stop], [], [], _GATHERING)[0]:
                 return

@@ -14,7 +14,7 @@ import time
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.namespace import HERE
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.server.hub import Hub
+from kamexfrm.server.hub import Client, Hub
 
 
 class _Shared:
@@ -28,25 +28,38 @@ class _Shared:
             undo.callback(self._kernel.close)
             self.hub = Hub(self._kernel)
             undo.callback(self.hub.close)
-            self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             undo.pop_all()
+        self._ends = False
         self._thread = threading.Thread(target=self._listen, name="kamexfrm-pfkey", daemon=True)
         self._thread.start()
 
     def _listen(self) -> None:
         poll = select.poll()
         poll.register(self.hub, select.POLLIN)
-        poll.register(self._stop, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        pause: float | None = None
         while True:
-            if any(descriptor == self._stop for descriptor, _ in poll.poll()):
+            poll.poll(None if pause is None else pause * 1000)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            if self._ends:
                 return
             with self.lock:
                 self.hub.hear()
+                pause = self.hub.settle()
+
+    def send(self, client: Client, message: bytes) -> None:
+        """Carry out a client's request; what can wait is the thread's to do."""
+        client.send(message)
+        if self.hub.engine.is_behind:
+            os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        os.eventfd_write(self._stop, 1)
+        self._ends = True
+        os.eventfd_write(self._wake, 1)
         self._thread.join()
-        os.close(self._stop)
+        os.close(self._wake)
         self.hub.close()
         self._kernel.close()
 
@@ -129,7 +142,7 @@ class PfKeySocket:
         with self._shared.lock:
             self._check_open()
             try:
-                self._client.send(data)
+                self._shared.send(self._client, data)
             except KamexfrmError as error:
                 raise _os_error(error) from None
         return len(data)

@@ -66,6 +66,14 @@ _MOST_WAITING = 1 << 16
 #: Looks at everything in one hear(), should events be lost again during each.
 _LOOKS = 8
 
+#: What follows from a change takes a look at both databases. Of large ones, by whoever has SAs of
+#: mode any, one look does for all that is written meanwhile: after a look that takes longer than
+#: so many seconds, the next one waits this many times as long.
+_BRIEF, _REST = 0.01, 4
+
+#: Seconds before what could not follow is tried again.
+_PATIENCE = 1.0
+
 #: What a later look at the databases does not show.
 _ONCE = (Acquire, Expire, Mapping, Migrate, PolicyExpire)
 
@@ -94,7 +102,7 @@ def _ignore() -> None:
 class Hub:
     """PF_KEY on a kernel; whoever attaches a client answers for its rights.
 
-    ``clock`` returns seconds since the epoch.
+    ``clock`` returns seconds since the epoch. Whoever runs it calls settle() when that asks for it.
     """
 
     def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
@@ -107,6 +115,7 @@ class Hub:
         self._sidecars = Sidecars(())
         self._hears_acquire = False
         self._lost = False
+        self._rests_until = 0.0
         # Whether changes are left to the next look, as nobody keeps up with hearing of them.
         self._skips = False
         # Nothing is followed before there is a client.
@@ -155,7 +164,12 @@ class Hub:
             self._hears_acquire = wanted
 
     def close(self) -> None:
-        """Stop listening; the kernel object is its maker's."""
+        """Let all follow that was left for later, and stop listening.
+
+        The kernel object is its maker's.
+        """
+        self._rests_until = 0.0
+        self.settle()
         self._events.close()
 
     # Requests
@@ -182,12 +196,36 @@ class Hub:
 
     def write(self, request: Write) -> list[Heard]:
         """Have the engine write; return what of our own the kernel told. Raises KamexfrmError."""
+        began = time.monotonic()
+        follow = began >= self._rests_until
         try:
             self.engine.submit(request)
-            self.engine.flush()
+            self.engine.flush(follow=follow)
         finally:
             own = self.own_events()
+        if follow:
+            self._rest(time.monotonic() - began)
         return own
+
+    def _rest(self, took: float) -> None:
+        if took > _BRIEF:
+            self._rests_until = time.monotonic() + took * _REST
+
+    def settle(self) -> float | None:
+        """Let follow what was left for later, if it is time.
+
+        Return in how many seconds it will be, None where nothing is left. Never raises.
+        """
+        if not self.engine.is_behind:
+            return None
+        began = time.monotonic()
+        if began < self._rests_until:
+            return self._rests_until - began
+        with contextlib.suppress(KamexfrmError):  # tried again
+            self.engine.flush()
+        self.own_events()
+        self._rest(time.monotonic() - began)
+        return _PATIENCE if self.engine.is_behind else None
 
     def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
         """Return what the kernel told of our own; the rest is told on.
