@@ -18,7 +18,7 @@ from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
 from kamexfrm.model.decide_sad import outbound_sa, standing
-from kamexfrm.model.decide_spd import Spd, action_of, covers, matches
+from kamexfrm.model.decide_spd import Spd, action_of, matches
 from kamexfrm.model.decision import (
     DefaultPolicy,
     Governing,
@@ -194,12 +194,7 @@ def _may_serve(
     sa: SecurityAssociation, request: IpsecRequest, ends: _Ends, selector: Selector
 ) -> bool:
     mine = (sa.source, sa.destination)
-    if ends is None:
-        there = covers(selector.source, selector.source_prefix, sa.source) and covers(
-            selector.destination, selector.destination_prefix, sa.destination
-        )
-    else:
-        there = mine == ends
+    there = selector.covers(*mine) if ends is None else mine == ends
     fits = sa.protocol is request.protocol and sa.mode in (Mode.ANY, request.mode)
     return there and fits and request.reqid in (0, sa.reqid)
 
