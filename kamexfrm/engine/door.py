@@ -206,16 +206,15 @@ class Engine:
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises Refusal (ENOENT)."""
         from kamexfrm.translate.entry import entry_from_kernel as policy_from_kernel
-        from kamexfrm.translate.policy import selector_to_kernel
+        from kamexfrm.translate.policy import label_to_kernel, selector_to_kernel
         from kamexfrm.xfrm import PolicyId
-        from kamexfrm.xfrm import SecurityContext as Label
 
         self.flush()
         wanted = PolicyId(
             selector_to_kernel(selector),
             index=0,
             direction=direction - 1,
-            security_context=None if label is None else Label(*label),
+            security_context=label_to_kernel(label),
         )
         return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
 

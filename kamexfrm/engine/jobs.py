@@ -19,6 +19,12 @@ Settle = Callable[[dict[int, Refusal]], KamexfrmError | None]
 #: Makes the operation that takes back what a job's operation did; None where there is none.
 Undo = Callable[[], Request] | None
 
+
+def always(step: Request) -> Undo:
+    """Return the undo that is an operation known beforehand."""
+    return lambda: step
+
+
 #: Makes a NamedTuple from its fields in half the time of the class's own constructor.
 _make = tuple.__new__
 

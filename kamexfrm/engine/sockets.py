@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from kamexfrm.engine.door import Engine
-from kamexfrm.engine.spd import check_number
+from kamexfrm.engine.spd_add import check_number
 from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import assert_never
 
-from kamexfrm.engine import knobs, sad, spd
+from kamexfrm.engine import knobs, sad
 from kamexfrm.engine.requests import (
     Refused,
     SaAdd,
@@ -18,6 +18,8 @@ from kamexfrm.engine.requests import (
     Write,
 )
 from kamexfrm.engine.session import FORGET_ROUTES, Memory, Session
+from kamexfrm.engine.spd_add import spd_add
+from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
@@ -149,15 +151,15 @@ def _write(session: Session, request: Write) -> None:
     try:
         match request:
             case SpdAdd():
-                spd.spd_add(session, request)
+                spd_add(session, request)
             case SaAdd():
                 sad.sa_add(session, request)
             case SpdDelete():
-                spd.spd_delete(session, request)
+                spd_delete(session, request)
             case SpdDeleteId():
-                spd.spd_delete_id(session, request)
+                spd_delete_id(session, request)
             case SpdFlush():
-                spd.spd_flush(session, request)
+                spd_flush(session, request)
             case SaDelete():
                 sad.sa_delete(session, request)
             case SaDeleteAll():

@@ -18,6 +18,7 @@ from kamexfrm.model.policy import (
     Level,
     Mode,
     PolicyType,
+    SecurityContext,
     SecurityPolicy,
     Selector,
 )
@@ -56,6 +57,11 @@ class Installed(NamedTuple):
 
     policy: Policy
     sidecar: Policy | None = None
+
+
+def label_to_kernel(context: SecurityContext | None) -> XfrmSecurityContext | None:
+    """Return the kernel's form of an LSM's label."""
+    return None if context is None else XfrmSecurityContext(*context)
 
 
 def selector_to_kernel(selector: Selector) -> XfrmSelector:
@@ -251,7 +257,7 @@ def install(
     )
     hard_add, hard_use = remaining or (lifetime, validtime)
     kernel_selector = selector_to_kernel(selector)
-    label = None if context is None else XfrmSecurityContext(*context)
+    label = label_to_kernel(context)
     kernel = Policy(
         kernel_selector,
         direction - 1,
