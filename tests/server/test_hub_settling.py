@@ -46,9 +46,9 @@ def hub(kernel: CountingKernel) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def long_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each look count as one that took long, and rest until it is made to go on."""
-    monkeypatch.setattr(hub_module, "_BRIEF", -1.0)
+def many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each look be one at many entries, and rest until it is made to go on."""
+    monkeypatch.setattr(hub_module, "_FEW", 0)
     monkeypatch.setattr(hub_module, "_REST", 1e12)
 
 
@@ -60,18 +60,15 @@ def add_some(hub: Hub) -> list[str]:
     return received(client)
 
 
-def test_brief_looks_are_taken_with_each_change(
-    hub: Hub, kernel: CountingKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub_module, "_BRIEF", 1e9)
+def test_looks_at_few_entries_are_taken_with_each_change(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
     assert not kernel.is_unfinished()
     assert hub.settle() is None
 
 
-@pytest.mark.usefixtures("long_looks")
-def test_long_looks_are_left_for_later_and_the_marker_says_so(
+@pytest.mark.usefixtures("many_entries")
+def test_looks_at_many_are_left_for_later_and_the_marker_says_so(
     hub: Hub, kernel: CountingKernel
 ) -> None:
     assert add_some(hub) == ["X_SPDADD 1", *["ADD 1"] * ADDED]
@@ -83,7 +80,7 @@ def test_long_looks_are_left_for_later_and_the_marker_says_so(
     assert pause > 0
 
 
-@pytest.mark.usefixtures("long_looks")
+@pytest.mark.usefixtures("many_entries")
 def test_what_was_left_follows_when_it_is_time(
     hub: Hub, kernel: CountingKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +93,7 @@ def test_what_was_left_follows_when_it_is_time(
     assert kernel.looks - before < ADDED
 
 
-@pytest.mark.usefixtures("long_looks")
+@pytest.mark.usefixtures("many_entries")
 def test_nothing_is_left_when_the_hub_closes(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     hub.close()
@@ -104,7 +101,7 @@ def test_nothing_is_left_when_the_hub_closes(hub: Hub, kernel: CountingKernel) -
     assert not kernel.is_unfinished()
 
 
-@pytest.mark.usefixtures("long_looks")
+@pytest.mark.usefixtures("many_entries")
 def test_whoever_reads_finds_nothing_left(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     client = hub.attach()
@@ -113,7 +110,7 @@ def test_whoever_reads_finds_nothing_left(hub: Hub, kernel: CountingKernel) -> N
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
 
 
-@pytest.mark.usefixtures("long_looks")
+@pytest.mark.usefixtures("many_entries")
 def test_another_writer_completes_what_a_killed_one_left(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     other = Engine(kernel)

@@ -18,7 +18,7 @@ from kamexfrm.xfrm import XFRM_MODE_TUNNEL
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 
-#: So many that the looks at all of them are gathered on the guest's kernel.
+#: With a policy each, so many that changes share looks.
 COUNT = 150
 
 #: Sends the requests of a file, a line of hexadecimal digits each, and may stay until it is told.

@@ -66,10 +66,10 @@ _MOST_WAITING = 1 << 16
 #: Looks at everything in one hear(), should events be lost again during each.
 _LOOKS = 8
 
-#: What follows from a change takes a look at both databases. Of large ones, by whoever has SAs of
-#: mode any, one look does for all that is written meanwhile: after a look that takes longer than
-#: so many seconds, the next one waits this many times as long.
-_BRIEF, _REST = 0.01, 4
+#: What follows from a change, where there are SAs of mode any for one, takes a look at both
+#: databases. Of more entries than so many, one look does for all that is written meanwhile: the
+#: next one waits so many times as long as it took.
+_FEW, _REST = 200, 4
 
 #: Seconds before what could not follow is tried again.
 _PATIENCE = 1.0
@@ -208,7 +208,7 @@ class Hub:
         return own
 
     def _rest(self, took: float) -> None:
-        if took > _BRIEF:
+        if len(self.known) > _FEW:
             self._rests_until = time.monotonic() + took * _REST
 
     def settle(self) -> float | None:

@@ -55,6 +55,10 @@ class Known:
         self._policies: dict[int, bytes] = {}
         self._states: dict[bytes, bytes] = {}
 
+    def __len__(self) -> int:
+        """Return how many policies and SAs there are."""
+        return len(self._policies) + len(self._states)
+
     def holds_policies(self) -> bool:
         """Whether there is a policy that PF_KEY shows."""
         return any(is_ordinary(decode_policy(payload)) for payload in self._policies.values())
