@@ -14,6 +14,12 @@ Handler = Callable[[int], None]
 #: its reply). Where there is but one processor, the program has it.
 _GLANCES = 100
 
+#: Does what can wait, and returns the seconds until there is more of it.
+Sweep = Callable[[], float | None]
+
+#: Turns that may be taken without a sweep.
+_SWEPT = 64
+
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT
 HUNG_UP = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
@@ -26,6 +32,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._journal = journal
+        self._turns = 0
         self._glances = _GLANCES if len(os.sched_getaffinity(0)) > 1 else 0
 
     def watch(self, descriptor: int, handler: Handler) -> None:
@@ -41,16 +48,23 @@ class Loop:
         """Watch a descriptor no more; before it is closed, which is what ends it for epoll(7)."""
         self._handlers.pop(descriptor, None)
 
-    def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _ready(self, sweep: Sweep) -> list[tuple[int, int]]:
         for _ in range(self._glances):
             ready = self._epoll.poll(0)
             if ready:
                 return ready
-        return self._epoll.poll(timeout)
+        return self._epoll.poll(sweep())
 
-    def turn(self, timeout: float | None) -> None:
-        """Wait, at most ``timeout`` seconds, and call the handlers of all that happened."""
-        for descriptor, events in self._ready(timeout):
+    def turn(self, sweep: Sweep) -> None:
+        """Call the handlers of all that happened, or wait for it.
+
+        ``sweep`` is what is to be done before waiting, and at least once in so many turns; it
+        returns how many seconds to wait at most, None for no end.
+        """
+        self._turns += 1
+        if self._turns % _SWEPT == 0:
+            sweep()
+        for descriptor, events in self._ready(sweep):
             handler = self._handlers.get(descriptor)
             if handler is None:  # forgotten by a handler of this very turn
                 continue

@@ -52,7 +52,7 @@ class Supervisor:
         self._loop.watch(self._listener.fileno(), self._called)
         gc.freeze()  # what is loaded stays
         while self._listens or self._sockets:
-            self._loop.turn(self._spaces.sweep())
+            self._loop.turn(self._spaces.sweep)
         self._spaces.close()
 
     def _called(self, events: int) -> None:

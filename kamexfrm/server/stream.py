@@ -20,6 +20,7 @@ TURN = 64
 #: A reset, an empty message, and the end.
 _TRIES = 3
 
+#: Room for what the program has yet to read; given to the first who needs more than the usual.
 _SEND_BUFFER = 1 << 18
 
 #: What is received is copied from here: a message may wait long, and one that is cut from room for
@@ -42,7 +43,7 @@ class ServedSocket:
         self.writable = False
         self._socket = sock
         self._waiting: bytes | None = None
-        set_buffer(sock, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._is_wide = False
         #: Set by the hub whenever it queues something: write() is due.
         self.dirty = False
         self.client: Client = hub.attach(self._note)
@@ -75,6 +76,7 @@ class ServedSocket:
         """Hear of a request that send(2) would have refused; the program cannot be told."""
 
     def _receive(self, hung_up: bool) -> bytes | None:
+        ended = False
         for _ in range(_TRIES):
             try:
                 length = self._socket.recv_into(_ROOM, 0, socket.MSG_DONTWAIT)
@@ -88,6 +90,9 @@ class ServedSocket:
             hung_up = hung_up or (not length and self._has_hung_up())
             if length or not hung_up:  # a message of no bytes need not be the end
                 return bytes(_ROOM[:length])
+            if ended:
+                break
+            ended = True
         self.gone = True
         return None
 
@@ -113,6 +118,10 @@ class ServedSocket:
             except OSError as error:
                 # Where the peer has left, there may still be something to read.
                 self.writable = error.errno in _FULL
+                if self.writable and not self._is_wide:
+                    self._is_wide = True
+                    set_buffer(self._socket, socket.SO_SNDBUF, _SEND_BUFFER)
+                    continue
                 return
             self._waiting = None
 
