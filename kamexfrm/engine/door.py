@@ -82,6 +82,11 @@ class Engine:
         """Whether modes of SAs or tunnels have yet to follow what was written."""
         return self._writer is not None and self._writer.behind
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the last write took a look at everything, for what follows from it."""
+        return self._writer is not None and self._writer.looked
+
     def flush(self, *, follow: bool = True) -> None:
         """Write what is queued, and let what depends on it follow, or leave that for the next time.
 

@@ -37,12 +37,14 @@ from kamexfrm.translate.serving import has_unnumbered
 class Writer:
     """Writes queues, one session each, and remembers in between what saves it a look.
 
-    ``behind`` says that modes or tunnels have yet to follow what was written. ``lock_holder`` is
-    who kept the lock past its deadline, if anybody did.
+    ``behind`` says that modes or tunnels have yet to follow what was written, ``looked`` that the
+    last write took a look at everything for that. ``lock_holder`` is who kept the lock past its
+    deadline, if anybody did.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self.behind = False
+        self.looked = False
         self.lock_holder = ""
         self._kernel = kernel
         self._memory = Memory()
@@ -61,6 +63,7 @@ class Writer:
         order of the queue. Raises Refusal for what concerns no single request.
         """
         turns: list[tuple[int, Refused]] = []
+        self.looked = False
         try:
             with self._kernel.lock() as lock:
                 session = self._begin(now)
@@ -145,6 +148,7 @@ class Writer:
             sad.choose_modes(session)
         knobs.finish(session)
         self.behind = False
+        self.looked = True
 
 
 def _write(session: Session, request: Write) -> None:

@@ -17,8 +17,8 @@ _GLANCES = 100
 #: Does what can wait, and returns the seconds until there is more of it.
 Sweep = Callable[[], float | None]
 
-#: Turns that may be taken without a sweep.
-_SWEPT = 64
+#: Turns that may be taken without a sweep, and seconds after which a failed one is tried again.
+_SWEPT, _AGAIN = 64, 1.0
 
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT
@@ -53,7 +53,14 @@ class Loop:
             ready = self._epoll.poll(0)
             if ready:
                 return ready
-        return self._epoll.poll(sweep())
+        return self._epoll.poll(self._swept(sweep))
+
+    def _swept(self, sweep: Sweep) -> float | None:
+        try:
+            return sweep()
+        except Exception:  # as in turn()
+            self._journal.failure("what was left for later could not be done")
+            return _AGAIN
 
     def turn(self, sweep: Sweep) -> None:
         """Call the handlers of all that happened, or wait for it.
@@ -63,7 +70,7 @@ class Loop:
         """
         self._turns += 1
         if self._turns % _SWEPT == 0:
-            sweep()
+            self._swept(sweep)
         for descriptor, events in self._ready(sweep):
             handler = self._handlers.get(descriptor)
             if handler is None:  # forgotten by a handler of this very turn

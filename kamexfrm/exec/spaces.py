@@ -113,7 +113,11 @@ class Space:
 
     def settle(self) -> float | None:
         """See Hub.settle()."""
-        return None if self._hub is None else self._hub.settle()
+        if self._hub is None:
+            return None
+        pause = self._hub.settle()
+        self.flush()
+        return pause
 
     def flush(self) -> None:
         """Send what the hub has queued for the sockets of this namespace."""

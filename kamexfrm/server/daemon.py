@@ -56,6 +56,7 @@ class Service:
         Return in how many seconds to come back, None where nothing can be waited for.
         """
         assert self._selector is not None  # noqa: S101
+        pause = self._hub.settle()
         for served, watched in tuple(self._served.items()):
             if served.dirty:
                 served.write()
@@ -68,7 +69,7 @@ class Service:
             if wanted != watched:
                 self._served[served] = wanted
                 self._selector.modify(served, wanted, self._selector.get_key(served).data)
-        return self._hub.settle()
+        return pause
 
     def close(self) -> None:
         """Let go of everybody and take the path away."""

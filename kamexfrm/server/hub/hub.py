@@ -197,19 +197,19 @@ class Hub:
     def write(self, request: Write) -> list[Heard]:
         """Have the engine write; return what of our own the kernel told. Raises KamexfrmError."""
         began = time.monotonic()
-        follow = began >= self._rests_until
         try:
             self.engine.submit(request)
-            self.engine.flush(follow=follow)
+            self.engine.flush(follow=began >= self._rests_until)
         finally:
             own = self.own_events()
-        if follow:
-            self._rest(time.monotonic() - began)
+        self._rest(began)
         return own
 
-    def _rest(self, took: float) -> None:
-        if len(self.known) > _FEW:
-            self._rests_until = time.monotonic() + took * _REST
+    def _rest(self, began: float) -> None:
+        """Rest from looks, if what began then took one at many entries."""
+        if self.engine.has_looked and len(self.known) > _FEW:
+            now = time.monotonic()
+            self._rests_until = now + (now - began) * _REST
 
     def settle(self) -> float | None:
         """Let follow what was left for later, if it is time.
@@ -223,8 +223,8 @@ class Hub:
             return self._rests_until - began
         with contextlib.suppress(KamexfrmError):  # tried again
             self.engine.flush()
-        self.own_events()
-        self._rest(time.monotonic() - began)
+            self.own_events()
+        self._rest(began)
         return _PATIENCE if self.engine.is_behind else None
 
     def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
