@@ -87,7 +87,7 @@ class Calls:
     def _socket(self, notification: Notification) -> None:
         family, kind, protocol = (notification.integer(index) for index in range(3))
         if kind & ~_TYPE_MASK & ~_FLAGS or kind & _TYPE_MASK >= _TYPES:
-            raise _error(errno.EINVAL)
+            raise system.error(errno.EINVAL)
         caller = Caller(notification.tid)
         space = self._spaces.of_caller(caller)
         try:
@@ -109,11 +109,11 @@ class Calls:
     ) -> socket.socket:
         """Return the program's end of a PF_KEY socket; errors as in af_key.c pfkey_create()."""
         if not caller.is_capable(CAP_NET_ADMIN, space.owners):
-            raise _error(errno.EPERM)
+            raise system.error(errno.EPERM)
         if kind != socket.SOCK_RAW:
-            raise _error(errno.ESOCKTNOSUPPORT)
+            raise system.error(errno.ESOCKTNOSUPPORT)
         if protocol != _PF_KEY_V2:
-            raise _error(errno.EPROTONOSUPPORT)
+            raise system.error(errno.EPROTONOSUPPORT)
         self._listener.check(notification)
         self._note(notification, "a PF_KEY socket")
         return self._sockets.open(space)
@@ -143,11 +143,11 @@ class Calls:
             return
         with sock:
             if option == IPV6_IPSEC_POLICY and sock.family == socket.AF_INET:
-                raise _error(errno.ENOPROTOOPT)
+                raise system.error(errno.ENOPROTOOPT)
             space = self._spaces.of(namespace_of_socket(sock.fileno()))
             try:
                 if not caller.is_capable(CAP_NET_ADMIN, space.owners):
-                    raise _error(errno.EPERM)
+                    raise system.error(errno.EPERM)
                 value = caller.read(where, length)
                 self._listener.check(notification)
                 set_on(sock, read_value(value, option, sock.family), space.engine)
@@ -177,7 +177,7 @@ class Calls:
         """Keep IPv6 sockets with a policy from IPv4, which their policy would not cover."""
         _, _, _, where, _, _ = notification.arguments
         if notification.integer(4) < 4:
-            raise _error(errno.EINVAL)
+            raise system.error(errno.EINVAL)
         value = Caller(notification.tid).read(where, 4)
         if not any(value):
             raise KamexfrmError(
@@ -227,7 +227,3 @@ class Calls:
         else:
             self._sockets.send(inode, message)
             self._listener.answer(notification, len(message))
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

@@ -4,9 +4,9 @@ Nothing here looks at what a message says; a length that lies ends in an errno.
 """
 
 import errno
-import os
 import struct
 
+from kamexfrm.exec import system
 from kamexfrm.exec.caller import Caller
 from kamexfrm.exec.seccomp import Notification
 from kamexfrm.exec.system import Machine
@@ -41,21 +41,17 @@ def sent_message(notification: Notification, caller: Caller, machine: Machine) -
 
 def _check_flags(flags: int) -> None:
     if flags & _MSG_OOB:
-        raise _error(errno.EOPNOTSUPP)
+        raise system.error(errno.EOPNOTSUPP)
 
 
 def _vectors(caller: Caller, where: int, many: int, too_many: int) -> list[tuple[int, int]]:
     if many > _VECTORS:
-        raise _error(too_many)
+        raise system.error(too_many)
     return [*_IOVEC.iter_unpack(caller.read(where, many * _IOVEC.size))] if many else []
 
 
 def _gather(caller: Caller, parts: list[tuple[int, int]]) -> bytes:
     """Return what lies at several places, each given by address and length in bytes."""
     if sum(count for _, count in parts) > MESSAGE_BYTES:
-        raise _error(errno.EMSGSIZE)
+        raise system.error(errno.EMSGSIZE)
     return b"".join(caller.read(where, count) for where, count in parts if count)
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

@@ -66,10 +66,14 @@ def machine() -> Machine:
     return found
 
 
+def error(number: int) -> OSError:
+    """Return the error of an errno."""
+    return OSError(number, os.strerror(number))
+
+
 def _checked(result: int) -> int:
     if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise error(ctypes.get_errno())
     return result
 
 
