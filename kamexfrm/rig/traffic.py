@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from kamexfrm.rig.condition import until
+
 _ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}  # RFC 792, RFC 4443 section 4
 
 #: Errors of a send that mean "this packet may not or cannot go": a policy, or no route.
@@ -26,6 +28,9 @@ _NO_WAY = {
     errno.EAGAIN,
     errno.ESRCH,
 }
+
+#: TCP_LAST_ACK of linux/tcp_states.h, and how many seconds to wait for its end.
+_LAST_ACK, _PARTING = 9, 1.0
 
 _identifiers = itertools.count(os.getpid())
 
@@ -205,8 +210,19 @@ class TcpEcho:
             if peer in ready:
                 data = peer.recv(65536)
                 if not data:
+                    self._part(peer)
                     return
                 peer.sendall(data)
+
+    def _part(self, peer: socket.socket) -> None:
+        """End a connection with its last packet, so that none comes when others are looked for."""
+        peer.shutdown(socket.SHUT_WR)
+
+        def is_over() -> bool:
+            return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _LAST_ACK
+
+        with contextlib.suppress(TimeoutError):
+            until(is_over, _PARTING, "the last acknowledgement")
 
     def close(self) -> None:
         """End the thread and close its sockets."""

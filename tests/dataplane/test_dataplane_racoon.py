@@ -10,7 +10,9 @@ import pytest
 from dataplane_proof import BIN, load, setkey
 from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
+from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Host, TwoHosts, until
+from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
 
 pytestmark = pytest.mark.dataplane
 
@@ -45,6 +47,16 @@ class RacoonLike(Daemon):
             host, (*DOORS.get(door, ()), *program, *words), folder / f"{host.name}.log"
         )
         self.wait_for("ready")
+
+
+def has_followed(host: Host) -> bool:
+    """Whether nothing is left undone of what follows from the SAs: a `use` tunnel is swapped in."""
+    with host.enter():
+        kernel = NetlinkKernel()
+        try:
+            return not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+        finally:
+            kernel.close()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +114,7 @@ def test_a_racoon_under_exec_serves_tunnels(
     answered = own_hosts.a.ping(IPV4.inside[1], timeout=1.0, source=IPV4.inside[0])
     assert answered is (level == "use")
     until(lambda: agreed(own_hosts), PATIENCE, "two SAs on each end")
+    until(lambda: all(map(has_followed, own_hosts)), PATIENCE, "the policies have followed")
     IPV4.assert_protected(own_hosts)
     for daemon in daemons:
         assert daemon.stop() == 0
