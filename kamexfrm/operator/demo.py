@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig import Capture, Host, two_hosts
 from kamexfrm.rig.scenario.report import wants_colour
 
@@ -52,7 +53,7 @@ _NONE = "flush; spdflush;\n"
 _KNOB = "net.inet.ipsec.esp_trans_deflev"
 
 
-class Surprise(Exception):
+class Surprise(KamexfrmError):
     """Something else happened than the transcript promises."""
 
 

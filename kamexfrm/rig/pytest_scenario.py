@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig.scenario import document, kernels, report
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.result import CaseResult
@@ -29,7 +30,7 @@ class ScenarioFile(pytest.File):
             yield item
 
 
-class CaseFailed(Exception):
+class CaseFailed(KamexfrmError):
     """A case that failed."""
 
     def __init__(self, result: CaseResult) -> None:

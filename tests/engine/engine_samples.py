@@ -1,6 +1,5 @@
 """An engine over any kernel, requests in few words, and what the kernel holds afterwards."""
 
-import contextlib
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from kamexfrm.engine.door import Engine
 from kamexfrm.engine.requests import Refused, SetKnob, SpdAdd, SpdDelete, Write
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import (
@@ -26,7 +24,6 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.marker import MARKER_ID, Marker, read_marker
 from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy, encode_policy_id
@@ -132,20 +129,6 @@ class Asker:
     def installed(self, policy: SecurityPolicy) -> Policy:
         """Return the kernel's policy for an entry."""
         return next(p for p in self.kernel.policies() if p.index == self.entry(policy).id)
-
-
-@contextlib.contextmanager
-def kernel_of_kind(kind: str) -> Iterator[Kernel]:
-    """Give a fake, or the real kernel in a namespace of its own (host, guest: where we run)."""
-    if kind == "fake":
-        yield FakeKernel()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
 
 
 def selector(number: int = 0, **fields: Any) -> Selector:

@@ -1,6 +1,6 @@
 """Requests without a number take SAs of any reqid: the entry's templates follow the SAs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +24,6 @@ from engine_samples import (
     association,
     helpers,
     ipsec,
-    kernel_of_kind,
     perform,
     request,
 )
@@ -55,9 +54,8 @@ NET = Selector(A, 32, Address.parse("10.0.0.0"), 24)
 
 
 @pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    with kernel_of_kind(request.param) as made:
-        yield made
+def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
+    return kernel_of_kind(request.param)
 
 
 def transport(spi: int, reqid: int = 0, to: Address = B, **fields: Any) -> SecurityAssociation:

@@ -1,6 +1,6 @@
 """SAs through the engine, and the policies that follow them: tunnels at level use, mode any."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,7 +26,6 @@ from engine_samples import (
     foreign,
     helpers,
     ipsec,
-    kernel_of_kind,
     lose_marker,
     perform,
     request,
@@ -71,9 +70,8 @@ DEFLATE = Key(by_name(Kind.COMPRESSION, "deflate"), b"")
 
 
 @pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    with kernel_of_kind(request.param) as made:
-        yield made
+def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
+    return kernel_of_kind(request.param)
 
 
 def sas(asker: Asker) -> list[SadEntry]:

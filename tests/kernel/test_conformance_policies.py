@@ -1,7 +1,7 @@
 """What a kernel does with policies: the fake, the running kernel and the guest's, all the same."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,11 +32,9 @@ from kernel_samples import (
 )
 
 from kamexfrm.errors import Refusal
-from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace, until
+from kamexfrm.rig import until
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_INF,
@@ -61,18 +59,8 @@ from kamexfrm.xfrm import (
 
 
 @pytest.fixture(params=["fake", "host", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        fake = FakeKernel()
-        yield fake
-        fake.close()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
+def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
+    return kernel_of_kind(request.param)
 
 
 def test_a_policy_comes_back_as_it_was_written(kernel: Kernel) -> None:

@@ -1,7 +1,7 @@
 """What a kernel does with SAs: the fake and the guest's kernel, both the same."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,11 +26,9 @@ from kernel_samples import (
 )
 
 from kamexfrm.errors import Refusal
-from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace, until
+from kamexfrm.rig import until
 from kamexfrm.translate.pfkey_register import NAMEABLE, first_associations, found, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
@@ -70,18 +68,8 @@ GCM = AeadAlgorithm("rfc4106(gcm(aes))", bytes(range(20)), 160, 128)
 
 
 @pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "fake":
-        fake = FakeKernel()
-        yield fake
-        fake.close()
-        return
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
+def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
+    return kernel_of_kind(request.param)
 
 
 def flush(protocol: int = 0) -> Request:

@@ -4,7 +4,7 @@ import errno
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from kernel_samples import (
@@ -30,13 +30,8 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def kernel() -> Iterator[NetlinkKernel]:
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
+def kernel(real_kernel: NetlinkKernel) -> NetlinkKernel:
+    return real_kernel
 
 
 def as_nobody(function: Callable[[], str]) -> str:

@@ -73,16 +73,11 @@ def hub(fake: FakeKernel) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def real() -> Iterator[Hub]:
+def real(real_kernel: NetlinkKernel) -> Iterator[Hub]:
     """Give a hub on a new namespace, which this process is in."""
-    namespace = Namespace()
-    with namespace.enter():
-        kernel = NetlinkKernel()
-        made = Hub(kernel)
-        yield made
-        made.close()
-        kernel.close()
-    namespace.close()
+    made = Hub(real_kernel)
+    yield made
+    made.close()
 
 
 def ask(client: Client, request: bytes) -> list[str]:

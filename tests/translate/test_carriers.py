@@ -4,7 +4,6 @@ Each is tried on the running kernel and in the guest, as it is used: nothing her
 engine.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace, gateways
+from kamexfrm.rig import gateways
 from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy, read_marker
 from kamexfrm.translate.policy import TRIGGER_REQID, catch_all
 from kamexfrm.translate.tag import (
@@ -49,13 +48,8 @@ pytestmark = pytest.mark.both_kernels
 
 
 @pytest.fixture
-def xfrm(kernel: str) -> Iterator[Kernel]:
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
+def xfrm(kernel: str, real_kernel: Kernel) -> Kernel:
+    return real_kernel
 
 
 def write(xfrm: Kernel, *policies: Policy, how: int = XfrmMsg.NEWPOLICY) -> None:

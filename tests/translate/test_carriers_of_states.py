@@ -1,16 +1,12 @@
 """The field of an SA in which the kernel carries what KAME knows: it hands it back untouched."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.rig import Namespace
 from kamexfrm.translate.state import remade, state_to_kernel
 from kamexfrm.translate.tag import is_mode_any
 from kamexfrm.xfrm import (
@@ -28,13 +24,8 @@ A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
 
 
 @pytest.fixture
-def xfrm() -> Iterator[Kernel]:
-    namespace = Namespace()
-    with namespace.enter():
-        real = NetlinkKernel()
-        yield real
-        real.close()
-    namespace.close()
+def xfrm(real_kernel: Kernel) -> Kernel:
+    return real_kernel
 
 
 def association(spi: int = 0x1000) -> SecurityAssociation:

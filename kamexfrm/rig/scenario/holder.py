@@ -25,7 +25,6 @@ from kamexfrm.rig.guest import Guest
 from kamexfrm.rig.scenario.document import read_file
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.report import identity
-from kamexfrm.rig.scenario.result import StepFailed
 from kamexfrm.rig.scenario.runner import furnish
 from kamexfrm.rig.scenario.scene import Scene
 from kamexfrm.rig.warden import Warden, WatchedFolder
@@ -202,7 +201,7 @@ def main(file: str, case_name: str, name: str, kernel: str | None = None) -> int
             _hold_here(case, name)
         else:
             _hold_guest(case, name, Path(kernel) if kernel else None)
-    except (StepFailed, KamexfrmError, OSError) as error:
+    except (KamexfrmError, OSError) as error:
         print(error)
         return 1
     return 0
@@ -252,7 +251,7 @@ def inside(file: str, case_name: str, shared: str) -> int:
             _raise(scene)
             (Path(shared) / "up").touch()
             doorway.serve(Path(shared), scene.hosts, lambda: False)
-    except (StepFailed, KamexfrmError, OSError) as error:
+    except (KamexfrmError, OSError) as error:
         print(error)
     return 1
 

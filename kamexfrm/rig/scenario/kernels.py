@@ -1,11 +1,13 @@
 """Which kernel runs a case: this one, this one in a user namespace, a guest; or why none."""
 
 import enum
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig.namespace import Namespace
 from kamexfrm.rig.probe import ABILITIES
 from kamexfrm.rig.scenario.plan import Case
@@ -19,8 +21,10 @@ class Where(enum.Enum):
     GUEST = "guest"
 
 
-class Unable(Exception):
+class Unable(KamexfrmError):
     """No kernel can run it; the text is the reason and the cure."""
+
+    errno = errno.EOPNOTSUPP
 
 
 def may_make_namespaces() -> bool:

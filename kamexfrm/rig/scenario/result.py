@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig.scenario.plan import Case
 
 
@@ -17,7 +18,7 @@ class Failure:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-class StepFailed(Exception):
+class StepFailed(KamexfrmError):
     """A step that did not show what it was expected to; ``line`` in the file, 0 for the step's."""
 
     def __init__(self, message: str, causes: tuple[str, ...] = (), line: int = 0) -> None:

@@ -28,6 +28,7 @@ from kamexfrm.server.hub.client import Client, Stream
 from kamexfrm.server.hub.header import check_header
 from kamexfrm.server.hub.known import Known
 from kamexfrm.server.hub.service import serve
+from kamexfrm.server.rest import Rest
 from kamexfrm.translate.pfkey import refusal
 from kamexfrm.translate.pfkey_event import broadcast
 from kamexfrm.translate.sidecars import Sidecars
@@ -67,9 +68,8 @@ _MOST_WAITING = 1 << 16
 _LOOKS = 8
 
 #: What follows from a change, where there are SAs of mode any for one, takes a look at both
-#: databases. Of more entries than so many, one look does for all that is written meanwhile: the
-#: next one waits so many times as long as it took.
-_FEW, _REST = 200, 4
+#: databases. Of more entries than so many, one look does for all that is written meanwhile.
+_FEW = 200
 
 #: Seconds before what could not follow is tried again.
 _PATIENCE = 1.0
@@ -115,7 +115,7 @@ class Hub:
         self._sidecars = Sidecars(())
         self._hears_acquire = False
         self._lost = False
-        self._rests_until = 0.0
+        self._rest = Rest()
         # Whether changes are left to the next look, as nobody keeps up with hearing of them.
         self._skips = False
         # Nothing is followed before there is a client.
@@ -168,7 +168,7 @@ class Hub:
 
         The kernel object is its maker's.
         """
-        self._rests_until = 0.0
+        self._rest.end()
         self.settle()
         self._events.close()
 
@@ -199,17 +199,16 @@ class Hub:
         began = time.monotonic()
         try:
             self.engine.submit(request)
-            self.engine.flush(follow=began >= self._rests_until)
+            self.engine.flush(follow=not self._rest.remaining())
         finally:
             own = self.own_events()
-        self._rest(began)
+        self._rest_since(began)
         return own
 
-    def _rest(self, began: float) -> None:
+    def _rest_since(self, began: float) -> None:
         """Rest from looks, if what began then took one at many entries."""
         if self.engine.has_looked and len(self.known) > _FEW:
-            now = time.monotonic()
-            self._rests_until = now + (now - began) * _REST
+            self._rest.after(began)
 
     def settle(self) -> float | None:
         """Let follow what was left for later, if it is time.
@@ -218,13 +217,13 @@ class Hub:
         """
         if not self.engine.is_behind:
             return None
+        if pause := self._rest.remaining():
+            return pause
         began = time.monotonic()
-        if began < self._rests_until:
-            return self._rests_until - began
         with contextlib.suppress(KamexfrmError):  # tried again
             self.engine.flush()
             self.own_events()
-        self._rest(began)
+        self._rest_since(began)
         return _PATIENCE if self.engine.is_behind else None
 
     def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
