@@ -8,6 +8,7 @@ from pfkey_samples import DUMP, A, B, add_policy, add_sa, association, policy, r
 from kamexfrm.engine.door import Engine
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.policy import Mode
+from kamexfrm.server import rest
 from kamexfrm.server.hub import Hub
 from kamexfrm.server.hub import hub as hub_module
 from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
@@ -49,7 +50,7 @@ def hub(kernel: CountingKernel) -> Iterator[Hub]:
 def many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each look be one at many entries, and rest until it is made to go on."""
     monkeypatch.setattr(hub_module, "_FEW", 0)
-    monkeypatch.setattr(hub_module, "_REST", 1e12)
+    monkeypatch.setattr(rest, "_FACTOR", 1e12)
 
 
 def add_some(hub: Hub) -> list[str]:
