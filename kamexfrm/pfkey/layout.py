@@ -6,8 +6,9 @@ that what exists can be encoded. Byte order is dealt with here and in the cursor
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from kamexfrm.errors import KamexfrmError
@@ -82,6 +83,8 @@ class Layout:
         "_arrays",
         "_enumerated",
         "_names",
+        "_of_mapping",
+        "_of_record",
         "_swapped",
         "_wire",
         "head",
@@ -101,6 +104,8 @@ class Layout:
             "big": struct.Struct(">" + codes),
         }
         self._names = tuple(member.name for member in members)
+        self._of_record = _all_of(attrgetter, self._names)
+        self._of_mapping = _all_of(itemgetter, self._names)
         self._swapped = tuple((i, m.size) for i, m in enumerate(members) if m.network)
         self._arrays = tuple((i, m.size) for i, m in enumerate(members) if m.is_bytes)
         self._enumerated = tuple((m.name, m.enumeration) for m in members if m.enumeration)
@@ -109,32 +114,29 @@ class Layout:
 
     def unpack(self, cursor: Cursor) -> dict[str, Any]:
         """Read the members and return them by name; raises WireError when they do not fit."""
-        values = list(cursor.unpack(self._wire[cursor.byte_order], self.name))
-        if cursor.byte_order == "little":
-            self._swap(values)
-        return {member.name: value for member, value in zip(self.members, values, strict=True)}
+        values: Sequence[Any] = cursor.unpack(self._wire[cursor.byte_order], self.name)
+        if cursor.byte_order == "little" and self._swapped:
+            values = self._turned(values)
+        return dict(zip(self._names, values, strict=True))
 
     def pack(self, record: object, byte_order: ByteOrder) -> bytes:
         """Return the members that ``record`` has as attributes; raises FieldError."""
-        return self._pack([getattr(record, name) for name in self._names], byte_order)
+        return self._pack(self._of_record(record), byte_order)
 
     def pack_values(self, named: Mapping[str, object], byte_order: ByteOrder) -> bytes:
         """Return the members by name; raises FieldError for what does not fit."""
-        return self._pack([named[name] for name in self._names], byte_order)
+        return self._pack(self._of_mapping(named), byte_order)
 
-    def _pack(self, values: list[Any], byte_order: ByteOrder) -> bytes:
+    def _pack(self, values: Sequence[Any], byte_order: ByteOrder) -> bytes:
         # struct itself knows what does not fit, but for arrays, which it fills or cuts: asking it
         # first takes an eighth of the time of checking each member (1.4 us against 11).
-        written = values
         try:
             if not self._arrays or all(
                 isinstance(values[index], bytes) and len(values[index]) == size
                 for index, size in self._arrays
             ):
-                if byte_order == "little" and self._swapped:
-                    written = values.copy()
-                    self._swap(written)
-                return self._wire[byte_order].pack(*written)
+                turns = byte_order == "little" and self._swapped
+                return self._wire[byte_order].pack(*(self._turned(values) if turns else values))
         except (struct.error, TypeError, AttributeError, OverflowError):
             pass
         for member, value in zip(self.members, values, strict=True):
@@ -149,10 +151,20 @@ class Layout:
             if type(value) is not enumeration:
                 object.__setattr__(record, name, enumeration(value))
 
-    def _swap(self, values: list[Any]) -> None:
-        """Turn the members in network byte order round."""
+    def _turned(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values with the members in network byte order turned round."""
+        turned = list(values)
         for index, size in self._swapped:
-            values[index] = int.from_bytes(values[index].to_bytes(size, "little"), "big")
+            turned[index] = int.from_bytes(turned[index].to_bytes(size, "little"), "big")
+        return turned
+
+
+def _all_of(
+    getter: Callable[..., Callable[[Any], Any]], names: tuple[str, ...]
+) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gets all the named things at once, as a tuple also where there is but one."""
+    get = getter(*names)
+    return get if len(names) > 1 else lambda source: (get(source),)
 
 
 def check(value: object, member: Member, owner: str) -> Any:

@@ -17,7 +17,6 @@ from kamexfrm.pfkey.layout import (
     array,
     be16,
     be32,
-    check,
     check_bytes,
     u32,
 )
@@ -34,6 +33,9 @@ _LAYOUTS = {
     16: Layout("sockaddr_in6", 28, *_V6, head=2),
 }
 _HEAD = 2
+
+#: The numbers in a sockaddr of any family, for checking them.
+_NUMBERS = Layout("sockaddr", 10, _V4[0], _V6[1], _V6[3], head=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,7 @@ class Sockaddr:
             raise FieldError("a sockaddr needs an Address")
         if ADDRESS_BYTES.get(address.family) != len(address.packed):
             raise FieldError(f"no address of family {address.family} has this length")
-        for member in (_V4[0], _V6[1], _V6[3]):
-            check(getattr(self, member.name), member, "sockaddr")
+        _NUMBERS.pack(self, "big")
         if check_bytes(self.zero, "sin_zero") == bytes(8):
             object.__setattr__(self, "zero", b"")
         if address.family == AF_INET:
