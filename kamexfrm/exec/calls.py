@@ -1,7 +1,7 @@
 """The system calls that the filter sends us, each with its answer.
 
 Who asks, and what his arguments point to, is read while the caller waits; whether it still waits
-is asked afterwards, before anything is done.
+is asked afterwards, before anything is done. A socket is only given to a caller that does.
 """
 
 import errno
@@ -85,7 +85,8 @@ class Calls:
     # socket(2)
 
     def _socket(self, notification: Notification) -> None:
-        family, kind, protocol = (notification.integer(index) for index in range(3))
+        family, kind = notification.integer(0), notification.integer(1)
+        protocol = notification.integer(2)
         if kind & ~_TYPE_MASK & ~_FLAGS or kind & _TYPE_MASK >= _TYPES:
             raise system.error(errno.EINVAL)
         caller = Caller(notification.tid)
@@ -96,17 +97,19 @@ class Calls:
             else:
                 self._listener.check(notification)
                 made = make_socket(caller, space, (family, kind, protocol), self._policies)
-            with made:
+            try:
                 if kind & socket.SOCK_NONBLOCK:
                     made.setblocking(False)
                 close_on_exec = kind & socket.SOCK_CLOEXEC
                 self._listener.answer_with(notification, made.fileno(), close_on_exec)
+            finally:
+                made.close()
         finally:
             self._spaces.release(space)
 
     def _pf_key(
         self, notification: Notification, caller: Caller, space: Space, kind: int, protocol: int
-    ) -> socket.socket:
+    ) -> socket.SocketType:
         """Return the program's end of a PF_KEY socket; errors as in af_key.c pfkey_create()."""
         if not caller.is_capable(CAP_NET_ADMIN, space.owners):
             raise system.error(errno.EPERM)
@@ -114,7 +117,8 @@ class Calls:
             raise system.error(errno.ESOCKTNOSUPPORT)
         if protocol != _PF_KEY_V2:
             raise system.error(errno.EPROTONOSUPPORT)
-        self._listener.check(notification)
+        if not space.is_open:  # it is this caller's, and we shall have to do with it
+            self._listener.check(notification)
         self._note(notification, "a PF_KEY socket")
         return self._sockets.open(space)
 

@@ -30,7 +30,7 @@ class Connection(ServedSocket):
     """
 
     def __init__(
-        self, hub: Hub, ours: socket.socket, inode: int, loop: Loop, due: "list[Connection]"
+        self, hub: Hub, ours: socket.SocketType, inode: int, loop: Loop, due: "list[Connection]"
     ) -> None:
         super().__init__(hub, ours)
         self.inode = inode

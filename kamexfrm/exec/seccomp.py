@@ -139,8 +139,8 @@ class Listener:
         """Return the call that waits longest; raises Gone if it does no more, OSError."""
         buffer = bytearray(self._nothing)  # the kernel wants it zeroed
         self._ioctl(_IOCTL_RECV, buffer)
-        id, tid, _, number, _, _, *arguments = _NOTIFICATION.unpack_from(buffer)
-        return Notification(id, tid, number, tuple(arguments))
+        fields = _NOTIFICATION.unpack_from(buffer)
+        return Notification(fields[0], fields[1], fields[3], fields[6:])
 
     def check(self, notification: Notification) -> None:
         """Raise Gone unless the call still waits.

@@ -9,7 +9,7 @@ import time
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal
 from kamexfrm.exec import system
-from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
+from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, name_of, owners
 from kamexfrm.exec.connection import Connection
 from kamexfrm.exec.loop import Loop
 from kamexfrm.kernel.namespace import HERE, switch
@@ -29,7 +29,7 @@ class Space:
     """A network namespace; ``descriptor`` keeps it alive, and is ours from now on."""
 
     def __init__(self, descriptor: int, loop: Loop) -> None:
-        self.inode = os.fstat(descriptor).st_ino
+        self.name = name_of("net", descriptor)
         self.owners = owners(descriptor)
         #: The programs' PF_KEY sockets in this namespace.
         self.connections: set[Connection] = set()
@@ -45,8 +45,7 @@ class Space:
     @property
     def elsewhere(self) -> int | None:
         """The descriptor of the namespace, or None if the calling thread is in it."""
-        is_here = os.stat(HERE).st_ino == self.inode
-        return None if is_here else self._descriptor
+        return None if os.readlink(HERE) == self.name else self._descriptor
 
     @property
     def is_open(self) -> bool:
@@ -141,11 +140,11 @@ class Spaces:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._by_inode: dict[int, Space] = {}
+        self._by_name: dict[str, Space] = {}
 
     def of_caller(self, caller: Caller) -> Space:
         """Return the namespace that a thread is in; release() it. Raises OSError."""
-        known = self._by_inode.get(caller.network_namespace())
+        known = self._by_name.get(caller.network_namespace())
         return known or self.of(caller.open_network_namespace())
 
     def of(self, descriptor: int) -> Space:
@@ -153,14 +152,14 @@ class Spaces:
 
         ENFILE: there are too many.
         """
-        known = self._by_inode.get(os.fstat(descriptor).st_ino)
-        if known is None and len(self._by_inode) < MOST:
+        known = self._by_name.get(name_of("net", descriptor))
+        if known is None and len(self._by_name) < MOST:
             try:
                 space = Space(descriptor, self._loop)
             except OSError:
                 os.close(descriptor)
                 raise
-            self._by_inode[space.inode] = space
+            self._by_name[space.name] = space
             return space
         os.close(descriptor)
         if known is None:
@@ -179,7 +178,7 @@ class Spaces:
         Return after how many seconds to look again, None for never.
         """
         pauses = []
-        for space in tuple(self._by_inode.values()):
+        for space in tuple(self._by_name.values()):
             pause = space.settle()
             if pause is not None:
                 pauses.append(pause)
@@ -191,9 +190,9 @@ class Spaces:
 
     def close(self) -> None:
         """Let go of all, and leave nothing undone."""
-        for space in tuple(self._by_inode.values()):
+        for space in tuple(self._by_name.values()):
             self._forget(space)
 
     def _forget(self, space: Space) -> None:
-        del self._by_inode[space.inode]
+        del self._by_name[space.name]
         space.close()

@@ -48,7 +48,7 @@ def open_connection(buffer: int, namespace: int | None) -> socket.socket:
     return connection
 
 
-def set_buffer(connection: socket.socket, option: int, size: int) -> None:
+def set_buffer(connection: socket.SocketType, option: int, size: int) -> None:
     """Set SO_SNDBUF or SO_RCVBUF to a size in bytes, past the system's limit if we may."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, _FORCE[option], size)

@@ -38,7 +38,7 @@ class ServedSocket:
     watches for that too. ``gone`` says that the peer has left and all it sent is served.
     """
 
-    def __init__(self, hub: Hub, sock: socket.socket) -> None:
+    def __init__(self, hub: Hub, sock: socket.SocketType) -> None:
         self.gone = False
         self.writable = False
         self._socket = sock

@@ -12,6 +12,9 @@ from kamexfrm.server.hub.client import QUEUE_BYTES, Client
 _ALL_BYTES = 1 << 26
 _LEAST_BYTES = 1 << 14
 
+#: So many clients need not share.
+_MOST_WHOLE = _ALL_BYTES // QUEUE_BYTES
+
 
 class Bus:
     """The clients of a hub. ``queue_bytes`` is each one's share of the memory for messages."""
@@ -53,8 +56,10 @@ class Bus:
                 audience.pop(client, None)
 
     def _share(self) -> None:
-        share = _ALL_BYTES // max(1, len(self._clients))
-        self.queue_bytes = max(_LEAST_BYTES, min(QUEUE_BYTES, share))
+        clients = len(self._clients)
+        self.queue_bytes = (
+            QUEUE_BYTES if clients <= _MOST_WHOLE else max(_LEAST_BYTES, _ALL_BYTES // clients)
+        )
 
     def is_congested(self) -> bool:
         """Whether nobody keeps up."""
