@@ -10,6 +10,7 @@ from kamexfrm.model.policy import (
     Direction,
     IpsecRequest,
     PolicyType,
+    SecurityContext,
     Selector,
     SpdEntry,
 )
@@ -39,20 +40,10 @@ def format_sp(
 
     ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
     """
-    policy = entry.policy
-    head = "(per-socket policy) " if entry.socket else _selector(policy.selector)
-    action = _action(
-        policy.direction, entry.socket, policy.priority, policy.type, policy.requests, ports
-    )
-    context = ""
-    if policy.context:
-        context = "".join(f"{line}\n" for line in context_lines(policy.context))
-    return (
-        f"{head}\n{action}"
-        f"\tcreated: {format_date(entry.created)}  lastused: {format_date(entry.last_used)}\n"
-        f"\tlifetime: {policy.lifetime}(s) validtime: {policy.validtime}(s)\n"
-        f"{context}\tspid={entry.id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
-    )
+    policy, id, created, last_used, _, _, _, _, socket = entry
+    head = "(per-socket policy) " if socket else _selector(policy[0])
+    body = _body(policy[1:], socket, created, last_used, ports)
+    return f"{head}\n{body}\tspid={id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
 
 
 def format_hidden_sockets(count: int) -> str:
@@ -98,24 +89,30 @@ def _misc(selector: Selector) -> str:
     return " 0" if first == 0 and second is None else f" {first or 0},{second or 0}"
 
 
+#: A policy behind its selector: direction, type, requests, priority, lifetime, validtime, context.
+_Rest = tuple[
+    Direction, PolicyType, tuple[IpsecRequest, ...], int, int, int, SecurityContext | None
+]
+
+
 @lru_cache(maxsize=1024)
-def _action(
-    direction: Direction,
-    socket: bool,
-    priority: int,
-    action: PolicyType,
-    requests: tuple[IpsecRequest, ...],
-    ports: bool,
-) -> str:
-    """Return the lines from the direction to the last request."""
+def _body(rest: _Rest, socket: bool, created: int, last_used: int, ports: bool) -> str:
+    """Return the lines from the direction to the context, which many policies share."""
+    direction, action, requests, priority, lifetime, validtime, context = rest
     words = [direction.name.lower() + ("(socket)" if socket else "")]
     if priority:
         words.append(format_priority(priority))
     if action is PolicyType.IPSEC and not requests:
         action = PolicyType.NONE  # which is what it does
     words.append(action.name.lower())
-    lines = [" ".join(words), *(format_request(request, ports=ports) for request in requests)]
-    return "".join(f"\t{line}\n" for line in lines)
+    lines = [
+        " ".join(words),
+        *(format_request(request, ports=ports) for request in requests),
+        f"created: {format_date(created)}  lastused: {format_date(last_used)}",
+        f"lifetime: {lifetime}(s) validtime: {validtime}(s)",
+    ]
+    text = "".join(f"\t{line}\n" for line in lines)
+    return text + "".join(f"{line}\n" for line in context_lines(context)) if context else text
 
 
 def sp_to_dict(entry: SpdEntry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
@@ -14,36 +15,28 @@ _T = TypeVar("_T")
 Announce = Callable[[SadEntry | SpdEntry, int], None]
 
 
-class _Pages:
-    """Gathers text and writes it in large pieces: stdout may be unbuffered."""
+def _write(texts: Iterator[str], out: TextIO, announce: Announce | None) -> bool:
+    """Write in large pieces, as stdout may be unbuffered; return whether there was something.
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._pieces: list[str] = []
-
-    def write(self, text: str) -> None:
-        """Add a piece."""
-        self._pieces.append(text)
-        if len(self._pieces) >= 256:
-            self.turn()
-
-    def turn(self) -> None:
-        """Write what has gathered."""
-        self._out.write("".join(self._pieces))
-        self._pieces.clear()
+    What is announced is written by itself: the announcement is on the same output.
+    """
+    count = 1 if announce else 256
+    written = False
+    while piece := "".join(islice(texts, count)):
+        out.write(piece)
+        written = True
+    return written
 
 
 def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
     """Count entries as the kernel's PF_KEY dumps do: 1, 2, 3 and so on, and 0 for the last."""
-    number = 0
-    previous: list[_T] = []
-    for entry in entries:
-        if previous:
-            number += 1
-            yield number, previous.pop()
-        previous.append(entry)
-    if previous:
-        yield 0, previous[0]
+    rest = iter(entries)
+    for first in islice(rest, 1):
+        previous = first
+        for number, entry in enumerate(rest, 1):
+            yield number, previous
+            previous = entry
+        yield 0, previous
 
 
 def dump_sad(
@@ -54,19 +47,15 @@ def dump_sad(
 
     if choices.json:
         return _json([dump_sa.sa_to_dict(e) for e in entries], out)
-    pid, shown, pages = os.getpid(), False, _Pages(out)
-    for number, entry in _numbered(entries):
-        shown = True
-        if announce:
-            pages.turn()
-            announce(entry, number)
-        pages.write(
-            dump_sa.format_sa(
-                entry, ports=choices.ports, sequence=number, pid=pid, keys=choices.keys
-            )
-        )
-    pages.turn()
-    return shown
+    pid, ports, keys = os.getpid(), choices.ports, choices.keys
+
+    def texts() -> Iterator[str]:
+        for number, entry in _numbered(entries):
+            if announce:
+                announce(entry, number)
+            yield dump_sa.format_sa(entry, ports=ports, sequence=number, pid=pid, keys=keys)
+
+    return _write(texts(), out, announce)
 
 
 def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
@@ -86,20 +75,23 @@ def dump_spd(
 
     if choices.json:
         return _json([dump_sp.sp_to_dict(e) for e in entries], out)
-    pid, shown, hidden, pages = os.getpid(), False, 0, _Pages(out)
-    for number, entry in _numbered(entries):
-        shown = True
-        if announce:
-            pages.turn()
-            announce(entry, number)
-        if entry.socket and choices.hide_sockets:
-            hidden += 1
-            continue
-        pages.write(dump_sp.format_sp(entry, ports=choices.ports, sequence=number, pid=pid))
-    pages.turn()
+    pid, ports, hides = os.getpid(), choices.ports, choices.hide_sockets
+    hidden = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal hidden
+        for number, entry in _numbered(entries):
+            if announce:
+                announce(entry, number)
+            if hides and entry.socket:
+                hidden += 1
+            else:
+                yield dump_sp.format_sp(entry, ports=ports, sequence=number, pid=pid)
+
+    shown = _write(texts(), out, announce)
     if hidden:
         out.write(dump_sp.format_hidden_sockets(hidden))
-    return shown
+    return shown or hidden > 0
 
 
 def _json(rows: list[dict[str, object]], out: TextIO) -> bool:

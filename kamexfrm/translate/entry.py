@@ -44,6 +44,10 @@ _OURS_IF_IDS = frozenset((tags.MARKER_IF_ID, tags.SIDECAR_IF_ID))
 _DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
 _BROKEN = Verdict(None, broken=True)
 
+# Looking up a member of an enumeration takes a twentieth of what an entry takes.
+_DISCARD, _IPSEC, _NONE = PolicyType.DISCARD, PolicyType.IPSEC, PolicyType.NONE
+_OURS = Owner.OURS
+
 #: Makes a NamedTuple of all its fields, in half the time of calling it: a dump makes four of each.
 _new = tuple.__new__
 
@@ -140,18 +144,22 @@ def has_sidecar(policy: Policy) -> bool:
     """Whether a policy of ours leaves something to a sidecar."""
     if policy.direction != XFRM_POLICY_OUT:
         return False
-    tag = tags.read_policy_words(policy.lifetime[:4]).tag
+    tag = tags.policy_tag(policy.lifetime[:4])
     return tag is not None and tag.flags & tags.HAS_SIDECAR != 0
 
 
 def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> SpdEntry:
     """Return what a dumped policy means."""
-    selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates, *_ = (
-        policy
+    (selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates) = (
+        policy[:10]
     )
-    tag, newer, _ = tags.read_policy_words(lifetime[:4])
-    if tag is None or direction > XFRM_POLICY_FWD:
+    label = policy.security_context
+    tag = tags.policy_tag(lifetime[:4])
+    if tag is None:
+        newer = tags.read_policy_words(lifetime[:4]).newer
         return _foreign(policy, Owner.NEWER if newer else Owner.FOREIGN)
+    if direction > XFRM_POLICY_FWD:
+        return _foreign(policy, Owner.FOREIGN)
     requests = _requests_ours(templates)
     if requests is None:
         return _foreign(policy, Owner.FOREIGN)
@@ -168,7 +176,7 @@ def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> Spd
         priority,
         life,
         valid,
-        _context(policy),
+        None if label is None else SecurityContext(*label),
     )
     return _new(
         SpdEntry,
@@ -177,7 +185,7 @@ def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> Spd
             index,
             created,
             current.use_time,
-            Owner.OURS,
+            _OURS,
             order,
             kernel_priority,
             flags & tags.TWIN != 0,
@@ -188,12 +196,12 @@ def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> Spd
 
 def _type_of(action: int, requests: _Requests) -> PolicyType:
     if action == XFRM_POLICY_BLOCK:
-        return PolicyType.DISCARD
-    return PolicyType.IPSEC if requests else PolicyType.NONE
+        return _DISCARD
+    return _IPSEC if requests else _NONE
 
 
 def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
-    requests = _requests_foreign(policy.templates)
+    requests, label = _requests_foreign(policy.templates), policy.security_context
     is_socket = policy.direction > XFRM_POLICY_FWD
     entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
@@ -204,7 +212,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
         policy.priority,
         policy.lifetime.hard_add,
         policy.lifetime.hard_use,
-        _context(policy),
+        None if label is None else SecurityContext(*label),
     )
     return SpdEntry(
         written,
@@ -216,11 +224,6 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
         policy.priority,
         socket=is_socket,
     )
-
-
-def _context(policy: Policy) -> SecurityContext | None:
-    label = policy.security_context
-    return None if label is None else SecurityContext(label.doi, label.algorithm, label.text)
 
 
 @lru_cache(maxsize=4096)

@@ -101,19 +101,29 @@ def policy_words(tag: PolicyTag) -> Words:
     )
 
 
-def read_policy_words(words: Words) -> Verdict:
-    """Read four words; never raises."""
+def policy_tag(words: Words) -> PolicyTag | None:
+    """Return the tag that four words are, None if they are none; never raises."""
     first, second, third, fourth = words
-    head = first >> 32
-    if head != _MAGIC_AND_VERSION:
-        if head >> 8 != MAGIC:
-            return _FOREIGN
-        return _NEWER if head & 0xFF > VERSION else _BROKEN
+    if first >> 32 != _MAGIC_AND_VERSION:
+        return None
     flags = second & 0xFFFF
     if flags & ~_KNOWN_FLAGS or third & 0xFFFFFF:
-        return _BROKEN
-    tag = (first & _U32, second >> 16, flags, third >> 24, fourth >> 32, fourth & _U32)
-    return _new(Verdict, (_new(PolicyTag, tag), False, False))
+        return None
+    return _new(
+        PolicyTag,
+        (first & _U32, second >> 16, flags, third >> 24, fourth >> 32, fourth & _U32),
+    )
+
+
+def read_policy_words(words: Words) -> Verdict:
+    """Read four words, and say why they are no tag; never raises."""
+    tag = policy_tag(words)
+    if tag is not None:
+        return Verdict(tag)
+    head = words[0] >> 32
+    if head >> 8 != MAGIC:
+        return _FOREIGN
+    return _NEWER if head & 0xFF > VERSION else _BROKEN
 
 
 class ShareTag(NamedTuple):
