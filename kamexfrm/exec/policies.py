@@ -40,15 +40,16 @@ def read_value(value: bytes, option: int, family: int) -> Asked:
     """Return what a value of IP_IPSEC_POLICY or IPV6_IPSEC_POLICY asks for a socket of a family.
 
     Raises KamexfrmError as Linux does: EOPNOTSUPP for the option of another family, EINVAL for
-    what is no policy; the number of the extension is not looked at (af_key.c
-    pfkey_compile_policy()).
+    what is no policy; neither the number of the extension is looked at nor what does not make a
+    word behind it (af_key.c pfkey_compile_policy()).
     """
     if _FAMILIES[option] != family:
         raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
-    if len(value) < _SHORTEST or int.from_bytes(value[:2], LINUX.byte_order) * 8 != len(value):
+    words = len(value) // 8
+    if len(value) < _SHORTEST or int.from_bytes(value[:2], LINUX.byte_order) != words:
         raise KamexfrmError(f"a policy of {len(value)} bytes")
     number = SadbExt.SADB_X_EXT_POLICY.to_bytes(2, LINUX.byte_order)
-    extension = decode_extension(value[:2] + number + value[4:])
+    extension = decode_extension(value[:2] + number + value[4 : words * 8])
     if not isinstance(extension, Policy):
         raise KamexfrmError("no policy")
     return socket_policy_from(extension)

@@ -35,13 +35,8 @@ SATYPES = {
 }
 _PROTOCOLS = {satype: protocol for protocol, satype in SATYPES.items()}
 
-#: What Linux (af_key.c) says to a message about one SA that names no protocol.
-_WITHOUT_SATYPE = {
-    SadbType.SADB_ADD: errno.EPROTONOSUPPORT,
-    SadbType.SADB_UPDATE: errno.EPROTONOSUPPORT,
-    SadbType.SADB_GET: errno.ESRCH,
-    SadbType.SADB_DELETE: errno.ESRCH,
-}
+_MAKES = (SadbType.SADB_ADD, SadbType.SADB_UPDATE)
+_NAMES = (SadbType.SADB_GET, SadbType.SADB_DELETE)
 
 A = TypeVar("A", bound=AddressExtension)
 
@@ -80,16 +75,18 @@ def echo(request: SadbMsg) -> SadbMsg:
 def protocol_of(message: SadbMsg) -> IpsecProtocol:
     """Return the protocol of a message about one SA; raises KamexfrmError.
 
-    Without one, ADD and UPDATE fail with EPROTONOSUPPORT, GET and DELETE with ESRCH, others with
-    EINVAL, as do satypes that XFRM does not have.
+    Without one that XFRM has, GET and DELETE fail with ESRCH and others with EINVAL, but ADD and
+    UPDATE that name none at all with EPROTONOSUPPORT (Linux af_key.c).
     """
     protocol = _PROTOCOLS.get(message.satype)
     if protocol is not None:
         return protocol
-    if message.satype == SadbSatype.SADB_SATYPE_UNSPEC:
-        number = _WITHOUT_SATYPE.get(message.type, errno.EINVAL)
-        raise refuse("the message names no protocol", number)
-    raise refuse(f"Linux has no {message.satype.name}")
+    unnamed = message.satype == SadbSatype.SADB_SATYPE_UNSPEC
+    text = "the message names no protocol" if unnamed else f"Linux has no {message.satype.name}"
+    if message.type in _NAMES:
+        raise refuse(text, errno.ESRCH)
+    makes = unnamed and message.type in _MAKES
+    raise refuse(text, errno.EPROTONOSUPPORT if makes else errno.EINVAL)
 
 
 def protocol_or_all(message: SadbMsg) -> IpsecProtocol | None:

@@ -60,7 +60,7 @@ CYCSEQ = int(SadbSaflags.SADB_X_EXT_CYCSEQ)
 #: The widest window that the message has room for, in packets.
 _REPLAY_MAX = 0xFF
 
-#: The widest window that Linux shows; an ESN window it does not show at all.
+#: The widest window that Linux shows of an SA without ESN.
 _REPLAY_SHOWN = 32
 
 _UINT32 = 0xFFFFFFFF
@@ -186,8 +186,12 @@ def _shown_limit(limit: Lifetime) -> tuple[int, int, int, int]:
 
 def _shown_sa(entry: SadEntry, state: SaState) -> Sa:
     association = entry.association
-    window = 0 if association.esn else min(association.replay_window, _REPLAY_SHOWN)
-    shown = _sa(association._replace(replay_window=window), _flags_of(association))
+    window, flags = association.replay_window, _flags_of(association)
+    if association.esn:
+        flags |= SadbSaflags.SADB_X_SAFLAGS_ESN
+    else:
+        window = min(window, _REPLAY_SHOWN)
+    shown = _sa(association._replace(replay_window=window), flags)
     return replace(shown, state=SadbSastate(state))
 
 
@@ -227,8 +231,8 @@ def sa_entry(
     ``state`` stands in for the SA's own: Linux shows one that a DELETE took as dead. ``keys`` off
     is for those who may not see them.
     """
-    # Differs from Linux's af_key: the mode is the one that was asked for, any included, and
-    # AES-GCM has its number and its key.
+    # Differs from Linux's af_key: the mode is the one that was asked for, any included, AES-GCM has
+    # its number and its key, and ESN its flag and its window.
     association = entry.association
     nat, natt = association.nat_traversal, []
     if nat is not None:

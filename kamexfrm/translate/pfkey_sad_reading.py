@@ -45,6 +45,9 @@ from kamexfrm.xfrm import UDP_ENCAP_ESPINUDP
 #: Filters have room for addresses of this size.
 _ADDRESS_BITS = 128
 
+#: Linux's SADB_AALG_MAX, SADB_EALG_MAX and SADB_X_CALG_MAX: no algorithm has a higher number.
+_HIGHEST = {Kind.AUTHENTICATION: 251, Kind.ENCRYPTION: 253, Kind.COMPRESSION: 4}
+
 #: A CPI has 16 bits unless the sender says that it is just a number.
 _CPI_MAX = 0xFFFF
 
@@ -59,11 +62,14 @@ def _row(kind: Kind, number: int) -> Algorithm | None:
     return row
 
 
-def _algorithm(kind: Kind, number: int) -> Algorithm:
+def _algorithm(kind: Kind, number: int) -> Algorithm | None:
+    """Return the algorithm of a number, None for 0; raises KamexfrmError."""
+    if not number:
+        return None
     row = _row(kind, number)
-    if row is None:
+    if row is None or number > _HIGHEST[kind]:
         text = f"no {kind.name.lower()} algorithm {number}"
-        raise refuse(text, errno.EINVAL if kind is Kind.COMPRESSION else errno.ENOSYS)
+        raise refuse(text, errno.EINVAL if number > _HIGHEST[kind] else errno.ENOSYS)
     return row
 
 
@@ -79,20 +85,26 @@ def _keys_from(
     message: SadbMsg, protocol: IpsecProtocol, sa: Sa
 ) -> tuple[Key | None, Key | None, Key | None]:
     """Return the keys for encryption, authentication and compression (KAME key_mature())."""
-    auth_key, encryption_key = message.get(KeyAuth), message.get(KeyEncrypt)
-    if protocol is IpsecProtocol.IPCOMP:
-        return None, None, Key(_algorithm(Kind.COMPRESSION, sa.encrypt), b"")
+    # Differs from KAME: as AF_KEY does, make nothing of a cipher for AH (iked sends one) and of an
+    # authentication algorithm for IPComp, but let them be known ones.
+    compresses = protocol is IpsecProtocol.IPCOMP
+    authenticator = _algorithm(Kind.AUTHENTICATION, sa.auth)
+    cipher = _algorithm(Kind.COMPRESSION if compresses else Kind.ENCRYPTION, sa.encrypt)
+    if compresses:
+        if cipher is None:
+            raise refuse("IPComp needs a compression algorithm")
+        return None, None, Key(cipher, b"")
     authentication = None
-    if sa.auth:
-        authentication = _key_from(_algorithm(Kind.AUTHENTICATION, sa.auth), auth_key)
+    if authenticator is not None:
+        authentication = _key_from(authenticator, message.get(KeyAuth))
     if protocol is IpsecProtocol.AH:
-        # Differs from KAME: as AF_KEY does, make nothing of a cipher. iked sends one.
         if authentication is None or not authentication.material:
             raise refuse("AH needs an authentication key")
         return None, authentication, None
-    if encryption_key is None or not sa.encrypt:
+    encryption_key = message.get(KeyEncrypt)
+    if encryption_key is None or cipher is None:
         raise refuse("ESP needs an encryption algorithm with a key, if only an empty one")
-    encryption = _key_from(_algorithm(Kind.ENCRYPTION, sa.encrypt), encryption_key)
+    encryption = _key_from(cipher, encryption_key)
     if encryption.algorithm and encryption.algorithm.kind is Kind.AEAD:
         if authentication is not None and authentication.material:
             raise refuse(f"{encryption.algorithm.name} authenticates by itself")
@@ -130,9 +142,9 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
     does not have, EPROTONOSUPPORT without a satype. Without X_SA2 the mode is any.
     """
     # Differs from KAME: one lifetime without the other is taken as it is.
-    protocol = protocol_of(message)
     sa, sa2 = message.require(Sa), message.get(Sa2) or Sa2()
     source, destination = ends_of(message)
+    protocol = protocol_of(message)
     raw_cpi = sa.flags & SadbSaflags.SADB_X_EXT_RAWCPI
     if protocol is IpsecProtocol.IPCOMP and sa.spi > _CPI_MAX and not raw_cpi:
         raise refuse("a CPI has 16 bits")
@@ -168,9 +180,9 @@ def sa_name_from(message: SadbMsg) -> tuple[Address, SaId]:
     EINVAL where SA or an address is missing, ESRCH without a satype. For the DELETE that has no SA
     on purpose see ``sa_ends_from``.
     """
-    protocol = protocol_of(message)
+    sa = message.require(Sa)
     source, destination = ends_of(message)
-    name = SaId(address_of(destination.sockaddr), protocol, message.require(Sa).spi)
+    name = SaId(address_of(destination.sockaddr), protocol_of(message), sa.spi)
     return address_of(source.sockaddr), name
 
 

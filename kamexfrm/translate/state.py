@@ -95,6 +95,8 @@ def _encryption(key: Key | None) -> tuple[XfrmAlgorithm | None, AeadAlgorithm | 
 def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | None]:
     """Return the fixed field's window and, for wide ones and ESN, the extended structure."""
     window = association.replay_window
+    if association.protocol is IpsecProtocol.IPCOMP and not association.esn:
+        return min(window, LEGACY_REPLAY_WINDOW_MAX), None  # it has no sequence numbers to check
     if window > REPLAY_WINDOW_MAX:
         raise KamexfrmError(f"replay window {window} is over {REPLAY_WINDOW_MAX} packets")
     if window <= LEGACY_REPLAY_WINDOW_MAX and not association.esn:

@@ -53,9 +53,11 @@ def policy(
     return SecurityPolicy(selector, direction, PolicyType.IPSEC, requests)
 
 
-def add_policy(wanted: SecurityPolicy, seq: int = 1) -> bytes:
-    """Return an X_SPDADD."""
-    return pfkey.encode(stamped(spd_add(wanted), seq=seq, pid=PID))
+def add_policy(
+    wanted: SecurityPolicy, seq: int = 1, *, type_: SadbType = SadbType.SADB_X_SPDADD
+) -> bytes:
+    """Return an X_SPDADD, or an X_SPDUPDATE."""
+    return pfkey.encode(stamped(spd_add(wanted, type_), seq=seq, pid=PID))
 
 
 def delete_policy(wanted: SecurityPolicy, seq: int = 1) -> bytes:

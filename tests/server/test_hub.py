@@ -168,6 +168,20 @@ class TestRequests:
         (entry,) = hub.engine.sad()
         assert entry.association.hard.addtime == 100
 
+    def test_an_update_that_moves_a_policy_is_answered_with_what_it_is_now(self, hub: Hub) -> None:
+        sender, other = hub.attach(), hub.attach()
+        last = policy(2)._replace(priority=2**32 - 1)
+        for wanted in (last, policy()._replace(priority=1 << 31)):
+            ask(sender, add_policy(wanted))
+        received(other)
+        moved = last._replace(selector=policy().selector, lifetime=7200)
+        sender.send(add_policy(moved, type_=SadbType.SADB_X_SPDUPDATE))
+        for client in (sender, other):
+            answer = client.receive()
+            assert answer is not None
+            assert spd_entry_from(pfkey.decode(answer)).policy == moved
+            assert client.receive() is None
+
     def test_a_flush_is_answered_once_and_heard_by_all_if_there_was_something(
         self, hub: Hub
     ) -> None:

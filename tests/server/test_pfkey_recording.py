@@ -1,7 +1,6 @@
 """The exchanges recorded from Linux's AF_KEY, had again: with AF_KEY, and with our own sockets."""
 
 import socket
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from difflib import ndiff
@@ -56,17 +55,6 @@ def receive_from_the_kernel(made: PfKey) -> bytes | None:
         return made.recv(1 << 16, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return None
-
-
-@pytest.fixture
-def af_key() -> Iterator[None]:
-    """Load the module, and unload it: beside it, an ACQUIRE by netlink has another number.
-
-    Each of the two asks for the SA in its turn and gives it a number; the last one's stays.
-    """
-    subprocess.run(["modprobe", "af_key"], check=True)
-    yield
-    subprocess.run(["modprobe", "-r", "af_key"], check=True)
 
 
 @pytest.mark.usefixtures("af_key")

@@ -1,6 +1,7 @@
 """SAs as PF_KEY messages, held against what Linux's AF_KEY said and heard."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 from pfkey_vectors import LINUX, VECTORS, replies, request, requests
@@ -198,6 +199,41 @@ def test_an_add_that_cannot_be_fails_with_the_errno_of_linux(name, number):
     assert outcome(reading.association_from, request(name)) == number
 
 
+@pytest.mark.parametrize(
+    ("name", "auth", "encrypt", "number"),
+    [
+        ("add-esp4-aes128-sha1", 252, 12, errno.EINVAL),
+        ("add-esp4-aes128-sha1", 3, 254, errno.EINVAL),
+        ("add-esp4-aes128-sha1", 248, 12, errno.ENOSYS),
+        ("add-ah4-sha1", 3, 58, errno.ENOSYS),
+        ("add-ah4-sha1", 3, 12, 0),
+        ("add-ipcomp4-deflate", 128, 2, errno.ENOSYS),
+        ("add-ipcomp4-deflate", 3, 2, 0),
+        ("add-ipcomp4-deflate", 0, 4, errno.ENOSYS),
+        ("add-ipcomp4-deflate", 0, 5, errno.EINVAL),
+        ("add-ipcomp4-deflate", 0, 0, errno.EINVAL),
+    ],
+)
+def test_a_number_of_an_algorithm_is_known_missing_or_out_of_range_used_or_not(
+    name, auth, encrypt, number
+):
+    message = request(name)
+    changed = replace(message.require(pfkey.Sa), auth=auth, encrypt=encrypt)
+    others = (e for e in message.extensions if not isinstance(e, pfkey.Sa))
+    message = replace(message, extensions=(changed, *others))
+    assert outcome(reading.association_from, message) == number
+
+
+@pytest.mark.parametrize("satype", [0, 1, 5, 8, 13, 200])
+@pytest.mark.parametrize("name", ["get4-esp", "delete4-esrch"])
+def test_without_a_protocol_no_sa_is_found_once_all_else_is_there(name, satype):
+    message = replace(request(name), satype=SadbSatype(satype))
+    assert outcome(reading.sa_name_from, message) == errno.ESRCH
+    for extension in message.extensions:
+        rest = tuple(e for e in message.extensions if e is not extension)
+        assert outcome(reading.sa_name_from, replace(message, extensions=rest)) == errno.EINVAL
+
+
 def test_an_sa_is_named_by_get_and_delete_and_without_its_parts_is_refused():
     assert reading.sa_name_from(request("get4-esp")) == (A, SaId(B, IpsecProtocol.ESP, 16385))
     for name, number in (
@@ -311,7 +347,8 @@ def test_a_reply_keeps_mode_any_and_shows_windows_as_linux_does():
     wide = writing.sa_entry(entry(PLAIN._replace(replay_window=128)), SadbType.SADB_GET)
     assert wide.require(pfkey.Sa).replay == 32
     esn = PLAIN._replace(replay_window=128, esn=True)
-    assert writing.sa_entry(entry(esn), SadbType.SADB_GET).require(pfkey.Sa).replay == 0
+    shown = writing.sa_entry(entry(esn), SadbType.SADB_GET).require(pfkey.Sa)
+    assert (shown.replay, shown.flags) == (128, pfkey.SadbSaflags.SADB_X_SAFLAGS_ESN)
 
 
 def test_a_reply_about_gcm_tells_number_and_key_and_one_about_chacha_neither():

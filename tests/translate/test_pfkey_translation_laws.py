@@ -62,13 +62,13 @@ def associations(draw):
     if protocol is IpsecProtocol.ESP:
         encryption = draw(st.one_of(keys(Kind.ENCRYPTION), keys(Kind.AEAD, "chacha20-poly1305")))
         if encryption.algorithm.kind is not Kind.AEAD:
-            authentication = draw(st.none() | keys(Kind.AUTHENTICATION))
+            authentication = draw(st.none() | keys(Kind.AUTHENTICATION, "tcp-md5"))
         if draw(st.booleans()):
             ports = st.integers(0, 0xFFFF)
             original = draw(st.none() | addresses(family))
             nat = NatTraversal(draw(ports), draw(ports), original)
     elif protocol is IpsecProtocol.AH:
-        authentication = draw(keys(Kind.AUTHENTICATION, "null"))
+        authentication = draw(keys(Kind.AUTHENTICATION, "null", "tcp-md5"))
     else:
         compression = draw(keys(Kind.COMPRESSION))
     return SecurityAssociation(

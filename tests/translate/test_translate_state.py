@@ -96,6 +96,13 @@ def test_a_window_past_what_the_kernel_takes_is_refused() -> None:
         state_to_kernel(plain(replay_window=REPLAY_WINDOW_MAX + 1), Mode.TRANSPORT)
 
 
+def test_ipcomp_has_no_numbers_for_a_window_to_be_wide() -> None:
+    # The kernel refuses the bitmap for it.
+    compressed = plain(protocol=IpsecProtocol.IPCOMP, replay_window=64)
+    state = state_to_kernel(compressed, Mode.TRANSPORT)
+    assert (state.replay_window, state.replay_esn) == (32, None)
+
+
 def test_extended_numbers_without_a_window_get_the_smallest() -> None:
     state = state_to_kernel(plain(esn=True), Mode.TRANSPORT)
     assert state.replay_esn is not None

@@ -220,7 +220,7 @@ def associations(draw: st.DrawFn) -> SecurityAssociation:
         draw(st.integers(1, 0xFFFFFFFF)),
         draw(st.sampled_from(list(Mode))),
         draw(u32),
-        draw(st.integers(1, 4096) if esn else st.integers(0, 4096)),
+        draw(st.integers(1 if esn else 0, 32 if comp else 4096)),
         encryption,
         draw(keys(Kind.AUTHENTICATION)) if signs else None,
         draw(keys(Kind.COMPRESSION)) if comp else None,

@@ -101,10 +101,11 @@ def _tell(
 ) -> bool:
     """Tell everybody of a change that was asked for; return False if its event was lost.
 
-    ``is_subject`` knows the event. Of what the engine did besides, the policies that come and go
+    ``is_subject`` knows events of what was to change; the last one says what came of it, as an
+    entry may have been moved before. Of what the engine did besides, the policies that come and go
     are told of, but not to the sender.
     """
-    subject = next((heard for heard in own if is_subject(heard.told)), None)
+    subject = next((heard for heard in reversed(own) if is_subject(heard.told)), None)
     message = hub.message_of(subject) if subject else None
     if message is None:
         return False
