@@ -88,6 +88,11 @@ def _keys_from(
     # Differs from KAME: as AF_KEY does, make nothing of a cipher for AH (iked sends one) and of an
     # authentication algorithm for IPComp, but let them be known ones.
     compresses = protocol is IpsecProtocol.IPCOMP
+    authentication_key, encryption_key = message.get(KeyAuth), message.get(KeyEncrypt)
+    if protocol is IpsecProtocol.ESP and encryption_key is None:
+        raise refuse("ESP needs a key for its encryption algorithm, if only an empty one")
+    if protocol is IpsecProtocol.AH and authentication_key is None:
+        raise refuse("AH needs an authentication key")
     authenticator = _algorithm(Kind.AUTHENTICATION, sa.auth)
     cipher = _algorithm(Kind.COMPRESSION if compresses else Kind.ENCRYPTION, sa.encrypt)
     if compresses:
@@ -96,14 +101,13 @@ def _keys_from(
         return None, None, Key(cipher, b"")
     authentication = None
     if authenticator is not None:
-        authentication = _key_from(authenticator, message.get(KeyAuth))
+        authentication = _key_from(authenticator, authentication_key)
     if protocol is IpsecProtocol.AH:
         if authentication is None or not authentication.material:
             raise refuse("AH needs an authentication key")
         return None, authentication, None
-    encryption_key = message.get(KeyEncrypt)
-    if encryption_key is None or cipher is None:
-        raise refuse("ESP needs an encryption algorithm with a key, if only an empty one")
+    if cipher is None:
+        raise refuse("ESP needs an encryption algorithm, if only null")
     encryption = _key_from(cipher, encryption_key)
     if encryption.algorithm and encryption.algorithm.kind is Kind.AEAD:
         if authentication is not None and authentication.material:

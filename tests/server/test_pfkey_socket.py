@@ -93,6 +93,15 @@ def test_what_send_refuses_is_an_os_error(
     assert refused.value.errno == number
 
 
+def test_part_of_a_word_behind_a_message_is_answered_with_an_error(
+    made: "kamexfrm.PfKeySocket",
+) -> None:
+    made.send(DUMP + bytes(7))
+    assert short(made.recv()) == "DUMP errno 22 1"
+    with pytest.raises(OSError, match="Message too long"):
+        made.send(DUMP + bytes(8))
+
+
 def test_messages_that_nobody_read_are_lost_with_enobufs_once(
     made: "kamexfrm.PfKeySocket",
 ) -> None:

@@ -16,8 +16,8 @@ _LAST_TYPE = SadbType.SADB_X_MIGRATE
 def check_header(data: bytes) -> None:
     """Refuse what no answer can be given to (Linux af_key.c pfkey_get_base_msg()).
 
-    Raises KamexfrmError: EMSGSIZE where a message is not as long as it says, EINVAL where it is not
-    of this version or of no type.
+    Raises KamexfrmError: EMSGSIZE where a message has not as many words as it says, EINVAL where it
+    is not of this version or of no type. Part of a word at its end is answered with EINVAL.
     """
     size = len(data)
     if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
@@ -25,6 +25,6 @@ def check_header(data: bytes) -> None:
     words = int.from_bytes(data[4:6], sys.byteorder)
     if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
         raise refuse("no header of PF_KEY version 2")
-    if words * 8 != size:
+    if words != size // 8:
         text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
         raise refuse(text, errno.EMSGSIZE)

@@ -183,7 +183,7 @@ class Hub:
             request = decode(data)
             serve(self, client, request)
         except KamexfrmError as error:
-            request = request or decode_base(data)
+            request = request or decode_base(data[: len(data) // 8 * 8])
             self.answer(client, request, refusal(request, error.errno))
         finally:
             if self._lost:
