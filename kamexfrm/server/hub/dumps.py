@@ -25,8 +25,8 @@ def dump_sad(hub: "Hub", client: Client, request: SadbMsg) -> None:
     """Answer a DUMP; raises Refusal: ENOENT where there is nothing, EBUSY amid another one."""
     protocol, shows = protocol_or_all(request), filter_from(request)
     _check_idle(client)
-    is_large = hub.kernel.sad_info().states > _AT_ONCE
-    dump = hub.engine.walk_sad if is_large else hub.engine.sad
+    count = _some(hub.kernel.sad_info().states)
+    dump = hub.engine.walk_sad if count > _AT_ONCE else hub.engine.sad
     entries = (entry for entry in dump(protocol) if shows(entry))
     _send(hub, client, request, _associations(entries))
 
@@ -34,14 +34,21 @@ def dump_sad(hub: "Hub", client: Client, request: SadbMsg) -> None:
 def dump_spd(hub: "Hub", client: Client, request: SadbMsg) -> None:
     """Answer an X_SPDDUMP; raises Refusal: ENOENT where there is nothing, EBUSY amid another."""
     _check_idle(client)
-    is_large = sum(hub.kernel.spd_info()[:6]) > _AT_ONCE
-    entries = hub.engine.walk_spd() if is_large else hub.engine.spd()
+    count = _some(sum(hub.kernel.spd_info()[:6]))
+    entries = hub.engine.walk_spd() if count > _AT_ONCE else hub.engine.spd()
     _send(hub, client, request, _policies(entries))
 
 
 def _check_idle(client: Client) -> None:
     if client.is_dumping:
         raise Refusal(errno.EBUSY)
+
+
+def _some(count: int) -> int:
+    """Return a count of entries; raises Refusal (ENOENT) for 0, of which no dump need be had."""
+    if not count:
+        raise Refusal(errno.ENOENT)
+    return count
 
 
 def _associations(entries: Iterable[SadEntry]) -> Iterator[SadbMsg]:
