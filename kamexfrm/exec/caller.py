@@ -11,6 +11,7 @@ import os
 from typing import NamedTuple
 
 from kamexfrm.exec import system
+from kamexfrm.kernel.namespace import name_of
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 
@@ -35,14 +36,6 @@ class Owners(NamedTuple):
     """
 
     chain: tuple[UserNamespace, ...]
-
-
-def name_of(kind: str, descriptor: int) -> str:
-    """Return what links in /proc call a namespace of a kind, such as ``net:[4026531840]``.
-
-    To read the link of a thread takes a third of the time of stat(2).
-    """
-    return f"{kind}:[{os.fstat(descriptor).st_ino}]"
 
 
 def _socket_inode(path: str) -> int:

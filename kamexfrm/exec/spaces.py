@@ -9,10 +9,10 @@ import time
 from kamexfrm.engine.door import Engine
 from kamexfrm.errors import Refusal
 from kamexfrm.exec import system
-from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, name_of, owners
+from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
 from kamexfrm.exec.connection import Connection
 from kamexfrm.exec.loop import Loop
-from kamexfrm.kernel.namespace import HERE, switch
+from kamexfrm.kernel.namespace import HERE, name_of, switch
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.server.hub import Hub
 from kamexfrm.server.hub.algorithms import prepare

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from kamexfrm.kernel.namespace import leave_for_new, open_here, within
+from kamexfrm.kernel.namespace import leave_for_new, name_of, open_here, within
 
 
 class Namespace:
@@ -38,7 +38,7 @@ class Namespace:
     @property
     def identity(self) -> str:
         """The kernel's name for it, as /proc/PID/ns/net shows it: ``net:[4026532310]``."""
-        return f"net:[{os.fstat(self._file).st_ino}]"
+        return name_of("net", self._file)
 
     @contextlib.contextmanager
     def enter(self) -> Iterator[None]:

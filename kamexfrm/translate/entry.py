@@ -16,13 +16,12 @@ from kamexfrm.model.policy import (
     Mode,
     Owner,
     PolicyType,
-    SecurityContext,
     SecurityPolicy,
     Selector,
     SpdEntry,
 )
 from kamexfrm.translate import tag as tags
-from kamexfrm.translate.policy import is_entrusting
+from kamexfrm.translate.policy import is_entrusting, label_from_kernel
 from kamexfrm.translate.tag import ShareTag, Verdict
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -153,10 +152,9 @@ def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> Spd
     (selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates) = (
         policy[:10]
     )
-    label = policy.security_context
     tag = tags.policy_tag(lifetime[:4])
     if tag is None:
-        newer = tags.read_policy_words(lifetime[:4]).newer
+        newer = tags.why_untagged(lifetime[0]).newer
         return _foreign(policy, Owner.NEWER if newer else Owner.FOREIGN)
     if direction > XFRM_POLICY_FWD:
         return _foreign(policy, Owner.FOREIGN)
@@ -176,7 +174,7 @@ def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> Spd
         priority,
         life,
         valid,
-        None if label is None else SecurityContext(*label),
+        label_from_kernel(policy.security_context),
     )
     return _new(
         SpdEntry,
@@ -201,7 +199,7 @@ def _type_of(action: int, requests: _Requests) -> PolicyType:
 
 
 def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
-    requests, label = _requests_foreign(policy.templates), policy.security_context
+    requests = _requests_foreign(policy.templates)
     is_socket = policy.direction > XFRM_POLICY_FWD
     entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
@@ -212,7 +210,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
         policy.priority,
         policy.lifetime.hard_add,
         policy.lifetime.hard_use,
-        None if label is None else SecurityContext(*label),
+        label_from_kernel(policy.security_context),
     )
     return SpdEntry(
         written,

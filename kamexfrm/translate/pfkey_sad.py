@@ -93,7 +93,8 @@ def _sa(association: SecurityAssociation, flags: int) -> Sa:
 
 
 def _flags_of(association: SecurityAssociation) -> int:
-    return sum(int(wire) for wire, kernel in FLAGS.items() if association.flags & kernel)
+    flags = sum(int(wire) for wire, kernel in FLAGS.items() if association.flags & kernel)
+    return flags | (SadbSaflags.SADB_X_SAFLAGS_ESN if association.esn else 0)
 
 
 def _limits(association: SecurityAssociation) -> list[Extension]:
@@ -136,7 +137,7 @@ def sa_add(
     leaves the choice to the kernel. A replay window over 255 is shown as 255: there is no room.
     """
     sa = association
-    flags = sadb_flags | _flags_of(sa) | (SadbSaflags.SADB_X_SAFLAGS_ESN if sa.esn else 0)
+    flags = sadb_flags | _flags_of(sa)
     extensions: list[Extension] = []
     if sa.encryption is not None:
         extensions.append(KeyEncrypt(Material(sa.encryption.material)))
@@ -186,12 +187,10 @@ def _shown_limit(limit: Lifetime) -> tuple[int, int, int, int]:
 
 def _shown_sa(entry: SadEntry, state: SaState) -> Sa:
     association = entry.association
-    window, flags = association.replay_window, _flags_of(association)
-    if association.esn:
-        flags |= SadbSaflags.SADB_X_SAFLAGS_ESN
-    else:
+    window = association.replay_window
+    if not association.esn:
         window = min(window, _REPLAY_SHOWN)
-    shown = _sa(association._replace(replay_window=window), flags)
+    shown = _sa(association._replace(replay_window=window), _flags_of(association))
     return replace(shown, state=SadbSastate(state))
 
 

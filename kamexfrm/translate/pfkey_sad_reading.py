@@ -66,10 +66,11 @@ def _algorithm(kind: Kind, number: int) -> Algorithm | None:
     """Return the algorithm of a number, None for 0; raises KamexfrmError."""
     if not number:
         return None
-    row = _row(kind, number)
-    if row is None or number > _HIGHEST[kind]:
+    in_range = number <= _HIGHEST[kind]
+    row = _row(kind, number) if in_range else None
+    if row is None:
         text = f"no {kind.name.lower()} algorithm {number}"
-        raise refuse(text, errno.EINVAL if number > _HIGHEST[kind] else errno.ENOSYS)
+        raise refuse(text, errno.ENOSYS if in_range else errno.EINVAL)
     return row
 
 

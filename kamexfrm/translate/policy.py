@@ -64,6 +64,11 @@ def label_to_kernel(context: SecurityContext | None) -> XfrmSecurityContext | No
     return None if context is None else XfrmSecurityContext(*context)
 
 
+def label_from_kernel(context: XfrmSecurityContext | None) -> SecurityContext | None:
+    """Return an LSM's label from the kernel's form."""
+    return None if context is None else SecurityContext(*context)
+
+
 def selector_to_kernel(selector: Selector) -> XfrmSelector:
     """Return the kernel's selector: protocol 255 becomes 0, ports get full or empty masks."""
     source_port, destination_port = selector.source_port, selector.destination_port

@@ -118,9 +118,12 @@ def policy_tag(words: Words) -> PolicyTag | None:
 def read_policy_words(words: Words) -> Verdict:
     """Read four words, and say why they are no tag; never raises."""
     tag = policy_tag(words)
-    if tag is not None:
-        return Verdict(tag)
-    head = words[0] >> 32
+    return why_untagged(words[0]) if tag is None else Verdict(tag)
+
+
+def why_untagged(first: int) -> Verdict:
+    """Say why four words, of which this is the first, are no tag."""
+    head = first >> 32
     if head >> 8 != MAGIC:
         return _FOREIGN
     return _NEWER if head & 0xFF > VERSION else _BROKEN

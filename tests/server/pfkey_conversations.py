@@ -39,7 +39,6 @@ _ENCRYPTION = {
 }
 #: Compression: Linux has the first.
 _DEFLATE, _LZS = 2, 3
-_SHA1 = 3
 _NULL = 11
 
 _ESP, _AH = SadbSatype.SADB_SATYPE_ESP, SadbSatype.SADB_SATYPE_AH
@@ -84,10 +83,9 @@ class Conversation:
         type: SadbType,
         satype: SadbSatype,
         *extensions: pfkey.Extension,
-        shuffled: bool = True,
     ) -> Message:
         order = list(extensions)
-        if shuffled and self._happens(0.2):
+        if self._happens(0.2):
             self._random.shuffle(order)
         seq, pid = self._chosen((1, 2, 77)), self._chosen((1, 4242))
         return Message(type, satype, seq, pid, extensions=tuple(order))

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import kamexfrm
 from kamexfrm import pfkey
 from kamexfrm.errors import WireError
 from kamexfrm.net import Address
@@ -64,6 +65,25 @@ class PfKey(Protocol):
     def fileno(self) -> int: ...
     def send(self, message: bytes) -> int: ...
     def close(self) -> None: ...
+
+
+def receive_from_the_kernel(made: PfKey) -> bytes | None:
+    """Return what waits on a socket of the kernel's, None for nothing."""
+    assert isinstance(made, socket.socket)
+    try:
+        return made.recv(1 << 16, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+
+
+def receive_from_us(made: PfKey) -> bytes | None:
+    """Return what waits on one of ours, None for nothing."""
+    assert isinstance(made, kamexfrm.PfKeySocket)
+    made.setblocking(False)
+    try:
+        return made.recv()
+    except BlockingIOError:
+        return None
 
 
 def _read() -> Iterator[Exchange]:

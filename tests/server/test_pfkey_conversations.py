@@ -7,9 +7,15 @@ from dataclasses import replace
 
 import pytest
 from pfkey_conversations import PLACES, Conversation
-from pfkey_recording import HEARERS, LINUX, PfKey, masked
+from pfkey_recording import (
+    HEARERS,
+    LINUX,
+    PfKey,
+    masked,
+    receive_from_the_kernel,
+    receive_from_us,
+)
 from pfkey_samples import FLUSH, PROMISC, REGISTER, SPD_FLUSH
-from test_pfkey_recording import receive_from_the_kernel, receive_from_us
 
 import kamexfrm
 from kamexfrm import pfkey

@@ -7,7 +7,15 @@ from difflib import ndiff
 from pathlib import Path
 
 import pytest
-from pfkey_recording import Exchange, PfKey, Replay, described, make_network, masked
+from pfkey_recording import (
+    Exchange,
+    Replay,
+    described,
+    make_network,
+    masked,
+    receive_from_the_kernel,
+    receive_from_us,
+)
 
 import kamexfrm
 
@@ -49,14 +57,6 @@ def compared(replay: Replay) -> Iterator[tuple[str, str]]:
             yield exchange.name, found
 
 
-def receive_from_the_kernel(made: PfKey) -> bytes | None:
-    assert isinstance(made, socket.socket)
-    try:
-        return made.recv(1 << 16, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return None
-
-
 @pytest.mark.usefixtures("af_key")
 def test_the_kernels_af_key_says_again_what_was_recorded() -> None:
     make_network()
@@ -64,15 +64,6 @@ def test_the_kernels_af_key_says_again_what_was_recorded() -> None:
     found = dict(compared(replay))
     replay.close()
     assert not found, "\n".join(f"{name}:\n{text}" for name, text in found.items())
-
-
-def receive_from_us(made: PfKey) -> bytes | None:
-    assert isinstance(made, kamexfrm.PfKeySocket)
-    made.setblocking(False)
-    try:
-        return made.recv()
-    except BlockingIOError:
-        return None
 
 
 def test_our_sockets_say_what_was_recorded_but_for_what_is_listed_with_a_reason() -> None:
