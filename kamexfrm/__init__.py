@@ -17,11 +17,11 @@ _PARTS = frozenset(
 
 def __getattr__(name: str) -> Any:
     if name == "set_policy":
-        from kamexfrm.engine.sockets import set_policy
+        from kamexfrm.engine.socket_policy import set_policy
 
         return set_policy
     if name == "PfKeySocket":
-        from kamexfrm.server.socket import PfKeySocket
+        from kamexfrm.hub.process_socket import PfKeySocket
 
         return PfKeySocket
     if name in _PARTS:

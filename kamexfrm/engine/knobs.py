@@ -6,7 +6,7 @@ from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import Refusal, UnsupportedError
 from kamexfrm.kernel.interface import Request
-from kamexfrm.translate.marker import (
+from kamexfrm.translate.xfrm.marker import (
     HAS_NUMBERED_SA,
     HAS_TUNNEL_USE,
     HAS_UNNUMBERED,
@@ -14,7 +14,7 @@ from kamexfrm.translate.marker import (
     UNFINISHED,
     follows_sas,
 )
-from kamexfrm.translate.plan import catch_alls, rewritten
+from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
 

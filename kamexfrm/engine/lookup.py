@@ -4,7 +4,7 @@ import errno
 
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.translate.marker import MARKER_ID, Marker, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, read_marker
 from kamexfrm.xfrm import Policy, PolicyId
 
 

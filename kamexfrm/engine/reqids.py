@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from kamexfrm.model.policy import IpsecRequest, Level
-from kamexfrm.translate.marker import FIRST_GENERATED_REQID, Marker
-from kamexfrm.translate.policy import TRIGGER_REQID
+from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID, Marker
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
 
 
 def _after(reqid: int) -> int:

@@ -12,12 +12,12 @@ from kamexfrm.errors import Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
-from kamexfrm.translate.entry import entries_of, sidecars_of
-from kamexfrm.translate.marker import HAS_MODE_ANY, HAS_NUMBERED_SA
-from kamexfrm.translate.serving import is_unnumbered
-from kamexfrm.translate.state import remade, state_id, state_to_kernel
-from kamexfrm.translate.tag import is_mode_any
-from kamexfrm.translate.variables import with_variables
+from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_NUMBERED_SA
+from kamexfrm.translate.xfrm.policy_from_kernel import entries_of, sidecars_of
+from kamexfrm.translate.xfrm.sa_defaults import with_variables
+from kamexfrm.translate.xfrm.sa_lookup import is_unnumbered
+from kamexfrm.translate.xfrm.state import remade, state_id, state_to_kernel
+from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kamexfrm.engine.jobs import Jobs
 from kamexfrm.engine.lookup import find_marker, find_policy
-from kamexfrm.engine.placing import Placing
+from kamexfrm.engine.priority_allocator import Placing
 from kamexfrm.engine.reqids import Reqids
+from kamexfrm.engine.transactions import Jobs
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
-from kamexfrm.translate.entry import entry_from_kernel, tag_of_placed
-from kamexfrm.translate.marker import (
+from kamexfrm.translate.xfrm.fast_path import Shape, shape_of
+from kamexfrm.translate.xfrm.marker import (
     HAS_MODE_ANY,
     HAS_NUMBERED_SA,
     HAS_TUNNEL_USE,
@@ -21,10 +21,10 @@ from kamexfrm.translate.marker import (
     follows_sas,
     marker_policy,
 )
-from kamexfrm.translate.order import Order, Position
-from kamexfrm.translate.plan import renumbered
-from kamexfrm.translate.serving import Services
-from kamexfrm.translate.shape import Shape, shape_of
+from kamexfrm.translate.xfrm.order import Order, Position
+from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel, tag_of_placed
+from kamexfrm.translate.xfrm.rewrite import renumbered
+from kamexfrm.translate.xfrm.sa_lookup import Services
 from kamexfrm.xfrm import (
     Default,
     Policy,

@@ -2,17 +2,17 @@
 
 import errno
 
-from kamexfrm.engine.jobs import Undo, always
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
 from kamexfrm.engine.session import Session
+from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KamexfrmError, Refusal, refuse
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
-from kamexfrm.translate import tag as tags
-from kamexfrm.translate.entry import has_sidecar, verdict_of
-from kamexfrm.translate.marker import HAS_TUNNEL_USE, HAS_UNNUMBERED
-from kamexfrm.translate.plan import delete_policy, delete_sidecar
-from kamexfrm.translate.policy import (
+from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
+from kamexfrm.translate.xfrm.marker import HAS_TUNNEL_USE, HAS_UNNUMBERED
+from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, verdict_of
+from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
     Placement,
     install,
@@ -20,8 +20,8 @@ from kamexfrm.translate.policy import (
     selector_to_kernel,
     tunnel_uses,
 )
-from kamexfrm.translate.serving import has_unnumbered
-from kamexfrm.translate.shape import encode_plain, encode_twin
+from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
+from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
 from kamexfrm.xfrm import XFRM_POLICY_FWD, XFRM_POLICY_IN, Policy, PolicyId, XfrmMsg, encode_policy
 
 #: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.

@@ -3,23 +3,28 @@
 import errno
 from itertools import pairwise
 
-from kamexfrm.engine.jobs import Undo, always
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session
+from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction
-from kamexfrm.translate import tag as tags
-from kamexfrm.translate.entry import has_sidecar, is_ordinary, is_sidecar, verdict_of
-from kamexfrm.translate.marker import (
+from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.marker import (
     HAS_MODE_ANY,
     HAS_NUMBERED_SA,
     OWN_DEFAULT,
     Marker,
     marker_policy,
 )
-from kamexfrm.translate.plan import delete_by_index, delete_sidecar
-from kamexfrm.translate.policy import label_to_kernel, selector_to_kernel
+from kamexfrm.translate.xfrm.policy_from_kernel import (
+    has_sidecar,
+    is_ordinary,
+    is_sidecar,
+    verdict_of,
+)
+from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
+from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_POLICY_FWD,

@@ -24,14 +24,14 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
-from kamexfrm.translate.marker import (
+from kamexfrm.translate.xfrm.marker import (
     HAS_MODE_ANY,
     HAS_NUMBERED_SA,
     HAS_UNNUMBERED,
     UNFINISHED,
     Marker,
 )
-from kamexfrm.translate.serving import has_unnumbered
+from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
 
 
 class Writer:

@@ -14,11 +14,11 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, namespace_of_socket
 from kamexfrm.exec.filter import AF_KEY, IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
-from kamexfrm.exec.journal import Journal
+from kamexfrm.exec.log import Journal
+from kamexfrm.exec.netns import Space, Spaces
 from kamexfrm.exec.policies import LONGEST, Asked, make_socket, read_value, set_on
 from kamexfrm.exec.seccomp import Gone, Listener, Notification
 from kamexfrm.exec.sockets import Sockets
-from kamexfrm.exec.spaces import Space, Spaces
 from kamexfrm.exec.strict import sent_message
 
 #: PF_KEY_V2 of linux/pfkeyv2.h, the one protocol of the family.

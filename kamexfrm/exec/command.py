@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from kamexfrm.errors import KamexfrmError, LanguageError, Refusal
 from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
 from kamexfrm.exec.filter import assemble, rules
-from kamexfrm.exec.journal import Journal
 from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
+from kamexfrm.exec.log import Journal
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
 from kamexfrm.streams import guarded, say
@@ -62,7 +62,7 @@ def _supervise(options: Options) -> None:
     """Put this process under a filter, with a supervisor that serves it; raises KamexfrmError."""
     policies: tuple[Asked, ...] = ()
     if options.policies:
-        from kamexfrm.exec.imposed import outsiders, read_policies
+        from kamexfrm.exec.forced_policy import outsiders, read_policies
 
         policies = read_policies(options.policies)
         for line in outsiders():

@@ -6,9 +6,9 @@ import sys
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec.loop import READABLE, WRITABLE, Loop
+from kamexfrm.hub import Hub
+from kamexfrm.hub.unix_socket import ServedSocket
 from kamexfrm.pfkey import PF_KEY_V2
-from kamexfrm.server.hub import Hub
-from kamexfrm.server.stream import ServedSocket
 
 _HEADER = 16  # struct sadb_msg
 

@@ -4,7 +4,7 @@ import os
 import select
 from collections.abc import Callable
 
-from kamexfrm.exec.journal import Journal
+from kamexfrm.exec.log import Journal
 
 #: Hears the events of poll(2) on its descriptor.
 Handler = Callable[[int], None]

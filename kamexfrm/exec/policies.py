@@ -10,18 +10,18 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
-from kamexfrm.engine.door import Engine
-from kamexfrm.engine.sockets import OPTIONS, option_value
+from kamexfrm.engine.engine import Engine
+from kamexfrm.engine.socket_policy import OPTIONS, option_value
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_RAW, Caller
 from kamexfrm.exec.filter import IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
-from kamexfrm.exec.spaces import Space
+from kamexfrm.exec.netns import Space
 from kamexfrm.kernel.namespace import within
 from kamexfrm.model.language import PolicyText
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
 from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
-from kamexfrm.translate.pfkey_policy import socket_policy_from
+from kamexfrm.translate.pfkey.policy import socket_policy_from
 
 #: The longest value that Linux takes: a page (xfrm_user_policy()).
 LONGEST = 4096

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from kamexfrm.exec.connection import ROOM, Connection
 from kamexfrm.exec.loop import HUNG_UP, WRITABLE, Loop
-from kamexfrm.exec.spaces import Space
+from kamexfrm.exec.netns import Space
 from kamexfrm.kernel.connection import set_buffer
 
 #: PF_KEY sockets at a time: enough for any use, and a bound for what one program can take.

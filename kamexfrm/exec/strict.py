@@ -10,7 +10,7 @@ from kamexfrm.exec import system
 from kamexfrm.exec.caller import Caller
 from kamexfrm.exec.seccomp import Notification
 from kamexfrm.exec.system import Machine
-from kamexfrm.server.hub.header import MESSAGE_BYTES
+from kamexfrm.hub.header import MESSAGE_BYTES
 
 _MSG_OOB = 1
 _VECTORS = 1024  # UIO_MAXIOV of linux/uio.h

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from kamexfrm.engine import writer as _writer  # noqa: F401  # not with the first request
 from kamexfrm.exec.calls import Calls
-from kamexfrm.exec.journal import Journal
+from kamexfrm.exec.log import Journal
 from kamexfrm.exec.loop import Loop
+from kamexfrm.exec.netns import Spaces
 from kamexfrm.exec.policies import Asked
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.sockets import Sockets
-from kamexfrm.exec.spaces import Spaces
 
 
 class Supervisor:

@@ -31,7 +31,7 @@ from kamexfrm.rig.guest_files import (
     write_files,
 )
 from kamexfrm.rig.processor import on_one_processor
-from kamexfrm.rig.warden import Warden
+from kamexfrm.rig.reaper import Warden
 
 #: Exit status of our own, as in timeout(1).
 STATUS_TIMEOUT = 124

@@ -144,7 +144,7 @@ class Host:
 
         Raises AssertionError with what it says instead.
         """
-        process = self.start([sys.executable, "-m", "kamexfrm.server"])
+        process = self.start([sys.executable, "-m", "kamexfrm.kamexfrmd"])
         assert process.stderr is not None  # noqa: S101 - start() makes a pipe
         said = process.stderr.readline()
         if "following" not in said:

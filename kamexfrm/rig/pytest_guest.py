@@ -26,10 +26,10 @@ import pytest
 from kamexfrm.rig.guest import Guest, GuestError
 from kamexfrm.rig.host import Host
 from kamexfrm.rig.probe import ABILITIES
+from kamexfrm.rig.reaper import WatchedFolder
 from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
 from kamexfrm.rig.rig import gateways as make_gateways
 from kamexfrm.rig.rig import two_hosts as make_two_hosts
-from kamexfrm.rig.warden import WatchedFolder
 
 #: Set inside the guest: the shared folder with the files below.
 _FOLDER = "KAMEXFRM_GUEST_TESTS"

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.rig.scenario import document, kernels, report
 from kamexfrm.rig.scenario.plan import Case
+from kamexfrm.rig.scenario.reading import document
+from kamexfrm.rig.scenario.report import transcript as report
 from kamexfrm.rig.scenario.result import CaseResult
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.rig.scenario.run.runner import Runner
+from kamexfrm.rig.scenario.stage import kernels
 
 
 class ScenarioFile(pytest.File):

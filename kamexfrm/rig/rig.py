@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 from kamexfrm.rig.host import Host, Interface
-from kamexfrm.rig.warden import Warden
+from kamexfrm.rig.reaper import Warden
 
 #: The warden is told each namespace's identity, net:[NUMBER], and looks for processes in it.
 _TIDY = r"""

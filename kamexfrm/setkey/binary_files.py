@@ -11,8 +11,8 @@ from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.pfkey_sad_reading import sa_entry_from
-from kamexfrm.translate.pfkey_spd import spd_entry_from
+from kamexfrm.translate.pfkey.sa_from_message import sa_entry_from
+from kamexfrm.translate.pfkey.spd import spd_entry_from
 
 _BASE_BYTES = 16
 _SA_TYPES = (SadbType.SADB_GET, SadbType.SADB_DUMP)

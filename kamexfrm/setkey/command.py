@@ -12,7 +12,7 @@ from kamexfrm.streams import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kamexfrm.engine.door import Engine
+    from kamexfrm.engine.engine import Engine
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _act(options: Options) -> int:
 
 
 def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -> int:
-    from kamexfrm.engine.door import Engine
+    from kamexfrm.engine.engine import Engine
     from kamexfrm.kernel.netlink import NetlinkKernel
 
     kernel = NetlinkKernel()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import assert_never
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     MAX_ACTING,
     MAX_REQUESTS,

@@ -3,7 +3,7 @@
 import errno
 import os
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SpdAdd, SpdDelete, Write
 from kamexfrm.errors import KamexfrmError, Refusal
 from kamexfrm.model.association import SecurityAssociation

@@ -12,8 +12,8 @@ from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.pfkey_event import broadcast
-from kamexfrm.translate.sidecars import Sidecars
+from kamexfrm.translate.event import broadcast
+from kamexfrm.translate.xfrm.sidecars import Sidecars
 from kamexfrm.xfrm import (
     XFRMNLGRP_ACQUIRE,
     XFRMNLGRP_EXPIRE,

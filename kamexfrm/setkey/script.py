@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.setkey import output
 from kamexfrm.setkey.arguments import Options

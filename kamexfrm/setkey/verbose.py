@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     Refused,
     SaAdd,
@@ -41,9 +41,9 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.pfkey import dump, echo, flush, refusal, spd_dump, spd_flush, stamped
-from kamexfrm.translate.pfkey_sad import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
-from kamexfrm.translate.pfkey_spd import spd_add, spd_by_id, spd_delete, spd_entry
+from kamexfrm.translate.pfkey.parts import dump, echo, flush, refusal, spd_dump, spd_flush, stamped
+from kamexfrm.translate.pfkey.sa_to_message import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
+from kamexfrm.translate.pfkey.spd import spd_add, spd_by_id, spd_delete, spd_entry
 
 #: What stands for a request: the message, and how to get the reply once it is carried out.
 _Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]

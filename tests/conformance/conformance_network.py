@@ -21,7 +21,7 @@ from conformance_wire import Found, Seal, build, read
 from pyroute2 import IPRoute
 
 import kamexfrm
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     Refused,
     SaAdd,
@@ -40,7 +40,7 @@ from kamexfrm.model.packet import Path
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.rig import Host, Rig, until
-from kamexfrm.translate.state import state_to_kernel
+from kamexfrm.translate.xfrm.state import state_to_kernel
 from kamexfrm.xfrm import (
     XFRM_USERPOLICY_ACCEPT,
     Default,

@@ -18,14 +18,14 @@ import pytest
 
 from kamexfrm.engine.session import Session
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.knobs.command import run as kame_sysctl
 from kamexfrm.model.policy import Direction, Owner, SecurityPolicy, Selector
 from kamexfrm.rig import Host
 from kamexfrm.setkey.command import main as setkey
-from kamexfrm.translate.entry import entries_of, sidecars_of
-from kamexfrm.translate.marker import UNFINISHED
-from kamexfrm.translate.plan import catch_alls, rewritten
-from kamexfrm.translate.policy import TRIGGER_REQID
+from kamexfrm.sysctl.command import run as kame_sysctl
+from kamexfrm.translate.xfrm.marker import UNFINISHED
+from kamexfrm.translate.xfrm.policy_from_kernel import entries_of, sidecars_of
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
+from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
 from kamexfrm.xfrm import Default
 
 INET, INET6 = "net.inet.ipsec.", "net.inet6.ipsec6."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conformance_case import keyed
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SetKnob, SpdAdd, SpdFlush
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob

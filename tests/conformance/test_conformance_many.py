@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.knobs.command import run as kame_sysctl
 from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.command import main as setkey
+from kamexfrm.sysctl.command import run as kame_sysctl
 
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")
 MANY = 50_000

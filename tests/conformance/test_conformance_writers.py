@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SetKnob, SpdAdd
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
@@ -22,11 +22,11 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import PolicyType, SecurityPolicy, Selector, SpdEntry
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, until
-from kamexfrm.translate.entry import entry_from_kernel, is_ordinary
-from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel, is_ordinary
 
 SETKEY = "from kamexfrm.setkey.command import main; raise SystemExit(main())"
-SYSCTL = "from kamexfrm.knobs.command import main; raise SystemExit(main())"
+SYSCTL = "from kamexfrm.sysctl.command import main; raise SystemExit(main())"
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")
 LINES = 2000
 KNOB = "net.inet.ipsec.esp_trans_deflev"

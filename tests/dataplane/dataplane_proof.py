@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Self
 
 from kamexfrm.algorithms import Algorithm
-from kamexfrm.knobs.command import run as run_sysctl
 from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMPV6, Address
 from kamexfrm.rig import Capture, Host, Packet, until
 from kamexfrm.setkey.command import main as run_setkey
+from kamexfrm.sysctl.command import run as run_sysctl
 from kamexfrm.xfrm import XFRM_POLICY_IN, XFRM_POLICY_OUT, Policy, Selector, encode_policy
 
 #: In the data of every packet whose fate matters. Long and repetitive: IPComp compresses it.

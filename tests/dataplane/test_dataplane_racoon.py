@@ -13,7 +13,7 @@ from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Host, TwoHosts, until
-from kamexfrm.translate.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
 
 pytestmark = pytest.mark.dataplane
 

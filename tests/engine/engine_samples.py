@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kamexfrm.algorithms import Kind, by_name
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import Refused, SetKnob, SpdAdd, SpdDelete, Write
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
@@ -24,8 +24,8 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import Address
-from kamexfrm.translate.marker import MARKER_ID, Marker, read_marker
-from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, read_marker
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy, encode_policy_id
 from kamexfrm.xfrm import Selector as XfrmSelector
 

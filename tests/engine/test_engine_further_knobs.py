@@ -32,7 +32,7 @@ from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.knobs import Knobs, knob
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy
+from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, marker_policy
 from kamexfrm.xfrm import (
     XFRM_STATE_AF_UNSPEC,
     XFRM_STATE_NOECN,

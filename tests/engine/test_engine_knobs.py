@@ -46,8 +46,8 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.marker import MARKER_ID, UNFINISHED
-from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID
+from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
 
 

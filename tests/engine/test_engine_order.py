@@ -36,8 +36,8 @@ from kamexfrm.model.policy import (
     Direction,
     SecurityPolicy,
 )
-from kamexfrm.translate.marker import marker_policy
-from kamexfrm.translate.order import LAST
+from kamexfrm.translate.xfrm.marker import marker_policy
+from kamexfrm.translate.xfrm.order import LAST
 from kamexfrm.xfrm import XfrmMsg, encode_policy
 
 HIGHEST = 0xFFFFFFFF

@@ -41,9 +41,9 @@ from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import POLICY_KNOBS
 from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
-from kamexfrm.translate.marker import UNFINISHED
-from kamexfrm.translate.plan import catch_alls, delete_by_index, rewritten
-from kamexfrm.translate.state import state_to_kernel
+from kamexfrm.translate.xfrm.marker import UNFINISHED
+from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
+from kamexfrm.translate.xfrm.state import state_to_kernel
 from kamexfrm.xfrm import (
     XfrmMsg,
     encode_policy,

@@ -43,9 +43,9 @@ from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
-from kamexfrm.translate.policy import TRIGGER_REQID
-from kamexfrm.translate.state import state_id, state_to_kernel
-from kamexfrm.translate.tag import MARKER_IF_ID
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
+from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
 from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
 
 C = Address.parse("10.0.0.3")

@@ -50,8 +50,8 @@ from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
 from kamexfrm.net import Address
-from kamexfrm.translate.policy import TRIGGER_REQID
-from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
 from kamexfrm.xfrm import (
     XFRMNLGRP_POLICY,
     LifetimeCurrent,

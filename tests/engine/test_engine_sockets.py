@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import kamexfrm
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel

@@ -32,7 +32,7 @@ from engine_samples import (
     write,
 )
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
 from kamexfrm.errors import Refusal
 from kamexfrm.kernel.fake import FakeKernel
@@ -44,8 +44,8 @@ from kamexfrm.model.policy import (
     SecurityContext,
     SecurityPolicy,
 )
-from kamexfrm.translate.marker import MARKER_ID
-from kamexfrm.translate.tag import MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.translate.xfrm.marker import MARKER_ID
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
 
 WRITTEN: dict[str, SecurityPolicy] = {

@@ -62,8 +62,8 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.rig import Namespace
-from kamexfrm.translate.policy import Placement, install, tunnel_uses
-from kamexfrm.translate.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Default, Policy
 
 # A model of what the requests mean

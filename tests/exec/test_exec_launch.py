@@ -95,7 +95,7 @@ def test_options_end_where_the_program_begins(namespace: Host) -> None:
 
 def test_the_command_kamexfrm_has_it(namespace: Host) -> None:
     text = "print(base(ask(pf_key(), FLUSH))[:2])"
-    kamexfrm = [sys.executable, "-m", "kamexfrm.operator", "exec", "--", *program(text)]
+    kamexfrm = [sys.executable, "-m", "kamexfrm.cli", "exec", "--", *program(text)]
     assert namespace.run(kamexfrm).stdout == "(9, 0)\n"
 
 

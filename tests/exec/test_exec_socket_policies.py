@@ -8,14 +8,14 @@ import pytest
 from exec_programs import supervised
 
 from kamexfrm import pfkey
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.language import parse_policy
 from kamexfrm.pfkey import encode_extension
 from kamexfrm.rig import Host, TwoHosts
-from kamexfrm.translate.pfkey_policy import policy_extension
+from kamexfrm.translate.pfkey.policy import policy_extension
 
 INET, INET6 = (0, 16, socket.AF_INET), (41, 34, socket.AF_INET6)
 BYPASS = "02001200040002000000000000000000"

@@ -11,7 +11,7 @@ import pytest
 from golden_samples import SAMPLES
 from setkey_here import hosts_file, run  # noqa: F401  (a fixture)
 
-from kamexfrm.engine.door import Engine
+from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     SaAdd,
     SaDelete,
@@ -28,7 +28,7 @@ from kamexfrm.net import IPPROTO_AH
 from kamexfrm.rig import Rig
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.parser import parse
-from kamexfrm.translate.tag import MARKER_IF_ID, read_policy_words
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, read_policy_words
 from kamexfrm.xfrm import Policy, State
 
 Way = Callable[[Path, tuple[str, ...]], None]

@@ -29,7 +29,7 @@ from kamexfrm.errors import Refusal
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.net import Address
 from kamexfrm.rig import until
-from kamexfrm.translate.pfkey_register import NAMEABLE, first_associations, found, probe
+from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_STATE_AF_UNSPEC,

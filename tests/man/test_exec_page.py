@@ -8,7 +8,7 @@ from manual_source import page, section
 
 from kamexfrm.exec.arguments import HELP, Options, UsageError, read_options
 from kamexfrm.exec.filter import Barrier
-from kamexfrm.exec.imposed import read_policies
+from kamexfrm.exec.forced_policy import read_policies
 from kamexfrm.rig import Host
 
 PAGE = page("kamexfrm-exec.8")

@@ -8,7 +8,7 @@ from manual_source import configure, page, rows, section
 from kamexfrm.model.knobs import FURTHER_KNOBS, POLICY_KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.rig import Host
-from kamexfrm.translate import marker, tag
+from kamexfrm.translate.xfrm import marker, tag
 
 IPSEC_PAGE = page("ipsec.4")
 

@@ -5,7 +5,7 @@ import re
 import click
 from manual_source import page, section
 
-from kamexfrm.operator.command import demo, guest, main
+from kamexfrm.cli.command import demo, guest, main
 
 PAGE = page("kamexfrm.8")
 

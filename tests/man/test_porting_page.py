@@ -7,7 +7,7 @@ from pathlib import Path
 from manual_source import page, section
 
 from kamexfrm.rig import Host
-from kamexfrm.rig.scenario import gallery
+from kamexfrm.rig.scenario.reading import gallery
 
 PAGE = page("kamexfrm-porting.7")
 TESTS = Path(__file__).parent.parent / "dataplane"

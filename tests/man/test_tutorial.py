@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig.scenario import gallery
+from kamexfrm.rig.scenario.reading import gallery
 
 TEXT = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.rig.scenario import gallery, report
-from kamexfrm.rig.scenario.document import read_file
 from kamexfrm.rig.scenario.plan import Case
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.rig.scenario.reading import gallery
+from kamexfrm.rig.scenario.reading.document import read_file
+from kamexfrm.rig.scenario.report import transcript as report
+from kamexfrm.rig.scenario.run.runner import Runner
 
 CASES = [case for kind in gallery.kinds() for case in read_file(gallery.path_of(kind))]
 

@@ -28,7 +28,7 @@ ESP = 'links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"\nkernel = "esp"\n' + GOOD[
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "kamexfrm.operator", "rig", *words]
+    return [sys.executable, "-m", "kamexfrm.cli", "rig", *words]
 
 
 def rig(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

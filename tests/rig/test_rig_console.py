@@ -22,7 +22,7 @@ ping = "alice -> bob"
 [[steps]]
 say = "that was that"
 """
-RIG = [sys.executable, "-m", "kamexfrm.operator", "rig"]
+RIG = [sys.executable, "-m", "kamexfrm.cli", "rig"]
 
 KERNELS = pytest.mark.parametrize("kernel", ["host", "guest"])
 

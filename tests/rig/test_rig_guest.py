@@ -12,7 +12,7 @@ import pytest
 
 from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, guest_files, run_in_guest, until
 
-KAMEXFRM = [sys.executable, "-c", "from kamexfrm.operator.command import main; main()"]
+KAMEXFRM = [sys.executable, "-c", "from kamexfrm.cli.command import main; main()"]
 
 EVERYTHING = """
 printf 'out %s\\n' "$WORD"; echo err >&2; pwd; id -u; cat /proc/sys/kernel/ostype; cat

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.operator.command import main
-from kamexfrm.operator.rig import rig
-from kamexfrm.rig.scenario import actions, report
-from kamexfrm.rig.scenario.document import read_text
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.cli.command import main
+from kamexfrm.cli.rig import rig
+from kamexfrm.rig.scenario.reading import actions
+from kamexfrm.rig.scenario.reading.document import read_text
+from kamexfrm.rig.scenario.report import transcript as report
+from kamexfrm.rig.scenario.run.runner import Runner
 
 PAGE = (Path(__file__).parents[2] / "man" / "kame-rig.7").read_text()
 EXAMPLE = re.search(r"^\.Sh EXAMPLES\n\.Bd -literal\n(.*?)^\.Ed", PAGE, re.MULTILINE | re.DOTALL)

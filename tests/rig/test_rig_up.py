@@ -29,7 +29,7 @@ def call(tmp_path: Path) -> Iterator[Call]:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "kamexfrm.operator", "rig", *words],
+            [sys.executable, "-m", "kamexfrm.cli", "rig", *words],
             check=False,
             cwd=tmp_path,
             capture_output=True,

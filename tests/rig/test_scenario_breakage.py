@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from kamexfrm.rig.scenario import gallery, report
-from kamexfrm.rig.scenario.document import read_file, read_text
 from kamexfrm.rig.scenario.plan import Case, Probe, Script, Step
+from kamexfrm.rig.scenario.reading import gallery
+from kamexfrm.rig.scenario.reading.document import read_file, read_text
+from kamexfrm.rig.scenario.report import transcript as report
 from kamexfrm.rig.scenario.result import CaseResult
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.rig.scenario.run.runner import Runner
 
 pytestmark = pytest.mark.dataplane
 

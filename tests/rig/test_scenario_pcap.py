@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from kamexfrm.rig.packet import ETH_P_IP, read_packet
-from kamexfrm.rig.scenario.document import read_text
-from kamexfrm.rig.scenario.pcap import file_header, packet_record
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.rig.scenario.reading.document import read_text
+from kamexfrm.rig.scenario.run.runner import Runner
+from kamexfrm.rig.scenario.stage.pcap import file_header, packet_record
 
 TEXT = """
 links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"

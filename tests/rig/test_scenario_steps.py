@@ -2,10 +2,10 @@
 
 import pytest
 
-from kamexfrm.rig.scenario import report
-from kamexfrm.rig.scenario.document import read_text
+from kamexfrm.rig.scenario.reading.document import read_text
+from kamexfrm.rig.scenario.report import transcript as report
 from kamexfrm.rig.scenario.result import CaseResult
-from kamexfrm.rig.scenario.runner import Runner
+from kamexfrm.rig.scenario.run.runner import Runner
 
 TWO = 'links = "alice 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 bob"\nkernel = "any"\n'
 

@@ -19,8 +19,8 @@ from kamexfrm.net import Address
 from kamexfrm.setkey.command import main
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.setkey.verbose import TracingEngine
-from kamexfrm.translate.pfkey import stamped
-from kamexfrm.translate.pfkey_sad import sa_add, sa_entry
+from kamexfrm.translate.pfkey.parts import stamped
+from kamexfrm.translate.pfkey.sa_to_message import sa_add, sa_entry
 
 ADD = """\
 sadb_msg{ version=2 type=3 errno=0 satype=3

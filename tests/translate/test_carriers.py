@@ -14,9 +14,9 @@ from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.net import Address
 from kamexfrm.rig import gateways
-from kamexfrm.translate.marker import MARKER_ID, Marker, marker_policy, read_marker
-from kamexfrm.translate.policy import TRIGGER_REQID, catch_all
-from kamexfrm.translate.tag import (
+from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, marker_policy, read_marker
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID, catch_all
+from kamexfrm.translate.xfrm.tag import (
     SIDECAR_IF_ID,
     PolicyTag,
     ShareTag,

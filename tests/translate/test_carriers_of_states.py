@@ -7,8 +7,8 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.state import remade, state_to_kernel
-from kamexfrm.translate.tag import is_mode_any
+from kamexfrm.translate.xfrm.state import remade, state_to_kernel
+from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     ReplayState,
     State,

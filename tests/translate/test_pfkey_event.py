@@ -29,9 +29,9 @@ from kamexfrm.net import AF_INET, Address
 from kamexfrm.pfkey import SadbType
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.marker import Marker, marker_policy
-from kamexfrm.translate.pfkey_event import broadcast
-from kamexfrm.translate.policy import Placement, catch_all, install
+from kamexfrm.translate.event import broadcast
+from kamexfrm.translate.xfrm.marker import Marker, marker_policy
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, catch_all, install
 from kamexfrm.xfrm import (
     Acquire,
     Default,

@@ -17,10 +17,10 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
-from kamexfrm.translate.pfkey_event import broadcast
-from kamexfrm.translate.pfkey_migrate import migrate_from
-from kamexfrm.translate.pfkey_policy import policy_extension
-from kamexfrm.translate.pfkey_spd import selector_extensions
+from kamexfrm.translate.event import broadcast
+from kamexfrm.translate.migrate import migrate_from
+from kamexfrm.translate.pfkey.policy import policy_extension
+from kamexfrm.translate.pfkey.spd import selector_extensions
 from kamexfrm.xfrm import XfrmMsg, decode_migrate, encode_migrate
 
 A, B, C, D = (Address.parse(f"192.0.2.{n}") for n in (1, 2, 3, 4))

@@ -21,9 +21,9 @@ from kamexfrm.model.association import (
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbSatype, SadbType
-from kamexfrm.translate import pfkey as common
-from kamexfrm.translate import pfkey_sad as writing
-from kamexfrm.translate import pfkey_sad_reading as reading
+from kamexfrm.translate.pfkey import parts as common
+from kamexfrm.translate.pfkey import sa_from_message as reading
+from kamexfrm.translate.pfkey import sa_to_message as writing
 
 A, B = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
 

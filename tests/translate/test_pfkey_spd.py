@@ -22,9 +22,9 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbType
-from kamexfrm.translate import pfkey as common
-from kamexfrm.translate import pfkey_policy as extension
-from kamexfrm.translate import pfkey_spd as spd
+from kamexfrm.translate.pfkey import parts as common
+from kamexfrm.translate.pfkey import policy as extension
+from kamexfrm.translate.pfkey import spd
 
 A, B = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
 C, D = Address.parse("fd00:9::1"), Address.parse("fd00:9::2")

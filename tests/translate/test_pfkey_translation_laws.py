@@ -26,9 +26,9 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.pfkey import SadbType
-from kamexfrm.translate import pfkey_sad as sad
-from kamexfrm.translate import pfkey_sad_reading as reading
-from kamexfrm.translate import pfkey_spd as spd
+from kamexfrm.translate.pfkey import sa_from_message as reading
+from kamexfrm.translate.pfkey import sa_to_message as sad
+from kamexfrm.translate.pfkey import spd
 
 uint32 = st.integers(0, 0xFFFFFFFF)
 uint64 = st.integers(0, 0xFFFFFFFFFFFFFFFF)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from translate_samples import u32
 
-from kamexfrm.translate.order import GAP, LAST, NEAR, Order, Position, after_last, between
+from kamexfrm.translate.xfrm.order import GAP, LAST, NEAR, Order, Position, after_last, between
 
 HIGHEST = 0xFFFFFFFF
 priorities = st.sampled_from([0, 1, 2, 5, 0x80000000, LAST - 1, LAST, HIGHEST]) | u32

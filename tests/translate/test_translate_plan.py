@@ -10,8 +10,14 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy
-from kamexfrm.translate.entry import entries_of, has_sidecar, is_ordinary, sidecars_of
-from kamexfrm.translate.plan import (
+from kamexfrm.translate.xfrm.policy_from_kernel import (
+    entries_of,
+    has_sidecar,
+    is_ordinary,
+    sidecars_of,
+)
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
+from kamexfrm.translate.xfrm.rewrite import (
     Operation,
     catch_alls,
     delete_by_index,
@@ -19,8 +25,7 @@ from kamexfrm.translate.plan import (
     renumbered,
     rewritten,
 )
-from kamexfrm.translate.policy import Placement, install, tunnel_uses
-from kamexfrm.translate.tag import policy_words, share_of
+from kamexfrm.translate.xfrm.tag import policy_words, share_of
 from kamexfrm.xfrm import Policy, XfrmMsg, encode_policy
 
 NOW = 1_700_000_000

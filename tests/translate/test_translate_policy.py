@@ -28,7 +28,9 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import Address
-from kamexfrm.translate.entry import (
+from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin, shape_of
+from kamexfrm.translate.xfrm.marker import Marker, marker_policy
+from kamexfrm.translate.xfrm.policy_from_kernel import (
     entries_of,
     entry_from_kernel,
     has_sidecar,
@@ -39,8 +41,7 @@ from kamexfrm.translate.entry import (
     sidecars_of,
     verdict_of,
 )
-from kamexfrm.translate.marker import Marker, marker_policy
-from kamexfrm.translate.policy import (
+from kamexfrm.translate.xfrm.policy_to_kernel import (
     TRIGGER_REQID,
     Installed,
     Placement,
@@ -49,8 +50,7 @@ from kamexfrm.translate.policy import (
     selector_to_kernel,
     tunnel_uses,
 )
-from kamexfrm.translate.shape import encode_plain, encode_twin, shape_of
-from kamexfrm.translate.tag import PolicyTag, ShareTag, policy_words, share_of
+from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag, policy_words, share_of
 from kamexfrm.xfrm import LifetimeConfig, Policy, decode_policy, encode_policy
 from kamexfrm.xfrm import Selector as XfrmSelector
 

@@ -12,7 +12,7 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import Key, Lifetime, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.state import (
+from kamexfrm.translate.xfrm.state import (
     REPLAY_WINDOW_MAX,
     SEQUENCE_MARGIN,
     entry_from_kernel,

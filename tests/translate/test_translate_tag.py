@@ -16,7 +16,7 @@ from translate_samples import (
 
 from kamexfrm.errors import UnsupportedError, WireError
 from kamexfrm.model.knobs import FURTHER_KNOBS, Knobs
-from kamexfrm.translate.marker import (
+from kamexfrm.translate.xfrm.marker import (
     OWN_DEFAULT,
     Marker,
     marker_policy,
@@ -24,7 +24,7 @@ from kamexfrm.translate.marker import (
     read_marker,
     read_marker_words,
 )
-from kamexfrm.translate.tag import (
+from kamexfrm.translate.xfrm.tag import (
     MAGIC,
     VERSION,
     PolicyTag,

@@ -22,7 +22,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import AF_INET, AF_INET6, Address
-from kamexfrm.translate.tag import PolicyTag, ShareTag
+from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag
 from kamexfrm.xfrm import LifetimeConfig, LifetimeCurrent, Policy, Template
 from kamexfrm.xfrm import Selector as XfrmSelector
 

@@ -1,0 +1,137 @@
+"""``kamexfrm rig up`` and its kin: rigs that stay while one looks around in them."""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from kamexfrm.cli.rig import FAILED, read_cases, skip, usage
+
+_NAME = click.option("--name", default="", help="Which rig, where several are up.")
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"kamexfrm rig: {error}", err=True)
+    sys.exit(FAILED)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")
+@click.option(
+    "--kernel",
+    default="auto",
+    show_default=True,
+    metavar="auto|host|guest|PATH",
+    help="Where the hosts are, as for run.",
+)
+@click.option("--name", default="", help="The rig's name; that of the file unless given.")
+def up(file: Path, pattern: str, kernel: str, name: str) -> None:
+    """Make a scenario's hosts and leave them there; no step is taken.
+
+    The status is 4 when no kernel here can do what the scenario needs.
+    """
+    from kamexfrm.rig.guest import GuestError, check
+    from kamexfrm.rig.scenario.run import holder
+    from kamexfrm.rig.scenario.stage import kernels
+
+    case = read_cases((file,), pattern)[0]
+    name = name or holder.name_of(str(file))
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        usage(f"--name {name}: letters, digits and .-_ are wanted")
+    try:
+        where = kernels.choose(kernel, [case])
+        in_guest = where is kernels.Where.GUEST
+        program = "" if kernel in ("auto", "guest") else str(Path(kernel).absolute())
+        if in_guest and not program:
+            check()
+    except (kernels.Unable, GuestError) as reason:
+        skip(str(reason))
+    prefix = ["unshare", "--map-root-user", "--net"] if where is kernels.Where.USER else []
+    try:
+        made = holder.up(file, case.name, name, prefix, program if in_guest else None)
+    except holder.HolderError as error:
+        _fail(error)
+    place = " in a guest" if made.shared else ""
+    click.echo(f"{made.name}: {', '.join(made.hosts)} up{place}, held by process {made.process}")
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+def down(name: str) -> None:
+    """End a rig that is up: NAME, or the only one."""
+    from kamexfrm.rig.scenario.run import holder
+
+    try:
+        holder.down(holder.find(name))
+    except (holder.HolderError, OSError) as error:
+        _fail(error)
+
+
+@click.command("ls")
+def list_rigs() -> None:
+    """List the rigs that are up, with their hosts."""
+    from kamexfrm.rig.scenario.run import holder
+
+    for one in holder.held():
+        click.echo(f"{one.name}\t{one.case}\t{' '.join(one.hosts)}\t{one.process}")
+
+
+@click.command()
+@_NAME
+@click.argument("host")
+def enter(name: str, host: str) -> None:
+    """Open a shell in HOST."""
+    from kamexfrm.rig.scenario.run.pausing import shell_program
+
+    _run(name, host, [shell_program()])
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@_NAME
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(name: str, host: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND in HOST; the status is COMMAND's."""
+    _run(name, host, list(command))
+
+
+def _run(name: str, host: str, words: list[str]) -> NoReturn:
+    from kamexfrm.rig.scenario.run import holder
+    from kamexfrm.rig.scenario.run.pausing import shell_environment
+
+    try:
+        sys.exit(holder.find(name).run(host, words, shell_environment(host)))
+    except (holder.HolderError, OSError) as error:
+        _fail(error)
+
+
+@click.command()
+@_NAME
+@click.argument("hosts", nargs=-1, metavar="[HOST...]")
+def dump(name: str, hosts: tuple[str, ...]) -> None:
+    """Show SAs (without keys), policies, variables and Xfrm counters of hosts, or of all."""
+    from kamexfrm.rig.scenario.run import holder
+    from kamexfrm.rig.scenario.run.pausing import shell_environment
+
+    try:
+        found = holder.find(name)
+        for host in hosts or found.hosts:
+            for words in (
+                ["setkey", "-D", "--nokeys"],
+                ["setkey", "-DP"],
+                ["kame-sysctl", "-a"],
+                ["grep", "-v", " 0$", "/proc/self/net/xfrm_stat"],
+            ):
+                click.echo(f"{host}# {' '.join(words)}")
+                sys.stdout.flush()
+                found.run(host, words, shell_environment(host))
+    except BrokenPipeError:
+        sys.exit(FAILED)
+    except (holder.HolderError, OSError) as error:
+        _fail(error)
+
+
+#: What joins the group ``kamexfrm rig``.
+COMMANDS = (up, down, list_rigs, enter, execute, dump)

@@ -1,0 +1,261 @@
+"""The one door: requests are queued, written in batches, and answered in the order they came."""
+
+import errno
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from kamexfrm.errors import Refusal
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
+from kamexfrm.model.policy import (
+    IPSEC_PROTOCOLS,
+    Direction,
+    IpsecProtocol,
+    Mode,
+    Selector,
+    SpdEntry,
+)
+from kamexfrm.translate.xfrm.state import entry_from_kernel, state_id, state_to_kernel
+
+# The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
+# start in tens of milliseconds.
+if TYPE_CHECKING:
+    from kamexfrm.engine.requests import Refused, Write
+    from kamexfrm.engine.writer import Writer
+    from kamexfrm.model.knobs import Knobs
+    from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
+    from kamexfrm.translate.xfrm.marker import Marker
+    from kamexfrm.xfrm import Policy, State
+    from kamexfrm.xfrm import Selector as XfrmSelector
+
+#: Requests written under one hold of the lock.
+QUEUE = 1024
+
+
+def _raise(refused: "Refused") -> None:
+    raise refused.error
+
+
+class Engine:
+    """A namespace's IPsec with KAME's meaning.
+
+    ``on_refusal`` hears of each write that did not happen, in the order of the requests; without
+    one, the first refusal is raised. ``clock`` returns seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        on_refusal: Callable[["Refused"], None] = _raise,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kernel = kernel
+        self.on_refusal = on_refusal
+        self._clock = clock
+        self._queue: deque[Write] = deque()
+        self._writer: Writer | None = None
+        #: Whether the last reconcile() had to put the marker back.
+        self.restored = False
+        self._reporting = False  # whoever hears of a refusal may read, but that writes nothing
+
+    @property
+    def port(self) -> int:
+        """The netlink port that our changes come from, as events name it."""
+        return self._kernel.port
+
+    @property
+    def lock_holder(self) -> str:
+        """Who kept the namespace's lock past its deadline while we wrote; empty for nobody."""
+        return self._writer.lock_holder if self._writer else ""
+
+    def submit(self, request: "Write") -> None:
+        """Queue a write; it happens at the next flush() or read, or when the queue is long."""
+        queue = self._queue
+        queue.append(request)
+        if len(queue) >= QUEUE:
+            self._write(last=False)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether modes of SAs or tunnels have yet to follow what was written."""
+        return self._writer is not None and self._writer.behind
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the last write took a look at everything, for what follows from it."""
+        return self._writer is not None and self._writer.looked
+
+    def flush(self, *, follow: bool = True) -> None:
+        """Write what is queued, and let what depends on it follow, or leave that for the next time.
+
+        What fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM.
+        """
+        if (self._queue or (follow and self.is_behind)) and not self._reporting:
+            self._write(last=follow)
+
+    def reconcile(self, known: "Marker | None") -> "Marker | None":
+        """Let everything follow what others did; see Writer.reconcile(). Raises Refusal."""
+        self.flush()
+        marker, self.restored = self._ready().reconcile(int(self._clock()), known)
+        return marker
+
+    def forget_routes(self) -> None:
+        """Let connected flows look at policies and SAs again. Raises Refusal."""
+        self._ready().forget_routes()
+
+    def numbered(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
+        """Give `unique` requests without a number one each that nothing uses. Raises Refusal."""
+        self.flush()
+        return self._ready().numbered(requests, int(self._clock()))
+
+    def fitted(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
+        """Return a policy's requests, those without a number with the reqid of their SA.
+
+        That is how the kernel has to be told of a policy that is not in the SPD. Raises Refusal.
+        """
+        self.flush()
+        return self._ready().fitted(policy, int(self._clock()))
+
+    def _ready(self) -> "Writer":
+        if self._writer is None:
+            from kamexfrm.engine.writer import Writer
+
+            self._writer = Writer(self._kernel)
+        return self._writer
+
+    def _write(self, *, last: bool) -> None:
+        writer = self._ready()
+        refused: list[Refused] = []
+        try:
+            writer.write(self._queue, int(self._clock()), refused, last=last)
+        finally:
+            self._queue.clear()
+            self._reporting = True
+            try:
+                for one in refused:
+                    self.on_refusal(one)
+            finally:
+                self._reporting = False
+
+    def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
+        """Make a larval SA and return its SPI; see larval()."""
+        return self.larval(association, low, high).association.spi
+
+    def larval(
+        self, association: SecurityAssociation, low: int = 0, high: int = 0, sequence: int = 0
+    ) -> SadEntry:
+        """Make a larval SA with an SPI and return it (KAME key_getspi()).
+
+        ``low`` and ``high`` bound the SPI, the association's own by default; 0 there leaves the
+        choice to the kernel, between net.key.spi_minval and spi_maxval. ``sequence`` is that of the
+        ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises Refusal (ENOENT)
+        when no SPI of the range is free.
+        """
+        self.flush(follow=False)
+        if not low:
+            low = high = association.spi
+        if not low:
+            from kamexfrm.translate.xfrm.sa_defaults import spi_range
+
+            low, high = spi_range(association.protocol, self._stored_knobs())
+        mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
+        wanted = state_to_kernel(association, mode)._replace(sequence=sequence)
+        made = self._kernel.allocate_spi(wanted, low, high)
+        return entry_from_kernel(made, self._clock())
+
+    # Reads
+
+    def knobs(self) -> "Knobs":
+        """Return the knobs in force in this namespace."""
+        self.flush()
+        return self._stored_knobs()._replace(larval_lifetime=self._kernel.larval_lifetime())
+
+    def _stored_knobs(self) -> "Knobs":
+        from kamexfrm.engine.lookup import find_marker
+        from kamexfrm.model.knobs import Knobs
+
+        marker = find_marker(self._kernel)
+        return marker.knobs if marker else Knobs()
+
+    def spd(self) -> Iterator[SpdEntry]:
+        """Return the SPD in the kernel's order, per-socket and foreign policies included."""
+        from kamexfrm.translate.xfrm.policy_from_kernel import entries_of
+
+        self.flush()
+        return entries_of(self._kernel.policies(), self._sidecar)
+
+    def walk_spd(self) -> Iterator[SpdEntry]:
+        """Return the SPD as it is read on, where spd() has all of it at one moment."""
+        from kamexfrm.translate.xfrm.policy_from_kernel import entries_of
+
+        self.flush()
+        return entries_of(self._kernel.walk_policies(), self._sidecar)
+
+    def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
+        from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
+        from kamexfrm.xfrm import XFRM_POLICY_FWD, PolicyId
+
+        try:
+            return self._kernel.policy(
+                PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
+            )
+        except Refusal as refusal:
+            if refusal.errno == errno.ENOENT:
+                return None
+            raise
+
+    def spd_entry(
+        self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
+    ) -> SpdEntry:
+        """Return the policy with exactly this selector and label; raises Refusal (ENOENT)."""
+        from kamexfrm.translate.xfrm.policy_from_kernel import (
+            entry_from_kernel as policy_from_kernel,
+        )
+        from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
+        from kamexfrm.xfrm import PolicyId
+
+        self.flush()
+        wanted = PolicyId(
+            selector_to_kernel(selector),
+            index=0,
+            direction=direction - 1,
+            security_context=label_to_kernel(label),
+        )
+        return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
+
+    def spd_entry_by_id(self, id: int) -> SpdEntry:
+        """Return the policy with this id; raises Refusal (ENOENT)."""
+        from kamexfrm.translate.xfrm.policy_from_kernel import (
+            entry_from_kernel as policy_from_kernel,
+        )
+        from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
+        from kamexfrm.xfrm import EMPTY_SELECTOR, PolicyId
+
+        self.flush()
+        if not id:
+            raise Refusal(errno.ENOENT)  # to the kernel, that is a question for a selector
+        policy = self._kernel.policy(PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7))
+        if not is_ordinary(policy):
+            raise Refusal(errno.ENOENT)
+        return policy_from_kernel(policy, self._sidecar)
+
+    def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
+        """Return the SAs, of one protocol or of all, in the kernel's order."""
+        self.flush()
+        return self._associations(self._kernel.states(protocol or 0))
+
+    def walk_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
+        """Return the SAs as they are read on, where sad() has all of them at one moment."""
+        self.flush()
+        return self._associations(self._kernel.walk_states(protocol or 0))
+
+    def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
+        now = self._clock()
+        return (entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
+
+    def sa(self, id: SaId) -> SadEntry:
+        """Return one SA; raises Refusal (ESRCH)."""
+        self.flush()
+        return entry_from_kernel(self._kernel.state(state_id(id)), self._clock())

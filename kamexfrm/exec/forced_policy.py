@@ -1,0 +1,98 @@
+"""Policies that the command line imposes on a program: read and tried before it starts."""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from kamexfrm.engine.engine import Engine
+from kamexfrm.errors import KamexfrmError, LanguageError, Place, Refusal
+from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, owners
+from kamexfrm.exec.policies import Asked, asked_by, set_on
+from kamexfrm.kernel.namespace import open_here
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.model.language import PolicyError, parse_policy
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+def read_policies(texts: Sequence[str]) -> tuple[Asked, ...]:
+    """Return what texts ask for, at most one for each direction, each tried on a socket of ours.
+
+    Raises LanguageError with its place, Refusal (EPERM) without CAP_NET_ADMIN.
+    """
+    found: dict[int, Asked] = {}
+    places = []
+    for position, text in enumerate(texts, 1):
+        place = Place("--policy", position)
+        with _at(place):
+            asked = asked_by(parse_policy(text))
+            if asked[0] in found:
+                raise KamexfrmError("a second policy for this direction")
+        found[asked[0]] = asked
+        places.append(place)
+    _check_right()
+    kernel = NetlinkKernel()
+    try:
+        for asked, place in zip(found.values(), places, strict=True):
+            with _at(place):
+                _try(asked, Engine(kernel))
+    finally:
+        kernel.close()
+    return tuple(found.values())
+
+
+@contextlib.contextmanager
+def _at(place: Place) -> Iterator[None]:
+    """Let errors say which text they are about, and where in it."""
+    try:
+        yield
+    except PolicyError as error:
+        error.place = place._replace(column=error.offset + 1)
+        raise
+    except KamexfrmError as error:
+        raise LanguageError(str(error), place=place, errno=error.errno) from None
+
+
+def _check_right() -> None:
+    here = open_here()
+    try:
+        allowed = Caller(os.getpid()).is_capable(CAP_NET_ADMIN, owners(here))
+    finally:
+        os.close(here)
+    if not allowed:
+        raise Refusal(errno.EPERM, "--policy needs CAP_NET_ADMIN in this network namespace")
+
+
+def _try(asked: Asked, engine: Engine) -> None:
+    for family in _FAMILIES:
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError:
+            continue  # a kernel without the family
+        with sock:
+            try:
+                set_on(sock, asked, lambda: engine)
+            except OSError as error:
+                raise Refusal(error.errno or errno.EIO) from None
+
+
+def outsiders() -> list[str]:
+    """Return a line on each open file that the program inherits and that policies do not reach."""
+    found = []
+    for name in sorted(os.listdir("/proc/self/fd"), key=int):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if not os.get_inheritable(int(name)):
+                continue
+        except OSError:  # that of the listing itself
+            continue
+        if target == "anon_inode:[io_uring]":
+            found.append(f"descriptor {name} is an io_uring")
+        elif target.startswith("socket:"):
+            with socket.socket(fileno=os.dup(int(name))) as sock:
+                if sock.family != socket.AF_UNIX and sock.family != socket.AF_NETLINK:
+                    family = getattr(sock.family, "name", f"family {sock.family}")
+                    found.append(f"descriptor {name} is a socket of {family}")
+    return found

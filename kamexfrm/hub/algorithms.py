@@ -1,0 +1,30 @@
+"""The algorithms of the running kernel, asked for once a process."""
+
+from kamexfrm.algorithms import Algorithm
+from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
+
+_cached: tuple[Algorithm, ...] = ()
+
+
+def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
+    """Return what REGISTER lists; raises Refusal (EPERM).
+
+    The first time, modules may be loaded, which can take a second.
+    """
+    global _cached  # noqa: PLW0603  what a kernel has is the same in all its namespaces
+    if not _cached:
+        failures = kernel.apply([Request(*probe(row)) for row in NAMEABLE])
+        refusals = [(failure.position, failure.refusal.errno) for failure in failures]
+        _cached = found(NAMEABLE, refusals)
+    return _cached
+
+
+def prepare(kernel: Kernel) -> None:
+    """Have the kernel load what REGISTER and the first SAs need; raises Refusal (EPERM).
+
+    That may take seconds, the first time in a process.
+    """
+    if not _cached:
+        algorithms(kernel)
+        kernel.apply([Request(*one) for one in first_associations()])

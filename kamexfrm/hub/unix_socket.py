@@ -1,0 +1,131 @@
+"""A client behind one end of a Unix SEQPACKET socket, whose other end is its program's PF_KEY.
+
+AF_UNIX has no PF_KEY sockets, but a SEQPACKET pair keeps messages apart, tells of the peer's end,
+and can be handed to anybody. What differs for the program: SO_DOMAIN, SO_TYPE and SO_PROTOCOL say
+so, and a message that is cut short by a small buffer has MSG_TRUNC set as on PF_KEY.
+"""
+
+import errno
+import select
+import socket
+
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.hub import Client, Hub
+from kamexfrm.hub.header import MESSAGE_BYTES
+from kamexfrm.kernel.connection import set_buffer
+
+#: Requests of one client that are served in one turn.
+TURN = 64
+
+#: A reset, an empty message, and the end.
+_TRIES = 3
+
+#: Room for what the program has yet to read; given to the first who needs more than the usual.
+_SEND_BUFFER = 1 << 18
+
+#: What is received is copied from here: a message may wait long, and one that is cut from room for
+#: the longest keeps a page of that room, or a hole in the heap that nothing fits into.
+_ROOM = memoryview(bytearray(MESSAGE_BYTES + 1))
+
+#: What send(2) says where the peer does not read, or has left.
+_FULL = (errno.EAGAIN, errno.ENOBUFS)
+
+
+class ServedSocket:
+    """One PF_KEY socket of a program: ``sock`` is our end, which we own from now on.
+
+    ``writable`` is true while messages wait that the socket has no room for: the event loop then
+    watches for that too. ``gone`` says that the peer has left and all it sent is served.
+    """
+
+    def __init__(self, hub: Hub, sock: socket.SocketType) -> None:
+        self.gone = False
+        self.writable = False
+        self._socket = sock
+        self._waiting: bytes | None = None
+        self._is_wide = False
+        #: Set by the hub whenever it queues something: write() is due.
+        self.dirty = False
+        self.client: Client = hub.attach(self._note)
+
+    def _note(self) -> None:
+        self.dirty = True
+
+    def fileno(self) -> int:
+        """Return our end's descriptor."""
+        return self._socket.fileno()
+
+    def read(self, *, hung_up: bool = False) -> None:
+        """Serve what the program sent, and send it the replies; never blocks or raises.
+
+        It is what to do when the descriptor is readable, and before a program that sent something
+        looks for the reply without waiting. ``hung_up`` is true if the peer is known to have left.
+        """
+        for _ in range(TURN):
+            request = self._receive(hung_up)
+            if request is None:
+                break
+            try:
+                self.client.send(request)
+            except KamexfrmError as error:
+                self.refused(request, error)
+        if self.dirty:
+            self.write()
+
+    def refused(self, request: bytes, error: KamexfrmError) -> None:
+        """Hear of a request that send(2) would have refused; the program cannot be told."""
+
+    def _receive(self, hung_up: bool) -> bytes | None:
+        ended = False
+        for _ in range(_TRIES):
+            try:
+                length = self._socket.recv_into(_ROOM, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # The peer left with messages unread. What it sent before stands behind this.
+                continue
+            except OSError:
+                break
+            hung_up = hung_up or (not length and self._has_hung_up())
+            if length or not hung_up:  # a message of no bytes need not be the end
+                return bytes(_ROOM[:length])
+            if ended:
+                break
+            ended = True
+        self.gone = True
+        return None
+
+    def _has_hung_up(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def write(self) -> None:
+        """Send what waits as far as there is room; never blocks or raises."""
+        self.dirty = False
+        while not self.gone:
+            if self._waiting is None:
+                try:
+                    self._waiting = self.client.receive()
+                except Refusal:
+                    continue  # AF_KEY does not tell of lost messages either
+                if self._waiting is None:
+                    self.writable = False
+                    return
+            try:
+                self._socket.send(self._waiting, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError as error:
+                # Where the peer has left, there may still be something to read.
+                self.writable = error.errno in _FULL
+                if self.writable and not self._is_wide:
+                    self._is_wide = True
+                    set_buffer(self._socket, socket.SO_SNDBUF, _SEND_BUFFER)
+                    continue
+                return
+            self._waiting = None
+
+    def close(self) -> None:
+        """Close our end and leave the hub."""
+        self.client.close()
+        self._socket.close()

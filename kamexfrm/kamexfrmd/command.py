@@ -1,0 +1,153 @@
+"""The command kamexfrmd: one resident for each network namespace, in the foreground."""
+
+import errno
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import kamexfrm
+from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.streams import guarded, say
+
+if TYPE_CHECKING:
+    from kamexfrm.kamexfrmd.daemon import Service
+    from kamexfrm.kernel.netlink import NetlinkKernel
+
+USAGE = """\
+usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
+       kamexfrmd [--netns NAME|PATH] --once [--quiet]
+       kamexfrmd --help | --version
+"""
+
+#: The name under which a namespace's resident is known; such names belong to a namespace.
+_NAME = "\0kamexfrmd"
+
+
+class UsageError(KamexfrmError):
+    """Options that kamexfrmd has not."""
+
+
+class Options:
+    """The command line, read; raises UsageError."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.netns = self.pfkey = ""
+        self.once = self.quiet = False
+        self.show = ""
+        rest = list(arguments)
+        while rest:
+            word = rest.pop(0)
+            name, equals, value = word.partition("=")
+            if name == "--netns" and (equals or rest):
+                self.netns = value if equals else rest.pop(0)
+            elif name == "--pfkey" and (equals or rest):
+                self.pfkey = value if equals else rest.pop(0)
+            elif word == "--once":
+                self.once = True
+            elif word == "--quiet":
+                self.quiet = True
+            elif word in ("--help", "-h", "--version"):
+                self.show = word
+            else:
+                raise UsageError(f"unrecognized option '{word}'")
+        if self.once and self.pfkey:
+            raise UsageError("--once does not serve PF_KEY")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run kamexfrmd; return its exit status: 0, 1 for trouble, 2 for usage."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return guarded("kamexfrmd", lambda: _main(words))
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        options = Options(arguments)
+    except UsageError as error:
+        say(f"kamexfrmd: {error}\n{USAGE}")
+        return 2
+    if options.show:
+        version = f"kamexfrmd {kamexfrm.__version__}\n"
+        sys.stdout.write(version if options.show == "--version" else USAGE)
+        return 0
+    try:
+        return _serve(options)
+    except KamexfrmError as error:
+        say(f"kamexfrmd: {error}\n")
+        return 1
+
+
+def _serve(options: Options) -> int:
+    from kamexfrm.kamexfrmd.daemon import run
+    from kamexfrm.kamexfrmd.reconciler import Resident, tell_systemd
+    from kamexfrm.kernel.netlink import NetlinkKernel
+
+    if options.netns:
+        from kamexfrm.kernel.namespace import enter
+
+        enter(options.netns)
+
+    def log(text: str) -> None:
+        if not options.quiet:
+            say(f"kamexfrmd: {text}\n")
+
+    kernel = NetlinkKernel()
+    resident = Resident(kernel, log)
+    if options.once:
+        resident.look()
+        return 0
+    with _alone():
+        service = _service(kernel, options.pfkey, log) if options.pfkey else None
+        try:
+            stop = _stop_descriptor()
+            resident.look()
+            log("following this namespace's SAs and policies")
+            tell_systemd("READY=1")
+            run(resident, service, stop)
+            tell_systemd("STOPPING=1")
+        finally:
+            if service is not None:
+                service.close()
+    return 0
+
+
+def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> "Service":
+    """Open PF_KEY at a path; raises Refusal."""
+    from kamexfrm.hub import Hub
+    from kamexfrm.hub.algorithms import prepare
+    from kamexfrm.kamexfrmd.daemon import Service
+    from kamexfrm.kamexfrmd.listener import Listener
+
+    # Each client takes a descriptor.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    listener = Listener(path)
+    prepare(kernel)  # no client is to wait for modules: setkey gives up after a second
+    log(f"serving PF_KEY at {path}")
+    return Service(Hub(kernel), listener, log)
+
+
+def _alone() -> socket.socket:
+    """Take the namespace's name for a resident; raises Refusal (EADDRINUSE) if there is one."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        name.bind(_NAME)
+    except OSError as error:
+        name.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Refusal(errno.EADDRINUSE, "a kamexfrmd follows this namespace already") from None
+        raise Refusal(error.errno or errno.EIO) from None
+    return name
+
+
+def _stop_descriptor() -> int:
+    """Return a descriptor that is readable once SIGTERM or SIGINT has come."""
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writable)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return readable

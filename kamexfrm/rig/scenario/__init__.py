@@ -1,0 +1,1 @@
+"""Scenarios of the rig: read, set up, run, explained and reported."""

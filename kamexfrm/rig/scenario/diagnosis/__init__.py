@@ -1,0 +1,1 @@
+"""Why a packet did not do what was expected."""

@@ -1,0 +1,1 @@
+"""From TOML to a plan: tables, lines, topologies and the actions of the steps."""

@@ -1,0 +1,110 @@
+"""A matrix multiplies a scenario; ``${name}`` stands for its values, addresses and test keys."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from kamexfrm.rig.scenario.reading.table import Table, suggestion
+
+_NAME = re.compile(r"\$\{([^{}]*)\}")
+_KEY = re.compile(r"key:(\d+)(?:\+(\d+))?$")
+
+#: What a name stands for; raises KeyError for an unknown one.
+Lookup = Callable[[str], object]
+
+#: More cases than anybody meant.
+_MOST = 100_000
+
+
+def choices(document: Table) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield each (case name, values) of [matrix], less those that an [[exclude]] matches."""
+    matrix = document.table("matrix")
+    axes: list[tuple[str, list[object]]] = []
+    number = 1
+    for name in matrix:
+        values = matrix.get(name)
+        if not isinstance(values, list) or not values:
+            matrix.fail("a list of values is wanted", name)
+        axes.append((name, values))
+        number *= len(values)
+    if number > _MOST:
+        document.fail(f"{number} cases are too many", "matrix")
+    excluded = []
+    for table in document.tables("exclude"):
+        for key in table:
+            if key not in matrix:
+                table.fail(f"the matrix has no such axis{suggestion(key, matrix)}", key)
+        excluded.append({key: table.get(key) for key in table})
+    for combination in itertools.product(*(values for _, values in axes)):
+        chosen = {name: value for (name, _), value in zip(axes, combination, strict=True)}
+        if any(
+            all(_label(chosen[key]) == value or chosen[key] == value for key, value in one.items())
+            for one in excluded
+        ):
+            continue
+        yield "-".join(_label(value) for value in combination), chosen
+
+
+def _label(value: object) -> str:
+    """Return a value's part of the case's name: of a table the ``name``, or all its values.
+
+    What ${...} stands for is no part of a name.
+    """
+    if isinstance(value, Mapping):
+        if "name" in value:
+            return str(value["name"])
+        return ",".join(str(one) for one in value.values())
+    return " ".join(_NAME.sub("", str(value)).split())
+
+
+def key_of(bits: int, start: int = 0) -> str:
+    """Return a test key of counted bytes, as setkey writes it."""
+    return "0x" + bytes((start + at) & 0xFF for at in range((bits + 7) // 8)).hex()
+
+
+def chosen_lookup(chosen: Mapping[str, object]) -> Lookup:
+    """Return the lookup of a case's own values: ``x``, ``x.y`` in a table, ``key:BITS[+START]``."""
+
+    def look(name: str) -> object:
+        if match := _KEY.match(name):
+            return key_of(int(match[1]), int(match[2] or 0))
+        value: object = chosen
+        for part in name.split("."):
+            if not isinstance(value, Mapping):
+                raise KeyError(name)
+            value = value[part]
+        return value
+
+    return look
+
+
+def fill(table: Table, value: object, look: Lookup, known: Callable[[], list[str]]) -> object:
+    """Return ``value`` with each ``${name}`` replaced; one alone keeps the type of its value.
+
+    Raises ScenarioError naming what there is when a name is unknown.
+    """
+    if isinstance(value, dict):
+        return {key: fill(_below(table, key), one, look, known) for key, one in value.items()}
+    if isinstance(value, list):
+        return [fill(_below(table, at), one, look, known) for at, one in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replace(match: re.Match[str]) -> object:
+        name = match[1].strip()
+        try:
+            found = look(name)
+        except KeyError:
+            table.fail(f"${{{name}}} stands for nothing{suggestion(name, known())}")
+        return fill(table, found, look, known) if isinstance(found, str) else found
+
+    try:
+        if match := _NAME.fullmatch(value):
+            return replace(match)
+        return _NAME.sub(lambda match: str(replace(match)), value)
+    except RecursionError:
+        raise table.error(f"{value!r} stands for itself") from None
+
+
+def _below(table: Table, part: str | int) -> Table:
+    return table.at(part)

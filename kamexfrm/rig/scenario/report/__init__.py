@@ -1,0 +1,1 @@
+"""What a run prints: the transcript, labels and the graph."""

@@ -1,0 +1,1 @@
+"""The running of a plan: steps, expectations, pauses and the process that holds it."""

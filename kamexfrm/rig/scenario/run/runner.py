@@ -1,0 +1,207 @@
+"""Running cases: hosts up, scripts loaded, steps taken, failures explained; told to a listener."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.rig.scenario.diagnosis import explaining
+from kamexfrm.rig.scenario.diagnosis.diagnosis import Diagnosis
+from kamexfrm.rig.scenario.plan import Case, Step
+from kamexfrm.rig.scenario.report.label import label
+from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepResult
+from kamexfrm.rig.scenario.run import expecting
+from kamexfrm.rig.scenario.run import steps as doing
+from kamexfrm.rig.scenario.stage.pcap import Record
+from kamexfrm.rig.scenario.stage.scene import Scene
+from kamexfrm.setkey.command import main as run_setkey
+from kamexfrm.sysctl.command import run as run_sysctl
+
+#: Lines of a fact that are shown; dumps of big databases are cut.
+_LONGEST = 60
+
+
+class Listener(Protocol):
+    """Hears of a case as it runs."""
+
+    def begin(self, case: Case) -> None:
+        """Hear that a case begins."""
+
+    def step(self, result: StepResult) -> None:
+        """Hear of a step that was taken, the making of the hosts included (number 0)."""
+
+    def end(self, result: CaseResult) -> None:
+        """Hear how a case ended."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def begin(self, case: Case) -> None:
+        """Say nothing."""
+
+    def step(self, result: StepResult) -> None:
+        """Say nothing."""
+
+    def end(self, result: CaseResult) -> None:
+        """Say nothing."""
+
+
+#: Called before each step, and after the last with None, while the hosts are there.
+Pause = Callable[[Scene, Step | None, Failure | None], None]
+
+
+class Runner:
+    """Runs one case after the other; ``pcap`` is a folder for captures of all links."""
+
+    def __init__(
+        self,
+        listener: Listener | None = None,
+        *,
+        pcap: Path | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        self._listener = listener or Silent()
+        self._pcap = pcap
+        self._pause = pause
+
+    def run(self, case: Case) -> CaseResult:
+        """Run a case and return what came of it; only trouble of the machine is raised."""
+        begin = time.monotonic()
+        self._listener.begin(case)
+        results: list[StepResult] = []
+        record = Record(self._pcap, case) if self._pcap else None
+        with Scene(case) as scene:
+            for take in (self._up, *(self._taker(step) for step in case.steps)):
+                result = take(scene, record)
+                results.append(result)
+                self._listener.step(result)
+                if result.failure:
+                    break
+            if self._pause:
+                self._pause(scene, None, results[-1].failure)
+            if record:
+                record.close()
+        done = CaseResult(case, time.monotonic() - begin, tuple(results))
+        self._listener.end(done)
+        return done
+
+    def _up(self, scene: Scene, record: Record | None) -> StepResult:
+        begin = time.monotonic()
+        case = scene.case
+        failure = None
+        seen: list[str] = []
+        line = 1
+        try:
+            scene.raise_hosts()
+            for name, plan in case.hosts.items():
+                line = plan.line
+                seen += furnish(scene, name)
+        except StepFailed as error:
+            failure = Failure(error.message, error.causes)
+            line = error.line or line
+        except OSError as error:
+            failure = Failure(str(error))
+        links = f"{len(case.links)} link{'s' if len(case.links) != 1 else ''}"
+        text = f"{', '.join(case.hosts)} up, {links}"
+        if record and not failure:
+            record.keys(scene)
+        return StepResult(0, line, text, "; ".join(seen), time.monotonic() - begin, failure)
+
+    def _taker(self, step: Step) -> "Callable[[Scene, Record | None], StepResult]":
+        def take(scene: Scene, record: Record | None) -> StepResult:
+            if self._pause:
+                self._pause(scene, step, None)
+            begin = time.monotonic()
+            taken = doing.Taken(scene, step)
+            failure = None
+            try:
+                taken.take()
+                expecting.check(taken)
+            except StepFailed as error:
+                failure = _explain(taken, error)
+            except (TimeoutError, OSError, KamexfrmError) as error:
+                failure = _explain(taken, StepFailed(str(error)))
+            if record:
+                record.packets(scene)
+                record.keys(scene)
+            return StepResult(
+                step.number,
+                step.line,
+                label(step),
+                ", ".join(taken.seen),
+                time.monotonic() - begin,
+                failure,
+            )
+
+        return take
+
+
+def furnish(scene: Scene, name: str) -> list[str]:
+    """Give a host its knobs, gates and setkey script; return what the commands remarked."""
+    plan = scene.case.hosts[name]
+    said: list[str] = []
+    if plan.knobs:
+        done = scene.sysctl(name, *plan.knobs)
+        if done.status:
+            raise StepFailed(f"{name}: {done.stderr.strip()}")
+        said += done.stderr.splitlines()
+    for word in plan.encapsulation:
+        address, port = word.split()
+        try:
+            scene.open_gate(name, address, int(port))
+        except OSError as error:
+            raise StepFailed(f"{name}: udp-encap {word}: {error.strerror}") from None
+    if plan.script:
+        done = scene.setkey(name, plan.script)
+        if done.status:
+            raise StepFailed(
+                f"{name}: setkey refused: {done.stderr.strip() or done.stdout.strip()}"
+            )
+        said += done.stderr.splitlines()
+    return said
+
+
+def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
+    """Collect causes and facts of a failed step."""
+    scene, probe = taken.scene, taken.probe
+    moved = taken.moved()
+    causes = error.causes
+    if probe is not None:
+        expected = taken.step.expectation.outcome
+        causes += Diagnosis(scene, probe, moved, taken.outcome, expected).causes()
+    else:
+        causes += tuple(f"{host}'s {name} rose by {by}" for host, name, by in moved)
+    facts: list[tuple[str, str]] = []
+    for link, packets in scene.packets():
+        facts.append((f"on {link}", "\n".join(map(str, packets)) or "(no packets)"))
+    if taken.output:
+        facts.append(("output", "\n".join(taken.output)))
+    for name, background in scene.background.items():
+        facts.append((f"{name} says", background.text))
+    if probe is not None:
+        source = probe.source or scene.source_of(probe.host, probe.destination)
+        facts += explaining.both_ways(scene, probe, source)
+    for name in scene.hosts:
+        facts += _host_facts(scene, name)
+    return Failure(error.message, causes, tuple((title, _cut(text)) for title, text in facts))
+
+
+def _host_facts(scene: Scene, name: str) -> list[tuple[str, str]]:
+    facts = [
+        (f"{name}# setkey -D --nokeys", scene.command(name, run_setkey, "-D", "--nokeys").stdout),
+        (f"{name}# setkey -DP", scene.command(name, run_setkey, "-DP").stdout),
+        (f"{name}# kame-sysctl -a", scene.command(name, run_sysctl, "-a").stdout),
+    ]
+    risen = [f"{key} {value}" for key, value in scene.hosts[name].counters().items() if value]
+    facts.append((f"{name}'s counters", "\n".join(risen) or "(all 0)"))
+    return [(title, text.strip("\n")) for title, text in facts]
+
+
+def _cut(text: str) -> str:
+    lines = text.splitlines()
+    if len(lines) <= _LONGEST:
+        return text
+    left = len(lines) - _LONGEST
+    return "\n".join([*lines[:_LONGEST], f"... ({left} more lines)"])

@@ -1,0 +1,1 @@
+"""What a scenario runs on: its hosts, wires, captures and the kernel."""

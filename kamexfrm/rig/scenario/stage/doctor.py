@@ -1,0 +1,84 @@
+"""What this machine has for running scenarios, and the line to type where something is missing."""
+
+import dataclasses
+import os
+import shutil
+
+from kamexfrm.rig import guest
+from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
+from kamexfrm.rig.scenario.stage import kernels
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One question and its answer; ``cure`` is what to do where it is no."""
+
+    key: str
+    what: str
+    well: bool
+    cure: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """Return what ``json.dumps`` takes."""
+        return dataclasses.asdict(self)
+
+
+def findings() -> list[Finding]:
+    """Look at namespaces, at this kernel's ESP and AH, at the guest, and at helpful programs."""
+    found = []
+    privileged = kernels.may_make_namespaces()
+    by_user = not privileged and kernels.may_make_user_namespaces()
+    found.append(
+        _finding(
+            "namespaces",
+            "network namespaces" + (" (in a user namespace)" if by_user else ""),
+            privileged or by_user,
+            "be root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1",
+        )
+    )
+    release = os.uname().release
+    for name, has in (("esp", kernel_has_esp), ("ah", kernel_has_ah)):
+        found.append(
+            _finding(
+                name,
+                f"{name.upper()} in the running kernel {release}",
+                privileged and has(),
+                f"modprobe -a {name}4 {name}6, if its configuration has INET_{name.upper()}; "
+                "the guest does without",
+            )
+        )
+    try:
+        guest.check()
+        trouble = ""
+    except guest.GuestError as error:
+        trouble = str(error)
+    found.append(
+        _finding(
+            "guest",
+            "a guest kernel",
+            not trouble,
+            f"{trouble} (Debian: apt install user-mode-linux kmod)",
+        )
+    )
+    for program, use in (
+        ("ip", "iproute2: looking around"),
+        ("tc", "iproute2: NAT and loss"),
+        ("wireshark", "reading captures with --pcap"),
+    ):
+        found.append(_finding(program, f"{program} ({use})", _has(program), "optional"))
+    return found
+
+
+def able(found: list[Finding]) -> bool:
+    """Whether packets can be protected somehow: a guest, or namespaces with ESP."""
+    well = {finding.key for finding in found if finding.well}
+    return "guest" in well or {"namespaces", "esp", "ah"} <= well
+
+
+def _finding(key: str, what: str, well: bool, cure: str) -> Finding:
+    return Finding(key, what, well, "" if well else cure)
+
+
+def _has(program: str) -> bool:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return shutil.which(program, path=path) is not None

@@ -1,0 +1,292 @@
+"""What the kernel tells by netlink, as the PF_KEY message that listeners hear of it. Pure.
+
+``broadcast`` has one answer for each event: the message that Linux's af_key.c sends to other
+sockets of the same change (pfkey_send_notify(), pfkey_send_policy_notify(), pfkey_send_acquire(),
+pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it keeps quiet.
+"""
+
+from kamexfrm.errors import refuse
+from kamexfrm.model.association import SaState
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+    SpdEntry,
+)
+from kamexfrm.net import Address
+from kamexfrm.pfkey import (
+    AddressDst,
+    AddressSrc,
+    Extension,
+    KmAddress,
+    LifetimeCurrent,
+    LifetimeHard,
+    LifetimeSoft,
+    NatTDport,
+    NatTSport,
+    Sa,
+    SadbMsg,
+    SadbType,
+    Sockaddr,
+)
+from kamexfrm.translate.pfkey.parts import (
+    SATYPES,
+    address_extension,
+    flush,
+    message,
+    spd_flush,
+    stamped,
+)
+from kamexfrm.translate.pfkey.policy import policy_extension
+from kamexfrm.translate.pfkey.sa_to_message import sa_acquire, sa_entry, sa_expire
+from kamexfrm.translate.pfkey.spd import selector_extensions, spd_entry
+from kamexfrm.translate.xfrm.policy_from_kernel import (
+    SidecarOf,
+    is_ordinary,
+    no_sidecar,
+    selector_from_kernel,
+    verdict_of,
+)
+from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel as spd_entry_from_kernel
+from kamexfrm.translate.xfrm.state import entry_from_kernel as sa_entry_from_kernel
+from kamexfrm.translate.xfrm.tag import read_share
+from kamexfrm.xfrm import (
+    XFRM_MODE_TUNNEL,
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
+    XFRM_POLICY_OUT,
+    XFRM_POLICY_TYPE_MAIN,
+    Acquire,
+    DeletedPolicy,
+    DeletedState,
+    Event,
+    Expire,
+    Mapping,
+    Migrate,
+    Move,
+    Policy,
+    PolicyExpire,
+    PolicyFlush,
+    State,
+    StateFlush,
+    XfrmMsg,
+)
+
+#: A flush of all protocols, as ``ip xfrm`` and as PF_KEY say it (IPSEC_PROTO_ANY).
+_ALL_PROTOCOLS = (0, 255)
+
+_DIRECTIONS = {
+    XFRM_POLICY_IN: Direction.IN,
+    XFRM_POLICY_OUT: Direction.OUT,
+    XFRM_POLICY_FWD: Direction.FWD,
+}
+_SA_TYPES = {XfrmMsg.NEWSA: SadbType.SADB_ADD, XfrmMsg.UPDSA: SadbType.SADB_UPDATE}
+_POLICY_TYPES = {
+    XfrmMsg.NEWPOLICY: SadbType.SADB_X_SPDADD,
+    XfrmMsg.UPDPOLICY: SadbType.SADB_X_SPDUPDATE,
+}
+
+
+def broadcast(
+    type: int,
+    event: Event,
+    *,
+    now: float,
+    sequence: int = 0,
+    pid: int = 0,
+    sidecar_of: SidecarOf = no_sidecar,
+    wanted: bool = False,
+) -> SadbMsg | None:
+    """Return what PF_KEY's listeners hear of an event, None for nothing.
+
+    ``type`` is the event's XFRM_MSG_ number, ``sequence`` and ``pid`` are from its netlink header:
+    the originator's. ``now`` is in seconds since the epoch.
+
+    Kept quiet about are policies that are there for our sake alone or of another type than the
+    main one, SAs of protocols that PF_KEY does not have, and, unless ``wanted``, the end of an SA
+    that was wanted and never got an SPI. Raises KamexfrmError for what a message cannot hold.
+    """
+    match event:
+        case State() if type in _SA_TYPES:
+            # An int equals its XfrmMsg.
+            told = _sa(event, _SA_TYPES[XfrmMsg(type)], now)
+        case DeletedState(_, state):
+            told = _sa(state, SadbType.SADB_DELETE, now, SaState.DEAD)
+        case StateFlush(protocol):
+            told = _sa_flush(protocol)
+        case Policy() if type in _POLICY_TYPES:
+            told = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
+        case DeletedPolicy(id, policy):
+            # Entries of ours are always deleted by their index, whatever was asked.
+            by_id = id.index and not verdict_of(policy).tag
+            deleted = SadbType.SADB_X_SPDDELETE2 if by_id else SadbType.SADB_X_SPDDELETE
+            told = _policy(policy, deleted, sidecar_of)
+        case PolicyFlush(policy_type):
+            told = spd_flush() if policy_type in (None, XFRM_POLICY_TYPE_MAIN) else None
+        case _:
+            return _from_the_kernel(event, now, sidecar_of, wanted=wanted)
+    return stamped(told, seq=sequence, pid=pid) if told else None
+
+
+def _from_the_kernel(
+    event: Event, now: float, sidecar_of: SidecarOf, *, wanted: bool
+) -> SadbMsg | None:
+    """Return what is told of that which nobody asked for; it has no process id."""
+    match event:
+        case Expire(state, hard):
+            # A larval SA of ACQUIRE that nobody answered ends in a hard expiry too.
+            if not (state.spi or wanted) or not _is_ours_to_tell(state.protocol):
+                return None
+            return sa_expire(sa_entry_from_kernel(state, now), hard=bool(hard))
+        case PolicyExpire(policy, hard):
+            if not _is_shown(policy):
+                return None
+            return spd_expire(spd_entry_from_kernel(policy, sidecar_of), hard=bool(hard))
+        case Acquire():
+            return _acquire(event, sidecar_of)
+        case Mapping():
+            return _mapping(event)
+        case Migrate():
+            return _migrate(event)
+        case _:
+            return None
+
+
+def _is_ours_to_tell(protocol: int) -> bool:
+    return IpsecProtocol(protocol) in SATYPES
+
+
+def _is_shown(policy: Policy) -> bool:
+    return policy.policy_type == XFRM_POLICY_TYPE_MAIN and is_ordinary(policy)
+
+
+# SAs
+
+
+def _sa(state: State, type: SadbType, now: float, life: SaState | None = None) -> SadbMsg | None:
+    if not _is_ours_to_tell(state.protocol):
+        return None
+    return sa_entry(sa_entry_from_kernel(state, now), type, state=life)
+
+
+def _sa_flush(protocol: int) -> SadbMsg | None:
+    if protocol in _ALL_PROTOCOLS:
+        return flush()
+    return flush(IpsecProtocol(protocol)) if _is_ours_to_tell(protocol) else None
+
+
+def _acquire(acquire: Acquire, sidecar_of: SidecarOf) -> SadbMsg | None:
+    if not _is_ours_to_tell(acquire.protocol):
+        return None
+    entry = spd_entry_from_kernel(acquire.policy, sidecar_of)
+    source, destination = _ends_wanted(acquire, sidecar_of)
+    wanted = sa_acquire(
+        IpsecProtocol(acquire.protocol),
+        source,
+        destination,
+        entry.id,
+        priority=entry.policy.priority,
+    )
+    return stamped(wanted, seq=acquire.sequence)
+
+
+def _ends_wanted(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Address]:
+    """Return the ends of the SA that is wanted.
+
+    A tunnel request that is swapped out has the packet's ends in the kernel's event; its own are
+    in the sidecar, in the same place of the list.
+    """
+    ends = acquire.source, acquire.destination
+    same = [t for t in acquire.policy.templates if t.protocol == acquire.protocol]
+    if any(t.mode == XFRM_MODE_TUNNEL and (t.source, t.destination) == ends for t in same):
+        return ends
+    triggers = [
+        at
+        for at, template in enumerate(acquire.policy.templates)
+        if template in same and (share := read_share(template.share)) and share.trigger
+    ]
+    sidecar = sidecar_of(acquire.policy.selector) if triggers else None
+    if sidecar is None or len(sidecar.templates) <= triggers[0]:
+        return ends
+    written = sidecar.templates[triggers[0]]
+    return written.source, written.destination
+
+
+def _mapping(mapping: Mapping) -> SadbMsg | None:
+    if not _is_ours_to_tell(mapping.id.protocol):
+        return None
+    extensions = (
+        Sa(mapping.id.spi),
+        address_extension(AddressSrc, mapping.old_source),
+        NatTSport(mapping.old_port),
+        address_extension(AddressDst, mapping.new_source),
+        NatTDport(mapping.new_port),
+    )
+    protocol = IpsecProtocol(mapping.id.protocol)
+    return message(SadbType.SADB_X_NAT_T_NEW_MAPPING, extensions, protocol)
+
+
+# Policies
+
+
+def _policy(policy: Policy, type: SadbType, sidecar_of: SidecarOf) -> SadbMsg | None:
+    if not _is_shown(policy):
+        return None
+    return spd_entry(spd_entry_from_kernel(policy, sidecar_of), type)
+
+
+def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
+    """Return the X_SPDEXPIRE for an entry (KAME key.c key_spdexpire()).
+
+    KAME's entries have one limit, the hard one; XFRM's may have a soft one as well.
+    """
+    # Differs from Linux's af_key: it keeps quiet about policies that expire.
+    policy = entry.policy
+    limit: Extension = (
+        LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime) if hard else LifetimeSoft()
+    )
+    extension = policy_extension(
+        policy.type, policy.direction, policy.requests, priority=policy.priority, id=entry.id
+    )
+    return message(
+        SadbType.SADB_X_SPDEXPIRE,
+        (
+            LifetimeCurrent(addtime=entry.created, usetime=entry.last_used),
+            limit,
+            *selector_extensions(policy.selector),
+            extension,
+        ),
+    )
+
+
+def _moved(move: Move, source: Address, destination: Address) -> IpsecRequest:
+    level = Level.UNIQUE if move.reqid else Level.REQUIRE
+    mode = Mode(move.mode + 1)
+    return IpsecRequest(IpsecProtocol(move.protocol), mode, level, move.reqid, source, destination)
+
+
+def _migrate(migrate: Migrate) -> SadbMsg | None:
+    if not migrate.moves or not _is_ours_to_tell(migrate.moves[0].protocol):
+        return None
+    if migrate.id.direction not in _DIRECTIONS:
+        raise refuse(f"a policy of direction {migrate.id.direction}")
+    requests: list[IpsecRequest] = []
+    for move in migrate.moves:
+        requests.append(_moved(move, move.old_source, move.old_destination))
+        requests.append(_moved(move, move.new_source, move.new_destination))
+    kernel_selector = migrate.id.selector
+    selector = selector_from_kernel(kernel_selector)._replace(
+        upper=kernel_selector.protocol, source_port=None, destination_port=None
+    )
+    extensions: list[Extension] = []
+    if migrate.km_address is not None:
+        local, remote, _ = migrate.km_address
+        extensions.append(KmAddress(Sockaddr(local), Sockaddr(remote)))
+    extensions += (
+        *selector_extensions(selector),
+        policy_extension(PolicyType.IPSEC, _DIRECTIONS[migrate.id.direction], tuple(requests)),
+    )
+    return message(SadbType.SADB_X_MIGRATE, extensions, IpsecProtocol(migrate.moves[0].protocol))

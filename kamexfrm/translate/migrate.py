@@ -1,0 +1,63 @@
+"""X_MIGRATE: a policy and its SAs go to other addresses. Pure; ``pfkey_event`` is the way back.
+
+Its X_POLICY holds requests in pairs, where a tunnel is and where it goes (Linux af_key.c
+pfkey_migrate(), ipsecrequests_to_migrate()).
+"""
+
+from kamexfrm.errors import refuse
+from kamexfrm.model.policy import Direction, IpsecRequest, Level
+from kamexfrm.net import Address
+from kamexfrm.pfkey import KmAddress, Policy, SadbMsg
+from kamexfrm.translate.pfkey.parts import address_of
+from kamexfrm.translate.pfkey.policy import direction_from, requests_from
+from kamexfrm.translate.pfkey.spd import selector_from
+from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.xfrm import XFRM_MAX_DEPTH, Migrate, Move, PolicyId
+from kamexfrm.xfrm import KmAddress as XfrmKmAddress
+
+
+def migrate_from(message: SadbMsg) -> Migrate:
+    """Return what an X_MIGRATE asks for; raises KamexfrmError (EINVAL)."""
+    policy = message.require(Policy)
+    selector = selector_from(message)
+    direction = direction_from(policy, Direction.FWD)
+    requests = requests_from(policy, from_kernel=True)
+    pairs = tuple(zip(requests[::2], requests[1::2], strict=False))
+    if not pairs or len(requests) % 2 or len(pairs) > XFRM_MAX_DEPTH:
+        raise refuse(f"{len(requests)} requests are no pairs of old and new ones")
+    identity = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
+    return Migrate(identity, tuple(_move(*pair) for pair in pairs), _km_address(message))
+
+
+def _move(old: IpsecRequest, new: IpsecRequest) -> Move:
+    old_source, old_destination = _ends(old)
+    new_source, new_destination = _ends(new)
+    if (old.protocol, old.mode, old.reqid) != (new.protocol, new.mode, new.reqid):
+        raise refuse("two requests of a pair differ in more than their addresses")
+    return Move(
+        old_destination,
+        old_source,
+        new_destination,
+        new_source,
+        int(old.protocol),
+        old.mode - 1,
+        old.reqid if old.level is Level.UNIQUE else 0,
+        old_source.family,
+        new_source.family,
+    )
+
+
+def _ends(request: IpsecRequest) -> tuple[Address, Address]:
+    if request.source is None or request.destination is None:
+        raise refuse("a request without the addresses to go from or to")
+    return request.source, request.destination
+
+
+def _km_address(message: SadbMsg) -> XfrmKmAddress | None:
+    extension = message.get(KmAddress)
+    if extension is None:
+        return None
+    local, remote = address_of(extension.local), address_of(extension.remote)
+    if local.family != remote.family:
+        raise refuse("key managers of two families")
+    return XfrmKmAddress(local, remote, local.family)

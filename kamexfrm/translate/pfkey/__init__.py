@@ -1,0 +1,1 @@
+"""KAME's model to PF_KEY messages and back."""

@@ -1,0 +1,319 @@
+"""Policies on their way down: from KAME's model to what the kernel gets.
+
+Pure. What a policy becomes depends on the knobs (level default) and, for outbound tunnel requests
+of level use, on whether an SA serves them now: Linux refuses an optional tunnel template on output
+(xfrm_user.c validate_tmpl()), so such a request is left out while no SA serves it.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
+from kamexfrm.model.policy import (
+    ULPROTO_ANY,
+    Direction,
+    IpsecProtocol,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+    Selector,
+)
+from kamexfrm.net import Address
+from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag
+from kamexfrm.xfrm import (
+    ANY_ALGORITHM,
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
+    XFRM_POLICY_ALLOW,
+    XFRM_POLICY_BLOCK,
+    XFRM_POLICY_FWD,
+    LifetimeConfig,
+    Policy,
+    Template,
+)
+from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
+from kamexfrm.xfrm import Selector as XfrmSelector
+
+#: The reqid of trigger templates: no SA has it, so they only provoke ACQUIRE.
+TRIGGER_REQID = 0xF0000001
+
+_PROTOCOLS = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
+
+
+class Placement(NamedTuple):
+    """Where an entry stands: the kernel's priority and its insertion order."""
+
+    kernel_priority: int
+    order: int
+
+
+class Installed(NamedTuple):
+    """What the kernel gets for one entry: the policy and, where it does not say all, a sidecar."""
+
+    policy: Policy
+    sidecar: Policy | None = None
+
+
+def label_to_kernel(context: SecurityContext | None) -> XfrmSecurityContext | None:
+    """Return the kernel's form of an LSM's label."""
+    return None if context is None else XfrmSecurityContext(*context)
+
+
+def label_from_kernel(context: XfrmSecurityContext | None) -> SecurityContext | None:
+    """Return an LSM's label from the kernel's form."""
+    return None if context is None else SecurityContext(*context)
+
+
+def selector_to_kernel(selector: Selector) -> XfrmSelector:
+    """Return the kernel's selector: protocol 255 becomes 0, ports get full or empty masks."""
+    source_port, destination_port = selector.source_port, selector.destination_port
+    return XfrmSelector(
+        selector.destination,
+        selector.source,
+        destination_port or 0,
+        0 if destination_port is None else 0xFFFF,
+        source_port or 0,
+        0 if source_port is None else 0xFFFF,
+        selector.source.family,
+        selector.destination_prefix,
+        selector.source_prefix,
+        0 if selector.upper == ULPROTO_ANY else selector.upper,
+    )
+
+
+def is_tunnel_use(request: IpsecRequest, direction: Direction, family: int, knobs: Knobs) -> bool:
+    """Whether a request is one that Linux cannot hold: outbound, tunnel, effectively use."""
+    return (
+        direction is Direction.OUT
+        and request.mode is Mode.TUNNEL
+        and effective_level(request, family, knobs) is Level.USE
+    )
+
+
+def tunnel_uses(policy: SecurityPolicy, knobs: Knobs) -> tuple[IpsecRequest, ...]:
+    """Return the requests of a policy that are to be swapped in and out as SAs come and go."""
+    if policy.direction is not Direction.OUT or policy.type is not PolicyType.IPSEC:
+        return ()
+    family = policy.selector.family
+    return tuple(r for r in policy.requests if is_tunnel_use(r, Direction.OUT, family, knobs))
+
+
+def _as_written(request: IpsecRequest, family: int) -> Template:
+    """Return a template that says all of a request, for entries that no packet meets."""
+    nowhere = Address.unspecified(family)
+    endpoints = request.source is not None and request.destination is not None
+    source, destination = request.source or nowhere, request.destination or nowhere
+    return Template(
+        destination,
+        source,
+        protocol=request.protocol,
+        mode=request.mode - 1,
+        reqid=request.reqid,
+        family=source.family,
+        share=tags.share_of(ShareTag(request.level, endpoints and request.mode is Mode.TRANSPORT)),
+        optional=int(request.level in (Level.DEFAULT, Level.USE)),
+    )
+
+
+def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, served: bool) -> Template:
+    nowhere = Address.unspecified(family)
+    level = effective_level(request, family, knobs)
+    if request.mode is not Mode.TUNNEL:
+        return Template(
+            nowhere,
+            nowhere,
+            protocol=request.protocol,
+            mode=XFRM_MODE_TRANSPORT,
+            reqid=request.reqid,
+            family=family,
+            share=tags.share_of(ShareTag(request.level)),
+            optional=int(level is Level.USE),
+        )
+    if level is Level.USE and not served:
+        return Template(
+            nowhere,
+            nowhere,
+            protocol=request.protocol,
+            mode=XFRM_MODE_TRANSPORT,
+            reqid=TRIGGER_REQID,
+            family=family,
+            share=tags.share_of(ShareTag(request.level, trigger=True)),
+            optional=1,
+        )
+    assert request.source is not None and request.destination is not None  # noqa: S101, PT018
+    return Template(
+        request.destination,
+        request.source,
+        protocol=request.protocol,
+        mode=XFRM_MODE_TUNNEL,
+        reqid=request.reqid,
+        family=request.source.family,
+        share=tags.share_of(ShareTag(request.level)),
+    )
+
+
+def _inbound(request: IpsecRequest, family: int, knobs: Knobs) -> Template:
+    # KAME checks no reqid on input (ipsec.c ipsec_in_reject()): it is only remembered, in calgos.
+    # IPComp counts for nothing there either, so its template is optional at every level.
+    level = effective_level(request, family, knobs)
+    optional = level is Level.USE or request.protocol is IpsecProtocol.IPCOMP
+    written = _as_written(request, family)
+    return written._replace(
+        reqid=0,
+        optional=int(optional),
+        calgos=request.reqid if request.level is Level.UNIQUE else ANY_ALGORITHM,
+    )
+
+
+def _transparent(family: int) -> tuple[Template, ...]:
+    """Return the templates that let tunnelled packets pass an inbound entry without requests."""
+    nowhere = Address.unspecified(family)
+    return tuple(
+        Template(
+            nowhere,
+            nowhere,
+            protocol=protocol,
+            mode=XFRM_MODE_TUNNEL,
+            family=family,
+            share=tags.share_of(ShareTag(Level.DEFAULT, transparent=True)),
+            optional=1,
+        )
+        for protocol in _PROTOCOLS
+    )
+
+
+@lru_cache(maxsize=4096)
+def templates_of(
+    type_: PolicyType,
+    requests: tuple[IpsecRequest, ...],
+    direction: Direction,
+    family: int,
+    knobs: FamilyKnobs,
+    unserved: tuple[IpsecRequest, ...],
+) -> tuple[Template, ...]:
+    """Return the templates of an entry; ``unserved`` as for install()."""
+    if type_ is not PolicyType.IPSEC:
+        accepts = type_ is PolicyType.NONE and direction is not Direction.OUT
+        return _transparent(family) if accepts else ()
+    both = Knobs(knobs, knobs)
+    if direction is Direction.OUT:
+        return tuple(
+            _outbound(r, inner, both, served=r not in unserved)
+            for r, inner in _with_families(requests, family, unserved)
+        )
+    return tuple(_inbound(r, inner, both) for r, inner in _with_families(requests, family))
+
+
+def _with_families(
+    requests: Sequence[IpsecRequest], family: int, left_out: Sequence[IpsecRequest] = ()
+) -> Iterator[tuple[IpsecRequest, int]]:
+    """Yield requests with the family of the packet that each meets: a tunnel changes it.
+
+    Linux refuses a transport template of any other (xfrm_user.c validate_tmpl()). ``left_out``
+    are tunnels that are not there now.
+    """
+    for request in requests:
+        yield request, family
+        if request.mode is Mode.TUNNEL and request.source and request not in left_out:
+            family = request.source.family
+
+
+def _needs_sidecar(policy: SecurityPolicy, unserved: tuple[IpsecRequest, ...]) -> bool:
+    """Whether an outbound policy's templates leave something out that was written."""
+    return bool(unserved) or any(
+        request.source is not None and request.mode is not Mode.TUNNEL
+        for request in policy.requests
+    )
+
+
+def install(
+    policy: SecurityPolicy,
+    knobs: Knobs,
+    placement: Placement,
+    created: int,
+    *,
+    twin: bool = False,
+    unserved: tuple[IpsecRequest, ...] = (),
+    fitted: tuple[IpsecRequest, ...] | None = None,
+    remaining: tuple[int, int] | None = None,
+) -> Installed:
+    """Return what the kernel gets for an entry of ours.
+
+    ``created`` is in seconds since the epoch. ``unserved`` are those of ``tunnel_uses()`` that no
+    SA serves, ``fitted`` the requests with the reqids of the SAs that are to serve them.
+    ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
+    that is written again: UPDPOLICY restarts its clock.
+    """
+    selector, direction, type_, requests, priority, lifetime, validtime, context = policy
+    family = selector.source.family
+    asked = requests if fitted is None else fitted
+    templates = templates_of(type_, asked, direction, family, knobs.of(family), unserved)
+    flags = tags.TWIN if twin else 0
+    sidecar = None
+    if direction is Direction.OUT and _needs_sidecar(policy, unserved):
+        flags |= tags.HAS_SIDECAR | (tags.IN_CLEAR if unserved else 0)
+    words = tags.policy_words(
+        PolicyTag(priority, placement.order, flags, created, lifetime, validtime)
+    )
+    hard_add, hard_use = remaining or (lifetime, validtime)
+    kernel_selector = selector_to_kernel(selector)
+    label = label_to_kernel(context)
+    kernel = Policy(
+        kernel_selector,
+        direction - 1,
+        action=XFRM_POLICY_BLOCK if type_ is PolicyType.DISCARD else XFRM_POLICY_ALLOW,
+        priority=placement.kernel_priority,
+        lifetime=LifetimeConfig(*words, 0, hard_add, 0, hard_use),
+        templates=templates,
+        security_context=label,
+    )
+    if flags & tags.HAS_SIDECAR:
+        words = tags.policy_words(
+            PolicyTag(priority, placement.order, tags.SIDECAR, created, lifetime, validtime)
+        )
+        sidecar = kernel._replace(
+            direction=XFRM_POLICY_FWD,
+            lifetime=LifetimeConfig(*words, 0, hard_add, 0, 0),
+            templates=tuple(_as_written(r, inner) for r, inner in _with_families(requests, family)),
+            if_id=tags.SIDECAR_IF_ID,
+        )
+    return Installed(kernel, sidecar)
+
+
+def catch_all(family: int, direction: int) -> Policy:
+    """Return def_policy's block policy for a family and a kernel direction (0 to 2)."""
+    nowhere = Address.unspecified(family)
+    words = tags.policy_words(PolicyTag(0xFFFFFFFF, 0, tags.CATCH_ALL))
+    return Policy(
+        XfrmSelector(nowhere, nowhere, family=family, user=tags.CATCH_ALL_USER),
+        direction,
+        action=XFRM_POLICY_BLOCK,
+        priority=tags.CATCH_ALL_PRIORITY,
+        lifetime=LifetimeConfig(*words),
+    )
+
+
+def entrusting(family: int, direction: Direction) -> Policy:
+    """Return a socket's policy that leaves each packet to the SPD: no packet meets it.
+
+    Nothing else takes away the policy of one direction alone. Source: Linux xfrm_policy.c
+    xfrm_sk_policy_lookup().
+    """
+    return Policy(_no_packet(family), direction - 1)
+
+
+def is_entrusting(policy: Policy) -> bool:
+    """Whether a socket's policy is one that no packet meets."""
+    return policy.selector == _no_packet(policy.selector.family)
+
+
+def _no_packet(family: int) -> XfrmSelector:
+    """Return a selector for packets from the address of all bits to itself."""
+    nobody = Address(family, b"\xff" * len(Address.unspecified(family).packed))
+    bits = 8 * len(nobody.packed)
+    return XfrmSelector(nobody, nobody, 0, 0, 0, 0, family, bits, bits)

@@ -1,0 +1,245 @@
+"""From what the kernel holds to what it should hold: the operations in between. Pure.
+
+An entry is rewritten by one UPDPOLICY, which the kernel does atomically and under which the policy
+keeps its index; its clock restarts, so the remaining lifetime is written with it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
+from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.translate.xfrm.policy_from_kernel import (
+    entry_from_kernel,
+    has_sidecar,
+    is_catch_all,
+    is_ordinary,
+    sidecars_of,
+    tag_of_placed,
+    verdict_of,
+)
+from kamexfrm.translate.xfrm.policy_to_kernel import (
+    Placement,
+    catch_all,
+    install,
+    templates_of,
+    tunnel_uses,
+)
+from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
+from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
+from kamexfrm.xfrm import (
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_OUT,
+    Policy,
+    PolicyId,
+    SecurityContext,
+    Selector,
+    XfrmMsg,
+    encode_policy,
+)
+from kamexfrm.xfrm import encode_policy_id as encode_id
+
+#: One message to the kernel: its number and its payload.
+Operation = tuple[int, bytes]
+
+
+class Serving(Protocol):
+    """Tells how the SAs serve requests now; see ``serving.Services``."""
+
+    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+        """Return those of some tunnel requests that no SA serves."""
+        ...
+
+    def fitted(
+        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+    ) -> tuple[IpsecRequest, ...]:
+        """Return an entry's requests with the reqids of their SAs."""
+        ...
+
+
+class Rewriting(NamedTuple):
+    """What is to be done, and what there is that has to follow SAs."""
+
+    operations: list[Operation]
+    has_tunnel_use: bool = False
+    has_unnumbered: bool = False
+
+
+def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
+    """Return the seconds left of an entry's lifetime and validtime, 0 for no limit.
+
+    An entry that was not used since it was last written still has what was left to it then.
+    """
+    ends, unused_until = _ends(policy, entry)
+    return (
+        max(1, ends - now) if ends else 0,
+        max(1, unused_until - now) if unused_until else 0,
+    )
+
+
+def _ends(policy: Policy, entry: SpdEntry) -> tuple[int, int]:
+    """Return when lifetime and validtime are over, in seconds since the epoch, 0 for no limit."""
+    lifetime, validtime = entry.policy.lifetime, entry.policy.validtime
+    current = policy.current
+    if current.use_time:
+        unused_until = current.use_time + validtime
+    else:
+        unused_until = current.add_time + policy.lifetime.hard_use
+    return entry.created + lifetime if lifetime else 0, unused_until if validtime else 0
+
+
+def _is_over(policy: Policy, entry: SpdEntry, now: int) -> bool:
+    """Whether an entry is about to go by its timer: each rewriting would give it a second more."""
+    if not (entry.policy.lifetime or entry.policy.validtime):
+        return False
+    return any(end and end <= now for end in _ends(policy, entry))
+
+
+def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: int) -> Rewriting:
+    """Return what brings our entries of a dump to where the knobs and the SAs want them."""
+    sidecars = sidecars_of(policies)
+    operations = _orphans(sidecars, policies) if sidecars else []
+    any_uses = any_unnumbered = False
+    for policy in policies:
+        if not is_ordinary(policy):
+            continue
+        entry = entry_from_kernel(policy, sidecars.get)
+        if entry.owner is not Owner.OURS:
+            continue
+        written = entry.policy
+        uses = tunnel_uses(written, knobs)
+        missing = serving.unserved(uses) if uses else ()
+        any_uses |= bool(uses)
+        fitted = written.requests
+        if has_unnumbered(written):
+            any_unnumbered = True
+            fitted = serving.fitted(written, missing)
+        family = written.selector.family
+        wanted = templates_of(
+            written.type, fitted, written.direction, family, knobs.of(family), missing
+        )
+        if wanted == policy.templates or _is_over(policy, entry, now):
+            continue
+        if missing or has_sidecar(policy):
+            has_one = policy.selector in sidecars
+            operations += _again(policy, entry, knobs, missing, fitted, now, has_one=has_one)
+        else:
+            left = _with_remaining(policy, entry, now)
+            operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
+    return Rewriting(operations, any_uses, any_unnumbered)
+
+
+def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
+    """Return what takes away sidecars whose entry is gone: expired, or its writer was killed."""
+    kept = {p.selector for p in policies if p.direction == XFRM_POLICY_OUT and has_sidecar(p)}
+    return [
+        delete_sidecar(selector)
+        for selector, sidecar in sidecars.items()
+        if selector not in kept and verdict_of(sidecar).tag
+    ]
+
+
+def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
+    """Return a policy that lives no longer for being written again."""
+    if not (entry.policy.lifetime or entry.policy.validtime):
+        return policy
+    add, use = remaining(policy, entry, now)
+    return policy._replace(lifetime=policy.lifetime._replace(hard_add=add, hard_use=use))
+
+
+def _again(
+    policy: Policy,
+    entry: SpdEntry,
+    knobs: Knobs,
+    missing: tuple[IpsecRequest, ...],
+    fitted: tuple[IpsecRequest, ...],
+    now: int,
+    *,
+    has_one: bool,
+) -> list[Operation]:
+    """Write an entry again; what it leaves to a sidecar is there before, or taken away after.
+
+    ``has_one`` is whether there is a sidecar now: somebody may have deleted it.
+    """
+    placement = Placement(entry.kernel_priority, entry.order)
+    new = install(
+        entry.policy,
+        knobs,
+        placement,
+        entry.created,
+        twin=entry.twin,
+        unserved=missing,
+        fitted=fitted,
+        remaining=remaining(policy, entry, now),
+    )
+    operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
+    if new.sidecar:
+        operations.insert(0, (XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
+    elif has_one:
+        operations.append(delete_sidecar(policy.selector))
+    return operations
+
+
+def renumbered(
+    policies: Sequence[Policy], moves: Mapping[tuple[int, int], tuple[int, int]], now: int
+) -> list[Operation]:
+    """Return the operations that give entries new kernel priorities, in a safe sequence.
+
+    ``moves`` is keyed by (written priority, order) and gives (place in the sequence, new number).
+    """
+    steps = []
+    for policy in policies:
+        tag = tag_of_placed(policy)
+        move = moves.get((tag.priority, tag.order)) if tag else None
+        if move is None:
+            continue
+        entry = entry_from_kernel(policy)
+        if _is_over(policy, entry, now):
+            continue
+        left = _with_remaining(policy, entry, now)
+        steps.append((move[0], left._replace(priority=move[1])))
+    steps.sort(key=lambda step: step[0])
+    return [(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
+
+
+def delete_sidecar(selector: Selector) -> Operation:
+    """Return the operation that deletes a selector's sidecar."""
+    wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+
+
+def delete_policy(
+    selector: Selector, direction: int, label: SecurityContext | None = None
+) -> Operation:
+    """Return the operation that deletes the policy with a selector and a label."""
+    wanted = PolicyId(selector, index=0, direction=direction, security_context=label)
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+
+
+def delete_by_index(policy: Policy) -> Operation:
+    """Return the operation that deletes just this policy of a dump."""
+    wanted = PolicyId(
+        policy.selector,
+        index=policy.index,
+        direction=policy.direction,
+        if_id=policy.if_id,
+        mark=policy.mark,
+        policy_type=policy.policy_type,
+    )
+    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+
+
+def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
+    """Return what brings def_policy's catch-alls to where the knobs want them, by family."""
+    there = {(p.selector.family, p.direction) for p in policies if is_catch_all(p)}
+    operations: list[Operation] = []
+    for family in (AF_INET, AF_INET6):
+        for direction in range(3):
+            block = catch_all(family, direction)
+            wanted = knobs.of(family).def_policy == 0
+            if wanted and (family, direction) not in there:
+                operations.append((XfrmMsg.UPDPOLICY, encode_policy(block)))
+            elif not wanted and (family, direction) in there:
+                operations.append(delete_policy(block.selector, direction))
+    return operations

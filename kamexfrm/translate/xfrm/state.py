@@ -1,0 +1,300 @@
+"""Security associations: KAME's model to the kernel's states, and back. Pure."""
+
+import errno
+
+from kamexfrm.algorithms import Algorithm, Kind, by_kernel_name
+from kamexfrm.errors import KamexfrmError, refuse
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    NatTraversal,
+    SadEntry,
+    SaId,
+    SaState,
+    SecurityAssociation,
+)
+from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
+from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.tag import birth_mark, birth_of, is_mode_any, sa_user
+from kamexfrm.xfrm import (
+    UDP_ENCAP_ESPINUDP,
+    XFRM_INF,
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
+    XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_DECAP_DSCP,
+    XFRM_STATE_ESN,
+    XFRM_STATE_NOECN,
+    XFRM_STATE_NOPMTUDISC,
+    AeadAlgorithm,
+    AuthAlgorithm,
+    Encap,
+    LifetimeConfig,
+    ReplayStateEsn,
+    State,
+    StateId,
+)
+from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
+from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
+from kamexfrm.xfrm import Selector as XfrmSelector
+
+#: The widest replay window that fits the fixed fields; wider ones need the ESN structure.
+LEGACY_REPLAY_WINDOW_MAX = 32
+
+#: The widest window the kernel takes, in packets: 128 words of 32 (XFRMA_REPLAY_ESN_MAX).
+REPLAY_WINDOW_MAX = 4096
+
+
+def _lifetimes(hard: Lifetime, soft: Lifetime) -> LifetimeConfig:
+    # To the kernel, 0 bytes means none at all: no limit is XFRM_INF. Seconds keep 0 for none.
+    return LifetimeConfig(
+        soft.bytes or XFRM_INF,
+        hard.bytes or XFRM_INF,
+        soft.allocations or XFRM_INF,
+        hard.allocations or XFRM_INF,
+        soft.addtime,
+        hard.addtime,
+        soft.usetime,
+        hard.usetime,
+    )
+
+
+def _finite(limit: int) -> int:
+    return 0 if limit == XFRM_INF else limit
+
+
+def kernel_name(algorithm: Algorithm) -> str:
+    """Return the kernel's name; raises KamexfrmError (ENOSYS) where the kernel has none."""
+    if not algorithm.kernel:
+        raise refuse(f"Linux has no {algorithm.name}", errno.ENOSYS)
+    return algorithm.kernel
+
+
+def _authentication(key: Key) -> AuthAlgorithm | None:
+    if key.algorithm is None:
+        return AuthAlgorithm(key.kernel, key.material, len(key.material) * 8, key.icv_bits)
+    bits = key.icv_bits or key.algorithm.icv_bits
+    return AuthAlgorithm(kernel_name(key.algorithm), key.material, len(key.material) * 8, bits)
+
+
+def _plain(key: Key) -> XfrmAlgorithm:
+    name = kernel_name(key.algorithm) if key.algorithm else key.kernel
+    return XfrmAlgorithm(name, key.material, len(key.material) * 8)
+
+
+def _encryption(key: Key | None) -> tuple[XfrmAlgorithm | None, AeadAlgorithm | None]:
+    if key is None:
+        return None, None
+    if key.algorithm is not None and key.algorithm.kind is Kind.AEAD:
+        icv = key.icv_bits or key.algorithm.icv_bits
+        name = kernel_name(key.algorithm)
+        return None, AeadAlgorithm(name, key.material, len(key.material) * 8, icv)
+    return _plain(key), None
+
+
+def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | None]:
+    """Return the fixed field's window and, for wide ones and ESN, the extended structure."""
+    window = association.replay_window
+    if association.protocol is IpsecProtocol.IPCOMP and not association.esn:
+        return min(window, LEGACY_REPLAY_WINDOW_MAX), None  # it has no sequence numbers to check
+    if window > REPLAY_WINDOW_MAX:
+        raise KamexfrmError(f"replay window {window} is over {REPLAY_WINDOW_MAX} packets")
+    if window <= LEGACY_REPLAY_WINDOW_MAX and not association.esn:
+        return window, None
+    words = max(1, (window + 31) // 32)
+    # The kernel refuses both at once: "ESN not compatible with legacy replay_window".
+    return 0, ReplayStateEsn(
+        (0,) * words, replay_window=max(window, 1) if association.esn else window
+    )
+
+
+def state_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
+    """Return the kernel's state for an SA; ``mode`` is the one to install where ANY was asked.
+
+    Raises KamexfrmError for what the kernel has no word for (ENOSYS, EINVAL).
+    """
+    sa = association
+    flags = sa.flags
+    if sa.esn:
+        flags |= XFRM_STATE_ESN
+    if mode is Mode.TUNNEL:
+        flags |= XFRM_STATE_AF_UNSPEC
+    family = sa.destination.family
+    window, replay_esn = _replay(sa)
+    encryption, aead = _encryption(sa.encryption)
+    nat = sa.nat_traversal
+    encap = None
+    if nat is not None:
+        original = nat.original_address or Address.unspecified(family)
+        encap = Encap(UDP_ENCAP_ESPINUDP, nat.source_port, nat.destination_port, original)
+    nowhere = Address.unspecified(family)
+    selector_family = 0 if mode is Mode.TUNNEL else family
+    anywhere = nowhere if selector_family else Address(0, bytes(16))
+    return State(
+        selector=XfrmSelector(
+            anywhere, anywhere, family=selector_family, user=sa_user(sa.mode is Mode.ANY)
+        ),
+        destination=sa.destination,
+        spi=sa.spi,
+        protocol=sa.protocol,
+        source=sa.source,
+        lifetime=_lifetimes(sa.hard, sa.soft),
+        reqid=sa.reqid,
+        family=family,
+        mode=XFRM_MODE_TUNNEL if mode is Mode.TUNNEL else XFRM_MODE_TRANSPORT,
+        replay_window=window,
+        flags=flags,
+        authentication=_authentication(sa.authentication) if sa.authentication else None,
+        encryption=encryption,
+        compression=_plain(sa.compression) if sa.compression else None,
+        aead=aead,
+        encap=encap,
+        replay_esn=replay_esn,
+        security_context=None if sa.context is None else XfrmSecurityContext(*sa.context),
+    )
+
+
+def state_id(id: SaId) -> StateId:
+    """Return the kernel's name of an SA."""
+    return StateId(id.destination, id.spi, id.protocol, id.destination.family)
+
+
+def _key(kind: Kind, kernel: str, material: bytes, icv_bits: int = 0) -> Key:
+    return Key(by_kernel_name(kind, kernel), material, icv_bits, kernel)
+
+
+def _encryption_from(state: State) -> Key | None:
+    if state.aead is not None:
+        name, material, _bits, icv = state.aead
+        return _key(Kind.AEAD, name, material, icv)
+    if state.encryption is not None:
+        return _key(Kind.ENCRYPTION, state.encryption.name, state.encryption.key)
+    return None
+
+
+def _life_of(state: State, now: float) -> SaState:
+    """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
+    if not state.spi or not state.is_keyed:
+        return SaState.LARVAL
+    limits, current = state.lifetime, state.current
+    dying = (
+        current.bytes >= limits.soft_bytes
+        or current.packets >= limits.soft_packets
+        or _is_over(limits.soft_add, current.add_time, now)
+        or _is_over(limits.soft_use, current.use_time, now)
+    )
+    return SaState.DYING if dying else SaState.MATURE
+
+
+def _is_over(limit: int, since: int, now: float) -> bool:
+    return bool(limit and since) and now >= since + limit
+
+
+def entry_from_kernel(state: State, now: float) -> SadEntry:
+    """Return what a dumped state means at ``now``, in seconds since the epoch."""
+    limits = state.lifetime
+    auth, encap, context = state.authentication, state.encap, state.security_context
+    any_mode = is_mode_any(state.selector.user)
+    made = state.current.add_time
+    created = birth_of(state.care_of_address, made) if any_mode else made
+    before = made - created  # seconds that an SA had lived when it was made anew
+    known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
+    mode = Mode(state.mode + 1) if known else Mode.ANY
+    esn = state.replay_esn
+    original = encap.original_address if encap else None
+    return SadEntry(
+        SecurityAssociation(
+            state.source,
+            state.destination,
+            IpsecProtocol(state.protocol),
+            state.spi,
+            Mode.ANY if any_mode else mode,
+            state.reqid,
+            esn.replay_window if esn else state.replay_window,
+            _encryption_from(state),
+            _key(Kind.AUTHENTICATION, auth.name, auth.key, auth.truncation_bits) if auth else None,
+            _key(Kind.COMPRESSION, state.compression.name, b"") if state.compression else None,
+            Lifetime(
+                _finite(limits.hard_packets),
+                _finite(limits.hard_bytes),
+                limits.hard_add and limits.hard_add + before,
+                limits.hard_use,
+            ),
+            Lifetime(
+                _finite(limits.soft_packets),
+                _finite(limits.soft_bytes),
+                limits.soft_add and limits.soft_add + before,
+                limits.soft_use,
+            ),
+            NatTraversal(
+                encap.source_port,
+                encap.destination_port,
+                None if original is None or original.is_unspecified else original,
+            )
+            if encap
+            else None,
+            None
+            if context is None
+            else SecurityContext(context.doi, context.algorithm, context.text),
+            bool(state.flags & XFRM_STATE_ESN),
+            state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
+        ),
+        _life_of(state, now),
+        created,
+        state.last_used or state.current.use_time,
+        state.current.bytes,
+        state.current.packets,
+        mode if known else Mode.TRANSPORT,
+        None if known else state.mode,
+        noecn=bool(state.flags & XFRM_STATE_NOECN),
+        decap_dscp=bool(state.flags & XFRM_STATE_DECAP_DSCP),
+        nopmtudisc=bool(state.flags & XFRM_STATE_NOPMTUDISC),
+    )
+
+
+#: How far a re-made SA's outgoing number jumps: more packets than leave between reading and delete.
+SEQUENCE_MARGIN = 4096
+
+
+def remade(state: State, mode: int, now: int) -> State:
+    """Return a state's successor of another mode: same key, same numbers, same end of life.
+
+    It remembers when the first of them was made. Under a counter mode a number used twice breaks
+    the key, so the outgoing number jumps ahead. ``now`` is in seconds since the epoch.
+    """
+    limits, spent = state.lifetime, state.current
+    age = max(0, now - spent.add_time) if spent.add_time else 0
+    used = max(0, now - spent.use_time) if spent.use_time else 0
+
+    def left(limit: int, gone: int) -> int:
+        return max(1, limit - gone) if limit and limit != XFRM_INF else limit
+
+    tunnel = mode == XFRM_MODE_TUNNEL
+    family = 0 if tunnel else state.family
+    nowhere = Address.unspecified(family) if family else Address(0, bytes(16))
+    flags = state.flags & ~XFRM_STATE_AF_UNSPEC
+    replay, esn = state.replay, state.replay_esn
+    if replay is not None and replay.oseq:
+        replay = replay._replace(oseq=min(replay.oseq + SEQUENCE_MARGIN, 0xFFFFFFFF))
+    if esn is not None and (esn.oseq or esn.oseq_hi):
+        number = (esn.oseq_hi << 32 | esn.oseq) + SEQUENCE_MARGIN
+        high, low = divmod(min(number, (1 << 64) - 1), 1 << 32)
+        esn = esn._replace(oseq=low, oseq_hi=high)
+    return state._replace(
+        selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),
+        mode=mode,
+        care_of_address=birth_mark(birth_of(state.care_of_address, spent.add_time), state.family),
+        flags=flags | XFRM_STATE_AF_UNSPEC if tunnel else flags,
+        lifetime=LifetimeConfig(
+            left(limits.soft_bytes, spent.bytes),
+            left(limits.hard_bytes, spent.bytes),
+            left(limits.soft_packets, spent.packets),
+            left(limits.hard_packets, spent.packets),
+            left(limits.soft_add, age),
+            left(limits.hard_add, age),
+            left(limits.soft_use, used),
+            left(limits.hard_use, used),
+        ),
+        replay=replay,
+        replay_esn=esn,
+    )

@@ -1,0 +1,135 @@
+"""A client behind a Unix socket: what passes, what each end sees of the other, who waits."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pfkey_samples import (
+    DUMP,
+    SPD_DUMP,
+    add_policy,
+    add_sa,
+    association,
+    policy,
+    received,
+    short,
+)
+
+from kamexfrm.hub import Hub
+from kamexfrm.hub.unix_socket import TURN, ServedSocket
+from kamexfrm.kernel.fake import FakeKernel
+
+
+class Pair:
+    """A served socket and its program's end."""
+
+    def __init__(self, hub: Hub) -> None:
+        ours, self.program = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.program.setblocking(False)
+        self.served = ServedSocket(hub, ours)
+
+    def heard(self) -> list[str]:
+        found = []
+        while True:
+            try:
+                wire = self.program.recv(1 << 16)
+            except BlockingIOError:
+                return found
+            found.append(short(wire))
+
+    def close(self) -> None:
+        self.program.close()
+        self.served.close()
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub(FakeKernel())
+
+
+@pytest.fixture
+def pair(hub: Hub) -> Iterator[Pair]:
+    made = Pair(hub)
+    yield made
+    made.close()
+
+
+def test_replies_are_there_once_the_requests_are_read(pair: Pair) -> None:
+    pair.program.send(DUMP)
+    pair.program.send(add_sa(association()))
+    pair.served.read()
+    assert pair.heard() == ["DUMP errno 2 1", "ADD 1"]
+
+
+def test_what_others_cause_is_sent_when_it_is_written(hub: Hub, pair: Pair) -> None:
+    other = hub.attach()
+    other.send(add_sa(association()))
+    assert pair.served.dirty
+    assert pair.heard() == []
+    pair.served.write()
+    assert not pair.served.dirty
+    assert pair.heard() == ["ADD 1"]
+
+
+def test_nonsense_and_nothing_are_passed_over(pair: Pair) -> None:
+    for data in (b"", b"nonsense", bytes(64), DUMP):
+        pair.program.send(data)
+    pair.served.read()
+    assert not pair.served.gone
+    assert pair.heard() == ["DUMP errno 2 1"]
+
+
+def test_a_turn_serves_so_many_requests(hub: Hub, pair: Pair) -> None:
+    other = hub.attach()
+    for spi in range(TURN + 5):
+        pair.program.send(add_sa(association(0x1000 + spi)))
+    pair.served.read()
+    assert len(received(other)) == TURN
+    pair.served.read()
+    assert len(received(other)) == 5
+
+
+def test_the_end_is_seen_behind_the_last_request(hub: Hub, pair: Pair) -> None:
+    other = hub.attach()
+    pair.program.send(DUMP)
+    pair.served.read()  # the answer stays unread: closing then resets the connection
+    pair.program.send(add_sa(association()))
+    pair.program.close()
+    pair.served.read()
+    assert received(other) == ["ADD 1"]
+    pair.served.read()
+    assert pair.served.gone
+    pair.served.write()
+
+
+def test_a_dump_waits_for_its_reader(hub: Hub, pair: Pair) -> None:
+    client = hub.attach()
+    count = 3000
+    for number in range(count):
+        client.send(add_policy(policy(number)))
+        received(client)
+        pair.served.client.receive()
+    pair.program.send(SPD_DUMP)
+    pair.served.read()
+    assert pair.served.writable
+    heard = pair.heard()
+    assert 0 < len(heard) < count
+    while pair.served.writable:
+        pair.served.write()
+        heard += pair.heard()
+    heard += pair.heard()
+    assert heard == [f"X_SPDDUMP {number}" for number in (*range(1, count), 0)]
+
+
+def test_messages_that_were_lost_are_not_told_of(hub: Hub, pair: Pair) -> None:
+    client = hub.attach()
+    hub.bus.queue_bytes = 1000
+    for spi in range(20):
+        client.send(add_sa(association(0x1000 + spi)))
+        received(client)
+    pair.served.write()
+    heard = pair.heard()
+    assert 0 < len(heard) < 20
+    pair.program.send(DUMP)
+    pair.served.read()
+    assert pair.heard()[-1] == "DUMP 0"

@@ -1,0 +1,159 @@
+"""What the resident makes of an event: nothing where nothing can follow."""
+
+import pytest
+
+from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
+from kamexfrm.kamexfrmd.reconciler import GROUPS
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Event, Request
+from kamexfrm.net import AF_INET, Address
+from kamexfrm.translate.xfrm.marker import (
+    HAS_MODE_ANY,
+    HAS_NUMBERED_SA,
+    HAS_TUNNEL_USE,
+    HAS_UNNUMBERED,
+    Marker,
+    marker_policy,
+)
+from kamexfrm.translate.xfrm.policy_to_kernel import catch_all
+from kamexfrm.translate.xfrm.rewrite import delete_by_index
+from kamexfrm.xfrm import (
+    AuthAlgorithm,
+    Expire,
+    LifetimeConfig,
+    Policy,
+    PolicyExpire,
+    Selector,
+    State,
+    StateId,
+    Template,
+    XfrmMsg,
+    encode_expire,
+    encode_policy,
+    encode_policy_expire,
+    encode_policy_flush,
+    encode_state,
+    encode_state_flush,
+    encode_state_id,
+)
+
+A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+NOTHING, FORGET, LOOK = Consequence
+NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
+ALL = HAS_MODE_ANY | HAS_TUNNEL_USE | NUMBERS
+
+
+def policy(mode: int = 0) -> Policy:
+    template = Template(B, A, protocol=50, mode=mode, family=AF_INET)
+    return Policy(
+        Selector(B, A, family=AF_INET, destination_prefix=32, source_prefix=32),
+        1,
+        priority=5,
+        templates=(template,),
+    )
+
+
+def state(mode: int = 0, reqid: int = 0) -> State:
+    return State(
+        Selector(B, A, family=AF_INET),
+        B,
+        0x1000,
+        51,
+        A,
+        reqid=reqid,
+        family=AF_INET,
+        mode=mode,
+        lifetime=LifetimeConfig(*[(1 << 64) - 1] * 4, 0, 0, 0, 0),
+        authentication=AuthAlgorithm("hmac(sha1)", bytes(20), 160, 96),
+    )
+
+
+def told(*requests: tuple[int, bytes]) -> Event:
+    """Return the event of the last of some requests."""
+    kernel = FakeKernel()
+    events = kernel.subscribe(GROUPS)
+    assert kernel.apply([Request(*request) for request in requests]) == []
+    *_, last = events.receive()
+    kernel.close()
+    return last
+
+
+def added(sa: State) -> Event:
+    return told((XfrmMsg.NEWSA, encode_state(sa)))
+
+
+def written(*policies: Policy) -> Event:
+    return told(*[(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies])
+
+
+def deleted(of: Policy) -> Event:
+    return told((XfrmMsg.NEWPOLICY, encode_policy(of)), delete_by_index(of))
+
+
+@pytest.mark.parametrize(
+    ("sa", "flags", "wanted"),
+    [
+        (state(), 0, FORGET),
+        (state(), HAS_TUNNEL_USE, FORGET),
+        (state(), HAS_MODE_ANY, FORGET),
+        (state(), HAS_UNNUMBERED, FORGET),
+        (state(mode=1), 0, FORGET),
+        (state(mode=1), HAS_TUNNEL_USE, LOOK),
+        (state(reqid=5), 0, FORGET),
+        (state(reqid=5), HAS_UNNUMBERED, LOOK),
+        (state(), NUMBERS, LOOK),
+    ],
+)
+def test_an_sa_matters_to_what_it_may_serve(sa: State, flags: int, wanted: Consequence) -> None:
+    assert consequence(added(sa), flags) is wanted
+    end = Event(XfrmMsg.EXPIRE, encode_expire(Expire(sa, hard=1)), 0, 0)
+    assert consequence(end, flags) is (LOOK if wanted is LOOK else NOTHING)
+    warning = Event(XfrmMsg.EXPIRE, encode_expire(Expire(sa, hard=0)), 0, 0)
+    assert consequence(warning, flags) is NOTHING
+
+
+@pytest.mark.parametrize("flags", [0, HAS_UNNUMBERED, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
+def test_the_end_of_sas_matters_where_something_follows_them(flags: int) -> None:
+    new = (XfrmMsg.NEWSA, encode_state(state()))
+    name = encode_state_id(StateId(B, 0x1000, 51, AF_INET))
+    wanted = NOTHING if flags in (0, HAS_UNNUMBERED) else LOOK
+    assert consequence(told(new, (XfrmMsg.DELSA, name)), flags) is wanted
+    assert consequence(told(new, (XfrmMsg.FLUSHSA, encode_state_flush(0))), flags) is wanted
+
+
+def test_others_policies_matter_to_sas_of_mode_any_alone() -> None:
+    for one in (policy(), policy(mode=1)):
+        assert consequence(written(one), ALL & ~HAS_MODE_ANY) is NOTHING
+        assert consequence(deleted(one), ALL & ~HAS_MODE_ANY) is FORGET
+        ended = encode_policy_expire(PolicyExpire(one, hard=1))
+        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), ALL & ~HAS_MODE_ANY) is FORGET
+        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), HAS_MODE_ANY) is LOOK
+        assert consequence(deleted(one), HAS_MODE_ANY) is LOOK
+    assert consequence(written(policy()), HAS_MODE_ANY) is NOTHING
+    assert consequence(written(policy(mode=1)), HAS_MODE_ANY) is LOOK
+
+
+def test_what_is_ours_alone_is_missed() -> None:
+    assert consequence(deleted(catch_all(AF_INET, 1)), 0) is LOOK
+    assert consequence(deleted(marker_policy(Marker())), 0) is LOOK
+    flush = told(
+        (XfrmMsg.NEWPOLICY, encode_policy(policy())), (XfrmMsg.FLUSHPOLICY, encode_policy_flush())
+    )
+    assert consequence(flush, 0) is LOOK
+
+
+def test_a_marker_is_known_among_policies() -> None:
+    marker = marker_policy(Marker(order=7))
+    event = written(marker)
+    found = written_marker(event)
+    assert found is not None
+    assert found.lifetime == marker.lifetime
+    for other in (policy(), catch_all(AF_INET, 2), catch_all(AF_INET, 1)):
+        assert written_marker(written(other)) is None
+    assert written_marker(added(state())) is None
+
+
+def test_what_cannot_be_read_is_looked_into() -> None:
+    for number in (XfrmMsg.NEWSA, XfrmMsg.DELPOLICY, XfrmMsg.EXPIRE):
+        assert consequence(Event(number, b"short", 0, 0), ALL) is LOOK
+    assert consequence(Event(0x99, b"", 0, 0), ALL) is NOTHING
