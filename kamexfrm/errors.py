@@ -38,7 +38,7 @@ class KamexfrmError(Exception):
         return self.text
 
 
-def refuse(reason: str, number: int = _errno.EINVAL) -> KamexfrmError:
+def invalid(reason: str, number: int = _errno.EINVAL) -> KamexfrmError:
     """Return the error whose text is strerror's, with a reason behind it: as the kernel's are."""
     return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
 
@@ -82,7 +82,7 @@ class UnsupportedError(KamexfrmError):
     errno = _errno.EOPNOTSUPP
 
 
-class Refusal(KamexfrmError):
+class KernelError(KamexfrmError):
     """The kernel said no: ``errno`` is its number, ``reason`` its extended ACK text or empty."""
 
     def __init__(self, errno: int, reason: str = "") -> None:

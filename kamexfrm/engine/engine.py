@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.policy import (
@@ -22,7 +22,7 @@ from kamexfrm.translate.xfrm.state import entry_from_kernel, state_id, state_to_
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
 if TYPE_CHECKING:
-    from kamexfrm.engine.requests import Refused, Write
+    from kamexfrm.engine.requests import Rejected, Write
     from kamexfrm.engine.writer import Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 QUEUE = 1024
 
 
-def _raise(refused: "Refused") -> None:
+def _raise(refused: "Rejected") -> None:
     raise refused.error
 
 
@@ -48,7 +48,7 @@ class Engine:
     def __init__(
         self,
         kernel: Kernel,
-        on_refusal: Callable[["Refused"], None] = _raise,
+        on_refusal: Callable[["Rejected"], None] = _raise,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kernel = kernel
@@ -78,45 +78,45 @@ class Engine:
             self._write(last=False)
 
     @property
-    def is_behind(self) -> bool:
+    def pending_reconcile(self) -> bool:
         """Whether modes of SAs or tunnels have yet to follow what was written."""
-        return self._writer is not None and self._writer.behind
+        return self._writer is not None and self._writer.pending_reconcile
 
     @property
-    def has_looked(self) -> bool:
+    def has_resynced(self) -> bool:
         """Whether the last write took a look at everything, for what follows from it."""
-        return self._writer is not None and self._writer.looked
+        return self._writer is not None and self._writer.resynced
 
     def flush(self, *, follow: bool = True) -> None:
         """Write what is queued, and let what depends on it follow, or leave that for the next time.
 
-        What fails goes to ``on_refusal``. Raises Refusal, e.g. EPERM.
+        What fails goes to ``on_refusal``. Raises KernelError, e.g. EPERM.
         """
-        if (self._queue or (follow and self.is_behind)) and not self._reporting:
+        if (self._queue or (follow and self.pending_reconcile)) and not self._reporting:
             self._write(last=follow)
 
     def reconcile(self, known: "Marker | None") -> "Marker | None":
-        """Let everything follow what others did; see Writer.reconcile(). Raises Refusal."""
+        """Let everything follow what others did; see Writer.reconcile(). Raises KernelError."""
         self.flush()
         marker, self.restored = self._ready().reconcile(int(self._clock()), known)
         return marker
 
     def forget_routes(self) -> None:
-        """Let connected flows look at policies and SAs again. Raises Refusal."""
+        """Let connected flows look at policies and SAs again. Raises KernelError."""
         self._ready().forget_routes()
 
-    def numbered(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
-        """Give `unique` requests without a number one each that nothing uses. Raises Refusal."""
+    def assign_reqids(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
+        """Give `unique` requests without a reqid one each that nothing uses. Raises KernelError."""
         self.flush()
-        return self._ready().numbered(requests, int(self._clock()))
+        return self._ready().assign_reqids(requests, int(self._clock()))
 
-    def fitted(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
+    def with_sa_reqids(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
         """Return a policy's requests, those without a number with the reqid of their SA.
 
-        That is how the kernel has to be told of a policy that is not in the SPD. Raises Refusal.
+        That is what the kernel needs of a policy that is not in the SPD. Raises KernelError.
         """
         self.flush()
-        return self._ready().fitted(policy, int(self._clock()))
+        return self._ready().with_sa_reqids(policy, int(self._clock()))
 
     def _ready(self) -> "Writer":
         if self._writer is None:
@@ -127,7 +127,7 @@ class Engine:
 
     def _write(self, *, last: bool) -> None:
         writer = self._ready()
-        refused: list[Refused] = []
+        refused: list[Rejected] = []
         try:
             writer.write(self._queue, int(self._clock()), refused, last=last)
         finally:
@@ -150,8 +150,8 @@ class Engine:
 
         ``low`` and ``high`` bound the SPI, the association's own by default; 0 there leaves the
         choice to the kernel, between net.key.spi_minval and spi_maxval. ``sequence`` is that of the
-        ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises Refusal (ENOENT)
-        when no SPI of the range is free.
+        ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises KernelError:
+        ENOENT when no SPI of the range is free.
         """
         self.flush(follow=False)
         if not low:
@@ -186,12 +186,12 @@ class Engine:
         self.flush()
         return entries_of(self._kernel.policies(), self._sidecar)
 
-    def walk_spd(self) -> Iterator[SpdEntry]:
+    def iter_spd(self) -> Iterator[SpdEntry]:
         """Return the SPD as it is read on, where spd() has all of it at one moment."""
         from kamexfrm.translate.xfrm.policy_from_kernel import entries_of
 
         self.flush()
-        return entries_of(self._kernel.walk_policies(), self._sidecar)
+        return entries_of(self._kernel.iter_policies(), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
         from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
@@ -201,15 +201,15 @@ class Engine:
             return self._kernel.policy(
                 PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
             )
-        except Refusal as refusal:
-            if refusal.errno == errno.ENOENT:
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
                 return None
             raise
 
     def spd_entry(
         self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
     ) -> SpdEntry:
-        """Return the policy with exactly this selector and label; raises Refusal (ENOENT)."""
+        """Return the policy with exactly this selector and label; raises KernelError (ENOENT)."""
         from kamexfrm.translate.xfrm.policy_from_kernel import (
             entry_from_kernel as policy_from_kernel,
         )
@@ -226,7 +226,7 @@ class Engine:
         return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
 
     def spd_entry_by_id(self, id: int) -> SpdEntry:
-        """Return the policy with this id; raises Refusal (ENOENT)."""
+        """Return the policy with this id; raises KernelError (ENOENT)."""
         from kamexfrm.translate.xfrm.policy_from_kernel import (
             entry_from_kernel as policy_from_kernel,
         )
@@ -235,10 +235,10 @@ class Engine:
 
         self.flush()
         if not id:
-            raise Refusal(errno.ENOENT)  # to the kernel, that is a question for a selector
+            raise KernelError(errno.ENOENT)  # to the kernel, that is a question for a selector
         policy = self._kernel.policy(PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7))
         if not is_ordinary(policy):
-            raise Refusal(errno.ENOENT)
+            raise KernelError(errno.ENOENT)
         return policy_from_kernel(policy, self._sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
@@ -246,16 +246,16 @@ class Engine:
         self.flush()
         return self._associations(self._kernel.states(protocol or 0))
 
-    def walk_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
+    def iter_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs as they are read on, where sad() has all of them at one moment."""
         self.flush()
-        return self._associations(self._kernel.walk_states(protocol or 0))
+        return self._associations(self._kernel.iter_states(protocol or 0))
 
     def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
         now = self._clock()
         return (entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
 
     def sa(self, id: SaId) -> SadEntry:
-        """Return one SA; raises Refusal (ESRCH)."""
+        """Return one SA; raises KernelError (ESRCH)."""
         self.flush()
         return entry_from_kernel(self._kernel.state(state_id(id)), self._clock())

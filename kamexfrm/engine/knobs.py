@@ -4,12 +4,12 @@ import contextlib
 
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import Refusal, UnsupportedError
+from kamexfrm.errors import KernelError, UnsupportedError
 from kamexfrm.kernel.interface import Request
 from kamexfrm.translate.xfrm.marker import (
-    HAS_NUMBERED_SA,
+    HAS_ANY_REQID,
+    HAS_REQID_SA,
     HAS_TUNNEL_USE,
-    HAS_UNNUMBERED,
     OWN_DEFAULT,
     UNFINISHED,
     follows_sas,
@@ -20,7 +20,7 @@ from kamexfrm.xfrm import encode_default as encode
 
 
 def set_knob(session: Session, request: SetKnob) -> None:
-    """Write a knob; raises KnobError and then changes nothing, or Refusal.
+    """Write a knob; raises KnobError and then changes nothing, or KernelError.
 
     The entries that it concerns follow at the end of the flush, once for all knobs that are
     written. SAs and SPIs follow the further knobs when they are made, and never afterwards.
@@ -41,7 +41,7 @@ def set_knob(session: Session, request: SetKnob) -> None:
         return
     session.opens |= is_default and request.value == 1
     session.knobs_changed = True
-    session.forget_shapes()
+    session.forget_templates()
     session.marker = session.marker._replace(knobs=after, flags=session.marker.flags | UNFINISHED)
     session.write_marker()
 
@@ -54,14 +54,14 @@ def finish(session: Session) -> None:
     session.must([Request(*step) for step in (*operations, *rewriting.operations)])
     _follow_default(session)
     session.knobs_changed = False
-    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_UNNUMBERED)
+    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_ANY_REQID)
     flags |= HAS_TUNNEL_USE if rewriting.has_tunnel_use else 0
-    if rewriting.has_unnumbered:
-        flags |= HAS_UNNUMBERED
-        if flags & HAS_NUMBERED_SA and not session.services().has_numbers:
-            flags &= ~HAS_NUMBERED_SA
-    digest = session.services().digest if follows_sas(flags) else 0
-    session.marker = session.marker._replace(flags=flags, services=digest)
+    if rewriting.has_any_reqid:
+        flags |= HAS_ANY_REQID
+        if flags & HAS_REQID_SA and not session.sa_lookup().has_reqids:
+            flags &= ~HAS_REQID_SA
+    digest = session.sa_lookup().digest if follows_sas(flags) else 0
+    session.marker = session.marker._replace(flags=flags, sa_digest=digest)
     session.write_marker()
 
 
@@ -92,6 +92,6 @@ def _follow_default(session: Session) -> None:
 def _default_of(session: Session) -> Default:
     try:
         return session.kernel.default()
-    except Refusal as refusal:
+    except KernelError as error:
         # Linux before 5.14 has no such default: the catch-alls are enough.
-        raise UnsupportedError("no default policy in this kernel", errno=refusal.errno) from None
+        raise UnsupportedError("no default policy in this kernel", errno=error.errno) from None

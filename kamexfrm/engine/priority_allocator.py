@@ -9,12 +9,12 @@ from kamexfrm.translate.xfrm.order import Order, Position, after_last
 from kamexfrm.translate.xfrm.tag import ORDER_MAX
 
 
-class Placing:
+class PriorityAllocator:
     """Gives out kernel priorities and insertion numbers.
 
     An entry that goes behind the last one needs nothing but the marker's counters; the order of
     all the entries is read only when one goes between them. ``read`` reads it from the kernel,
-    ``spread`` gives all entries new numbers when two neighbours leave no room.
+    ``renumber`` gives all entries new numbers when two neighbours leave no room.
     """
 
     def __init__(
@@ -22,11 +22,11 @@ class Placing:
         marker: Marker,
         order: Order | None,
         read: Callable[[], Order],
-        spread: Callable[[Order], None],
+        renumber: Callable[[Order], None],
     ) -> None:
         self.order = order
         self._read = read
-        self._spread = spread
+        self._renumber = renumber
         self._newest = marker.order
         self._last_priority = marker.last_priority
         self._last_number = marker.last_kernel_priority
@@ -78,20 +78,20 @@ class Placing:
             self.order = self._read()
         number = self.order.place(priority, newest)
         if number is None:
-            self._spread(self.order)
+            self._renumber(self.order)
             number = self.order.place(priority, newest)
             if number is None:
                 raise KamexfrmError("no kernel priority is left", errno=errno.ENOSPC)
         self._note_last(self.order)
         return number
 
-    def untangle(self) -> bool:
+    def resolve_ties(self) -> bool:
         """Give entries numbers of their own again if some have the same; return whether so."""
         self.recover()
         assert self.order is not None  # noqa: S101  (just read)
         if not self.order.has_ties():
             return False
-        self._spread(self.order)
+        self._renumber(self.order)
         self._note_last(self.order)
         return True
 

@@ -35,7 +35,7 @@ class Reqids:
         if self.used is not None:
             self.used.update(reqids)
 
-    def numbered(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
+    def assign_reqids(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give `unique` requests without a number one each."""
         self.claim(r.reqid for r in requests)
         if not any(map(_wants_number, requests)):

@@ -104,7 +104,7 @@ Write = (
 )
 
 
-class Refused(NamedTuple):
+class Rejected(NamedTuple):
     """A write that did not happen, and why; nothing of it is left in the kernel."""
 
     request: Write

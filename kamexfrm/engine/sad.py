@@ -8,15 +8,15 @@ import errno
 
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import Refusal, refuse
+from kamexfrm.errors import KernelError, invalid
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
-from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_NUMBERED_SA
+from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_REQID_SA
 from kamexfrm.translate.xfrm.policy_from_kernel import entries_of, sidecars_of
-from kamexfrm.translate.xfrm.sa_defaults import with_variables
-from kamexfrm.translate.xfrm.sa_lookup import is_unnumbered
-from kamexfrm.translate.xfrm.state import remade, state_id, state_to_kernel
+from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
+from kamexfrm.translate.xfrm.sa_lookup import is_any_reqid
+from kamexfrm.translate.xfrm.state import recreate, state_id, state_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -39,7 +39,7 @@ _ANY_REQID = -1
 def check(association: SecurityAssociation) -> None:
     """Refuse what KAME and RFC 2367 do not allow; raises KamexfrmError (EINVAL)."""
     if association.spi == 0:
-        raise refuse("SPI 0 names no SA")
+        raise invalid("SPI 0 names no SA")
     auth = association.authentication
     if (
         association.protocol is IpsecProtocol.AH
@@ -47,36 +47,36 @@ def check(association: SecurityAssociation) -> None:
         and auth.algorithm is not None
         and not auth.algorithm.takes_key
     ):
-        raise refuse("AH needs an authentication key")
+        raise invalid("AH needs an authentication key")
 
 
 def sa_add(session: Session, request: SaAdd) -> None:
     """Add or update an SA; raises KamexfrmError."""
-    association = with_variables(request.association, session.knobs)
+    association = with_sysctls(request.association, session.knobs)
     check(association)
     mode = association.mode
     if mode is Mode.ANY:
         mode = Mode.TRANSPORT
         session.note(HAS_MODE_ANY)
     if association.reqid:
-        session.note(HAS_NUMBERED_SA)
+        session.note(HAS_REQID_SA)
     state = state_to_kernel(association, mode)._replace(sequence=request.sequence)
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
     session.reqids.claim((association.reqid,))
-    session.jobs.issue(request, (Request(type_, payload),))
+    session.transactions.add(request, (Request(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; the kernel's ESRCH when there is none."""
     session.sad_touched()
     payload = encode_state_id(state_id(request.id))
-    session.jobs.issue(request, (Request(XfrmMsg.DELSA, payload),))
+    session.transactions.add(request, (Request(XfrmMsg.DELSA, payload),))
 
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
-    """Delete the SAs between two addresses; raises Refusal (ESRCH) when there is none."""
+    """Delete the SAs between two addresses; raises KernelError (ESRCH) when there is none."""
     session.send()
     doomed = [
         Request(
@@ -89,16 +89,16 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
         and s.protocol in IPSEC_PROTOCOLS
     ]
     if not doomed:
-        raise Refusal(errno.ESRCH)
+        raise KernelError(errno.ESRCH)
     session.sad_touched()
-    session.jobs.issue(request, doomed)
+    session.transactions.add(request, doomed)
 
 
 def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
     session.sad_touched()
     payload = encode_state_flush(request.protocol or 0)
-    session.jobs.issue(request, (Request(XfrmMsg.FLUSHSA, payload),))
+    session.transactions.add(request, (Request(XfrmMsg.FLUSHSA, payload),))
 
 
 def choose_modes(session: Session) -> None:
@@ -119,7 +119,7 @@ def choose_modes(session: Session) -> None:
             int(r.protocol),
             r.source,
             r.destination,
-            _ANY_REQID if is_unnumbered(r) or entry.policy.direction is Direction.IN else r.reqid,
+            _ANY_REQID if is_any_reqid(r) or entry.policy.direction is Direction.IN else r.reqid,
         )
         for entry in entries_of(policies, sidecars_of(policies).get)
         for r in entry.policy.requests
@@ -138,10 +138,10 @@ def _remake(session: Session, state: State, mode: int) -> None:
     """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
     id = StateId(state.destination, state.spi, state.protocol, state.family)
     delete = Request(XfrmMsg.DELSA, encode_state_id(id))
-    again = remade(state, mode, session.now)
+    again = recreate(state, mode, session.now)
     failures = session.kernel.apply([delete, Request(XfrmMsg.NEWSA, encode_state(again))])
     if any(f.position == 1 for f in failures):
-        back = remade(state, state.mode, session.now)
+        back = recreate(state, state.mode, session.now)
         session.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(back))])
-        raise failures[-1].refusal
+        raise failures[-1].error
     session.sad_touched()

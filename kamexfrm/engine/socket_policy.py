@@ -12,7 +12,7 @@ from typing import assert_never
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.spd_add import check_number
-from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
+from kamexfrm.errors import KamexfrmError, KernelError, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.language import PolicyText, parse_policy
@@ -54,7 +54,7 @@ def set_policy(sock: socket.socket, text: str) -> None:
     have which would serve them now; later changes do not reach sockets.
 
     Raises LanguageError, KamexfrmError with KAME's errno (EINVAL for discard and none, EACCES for
-    bypass without the right to it), UnsupportedError, Refusal (EPERM: CAP_NET_ADMIN is needed).
+    bypass without the right to it), UnsupportedError, KernelError (EPERM: CAP_NET_ADMIN is needed).
     """
     policy = parse_policy(text)
     options = OPTIONS.get(socket.AddressFamily(sock.family))
@@ -103,12 +103,12 @@ def option_value(
     Entrust becomes a policy that no packet meets, so that the SPD decides: the other direction's
     policy stays. Requests need the engine of the socket's namespace: level default is what the
     knobs say now, `unique` without a number takes one that nothing uses, and requests without a
-    number take the reqid of the SAs that would serve them now. Raises UnsupportedError, Refusal,
-    KamexfrmError (ELOOP: too many requests).
+    number take the reqid of the SAs that would serve them now. Raises UnsupportedError,
+    KernelError, KamexfrmError (ELOOP: too many requests).
     """
     nowhere = Address.unspecified(family)
     selector, placement = Selector(nowhere, 0, nowhere, 0), Placement(0, 0)
-    knobs, fitted = Knobs(), None
+    knobs, with_sa_reqids = Knobs(), None
     match type_:
         case PolicyType.ENTRUST:
             return encode_socket_policy(entrusting(family, direction))
@@ -120,16 +120,18 @@ def option_value(
             if engine is None:
                 raise TypeError("requests need an engine")
             check_number(requests)
-            requests, knobs = engine.numbered(requests), engine.knobs()
+            requests, knobs = engine.assign_reqids(requests), engine.knobs()
             written = SecurityPolicy(selector, direction, PolicyType.IPSEC, requests)
-            fitted = engine.fitted(written)
+            with_sa_reqids = engine.with_sa_reqids(written)
         case _:
             assert_never(type_)
     if tunnel_uses(written, knobs):
         raise UnsupportedError(
             "Linux takes no outbound tunnel request of level use for a socket", errno=errno.EINVAL
         )
-    return encode_socket_policy(install(written, knobs, placement, 0, fitted=fitted).policy)
+    return encode_socket_policy(
+        install(written, knobs, placement, 0, with_sa_reqids=with_sa_reqids).policy
+    )
 
 
 def _call(option: Callable[[], None], policy: PolicyText) -> None:
@@ -138,9 +140,9 @@ def _call(option: Callable[[], None], policy: PolicyText) -> None:
     except OSError as error:
         number = error.errno or errno.EIO
         if number == errno.EPERM and policy.type is PolicyType.BYPASS:
-            raise Refusal(errno.EACCES, "bypass needs CAP_NET_ADMIN") from None
+            raise KernelError(errno.EACCES, "bypass needs CAP_NET_ADMIN") from None
         reason = "a socket's policy needs CAP_NET_ADMIN" if number == errno.EPERM else ""
-        raise Refusal(number, reason) from None
+        raise KernelError(number, reason) from None
 
 
 def _is_v6_only(sock: socket.socket) -> bool:

@@ -5,13 +5,13 @@ import errno
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import Undo, always
-from kamexfrm.errors import KamexfrmError, Refusal, refuse
+from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
-from kamexfrm.translate.xfrm.marker import HAS_TUNNEL_USE, HAS_UNNUMBERED
-from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, verdict_of
+from kamexfrm.translate.xfrm.marker import HAS_ANY_REQID, HAS_TUNNEL_USE
+from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
     Placement,
@@ -21,7 +21,7 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
-from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
+from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.xfrm import XFRM_POLICY_FWD, XFRM_POLICY_IN, Policy, PolicyId, XfrmMsg, encode_policy
 
 #: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
@@ -33,19 +33,19 @@ _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 def check(policy: SecurityPolicy) -> None:
     """Refuse what KAME's kernel or AF_KEY would; raises KamexfrmError."""
     if policy.type in (PolicyType.ENTRUST, PolicyType.BYPASS):
-        raise refuse(f"{policy.type.name.lower()} is for sockets only")
+        raise invalid(f"{policy.type.name.lower()} is for sockets only")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         # Linux would take it for `none` and let everything pass.
-        raise refuse("ipsec needs at least one request")
+        raise invalid("ipsec needs at least one request")
     if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
-        raise refuse(f"a lifetime over {LIFETIME_MAX} seconds")
+        raise invalid(f"a lifetime over {LIFETIME_MAX} seconds")
     check_number(policy.requests)
 
 
 def check_number(requests: tuple[IpsecRequest, ...]) -> None:
     """Refuse more requests than the kernel takes; raises KamexfrmError (ELOOP)."""
     if len(requests) > MAX_REQUESTS:
-        raise refuse(f"at most {MAX_REQUESTS} requests", errno.ELOOP)
+        raise invalid(f"at most {MAX_REQUESTS} requests", errno.ELOOP)
 
 
 def spd_add(session: Session, request: SpdAdd) -> None:
@@ -56,45 +56,50 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if unusual or lifetime | validtime > LIFETIME_MAX:
         check(policy)
     family = selector[0][0]
-    shape = session.shape(type_, requests, direction, family)
-    if replace or context is not None or not shape.plain or direction is Direction.FWD:
+    template = session.template(type_, requests, direction, family)
+    if replace or context is not None or not template.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
-    if shape.unnumbered:
-        session.note(HAS_UNNUMBERED)
-        if session.has_numbers():
+    if template.any_reqid:
+        session.note(HAS_ANY_REQID)
+        if session.has_reqids():
             _add_with_care(session, request)
             return
-    if shape.tunnel:
+    if template.tunnel:
         session.tunnels_changed = True
-    if shape.reqids:
-        session.reqids.claim(shape.reqids)
-    number, order = session.placing.place(priority)
-    entry = Request(_NEW, encode_plain(policy, shape, number, order, session.now))
+    if template.reqids:
+        session.reqids.claim(template.reqids)
+    number, order = session.priorities.place(priority)
+    entry = Request(_NEW, encode_plain(policy, template, number, order, session.now))
     if twin and direction is Direction.IN:
-        copy = Request(_NEW, encode_twin(policy, shape, number, order, session.now))
+        copy = Request(_NEW, encode_twin(policy, template, number, order, session.now))
         _add_pair(session, request, entry, copy)
     else:
-        session.jobs.issue(request, (entry,))
+        session.transactions.add(request, (entry,))
 
 
 def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that needs a look at what is there, or numbers of its own."""
     policy = request.policy
     session.tunnels_changed = True
-    policy = policy._replace(requests=session.reqids.numbered(policy.requests))
+    policy = policy._replace(requests=session.reqids.assign_reqids(policy.requests))
     uses = tunnel_uses(policy, session.knobs)
-    unserved: tuple[IpsecRequest, ...] = ()
+    without_sa: tuple[IpsecRequest, ...] = ()
     if uses:
-        unserved = session.unserved(uses)
+        without_sa = session.without_sa(uses)
         session.begin_to_follow(HAS_TUNNEL_USE)
-    fitted = None
-    if has_unnumbered(policy):
-        session.note(HAS_UNNUMBERED)
-        fitted = session.fitted(policy, unserved)
-    placement = Placement(*session.placing.place(policy.priority))
+    with_sa_reqids = None
+    if has_any_reqid(policy):
+        session.note(HAS_ANY_REQID)
+        with_sa_reqids = session.with_sa_reqids(policy, without_sa)
+    placement = Placement(*session.priorities.place(policy.priority))
     installed = install(
-        policy, session.knobs, placement, session.now, unserved=unserved, fitted=fitted
+        policy,
+        session.knobs,
+        placement,
+        session.now,
+        without_sa=without_sa,
+        with_sa_reqids=with_sa_reqids,
     )
     twin = None
     if request.twin and policy.direction is Direction.IN:
@@ -110,7 +115,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     elif policy.direction is Direction.FWD:
         _add_forward(session, request, installed.policy)
     else:
-        session.jobs.issue(request, (entry,))
+        session.transactions.add(request, (entry,))
 
 
 def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:
@@ -119,7 +124,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     assert sidecar is not None  # noqa: S101
     label = policy.security_context
     if session.find(policy.selector, policy.direction, label=label):
-        raise Refusal(errno.EEXIST)
+        raise KernelError(errno.EEXIST)
     operations = (
         Request(_UPDATE, encode_policy(sidecar)),
         Request(_NEW, encode_policy(policy)),
@@ -128,7 +133,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
         always(Request(*delete_sidecar(policy.selector))),
         always(Request(*delete_policy(policy.selector, policy.direction, label))),
     )
-    session.jobs.issue(request, operations, undo)
+    session.transactions.add(request, operations, undo)
 
 
 def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
@@ -140,25 +145,27 @@ def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) 
     )
     copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
-    def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
+    def settle(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
             return failures[1]
-        tag = verdict_of(session.kernel.policy(copied)).tag
+        tag = read_tag(session.kernel.policy(copied)).tag
         if tag is None:
-            return Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
+            return KernelError(
+                errno.EEXIST, "a foreign fwd policy with this selector is in the way"
+            )
         if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
             session.must([Request(_UPDATE, copy.payload)])
         return None
 
-    session.jobs.issue(request, (entry, copy), undo, settle)
+    session.transactions.add(request, (entry, copy), undo, settle)
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
     payload = encode_policy(forward)
 
-    def settle(failures: dict[int, Refusal]) -> KamexfrmError | None:
+    def settle(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if failures[0].errno != errno.EEXIST:
             return failures[0]
         wanted = PolicyId(
@@ -167,13 +174,13 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
             direction=XFRM_POLICY_FWD,
             security_context=forward.security_context,
         )
-        tag = verdict_of(session.kernel.policy(wanted)).tag
+        tag = read_tag(session.kernel.policy(wanted)).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
         session.must([Request(_UPDATE, payload)])  # an explicit fwd takes the twin over
         return None
 
-    session.jobs.issue(request, (Request(_NEW, payload),), settle=settle)
+    session.transactions.add(request, (Request(_NEW, payload),), settle=settle)
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
@@ -193,13 +200,13 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
     update(policy, old, delete_policy(policy.selector, policy.direction, label))
     if twin:
         there = session.find(twin.selector, XFRM_POLICY_FWD, label=label)
-        tag = verdict_of(there).tag if there else None
+        tag = read_tag(there).tag if there else None
         if there and tag is None:
-            raise Refusal(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
+            raise KernelError(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
         if tag is None or tag.flags & tags.TWIN:
             update(twin, there, delete_policy(twin.selector, twin.direction, label))
     if old and has_sidecar(old) and not sidecar:
         operations.append(Request(*delete_sidecar(policy.selector)))
         undo.append(None)
-    session.jobs.issue(request, operations, undo)
+    session.transactions.add(request, operations, undo)
     session.send()

@@ -6,13 +6,13 @@ from itertools import pairwise
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.engine.transactions import Undo, always
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.marker import (
     HAS_MODE_ANY,
-    HAS_NUMBERED_SA,
+    HAS_REQID_SA,
     OWN_DEFAULT,
     Marker,
     marker_policy,
@@ -21,7 +21,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_ordinary,
     is_sidecar,
-    verdict_of,
+    read_tag,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
@@ -41,7 +41,7 @@ _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
-    """Delete a policy, its automatic fwd copy and its sidecar; raises Refusal (ENOENT)."""
+    """Delete a policy, its automatic fwd copy and its sidecar; raises KernelError (ENOENT)."""
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
     there = session.find(selector, request.direction - 1, label=label)
@@ -52,11 +52,11 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
 
 
 def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
-    """Delete a policy by id; raises Refusal (ENOENT)."""
+    """Delete a policy by id; raises KernelError (ENOENT)."""
     session.send()
     there = _by_id(session, request.id)
     if there is None:
-        raise Refusal(errno.ENOENT)
+        raise KernelError(errno.ENOENT)
     twin = None
     if there.direction == XFRM_POLICY_IN:
         twin = session.find(there.selector, XFRM_POLICY_FWD, label=there.security_context)
@@ -67,8 +67,8 @@ def _by_id(session: Session, id: int) -> Policy | None:
     try:
         wanted = PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7)
         there = session.kernel.policy(wanted) if id else None
-    except Refusal as refusal:
-        if refusal.errno not in (errno.ENOENT, errno.EINVAL):
+    except KernelError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
             raise
         # Foreign entries of an interface or a mark are not found by their index alone.
         there = next((p for p in session.kernel.policies() if p.index == id), None)
@@ -84,13 +84,13 @@ def _delete(
     session.tunnels_changed = True
     operations: list[Request] = []
     undo: list[Undo] = []
-    tag = verdict_of(forward).tag if forward else None
+    tag = read_tag(forward).tag if forward else None
     if forward and tag and tag.flags & tags.TWIN:
         operations.append(Request(*delete_by_index(forward)))
         undo.append(always(Request(_NEW, encode_policy(forward))))
     if there is None:
         session.must(operations)
-        raise Refusal(errno.ENOENT)
+        raise KernelError(errno.ENOENT)
     operations.append(Request(*delete_by_index(there)))
     undo.append(None)
     # A deletion does not make the kernel look again: connected flows that met this entry in clear
@@ -99,7 +99,7 @@ def _delete(
     if has_sidecar(there):
         operations.append(Request(*delete_sidecar(there.selector)))
         undo.append(None)
-    session.jobs.issue(request, operations, undo)
+    session.transactions.add(request, operations, undo)
     session.send()
 
 
@@ -108,29 +108,29 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.send()
     session.tunnels_changed = True
     knobs = session.knobs
-    flags = session.marker.flags & (HAS_MODE_ANY | HAS_NUMBERED_SA | OWN_DEFAULT)
+    flags = session.marker.flags & (HAS_MODE_ANY | HAS_REQID_SA | OWN_DEFAULT)
     kept = session.reqids.note(Marker(knobs, flags=flags))
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
         session.marker = kept
-        session.placing.forget()
+        session.priorities.forget()
         session.write_marker()
         return
     fresh = kept._replace(reqid=Marker().reqid) == Marker()
     operations = [Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
-    session.placing.forget()
+    session.priorities.forget()
     if fresh:
         session.reqids.forget()
         session.marker, session.stored = Marker(), None
     else:
         session.marker = session.stored = kept
         operations.append(Request(_UPDATE, encode_policy(marker_policy(kept))))
-    session.jobs.issue(request, operations)
+    session.transactions.add(request, operations)
     session.send()
 
 
 def _delete_all(session: Session) -> None:
-    """Delete all but the catch-alls and the marker; raises Refusal.
+    """Delete all but the catch-alls and the marker; raises KernelError.
 
     FLUSHPOLICY is not atomic: clear packets were seen inside one. So they go one by one, but an
     entry together with its twin or its sidecar, which have its selector.
@@ -145,5 +145,5 @@ def _delete_all(session: Session) -> None:
     operations = [Request(*delete_by_index(p)) for p in doomed]
     failures = session.kernel.apply([*operations, FORGET_ROUTES], [*ends, len(operations)])
     for failure in failures:
-        if failure.refusal.errno != errno.ENOENT:
-            raise failure.refusal
+        if failure.error.errno != errno.ENOENT:
+            raise failure.error

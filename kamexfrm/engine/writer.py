@@ -5,7 +5,7 @@ from typing import assert_never
 
 from kamexfrm.engine import knobs, sad
 from kamexfrm.engine.requests import (
-    Refused,
+    Rejected,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -25,26 +25,26 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
 from kamexfrm.translate.xfrm.marker import (
+    HAS_ANY_REQID,
     HAS_MODE_ANY,
-    HAS_NUMBERED_SA,
-    HAS_UNNUMBERED,
+    HAS_REQID_SA,
     UNFINISHED,
     Marker,
 )
-from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
+from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 
 
 class Writer:
     """Writes queues, one session each, and remembers in between what saves it a look.
 
-    ``behind`` says that modes or tunnels have yet to follow what was written, ``looked`` that the
-    last write took a look at everything for that. ``lock_holder`` is who kept the lock past its
-    deadline, if anybody did.
+    ``pending_reconcile`` says that modes or tunnels have yet to follow what was written,
+    ``resynced`` that the last write read both databases for that. ``lock_holder`` is who kept the
+    lock past its deadline, if anybody did.
     """
 
     def __init__(self, kernel: Kernel) -> None:
-        self.behind = False
-        self.looked = False
+        self.pending_reconcile = False
+        self.resynced = False
         self.lock_holder = ""
         self._kernel = kernel
         self._memory = Memory()
@@ -54,60 +54,62 @@ class Writer:
 
     def _begin_afresh(self, now: int) -> Session:
         """Open a session that looks for SAs with a reqid again."""
-        return Session(self._kernel, now, self._memory._replace(numbers_known=False))
+        return Session(self._kernel, now, self._memory._replace(reqids_known=False))
 
-    def write(self, queue: deque[Write], now: int, refused: list[Refused], *, last: bool) -> None:
+    def write(self, queue: deque[Write], now: int, refused: list[Rejected], *, last: bool) -> None:
         """Write a queue; after the ``last`` one, let follow what has to.
 
-        ``now`` is in seconds since the epoch. Refused requests are added to ``refused``, in the
-        order of the queue. Raises Refusal for what concerns no single request.
+        ``now`` is in seconds since the epoch. Rejected requests are added to ``refused``, in the
+        order of the queue. Raises KernelError for what concerns no single request.
         """
-        turns: list[tuple[int, Refused]] = []
-        self.looked = False
+        turns: list[tuple[int, Rejected]] = []
+        self.resynced = False
         try:
             with self._kernel.lock() as lock:
                 session = self._begin(now)
-                turns = session.jobs.refused
-                if session.marker.flags & UNFINISHED and not self.behind:
+                turns = session.transactions.refused
+                if session.marker.flags & UNFINISHED and not self.pending_reconcile:
                     if session.marker.flags & HAS_MODE_ANY:
                         sad.choose_modes(session)
                     knobs.finish(session)
                 while queue:
-                    session.jobs.turn += 1
+                    session.transactions.turn += 1
                     _write(session, queue.popleft())
                 session.send()
                 self._follow(session, last=last)
                 if lock.holder:
                     self.lock_holder = lock.holder
-                    session.placing.untangle()
+                    session.priorities.resolve_ties()
                 session.write_marker()
                 self._memory = session.memory()
         finally:
             turns.sort(key=lambda turn_and_one: turn_and_one[0])
             refused += (one for _, one in turns)
 
-    def numbered(self, requests: tuple[IpsecRequest, ...], now: int) -> tuple[IpsecRequest, ...]:
+    def assign_reqids(
+        self, requests: tuple[IpsecRequest, ...], now: int
+    ) -> tuple[IpsecRequest, ...]:
         """Give `unique` requests a number, for policies that are not in the SPD."""
         if all(r.level is not Level.UNIQUE or r.reqid for r in requests):
             return requests
         with self._kernel.lock():
             session = self._begin(now)
-            found = session.reqids.numbered(requests)
+            found = session.reqids.assign_reqids(requests)
             session.write_marker()
             self._memory = session.memory()
             return found
 
-    def fitted(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
+    def with_sa_reqids(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
         """Return the requests of a policy that is not in the SPD, with the reqids of their SAs."""
-        if not has_unnumbered(policy):
+        if not has_any_reqid(policy):
             return policy.requests
-        return self._begin_afresh(now).fitted(policy)
+        return self._begin_afresh(now).with_sa_reqids(policy)
 
     def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
         """Bring everything to where the knobs and both databases want it.
 
         ``known`` is the marker as it was last seen: where it has gone, its knobs are put back.
-        Return the marker as it is now, and whether it had to be put back. Raises Refusal.
+        Return the marker as it is now, and whether it had to be put back. Raises KernelError.
         """
         with self._kernel.lock():
             session = self._begin_afresh(now)
@@ -135,10 +137,12 @@ class Writer:
         if session.knobs_changed:
             knobs.finish(session)
         flags = session.marker.flags | session.assumed
-        if last and flags & HAS_UNNUMBERED and session.has_numbers():
-            flags |= HAS_NUMBERED_SA
-        self.behind |= session.is_behind(flags) or (last and session.is_overtaken(flags))
-        if not self.behind:
+        if last and flags & HAS_ANY_REQID and session.has_reqids():
+            flags |= HAS_REQID_SA
+        self.pending_reconcile |= session.needs_reconcile(flags) or (
+            last and session.is_stale(flags)
+        )
+        if not self.pending_reconcile:
             return
         if not last:
             unfinished = session.marker.flags | UNFINISHED
@@ -147,8 +151,8 @@ class Writer:
         if flags & HAS_MODE_ANY:
             sad.choose_modes(session)
         knobs.finish(session)
-        self.behind = False
-        self.looked = True
+        self.pending_reconcile = False
+        self.resynced = True
 
 
 def _write(session: Session, request: Write) -> None:
@@ -175,4 +179,4 @@ def _write(session: Session, request: Write) -> None:
             case _:
                 assert_never(request)
     except KamexfrmError as error:
-        session.jobs.refuse(request, error)
+        session.transactions.refuse(request, error)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import KamexfrmError, LanguageError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
 from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
 from kamexfrm.exec.filter import assemble, rules
 from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
@@ -97,11 +97,11 @@ def _prepare(log: int, policies: "Sequence[Asked]", speaks_for: int) -> Serve:
 
 
 def _open_log(options: Options) -> int:
-    """Return the descriptor that the supervisor writes to, -1 for none; raises Refusal."""
+    """Return the descriptor that the supervisor writes to, -1 for none; raises KernelError."""
     try:
         if options.log:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             return os.open(options.log, flags, 0o600)
         return os.dup(2) if options.verbose else -1
     except OSError as error:
-        raise Refusal(error.errno or errno.EIO, options.log or "standard error") from None
+        raise KernelError(error.errno or errno.EIO, options.log or "standard error") from None

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.errors import KamexfrmError, LanguageError, Place, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError, LanguageError, Place
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, owners
 from kamexfrm.exec.policies import Asked, asked_by, set_on
 from kamexfrm.kernel.namespace import open_here
@@ -20,7 +20,7 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 def read_policies(texts: Sequence[str]) -> tuple[Asked, ...]:
     """Return what texts ask for, at most one for each direction, each tried on a socket of ours.
 
-    Raises LanguageError with its place, Refusal (EPERM) without CAP_NET_ADMIN.
+    Raises LanguageError with its place, KernelError (EPERM) without CAP_NET_ADMIN.
     """
     found: dict[int, Asked] = {}
     places = []
@@ -62,7 +62,7 @@ def _check_right() -> None:
     finally:
         os.close(here)
     if not allowed:
-        raise Refusal(errno.EPERM, "--policy needs CAP_NET_ADMIN in this network namespace")
+        raise KernelError(errno.EPERM, "--policy needs CAP_NET_ADMIN in this network namespace")
 
 
 def _try(asked: Asked, engine: Engine) -> None:
@@ -75,7 +75,7 @@ def _try(asked: Asked, engine: Engine) -> None:
             try:
                 set_on(sock, asked, lambda: engine)
             except OSError as error:
-                raise Refusal(error.errno or errno.EIO) from None
+                raise KernelError(error.errno or errno.EIO) from None
 
 
 def outsiders() -> list[str]:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.exec.filter import AF_KEY, UNTRAPPED
 from kamexfrm.exec.seccomp import Listener, install
 
@@ -116,7 +116,7 @@ def _be_called(name: str) -> None:
 def hand_over(program: bytes, to: socket.socket) -> None:
     """Install the filter on this process and give its listener to the supervisor.
 
-    Raises Refusal where the system forbids it.
+    Raises KernelError where the system forbids it.
     """
     listener = install(program)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(listener))
@@ -131,7 +131,7 @@ def hand_over(program: bytes, to: socket.socket) -> None:
     if number == errno.ENOSYS:
         raise KamexfrmError("the supervisor ended before the program started")
     if number != ARRIVED:
-        raise Refusal(number, _OVERRULED)
+        raise KernelError(number, _OVERRULED)
 
 
 _OVERRULED = (

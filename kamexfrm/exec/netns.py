@@ -7,7 +7,7 @@ import os
 import time
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
 from kamexfrm.exec.connection import Connection
@@ -57,8 +57,8 @@ class Space:
         if self._kernel is None:
             try:
                 self._kernel = NetlinkKernel(self.elsewhere)
-            except Refusal as refusal:
-                if refusal.errno != errno.EPERM:
+            except KernelError as error:
+                if error.errno != errno.EPERM:
                     raise
                 self._move_in()
                 self._kernel = NetlinkKernel()
@@ -69,10 +69,12 @@ class Space:
 
         An ordinary user may enter no network namespace, but may become root of a user namespace
         that is his own, where the program already is. There is no way back, nor any need if we
-        have no right where we are: else we stay for the others' sake. Raises Refusal (EPERM).
+        have no right where we are: else we stay for the others' sake. Raises KernelError (EPERM).
         """
         if system.effective_capabilities(os.getpid()) >> CAP_NET_ADMIN & 1:
-            raise Refusal(errno.EPERM, "the program's namespace: it takes CAP_SYS_ADMIN to enter")
+            raise KernelError(
+                errno.EPERM, "the program's namespace: it takes CAP_SYS_ADMIN to enter"
+            )
         try:
             owner = fcntl.ioctl(self._descriptor, NS_GET_USERNS)
             try:
@@ -81,7 +83,7 @@ class Space:
                 os.close(owner)
             switch(self._descriptor)
         except OSError as error:
-            raise Refusal(errno.EPERM, f"the program's namespace: {error.strerror}") from None
+            raise KernelError(errno.EPERM, f"the program's namespace: {error.strerror}") from None
 
     def engine(self) -> Engine:
         """Return the namespace's engine; raises KamexfrmError."""
@@ -97,7 +99,7 @@ class Space:
         waits no longer than a second. Nobody hurries a socket().
         """
         if self._hub is None:
-            with contextlib.suppress(Refusal):  # REGISTER says so
+            with contextlib.suppress(KernelError):  # REGISTER says so
                 prepare(self.kernel())
             self._hub = Hub(self.kernel())
             self._loop.watch(self._hub.fileno(), self._hear)

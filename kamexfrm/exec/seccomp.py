@@ -10,7 +10,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.exec import system
 
 _SET_MODE_FILTER, _GET_NOTIF_SIZES = 1, 3
@@ -71,7 +71,7 @@ class Notification(NamedTuple):
 def install(program: bytes) -> int:
     """Put a filter on the calling thread and all it starts; return the listener's descriptor.
 
-    Without CAP_SYS_ADMIN it takes no_new_privs, which is set only then. Raises Refusal with the
+    Without CAP_SYS_ADMIN it takes no_new_privs, which is set only then. Raises KernelError with the
     cure: EBUSY for a thread that has a listener, ENOSYS or EINVAL for a kernel without.
     """
     code = bytearray(program)
@@ -93,7 +93,7 @@ def install(program: bytes) -> int:
             refused = error.errno or errno.EIO
             if refused != errno.EINVAL:
                 break
-    raise Refusal(refused, _REASONS.get(refused, "seccomp")) from None
+    raise KernelError(refused, _REASONS.get(refused, "seccomp")) from None
 
 
 _REASONS = {

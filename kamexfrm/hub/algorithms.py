@@ -8,20 +8,20 @@ _cached: tuple[Algorithm, ...] = ()
 
 
 def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
-    """Return what REGISTER lists; raises Refusal (EPERM).
+    """Return what REGISTER lists; raises KernelError (EPERM).
 
     The first time, modules may be loaded, which can take a second.
     """
     global _cached  # noqa: PLW0603  what a kernel has is the same in all its namespaces
     if not _cached:
         failures = kernel.apply([Request(*probe(row)) for row in NAMEABLE])
-        refusals = [(failure.position, failure.refusal.errno) for failure in failures]
+        refusals = [(failure.position, failure.error.errno) for failure in failures]
         _cached = found(NAMEABLE, refusals)
     return _cached
 
 
 def prepare(kernel: Kernel) -> None:
-    """Have the kernel load what REGISTER and the first SAs need; raises Refusal (EPERM).
+    """Have the kernel load what REGISTER and the first SAs need; raises KernelError (EPERM).
 
     That may take seconds, the first time in a process.
     """

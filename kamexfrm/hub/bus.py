@@ -22,7 +22,7 @@ class Bus:
     def __init__(self) -> None:
         self.queue_bytes = QUEUE_BYTES
         #: How many clients do not keep up with reading.
-        self.behind = 0
+        self.slow_readers = 0
         self._clients: dict[Client, None] = {}
         self._promiscuous: dict[Client, None] = {}
         self._registered: dict[Client, None] = {}
@@ -63,7 +63,7 @@ class Bus:
 
     def is_congested(self) -> bool:
         """Whether nobody keeps up."""
-        return 0 < len(self._clients) <= self.behind
+        return 0 < len(self._clients) <= self.slow_readers
 
     def is_anybody_registered(self) -> bool:
         """Whether the kernel's own messages interest anybody."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 
 if TYPE_CHECKING:
     from kamexfrm.hub.hub import Hub
@@ -16,7 +16,7 @@ QUEUE_BYTES = 1 << 20
 #: A dump goes on while less than this waits: the rest is made as the client reads.
 DUMP_BYTES = 1 << 16
 
-_LOST = Refusal(errno.ENOBUFS, "messages were lost: they came faster than they were read")
+_LOST = KernelError(errno.ENOBUFS, "messages were lost: they came faster than they were read")
 
 
 class Stream:
@@ -47,10 +47,10 @@ class Client:
         self.promiscuous = False
         self._hub = hub
         self._notify = notify
-        self._queue: deque[bytes | Stream | Refusal] = deque()
+        self._queue: deque[bytes | Stream | KernelError] = deque()
         self._bytes = 0
         #: Whether more than half of what may wait for this client does.
-        self.is_behind = False
+        self.is_slow = False
         # Streams in the queue: at most one dump, and one of what changed unheard.
         self._dump: Stream | None = None
         self._changes: Stream | None = None
@@ -65,7 +65,7 @@ class Client:
     def receive(self) -> bytes | None:
         """Return the oldest message, None if none waits.
 
-        Raises Refusal (ENOBUFS), once, where messages were lost because nobody read.
+        Raises KernelError (ENOBUFS), once, where messages were lost because nobody read.
         """
         queue = self._queue
         if not queue:
@@ -74,10 +74,10 @@ class Client:
         if isinstance(first, bytes):
             queue.popleft()
             self._bytes -= len(first)
-            if self.is_behind and self._bytes < self._hub.bus.queue_bytes // 4:
+            if self.is_slow and self._bytes < self._hub.bus.queue_bytes // 4:
                 self._catch_up()
             return first
-        if isinstance(first, Refusal):
+        if isinstance(first, KernelError):
             queue.popleft()
             raise first
         message = first.head
@@ -108,14 +108,14 @@ class Client:
         else:
             queue.append(message)
             self._bytes += len(message)
-            if not self.is_behind and self._bytes > self._hub.bus.queue_bytes // 2:
-                self.is_behind = True
-                self._hub.bus.behind += 1
+            if not self.is_slow and self._bytes > self._hub.bus.queue_bytes // 2:
+                self.is_slow = True
+                self._hub.bus.slow_readers += 1
         self._notify()
 
     def _catch_up(self) -> None:
-        self.is_behind = False
-        self._hub.bus.behind -= 1
+        self.is_slow = False
+        self._hub.bus.slow_readers -= 1
         self._hub.resume()
 
     def _lose(self) -> None:
@@ -150,6 +150,6 @@ class Client:
         self._queue.clear()
         self._bytes = 0
         self._dump = self._changes = None
-        if self.is_behind:
+        if self.is_slow:
             self._catch_up()
         self._hub.detach(self)

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub.client_queue import Client, Stream
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
@@ -22,32 +22,32 @@ _AT_ONCE = 1000
 
 
 def dump_sad(hub: "Hub", client: Client, request: SadbMsg) -> None:
-    """Answer a DUMP; raises Refusal: ENOENT where there is nothing, EBUSY amid another one."""
+    """Answer a DUMP; raises KernelError: ENOENT where there is nothing, EBUSY amid another one."""
     protocol, shows = protocol_or_all(request), filter_from(request)
     _check_idle(client)
     count = _some(hub.kernel.sad_info().states)
-    dump = hub.engine.walk_sad if count > _AT_ONCE else hub.engine.sad
+    dump = hub.engine.iter_sad if count > _AT_ONCE else hub.engine.sad
     entries = (entry for entry in dump(protocol) if shows(entry))
     _send(hub, client, request, _associations(entries))
 
 
 def dump_spd(hub: "Hub", client: Client, request: SadbMsg) -> None:
-    """Answer an X_SPDDUMP; raises Refusal: ENOENT where there is nothing, EBUSY amid another."""
+    """Answer an X_SPDDUMP; raises KernelError: ENOENT if there is nothing, EBUSY amid another."""
     _check_idle(client)
     count = _some(sum(hub.kernel.spd_info()[:6]))
-    entries = hub.engine.walk_spd() if count > _AT_ONCE else hub.engine.spd()
+    entries = hub.engine.iter_spd() if count > _AT_ONCE else hub.engine.spd()
     _send(hub, client, request, _policies(entries))
 
 
 def _check_idle(client: Client) -> None:
     if client.is_dumping:
-        raise Refusal(errno.EBUSY)
+        raise KernelError(errno.EBUSY)
 
 
 def _some(count: int) -> int:
-    """Return a count of entries; raises Refusal (ENOENT) for 0, of which no dump need be had."""
+    """Return a count of entries; raises KernelError (ENOENT) for 0, which needs no dump."""
     if not count:
-        raise Refusal(errno.ENOENT)
+        raise KernelError(errno.ENOENT)
     return count
 
 
@@ -70,7 +70,7 @@ def _policies(entries: Iterable[SpdEntry]) -> Iterator[SadbMsg]:
 def _send(hub: "Hub", client: Client, request: SadbMsg, messages: Iterator[SadbMsg]) -> None:
     first = next(messages, None)
     if first is None:
-        raise Refusal(errno.ENOENT)
+        raise KernelError(errno.ENOENT)
     client.put_stream(Stream(_numbered(hub, request, first, messages), is_dump=True))
 
 
@@ -82,7 +82,7 @@ def _numbered(
     while True:
         try:
             following = next(messages, None)
-        except Refusal:
+        except KernelError:
             following = None  # the kernel broke off: the client has what there was
         number = number + 1 if following else 0
         data = addressed(encode(held), held.type, number, request.pid)

@@ -13,7 +13,7 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
 )
-from kamexfrm.errors import Refusal, refuse
+from kamexfrm.errors import KernelError, invalid
 from kamexfrm.hub.algorithms import algorithms
 from kamexfrm.hub.client_queue import Client
 from kamexfrm.hub.dumps import dump_sad, dump_spd
@@ -88,7 +88,7 @@ def serve(hub: "Hub", client: Client, message: SadbMsg) -> None:
             _migrate(hub, client, message)
         case _:
             # EXPIRE, X_SPDEXPIRE, X_SPDACQUIRE, X_NAT_T_NEW_MAPPING: what only the kernel says.
-            raise Refusal(errno.EOPNOTSUPP)
+            raise KernelError(errno.EOPNOTSUPP)
 
 
 def _tell(
@@ -125,7 +125,7 @@ def _get_spi(hub: "Hub", client: Client, message: SadbMsg) -> None:
     wanted, low, high = spi_wanted_from(message)
     if message.get(SpiRange) is not None:
         if not high:
-            raise Refusal(errno.ENOENT)  # 0 names no SA
+            raise KernelError(errno.ENOENT)  # 0 names no SA
         low = max(low, 1)
     entry = hub.engine.larval(wanted, low, high, message.seq)
     hub.answer(client, message, sa_entry(entry, message.type))
@@ -176,15 +176,15 @@ def _acquire(message: SadbMsg) -> None:
     itself (net.key.larval_lifetime).
     """
     if message.extensions:
-        raise Refusal(errno.EOPNOTSUPP)
+        raise KernelError(errno.EOPNOTSUPP)
 
 
 def _register(hub: "Hub", client: Client, message: SadbMsg) -> None:
     satype = int(message.satype)
     if satype > _LAST_SATYPE:
-        raise refuse(f"no satype {satype}")
+        raise invalid(f"no satype {satype}")
     if satype in client.registered:
-        raise Refusal(errno.EEXIST)
+        raise KernelError(errno.EEXIST)
     reply = supported(message, algorithms(hub.kernel))
     if satype:
         client.registered.add(satype)
@@ -194,7 +194,7 @@ def _register(hub: "Hub", client: Client, message: SadbMsg) -> None:
 
 def _promisc(hub: "Hub", client: Client, message: SadbMsg) -> None:
     if message.inner is not None or message.satype > 1:
-        raise refuse("X_PROMISC is switched by satype 0 or 1")
+        raise invalid("X_PROMISC is switched by satype 0 or 1")
     client.promiscuous = message.satype == 1
     hub.heed(client)
     hub.bus.to_all(encode(echo(message)))
@@ -203,7 +203,7 @@ def _promisc(hub: "Hub", client: Client, message: SadbMsg) -> None:
 def _migrate(hub: "Hub", client: Client, message: SadbMsg) -> None:
     payload = encode_migrate(migrate_from(message))
     for failure in hub.kernel.apply([Request(XfrmMsg.MIGRATE, payload)]):
-        raise failure.refusal
+        raise failure.error
     own = hub.own_events((Migrate,))
     if not _tell(hub, client, message, message.type, own, lambda told: isinstance(told, Migrate)):
         hub.answer(client, message, message)

@@ -3,7 +3,7 @@
 import errno
 import sys
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.pfkey import PF_KEY_V2, SadbType
 
 #: The longest request that Linux's AF_KEY takes with the usual send buffer.
@@ -21,10 +21,10 @@ def check_header(data: bytes) -> None:
     """
     size = len(data)
     if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
-        raise refuse(f"a message of {size} bytes", errno.EMSGSIZE)
+        raise invalid(f"a message of {size} bytes", errno.EMSGSIZE)
     words = int.from_bytes(data[4:6], sys.byteorder)
     if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
-        raise refuse("no header of PF_KEY version 2")
+        raise invalid("no header of PF_KEY version 2")
     if words != size // 8:
         text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
-        raise refuse(text, errno.EMSGSIZE)
+        raise invalid(text, errno.EMSGSIZE)

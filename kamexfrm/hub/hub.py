@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import Write
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub.backoff import Rest
 from kamexfrm.hub.bus import Bus
 from kamexfrm.hub.client_queue import Client, Stream
@@ -30,7 +30,7 @@ from kamexfrm.hub.shadow import Known
 from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbType, addressed, decode, decode_base, encode
 from kamexfrm.translate.event import broadcast
-from kamexfrm.translate.pfkey.parts import refusal
+from kamexfrm.translate.pfkey.parts import error_reply
 from kamexfrm.translate.xfrm.sidecars import Sidecars
 from kamexfrm.xfrm import (
     XFRMNLGRP_ACQUIRE,
@@ -132,7 +132,7 @@ class Hub:
     def attach(self, notify: Callable[[], None] = _ignore) -> Client:
         """Make a client; ``notify`` is called whenever a message was queued for it.
 
-        Raises Refusal where the kernel cannot be looked at.
+        Raises KernelError where the kernel cannot be looked at.
         """
         if not self._follows:
             self.known.look(self.kernel)
@@ -184,7 +184,7 @@ class Hub:
             serve(self, client, request)
         except KamexfrmError as error:
             request = request or decode_base(data[: len(data) // 8 * 8])
-            self.answer(client, request, refusal(request, error.errno))
+            self.answer(client, request, error_reply(request, error.errno))
         finally:
             if self._lost:
                 self.hear()
@@ -207,7 +207,7 @@ class Hub:
 
     def _rest_since(self, began: float) -> None:
         """Rest from looks, if what began then took one at many entries."""
-        if self.engine.has_looked and len(self.known) > _FEW:
+        if self.engine.has_resynced and len(self.known) > _FEW:
             self._rest.after(began)
 
     def settle(self) -> float | None:
@@ -215,7 +215,7 @@ class Hub:
 
         Return in how many seconds it will be, None where nothing is left. Never raises.
         """
-        if not self.engine.is_behind:
+        if not self.engine.pending_reconcile:
             return None
         if pause := self._rest.remaining():
             return pause
@@ -224,7 +224,7 @@ class Hub:
             self.engine.flush()
             self.own_events()
         self._rest_since(began)
-        return _PATIENCE if self.engine.is_behind else None
+        return _PATIENCE if self.engine.pending_reconcile else None
 
     def own_events(self, claimed: tuple[type, ...] = ()) -> list[Heard]:
         """Return what the kernel told of our own; the rest is told on.
@@ -246,7 +246,7 @@ class Hub:
         while count < most:
             try:
                 events = self._events.receive()
-            except Refusal as lost:
+            except KernelError as lost:
                 if lost.errno != errno.ENOBUFS:
                     raise
                 self._lost = True

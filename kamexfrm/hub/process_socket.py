@@ -52,7 +52,7 @@ class _Shared:
     def send(self, client: Client, message: bytes) -> None:
         """Carry out a client's request; what can wait is the thread's to do."""
         client.send(message)
-        if self.hub.engine.is_behind:
+        if self.hub.engine.pending_reconcile:
             os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:

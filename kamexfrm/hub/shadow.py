@@ -119,7 +119,7 @@ class Known:
         """Look at the kernel again; return what events of all differences would have been.
 
         The look is over when this returns, the differences are worked out as they are read. Raises
-        Refusal.
+        KernelError.
         """
         policies = {policy_index(raw): raw for raw in kernel.raw_policies()}
         # Of larval SAs no event tells.

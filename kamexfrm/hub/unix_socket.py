@@ -9,7 +9,7 @@ import errno
 import select
 import socket
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub import Client, Hub
 from kamexfrm.hub.header import MESSAGE_BYTES
 from kamexfrm.kernel.connection import set_buffer
@@ -108,7 +108,7 @@ class ServedSocket:
             if self._waiting is None:
                 try:
                     self._waiting = self.client.receive()
-                except Refusal:
+                except KernelError:
                     continue  # AF_KEY does not tell of lost messages either
                 if self._waiting is None:
                     self.writable = False

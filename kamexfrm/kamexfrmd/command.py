@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import kamexfrm
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _serve(options: Options) -> int:
 
 
 def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> "Service":
-    """Open PF_KEY at a path; raises Refusal."""
+    """Open PF_KEY at a path; raises KernelError."""
     from kamexfrm.hub import Hub
     from kamexfrm.hub.algorithms import prepare
     from kamexfrm.kamexfrmd.daemon import Service
@@ -132,15 +132,17 @@ def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> 
 
 
 def _alone() -> socket.socket:
-    """Take the namespace's name for a resident; raises Refusal (EADDRINUSE) if there is one."""
+    """Take the namespace's name for a resident; raises KernelError (EADDRINUSE) if there is one."""
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
         name.bind(_NAME)
     except OSError as error:
         name.close()
         if error.errno == errno.EADDRINUSE:
-            raise Refusal(errno.EADDRINUSE, "a kamexfrmd follows this namespace already") from None
-        raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(
+                errno.EADDRINUSE, "a kamexfrmd follows this namespace already"
+            ) from None
+        raise KernelError(error.errno or errno.EIO) from None
     return name
 
 

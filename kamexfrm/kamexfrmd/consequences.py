@@ -9,10 +9,10 @@ from enum import IntEnum
 from kamexfrm.errors import WireError
 from kamexfrm.kernel.interface import Event
 from kamexfrm.translate.xfrm.marker import (
+    HAS_ANY_REQID,
     HAS_MODE_ANY,
-    HAS_NUMBERED_SA,
+    HAS_REQID_SA,
     HAS_TUNNEL_USE,
-    HAS_UNNUMBERED,
     follows_sas,
 )
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, MARKER_IF_ID
@@ -85,7 +85,7 @@ def _may_serve(event: Event, flags: int) -> bool:
     One of mode any is ours, and who writes or deletes it with our commands has seen to it.
     """
     reqid, mode = brief_state(event.payload)
-    if flags & HAS_UNNUMBERED and (reqid or flags & HAS_NUMBERED_SA):
+    if flags & HAS_ANY_REQID and (reqid or flags & HAS_REQID_SA):
         return True
     return flags & HAS_TUNNEL_USE != 0 and mode == XFRM_MODE_TUNNEL
 

@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 
 #: What the owner alone may do: connect(2) asks for the right to write.
 _MODE = 0o600
@@ -24,7 +24,7 @@ _CREDENTIALS = struct.Struct("3i")
 class Listener:
     """Listens at a path, which is there as long as this is open.
 
-    What a killed one left at the path is replaced. Raises Refusal: EADDRINUSE where somebody
+    What a killed one left at the path is replaced. Raises KernelError: EADDRINUSE where somebody
     listens, EEXIST where something else than a socket is.
     """
 
@@ -44,8 +44,8 @@ class Listener:
             self._socket.listen(_BACKLOG)
         except OSError as error:
             self._socket.close()
-            raise Refusal(error.errno or errno.EIO, path) from None
-        except Refusal:
+            raise KernelError(error.errno or errno.EIO, path) from None
+        except KernelError:
             self._socket.close()
             raise
         # Given up to let somebody in and out again, when there is no other descriptor left.
@@ -90,17 +90,17 @@ def _inode(path: str) -> tuple[int, int]:
 
 
 def _make_way(path: str) -> None:
-    """Take away a socket at which nobody listens; raises Refusal, OSError."""
+    """Take away a socket at which nobody listens; raises KernelError, OSError."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise Refusal(errno.EEXIST, f"{path} is not a socket")
+        raise KernelError(errno.EEXIST, f"{path} is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
         else:
-            raise Refusal(errno.EADDRINUSE, f"somebody serves {path}")
+            raise KernelError(errno.EADDRINUSE, f"somebody serves {path}")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.errors import Refusal, UnsupportedError
+from kamexfrm.errors import KernelError, UnsupportedError
 from kamexfrm.hub.backoff import Rest
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kernel.interface import Kernel
@@ -37,7 +37,7 @@ class Resident:
         self._heard_at = 0.0
 
     def look(self) -> None:
-        """Bring everything to where it should be; raises Refusal."""
+        """Bring everything to where it should be; raises KernelError."""
         before = self._known
         self._known = self._engine.reconcile(before)
         if self._engine.restored:
@@ -71,8 +71,8 @@ class Resident:
                 self.look()
             else:
                 self._engine.forget_routes()
-        except Refusal as refusal:
-            self._log(f"could not look after the policies: {refusal}")
+        except KernelError as error:
+            self._log(f"could not look after the policies: {error}")
         self._rest.after(began)
         self._heard_at = time.monotonic()
 
@@ -87,8 +87,8 @@ class Resident:
         while True:
             try:
                 events = self._events.receive()
-            except Refusal as refusal:
-                if refusal.errno != errno.ENOBUFS:
+            except KernelError as error:
+                if error.errno != errno.ENOBUFS:
                     raise
                 self._log("events were lost: looking at everything")
                 wanted = Consequence.LOOK

@@ -4,7 +4,7 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from kamexfrm.errors import Refusal, UnsupportedError
+from kamexfrm.errors import KernelError, UnsupportedError
 from kamexfrm.kernel.interface import Event
 from kamexfrm.kernel.namespace import within
 from kamexfrm.xfrm import (
@@ -39,7 +39,7 @@ def open_connection(buffer: int, namespace: int | None) -> socket.socket:
                 "this kernel has no XFRM netlink interface (CONFIG_XFRM_USER, module xfrm_user)",
                 errno=error.errno,
             ) from None
-        raise Refusal(error.errno or errno.EIO) from None
+        raise KernelError(error.errno or errno.EIO) from None
     for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
         connection.setsockopt(SOL_NETLINK, option, 1)
     for plain in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -65,7 +65,7 @@ class NetlinkEvents:
         try:
             for group in groups:
                 self.join(group)
-        except Refusal:
+        except KernelError:
             self._socket.close()
             raise
 
@@ -74,13 +74,13 @@ class NetlinkEvents:
         return self._socket.fileno()
 
     def receive(self) -> list[Event]:
-        """Return what waits; raises Refusal (ENOBUFS) when events were lost."""
+        """Return what waits; raises KernelError (ENOBUFS) when events were lost."""
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return []
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO, "events were lost") from None
+            raise KernelError(error.errno or errno.EIO, "events were lost") from None
         return [Event(m.type, bytes(m.payload), m.sequence, m.pid) for m in split_messages(data)]
 
     def join(self, group: int) -> None:
@@ -95,7 +95,7 @@ class NetlinkEvents:
         try:
             self._socket.setsockopt(SOL_NETLINK, option, group)
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(error.errno or errno.EIO) from None
 
     def close(self) -> None:
         """Leave the groups."""

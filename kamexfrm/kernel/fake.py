@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from kamexfrm.errors import Refusal, WireError
+from kamexfrm.errors import KernelError, WireError
 from kamexfrm.kernel.fake_sad import FakeSad
 from kamexfrm.kernel.fake_spd import FakeSpd
 from kamexfrm.kernel.interface import Event, Failure, Request
@@ -72,7 +72,7 @@ class FakeEvents:
         return self._descriptor
 
     def receive(self) -> list[Event]:
-        """Return what waits; raises Refusal (ENOBUFS) when events were lost."""
+        """Return what waits; raises KernelError (ENOBUFS) when events were lost."""
         if not self._waiting and not self._lost:
             return []
         os.eventfd_read(self._descriptor)
@@ -80,7 +80,7 @@ class FakeEvents:
             self._lost = False
             if self._waiting:
                 os.eventfd_write(self._descriptor, 1)
-            raise Refusal(errno.ENOBUFS, "events were lost")
+            raise KernelError(errno.ENOBUFS, "events were lost")
         events, self._waiting = self._waiting, []
         return events
 
@@ -158,17 +158,17 @@ class FakeKernel:
     def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
         """Carry out requests in order; see Kernel.apply()."""
         if not self.privileged:
-            return [Failure(at, Refusal(errno.EPERM)) for at in range(len(requests))]
+            return [Failure(at, KernelError(errno.EPERM)) for at in range(len(requests))]
         self._begin()
         failures = []
         for position, request in enumerate(requests):
             self._sequence += 1
             try:
                 self._carry_out(request)
-            except Refusal as refusal:
-                failures.append(Failure(position, refusal))
+            except KernelError as error:
+                failures.append(Failure(position, error))
             except WireError:
-                short = Refusal(errno.EINVAL, "Invalid header length")
+                short = KernelError(errno.EINVAL, "Invalid header length")
                 failures.append(Failure(position, short))
         return failures
 
@@ -201,7 +201,7 @@ class FakeKernel:
                 if self.sad.flush(protocol):
                     self._tell(XFRMNLGRP_SA, type_, encode_state_flush(protocol))
             case _:
-                raise Refusal(errno.EINVAL)
+                raise KernelError(errno.EINVAL)
 
     def _set_default(self, wanted: Default) -> None:
         known = (XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_ACCEPT)
@@ -229,11 +229,11 @@ class FakeKernel:
         """Return the SAD as payloads."""
         return list(map(encode_state, self.states()))
 
-    def walk_policies(self) -> Iterator[Policy]:
+    def iter_policies(self) -> Iterator[Policy]:
         """Return the SPD."""
         return self.policies()
 
-    def walk_states(self, protocol: int = 0) -> Iterator[State]:
+    def iter_states(self, protocol: int = 0) -> Iterator[State]:
         """Return the SAD."""
         return self.states(protocol)
 
@@ -257,9 +257,9 @@ class FakeKernel:
         return self.sad.larval_lifetime
 
     def set_larval_lifetime(self, seconds: int) -> None:
-        """Set it for larval states made from now on; raises Refusal (EACCES)."""
+        """Set it for larval states made from now on; raises KernelError (EACCES)."""
         if not self.privileged:
-            raise Refusal(errno.EACCES)
+            raise KernelError(errno.EACCES)
         self.sad.larval_lifetime = seconds
 
     def default(self) -> Default:
@@ -291,7 +291,7 @@ class FakeKernel:
     def _begin(self) -> None:
         """Refuse the unprivileged, and let end what has ended by now."""
         if not self.privileged:
-            raise Refusal(errno.EPERM)
+            raise KernelError(errno.EPERM)
         now = self._now
         for policy in self.spd.expire(now):
             payload = encode_policy_expire(PolicyExpire(policy, hard=1))

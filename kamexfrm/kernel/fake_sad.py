@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 
 from kamexfrm.algorithms import Kind, by_kernel_name
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
 from kamexfrm.kernel.fake_spd import check_prefixes, invalid
 from kamexfrm.net import (
@@ -104,7 +104,7 @@ def _check_replay(state: State) -> None:
 
 
 def _find_algorithms(state: State) -> State:
-    """Return a state with its ICV length filled in; raises Refusal (ENOSYS, EINVAL)."""
+    """Return a state with its ICV length filled in; raises KernelError (ENOSYS, EINVAL)."""
     for kind, attribute, given in (
         (Kind.AEAD, "AEAD", state.aead),
         (Kind.AUTHENTICATION, "AUTH_TRUNC", state.authentication),
@@ -115,9 +115,9 @@ def _find_algorithms(state: State) -> State:
             continue
         row = by_kernel_name(kind, given.name)
         if row is None:
-            raise Refusal(errno.ENOSYS, f"Requested {attribute} algorithm not found")
+            raise KernelError(errno.ENOSYS, f"Requested {attribute} algorithm not found")
         if given.bits not in row.key_sizes:
-            raise Refusal(errno.EINVAL)
+            raise KernelError(errno.EINVAL)
     auth = state.authentication
     if auth is None:
         return state
@@ -127,7 +127,7 @@ def _find_algorithms(state: State) -> State:
 
 
 def check_state(state: State) -> State:
-    """Return a state as the kernel keeps it; raises Refusal (verify_newsa_info())."""
+    """Return a state as the kernel keeps it; raises KernelError (verify_newsa_info())."""
     if state.family not in (AF_INET, AF_INET6):
         invalid("Invalid address family")
     if state.selector.family not in (0, AF_INET, AF_INET6):
@@ -139,7 +139,7 @@ def check_state(state: State) -> State:
         invalid("Unsupported mode")
     state = _find_algorithms(state)
     if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
-        raise Refusal(errno.EPROTONOSUPPORT, "Requested mode not found")
+        raise KernelError(errno.EPROTONOSUPPORT, "Requested mode not found")
     if state.protocol == IPPROTO_ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")
     if state.encap:
@@ -152,7 +152,9 @@ def check_state(state: State) -> State:
     if not selector.family and not state.flags & XFRM_STATE_AF_UNSPEC:
         selector = _of_family(selector, state.family)
     if state.mode == XFRM_MODE_TRANSPORT and selector.family not in (0, state.family):
-        raise Refusal(errno.EPROTONOSUPPORT, "Only tunnel modes can accommodate a change of family")
+        raise KernelError(
+            errno.EPROTONOSUPPORT, "Only tunnel modes can accommodate a change of family"
+        )
     return state._replace(
         selector=selector,
         replay=None if state.replay_esn else state.replay or ReplayState(),
@@ -191,23 +193,23 @@ class FakeSad:
         return (s for s in states if not protocol or s.protocol == protocol)
 
     def add(self, state: State, now: int) -> State:
-        """Add a state and return what is kept; raises Refusal."""
+        """Add a state and return what is kept; raises KernelError."""
         state = check_state(state)._replace(current=LifetimeCurrent(add_time=now))
         if self._key(state) in self._states:
-            raise Refusal(errno.EEXIST)
+            raise KernelError(errno.EEXIST)
         self._states[self._key(state)] = state
         return state
 
     def update(self, state: State, now: int) -> State:
         """Give a larval state its keys, or a mature one its lifetimes, and nothing else.
 
-        Returns what the event tells: the state as it was asked for. Raises Refusal (ESRCH).
+        Returns what the event tells: the state as it was asked for. Raises KernelError (ESRCH).
         """
         told = check_state(state)._replace(current=LifetimeCurrent(add_time=now))
         key = self._key(told)
         old = self._states.get(key)
         if old is None:
-            raise Refusal(errno.ESRCH)
+            raise KernelError(errno.ESRCH)
         if old.is_keyed:
             self._states[key] = old._replace(lifetime=told.lifetime)
         else:
@@ -216,16 +218,16 @@ class FakeSad:
         return told
 
     def find(self, id: StateId) -> State:
-        """Return a state; raises Refusal (ESRCH; EINVAL for what is not found by SPI)."""
+        """Return a state; raises KernelError (ESRCH; EINVAL for what is not found by SPI)."""
         if id.protocol not in _BY_SPI:
-            raise Refusal(errno.EINVAL)
+            raise KernelError(errno.EINVAL)
         state = self._states.get((id.destination, id.spi, id.protocol, id.family))
         if state is None:
-            raise Refusal(errno.ESRCH)
+            raise KernelError(errno.ESRCH)
         return state
 
     def delete(self, id: StateId) -> State:
-        """Delete a state and return what it was; raises Refusal."""
+        """Delete a state and return what it was; raises KernelError."""
         state = self.find(id)
         del self._states[self._key(state)]
         return state
@@ -238,11 +240,11 @@ class FakeSad:
         return bool(doomed)
 
     def allocate(self, wanted: State, minimum: int, maximum: int, now: int) -> State:
-        """Make a larval state with a free SPI; raises Refusal (EINVAL, ENOENT)."""
+        """Make a larval state with a free SPI; raises KernelError (EINVAL, ENOENT)."""
         if wanted.protocol not in _BY_SPI or minimum > maximum:
-            raise Refusal(errno.EINVAL)
+            raise KernelError(errno.EINVAL)
         if wanted.protocol == IPPROTO_COMP and maximum > 0xFFFF:
-            raise Refusal(errno.EINVAL)
+            raise KernelError(errno.EINVAL)
         free = (
             spi
             for spi in range(max(minimum, 1), maximum + 1)
@@ -250,7 +252,7 @@ class FakeSad:
         )
         spi = next(free, None)
         if spi is None:
-            raise Refusal(errno.ENOENT)
+            raise KernelError(errno.ENOENT)
         bits = ADDRESS_BITS[wanted.family]
         made = State(
             selector=Selector(

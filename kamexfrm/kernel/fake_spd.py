@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 from typing import NoReturn
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.net import ADDRESS_BITS, AF_INET, AF_INET6, Address
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
@@ -43,11 +43,11 @@ _TEMPLATE_PROTOCOLS = (51, 50, 108, 43, 60)
 
 def invalid(reason: str) -> NoReturn:
     """Raise the refusal EINVAL with the kernel's text."""
-    raise Refusal(errno.EINVAL, reason)
+    raise KernelError(errno.EINVAL, reason)
 
 
 def check_prefixes(selector: Selector) -> None:
-    """Refuse prefixes longer than the family's addresses; raises Refusal (EINVAL)."""
+    """Refuse prefixes longer than the family's addresses; raises KernelError (EINVAL)."""
     bits = ADDRESS_BITS.get(selector.family)
     if bits and max(selector.destination_prefix, selector.source_prefix) > bits:
         version = 4 if bits == 32 else 6
@@ -55,13 +55,13 @@ def check_prefixes(selector: Selector) -> None:
 
 
 def check_direction(direction: int) -> None:
-    """Refuse what is not in, out or fwd; raises Refusal (EINVAL)."""
+    """Refuse what is not in, out or fwd; raises KernelError (EINVAL)."""
     if direction > XFRM_POLICY_FWD:
         invalid("Invalid policy direction")
 
 
 def check_type(policy_type: int) -> None:
-    """Refuse unknown policy types; raises Refusal (EINVAL)."""
+    """Refuse unknown policy types; raises KernelError (EINVAL)."""
     if policy_type not in (XFRM_POLICY_TYPE_MAIN, XFRM_POLICY_TYPE_SUB):
         invalid("Invalid policy type")
 
@@ -83,7 +83,7 @@ def _template(template: Template, family: int) -> Template:
 
 
 def _checked_templates(policy: Policy) -> tuple[Template, ...]:
-    """Return the templates as they are kept; raises Refusal (validate_tmpl())."""
+    """Return the templates as they are kept; raises KernelError (validate_tmpl())."""
     if len(policy.templates) > XFRM_MAX_DEPTH:
         invalid(f"Template count must be <= XFRM_MAX_DEPTH ({XFRM_MAX_DEPTH})")
     previous = policy.selector.family
@@ -107,7 +107,7 @@ def _checked_templates(policy: Policy) -> tuple[Template, ...]:
 
 
 def check_policy(policy: Policy) -> Policy:
-    """Return a policy as the kernel keeps it; raises Refusal (verify_newpolicy_info())."""
+    """Return a policy as the kernel keeps it; raises KernelError (verify_newpolicy_info())."""
     if policy.share > XFRM_SHARE_UNIQUE:
         invalid("Invalid policy share")
     if policy.action > XFRM_POLICY_BLOCK:
@@ -150,11 +150,11 @@ class FakeSpd:
         return iter(list(reversed(self._policies.values())))
 
     def add(self, policy: Policy, now: int, *, update: bool) -> Policy:
-        """Write a policy and return what is kept; raises Refusal (EINVAL, EEXIST)."""
+        """Write a policy and return what is kept; raises KernelError (EINVAL, EEXIST)."""
         policy = check_policy(policy)
         key = self._key(policy)
         if key in self._policies and not update:
-            raise Refusal(errno.EEXIST)
+            raise KernelError(errno.EEXIST)
         old = self._policies.pop(key, None)
         index = old.index if old else self._index(policy.direction, policy.index)
         policy = policy._replace(index=index, current=LifetimeCurrent(add_time=now))
@@ -163,25 +163,25 @@ class FakeSpd:
         return policy
 
     def find(self, id: PolicyId) -> Policy:
-        """Return a policy by index or by selector; raises Refusal (EINVAL, ENOENT)."""
+        """Return a policy by index or by selector; raises KernelError (EINVAL, ENOENT)."""
         check_type(id.policy_type)
         check_direction(id.direction)
         tail = (id.direction, id.if_id, _masked(id.mark), id.policy_type)
         key = self._by_index.get(id.index) if id.index else (id.selector, *tail)
         found = self._policies.get(key) if key and key[1:] == tail else None
         if found is None:
-            raise Refusal(errno.ENOENT)
+            raise KernelError(errno.ENOENT)
         return found
 
     def delete(self, id: PolicyId) -> tuple[PolicyId, Policy]:
-        """Delete a policy; return how the event names it, and what it was; raises Refusal."""
+        """Delete a policy; return how the event names it, and what it was; raises KernelError."""
         policy = self.find(id)
         self._drop([policy])
         selector = EMPTY_SELECTOR if id.index else policy.selector
         return PolicyId(selector, index=id.index, direction=id.direction), policy
 
     def flush(self, policy_type: int) -> bool:
-        """Delete all policies of a type; return whether there were any; raises Refusal."""
+        """Delete all policies of a type; return whether there were any; raises KernelError."""
         check_type(policy_type)
         doomed = [p for p in self._policies.values() if p.policy_type == policy_type]
         self._drop(doomed)
@@ -194,7 +194,7 @@ class FakeSpd:
         return over
 
     def use(self, id: PolicyId, now: int) -> None:
-        """Note that a packet met a policy, as traffic would; raises Refusal (ENOENT)."""
+        """Note that a packet met a policy, as traffic would; raises KernelError (ENOENT)."""
         policy = self.find(id)
         current = policy.current._replace(use_time=now)
         self._policies[self._key(policy)] = policy._replace(current=current)

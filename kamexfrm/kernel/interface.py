@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.xfrm import Default, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
 
 
@@ -18,7 +18,7 @@ class Failure(NamedTuple):
     """A request that the kernel refused, by its place in what was applied."""
 
     position: int
-    refusal: Refusal
+    error: KernelError
 
 
 class Event(NamedTuple):
@@ -38,7 +38,7 @@ class Events(Protocol):
         ...
 
     def receive(self) -> list[Event]:
-        """Return what waits, perhaps nothing; raises Refusal (ENOBUFS) when events were lost.
+        """Return what waits, perhaps nothing; raises KernelError (ENOBUFS) when events were lost.
 
         What was lost is newer than all that still waits then.
         """
@@ -60,7 +60,7 @@ class Events(Protocol):
 class Kernel(Protocol):
     """One network namespace's XFRM databases.
 
-    All methods raise Refusal with the kernel's errno and text, EPERM for want of CAP_NET_ADMIN.
+    All methods raise KernelError with the kernel's errno and text, EPERM for want of CAP_NET_ADMIN.
     """
 
     @property
@@ -92,27 +92,27 @@ class Kernel(Protocol):
         """Return what states() decodes: payloads of NEWSA."""
         ...
 
-    def walk_policies(self) -> Iterator[Policy]:
+    def iter_policies(self) -> Iterator[Policy]:
         """Return the SPD as it is read, without holding more of it than a few entries.
 
         What changes meanwhile may be missing, or be there as it was.
         """
         ...
 
-    def walk_states(self, protocol: int = 0) -> Iterator[State]:
+    def iter_states(self, protocol: int = 0) -> Iterator[State]:
         """Return the SAD so."""
         ...
 
     def policy(self, id: PolicyId) -> Policy:
-        """Return one policy, by index or by selector; raises Refusal (ENOENT)."""
+        """Return one policy, by index or by selector; raises KernelError (ENOENT)."""
         ...
 
     def state(self, id: StateId) -> State:
-        """Return one state; raises Refusal (ESRCH)."""
+        """Return one state; raises KernelError (ESRCH)."""
         ...
 
     def allocate_spi(self, state: State, minimum: int, maximum: int) -> State:
-        """Make a larval state with a free SPI of a range; raises Refusal (ENOENT if none)."""
+        """Make a larval state with a free SPI of a range; raises KernelError (ENOENT if none)."""
         ...
 
     def larval_lifetime(self) -> int:
@@ -120,7 +120,7 @@ class Kernel(Protocol):
         ...
 
     def set_larval_lifetime(self, seconds: int) -> None:
-        """Set it for larval states made from now on; raises Refusal where that cannot be."""
+        """Set it for larval states made from now on; raises KernelError where that cannot be."""
         ...
 
     def default(self) -> Default:

@@ -6,7 +6,7 @@ cannot be changed and is what every namespace starts with.
 
 import errno
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 
 #: Seconds (Linux xfrm_sysctl.c __xfrm_sysctl_init()).
 START = 30
@@ -16,25 +16,25 @@ _NOT_SHOWN = "only in the first user namespace does Linux show net.core.xfrm_acq
 
 
 def read() -> int:
-    """Return the seconds; raises Refusal when the file cannot be read."""
+    """Return the seconds; raises KernelError when the file cannot be read."""
     try:
         with open(_FILE, encoding="ascii") as file:
             return int(file.read())
     except FileNotFoundError:
         return START
     except OSError as error:
-        raise Refusal(error.errno or errno.EIO, _FILE) from None
+        raise KernelError(error.errno or errno.EIO, _FILE) from None
 
 
 def write(seconds: int) -> None:
     """Set the seconds for larval SAs made from now on.
 
-    Raises Refusal: EOPNOTSUPP where Linux does not show the file, else its errno.
+    Raises KernelError: EOPNOTSUPP where Linux does not show the file, else its errno.
     """
     try:
         with open(_FILE, "w", encoding="ascii") as file:
             file.write(f"{seconds}\n")
     except FileNotFoundError:
-        raise Refusal(errno.EOPNOTSUPP, _NOT_SHOWN) from None
+        raise KernelError(errno.EOPNOTSUPP, _NOT_SHOWN) from None
     except OSError as error:
-        raise Refusal(error.errno or errno.EIO, _FILE) from None
+        raise KernelError(error.errno or errno.EIO, _FILE) from None

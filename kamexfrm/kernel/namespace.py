@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 
 #: Where ip-netns(8) keeps named namespaces.
 NAMED = "/run/netns"
@@ -73,17 +73,17 @@ def within(descriptor: int | None) -> Iterator[None]:
 def enter(name: str) -> None:
     """Put the calling thread into a namespace for good.
 
-    ``name`` is one of ip-netns(8)'s, or a path such as /proc/PID/ns/net. Raises Refusal with the
-    errno of open(2) or setns(2).
+    ``name`` is one of ip-netns(8)'s, or a path such as /proc/PID/ns/net. Raises KernelError
+    with the errno of open(2) or setns(2).
     """
     path = name if "/" in name else f"{NAMED}/{name}"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise Refusal(error.errno or 0, path) from None
+        raise KernelError(error.errno or 0, path) from None
     try:
         switch(descriptor)
     except OSError as error:
-        raise Refusal(error.errno or 0, path) from None
+        raise KernelError(error.errno or 0, path) from None
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ import errno
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
 from kamexfrm.kernel.connection import RECEIVE_BYTES, NetlinkEvents, open_connection
 from kamexfrm.kernel.interface import Failure, Request
@@ -112,20 +112,20 @@ class NetlinkKernel:
                 number, _, reason = decode_error(reply.payload, reply.flags)
                 if number:
                     position = offset + answered - first
-                    failures.append(Failure(position, Refusal(number, reason)))
+                    failures.append(Failure(position, KernelError(number, reason)))
         return failures
 
     def _send(self, data: bytes) -> None:
         try:
             self._socket.send(data)
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(error.errno or errno.EIO) from None
 
     def _receive(self) -> bytes:
         try:
             return self._socket.recv(RECEIVE_BYTES)
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(error.errno or errno.EIO) from None
 
     def _ask(self, type_: int, payload: bytes, answer: int) -> bytes:
         """Send one request and return the payload of its answer."""
@@ -137,7 +137,7 @@ class NetlinkKernel:
                     continue
                 if reply.type == NLMSG_ERROR:
                     number, _, reason = decode_error(reply.payload, reply.flags)
-                    raise Refusal(number or errno.ENOMSG, reason)
+                    raise KernelError(number or errno.ENOMSG, reason)
                 if reply.type == answer:
                     return bytes(reply.payload)
 
@@ -168,7 +168,7 @@ class NetlinkKernel:
                     decode = decode_done if kind == NLMSG_DONE else decode_error
                     number, _, reason = decode(answered, flags)
                     if number:
-                        raise Refusal(number, reason)
+                        raise KernelError(number, reason)
                     return found, bool(torn)
 
     def policies(self) -> Iterator[Policy]:
@@ -205,11 +205,11 @@ class NetlinkKernel:
         """Return the same as payloads."""
         return list(map(bytes, self._dump(XfrmMsg.GETSA, b"", XfrmMsg.NEWSA)))
 
-    def walk_policies(self) -> Iterator[Policy]:
+    def iter_policies(self) -> Iterator[Policy]:
         """Return the SPD as it is read."""
         return map(decode_policy, self._walk(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY))
 
-    def walk_states(self, protocol: int = 0) -> Iterator[State]:
+    def iter_states(self, protocol: int = 0) -> Iterator[State]:
         """Return the SAD as it is read."""
         wanted = encode_state_dump(StateDump(protocol))
         return map(decode_state, self._walk(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
@@ -227,10 +227,10 @@ class NetlinkKernel:
                         decode = decode_done if kind == NLMSG_DONE else decode_error
                         number, _, reason = decode(answered, flags)
                         if number:
-                            raise Refusal(number, reason)
+                            raise KernelError(number, reason)
                         return
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(error.errno or errno.EIO) from None
         finally:
             connection.close()
 
@@ -264,7 +264,7 @@ class NetlinkKernel:
             with within(self._namespace):
                 yield
         except OSError as error:
-            raise Refusal(error.errno or errno.EIO) from None
+            raise KernelError(error.errno or errno.EIO) from None
 
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""

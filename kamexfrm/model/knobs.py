@@ -116,11 +116,11 @@ class Knob(NamedTuple):
         """
         reasons = dict(self.impossible)
         if value in reasons:
-            raise self.refusal(written or str(value), reasons[value], errno.EOPNOTSUPP)
+            raise self.error(written or str(value), reasons[value], errno.EOPNOTSUPP)
         if not self.low <= value <= self.high or (value - self.low) % self.step:
-            raise self.refusal(written or str(value))
+            raise self.error(written or str(value))
 
-    def refusal(self, written: str, reason: str = "", number: int = errno.EINVAL) -> KnobError:
+    def error(self, written: str, reason: str = "", number: int = errno.EINVAL) -> KnobError:
         """Return the error for a value as somebody wrote it."""
         why = reason or f"it takes {self.words}"
         return KnobError(f"{self.name}={written}: {os.strerror(number)}: {why}", errno=number)

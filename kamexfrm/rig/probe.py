@@ -86,7 +86,7 @@ def _takes(state: State) -> bool:
         except KamexfrmError as error:  # a kernel without XFRM has no such netlink family
             raise OSError(error.errno, str(error)) from None
         for failure in failures:
-            raise OSError(failure.refusal.errno, str(failure.refusal))
+            raise OSError(failure.error.errno, str(failure.error))
 
     return _makes(add)
 

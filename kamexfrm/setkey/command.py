@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.setkey.arguments import USAGE, VERSION, Options, UsageError, read_options
 from kamexfrm.streams import guarded
 
@@ -45,7 +45,7 @@ def _main(arguments: list[str]) -> int:
     except KamexfrmError as error:
         sys.stdout.flush()
         # Scripts look for the words of a setkey that cannot open its PF_KEY socket.
-        text = f"pfkey_open: {error.text}" if isinstance(error, Refusal) else error.text
+        text = f"pfkey_open: {error.text}" if isinstance(error, KernelError) else error.text
         sys.stderr.write(f"setkey: {text}\n")
         return 1
 

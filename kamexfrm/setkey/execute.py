@@ -9,7 +9,7 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     MAX_ACTING,
     MAX_REQUESTS,
-    Refused,
+    Rejected,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -65,20 +65,20 @@ class Executor:
         self._warned = False
         self._knobs: Knobs | None = None
 
-    def hear(self, refused: Refused) -> None:
+    def hear(self, refused: Rejected) -> None:
         """Report a write that the engine could not make; for Engine's ``on_refusal``."""
         request, error, statement = refused.request, refused.error, refused.request.context
         text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
         place: Place = getattr(statement, "place", Place("-", 0))
         end_line: int = getattr(statement, "end_line", 0)
-        self._report.refusal(place, end_line, text, explain(self.engine, request, error))
+        self._report.rejected(place, end_line, text, explain(self.engine, request, error))
 
     def _refuse(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
         self.engine.flush()  # what was refused before comes first
         policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
-        self._report.refusal(statement.place, statement.end_line, text, reason_of(error))
+        self._report.rejected(statement.place, statement.end_line, text, reason_of(error))
 
     def run(self, statement: s.Statement) -> bool:
         """Carry out one statement; False after ``exit``."""

@@ -5,7 +5,7 @@ import os
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SpdAdd, SpdDelete, Write
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.language import format_request
 from kamexfrm.model.policy import Owner, SpdEntry
@@ -22,7 +22,7 @@ def text_of(error: KamexfrmError, *, policy: bool) -> str:
 
 def reason_of(error: KamexfrmError) -> list[str]:
     """Return what the kernel, or we, said beyond the errno."""
-    reason = error.reason if isinstance(error, Refusal) else error.text
+    reason = error.reason if isinstance(error, KernelError) else error.text
     text = os.strerror(error.errno)
     if reason.startswith(f"{text} (") and reason.endswith(")"):
         reason = reason[len(text) + 2 : -1]  # the text itself is in the line above
@@ -47,7 +47,7 @@ def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
                 lines.append(
                     f"no {id.protocol.name.lower()} SA to {id.destination} with spi {id.spi:#x}"
                 )
-    except Refusal:
+    except KernelError:
         pass  # it went while we looked: nothing more to say
     return lines
 

@@ -6,7 +6,7 @@ import select
 import time
 from typing import TextIO
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.arguments import Options
@@ -80,11 +80,11 @@ class Monitor:
             self.hear()
 
     def hear(self) -> None:
-        """Print what waits; raises Refusal where the kernel does not go on telling."""
+        """Print what waits; raises KernelError where the kernel does not go on telling."""
         try:
             events = self._events.receive()
-        except Refusal as refusal:
-            if refusal.errno != errno.ENOBUFS:
+        except KernelError as problem:
+            if problem.errno != errno.ENOBUFS:
                 raise
             self._err.write(_LOST)
             self._err.flush()
@@ -127,7 +127,7 @@ class Monitor:
 
 
 def run_monitor(kernel: Kernel, out: TextIO, err: TextIO, options: Options) -> None:
-    """Monitor a kernel until a signal ends it; raises Refusal (EPERM) at once."""
+    """Monitor a kernel until a signal ends it; raises KernelError (EPERM) at once."""
     monitor = Monitor(kernel, out, err, options)
     try:
         monitor.run()

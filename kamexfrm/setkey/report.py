@@ -26,7 +26,7 @@ class Reporter:
         self._err = err
         self._interactive = interactive
 
-    def refusal(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
+    def rejected(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
         """Report that the kernel, or we for it, refused a command."""
         self.refusals += 1
         self._answer(place, end_line, text, details)

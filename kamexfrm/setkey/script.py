@@ -57,7 +57,7 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
 def make_executor(
     options: Options, kernel: NetlinkKernel, reporter: Reporter, out: TextIO
 ) -> Executor:
-    """Connect an executor to this namespace's kernel; raises Refusal (EPERM) at once."""
+    """Connect an executor to this namespace's kernel; raises KernelError (EPERM) at once."""
     kernel.spd_info()
     engine, kind, announce = Engine(kernel), Executor, None
     if (options.verbose or options.hexdump) and not options.json:

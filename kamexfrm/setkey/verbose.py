@@ -12,7 +12,7 @@ from typing import TextIO
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
-    Refused,
+    Rejected,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -41,7 +41,15 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.pfkey.parts import dump, echo, flush, refusal, spd_dump, spd_flush, stamped
+from kamexfrm.translate.pfkey.parts import (
+    dump,
+    echo,
+    error_reply,
+    flush,
+    spd_dump,
+    spd_flush,
+    stamped,
+)
 from kamexfrm.translate.pfkey.sa_to_message import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
 from kamexfrm.translate.pfkey.spd import spd_add, spd_by_id, spd_delete, spd_entry
 
@@ -89,7 +97,7 @@ class TracingEngine(Engine):
             super().submit(request)
             return
         self._send(exchanges[0][0])
-        refused: list[Refused] = []
+        refused: list[Rejected] = []
         hear, self.on_refusal = self.on_refusal, refused.append
         try:
             super().submit(request)
@@ -97,7 +105,7 @@ class TracingEngine(Engine):
         finally:
             self.on_refusal = hear
         for one in refused:
-            self._show(refusal(exchanges[0][0], one.error.errno))
+            self._show(error_reply(exchanges[0][0], one.error.errno))
             with self._silence():  # who explains a refusal looks around
                 hear(one)
         if refused:
@@ -111,7 +119,7 @@ class TracingEngine(Engine):
         try:
             answer = reply()
         except KamexfrmError as error:
-            answer = refusal(message, error.errno)
+            answer = error_reply(message, error.errno)
         self._show(answer)
 
     def _exchanges(self, request: Write) -> list[_Exchange]:
@@ -178,7 +186,7 @@ class TracingEngine(Engine):
             entry = self._entry(request.selector, direction, request.label)
             before = spd_entry(entry, message.type)
         except KamexfrmError as error:
-            before = refusal(message, error.errno)
+            before = error_reply(message, error.errno)
         return message, lambda: before
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
@@ -189,7 +197,7 @@ class TracingEngine(Engine):
         try:
             spi = super().get_spi(association, low, high)
         except KamexfrmError as error:
-            self._show(refusal(message, error.errno))
+            self._show(error_reply(message, error.errno))
             raise
         name = SaId(association.destination, association.protocol, spi)
         self._answer(message, lambda: sa_entry(super(TracingEngine, self).sa(name), asked))
@@ -210,7 +218,7 @@ class TracingEngine(Engine):
         self._ask(message)
         entries = list(super().sad(protocol))
         if not entries:
-            self._show(refusal(message, errno.ENOENT))
+            self._show(error_reply(message, errno.ENOENT))
         return iter(entries)
 
     def spd(self) -> Iterator[SpdEntry]:
@@ -219,7 +227,7 @@ class TracingEngine(Engine):
         self._ask(message)
         entries = list(super().spd())
         if not entries:
-            self._show(refusal(message, errno.ENOENT))
+            self._show(error_reply(message, errno.ENOENT))
         return iter(entries)
 
     def sa(self, id: SaId) -> SadEntry:
@@ -229,7 +237,7 @@ class TracingEngine(Engine):
         try:
             return super().sa(id)
         except KamexfrmError as error:
-            self._show(refusal(message, error.errno))
+            self._show(error_reply(message, error.errno))
             raise
 
     def spd_entry(
@@ -241,7 +249,7 @@ class TracingEngine(Engine):
         try:
             return self._entry(selector, direction, label)
         except KamexfrmError as error:
-            self._show(refusal(message, error.errno))
+            self._show(error_reply(message, error.errno))
             raise
 
     def _ask(self, message: SadbMsg) -> None:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.lookup import find_marker
-from kamexfrm.engine.requests import Refused, SetKnob
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.engine.requests import Rejected, SetKnob
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knob, Knobs
 from kamexfrm.sysctl.settings import Assignments
@@ -36,7 +36,7 @@ class State(NamedTuple):
 def read(kernel: Kernel) -> State:
     """Return the namespace's knobs.
 
-    Raises KamexfrmError (EPROTO) when there are some that we cannot read, and Refusal.
+    Raises KamexfrmError (EPROTO) when there are some that we cannot read, and KernelError.
     """
     marker, lifetime = find_marker(kernel), kernel.larval_lifetime()
     knobs = (marker.knobs if marker else Knobs())._replace(larval_lifetime=lifetime)
@@ -52,18 +52,18 @@ def _blocks(kernel: Kernel) -> bool:
     """Whether packets that match no policy are discarded by the namespace's own default."""
     try:
         return XFRM_USERPOLICY_BLOCK in kernel.default()
-    except Refusal:
+    except KernelError:
         return False  # kernels before 5.14 have no such default
 
 
 def write(kernel: Kernel, assignments: Assignments) -> tuple[dict[Knob, KamexfrmError], str]:
     """Write variables; return what was refused, and who kept the lock from us, if anybody.
 
-    Raises Refusal when nothing at all can be written.
+    Raises KernelError when nothing at all can be written.
     """
     refused: dict[Knob, KamexfrmError] = {}
 
-    def note(one: Refused) -> None:
+    def note(one: Rejected) -> None:
         if isinstance(one.request, SetKnob):
             refused[one.request.knob] = one.error
 

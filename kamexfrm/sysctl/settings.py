@@ -91,7 +91,7 @@ def value_of(knob: Knob, text: str) -> int:
     else:
         number = _number(knob, text)
         if number is None:
-            raise knob.refusal(printable(text))
+            raise knob.error(printable(text))
         value = number
     knob.check(value, text)
     return value
@@ -115,13 +115,13 @@ def read_assignment(text: str) -> tuple[Knob, int]:
     name, equals, value = text.partition("=")
     name, value = name.strip(), value.strip()
     if not equals:
-        refusal = os.strerror(errno.EINVAL)
-        raise KnobError(f"{printable(name)}: {refusal}: not NAME = VALUE", errno=errno.EINVAL)
+        error = os.strerror(errno.EINVAL)
+        raise KnobError(f"{printable(name)}: {error}: not NAME = VALUE", errno=errno.EINVAL)
     found = matching(name)
     if len(found) > 1:
-        refusal = os.strerror(errno.EISDIR)
+        error = os.strerror(errno.EISDIR)
         raise KnobError(
-            f"{printable(name)}: {refusal}: {len(found)} variables have this name's beginning",
+            f"{printable(name)}: {error}: {len(found)} variables have this name's beginning",
             errno=errno.EISDIR,
         )
     return found[0], value_of(found[0], value)

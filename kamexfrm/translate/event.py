@@ -5,7 +5,7 @@ sockets of the same change (pfkey_send_notify(), pfkey_send_policy_notify(), pfk
 pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it keeps quiet.
 """
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.association import SaState
 from kamexfrm.model.policy import (
     Direction,
@@ -47,8 +47,8 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     SidecarOf,
     is_ordinary,
     no_sidecar,
+    read_tag,
     selector_from_kernel,
-    verdict_of,
 )
 from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel as spd_entry_from_kernel
 from kamexfrm.translate.xfrm.state import entry_from_kernel as sa_entry_from_kernel
@@ -121,7 +121,7 @@ def broadcast(
             told = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
         case DeletedPolicy(id, policy):
             # Entries of ours are always deleted by their index, whatever was asked.
-            by_id = id.index and not verdict_of(policy).tag
+            by_id = id.index and not read_tag(policy).tag
             deleted = SadbType.SADB_X_SPDDELETE2 if by_id else SadbType.SADB_X_SPDDELETE
             told = _policy(policy, deleted, sidecar_of)
         case PolicyFlush(policy_type):
@@ -272,7 +272,7 @@ def _migrate(migrate: Migrate) -> SadbMsg | None:
     if not migrate.moves or not _is_ours_to_tell(migrate.moves[0].protocol):
         return None
     if migrate.id.direction not in _DIRECTIONS:
-        raise refuse(f"a policy of direction {migrate.id.direction}")
+        raise invalid(f"a policy of direction {migrate.id.direction}")
     requests: list[IpsecRequest] = []
     for move in migrate.moves:
         requests.append(_moved(move, move.old_source, move.old_destination))

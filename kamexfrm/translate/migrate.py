@@ -4,7 +4,7 @@ Its X_POLICY holds requests in pairs, where a tunnel is and where it goes (Linux
 pfkey_migrate(), ipsecrequests_to_migrate()).
 """
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.net import Address
 from kamexfrm.pfkey import KmAddress, Policy, SadbMsg
@@ -24,7 +24,7 @@ def migrate_from(message: SadbMsg) -> Migrate:
     requests = requests_from(policy, from_kernel=True)
     pairs = tuple(zip(requests[::2], requests[1::2], strict=False))
     if not pairs or len(requests) % 2 or len(pairs) > XFRM_MAX_DEPTH:
-        raise refuse(f"{len(requests)} requests are no pairs of old and new ones")
+        raise invalid(f"{len(requests)} requests are no pairs of old and new ones")
     identity = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
     return Migrate(identity, tuple(_move(*pair) for pair in pairs), _km_address(message))
 
@@ -33,7 +33,7 @@ def _move(old: IpsecRequest, new: IpsecRequest) -> Move:
     old_source, old_destination = _ends(old)
     new_source, new_destination = _ends(new)
     if (old.protocol, old.mode, old.reqid) != (new.protocol, new.mode, new.reqid):
-        raise refuse("two requests of a pair differ in more than their addresses")
+        raise invalid("two requests of a pair differ in more than their addresses")
     return Move(
         old_destination,
         old_source,
@@ -49,7 +49,7 @@ def _move(old: IpsecRequest, new: IpsecRequest) -> Move:
 
 def _ends(request: IpsecRequest) -> tuple[Address, Address]:
     if request.source is None or request.destination is None:
-        raise refuse("a request without the addresses to go from or to")
+        raise invalid("a request without the addresses to go from or to")
     return request.source, request.destination
 
 
@@ -59,5 +59,5 @@ def _km_address(message: SadbMsg) -> XfrmKmAddress | None:
         return None
     local, remote = address_of(extension.local), address_of(extension.remote)
     if local.family != remote.family:
-        raise refuse("key managers of two families")
+        raise invalid("key managers of two families")
     return XfrmKmAddress(local, remote, local.family)

@@ -23,7 +23,7 @@ from pyroute2 import IPRoute
 import kamexfrm
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
-    Refused,
+    Rejected,
     SaAdd,
     SaDelete,
     SetKnob,
@@ -218,7 +218,7 @@ class Network:
 
     def write(self, case: Case) -> tuple[str, ...]:
         """Write databases and knobs as our own commands do; return what was refused."""
-        refused: list[Refused] = []
+        refused: list[Rejected] = []
         past = case.past
         if past != Past():
             before: list[Write] = [SpdAdd(policy) for policy in past.spd]
@@ -244,7 +244,7 @@ class Network:
             self._command([*knobs, *rest], refused)
         return tuple(f"{one.request}: {one.error}" for one in refused)
 
-    def _command(self, requests: list[Write], refused: list[Refused]) -> None:
+    def _command(self, requests: list[Write], refused: list[Rejected]) -> None:
         """Carry out requests as one command of ours does."""
         engine = Engine(self._kernel, refused.append)
         for request in requests:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.requests import Refused, SetKnob, SpdAdd, SpdDelete, Write
+from kamexfrm.engine.requests import Rejected, SetKnob, SpdAdd, SpdDelete, Write
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.model.association import Key, SecurityAssociation
@@ -85,7 +85,7 @@ class Asker:
 
     def __init__(self, kernel: Any, clock: Callable[[], float] | None = None) -> None:
         self.kernel: Kernel = kernel
-        self.refused: list[Refused] = []
+        self.refused: list[Rejected] = []
         keywords = {"clock": clock} if clock else {}
         self.engine = Engine(kernel, self.refused.append, **keywords)
 

@@ -44,14 +44,14 @@ from kamexfrm.engine.requests import (
     SpdDelete,
     SpdFlush,
 )
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
-from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID, birth_mark
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID, created_tag
 from kamexfrm.xfrm import (
     XFRMNLGRP_POLICY,
     LifetimeCurrent,
@@ -540,7 +540,7 @@ def test_a_remade_sa_shows_when_it_was_created(asker: Asker, ends: Any, protocol
     sa = association(mode=ANY, source=ends[0], destination=ends[1], **keys)
     asker.must(SaAdd(sa._replace(hard=Lifetime(addtime=5000))))
     (made,) = asker.kernel.states()
-    past = birth_mark(made.current.add_time - 1000, made.family)
+    past = created_tag(made.current.add_time - 1000, made.family)
     older = made._replace(care_of_address=past)
     perform(asker.kernel, XfrmMsg.FLUSHSA, encode_state_flush())
     perform(asker.kernel, XfrmMsg.NEWSA, encode_state(older))
@@ -555,7 +555,7 @@ def test_a_remade_sa_shows_when_it_was_created(asker: Asker, ends: Any, protocol
 def test_a_forged_time_of_creation_is_none(asker: Asker, forged: str) -> None:
     asker.must(SaAdd(association(mode=ANY)))
     (made,) = asker.kernel.states()
-    made = made._replace(care_of_address=birth_mark(1000, 2))
+    made = made._replace(care_of_address=created_tag(1000, 2))
     if forged == "not yet":
         made = made._replace(care_of_address=Address.parse("255.0.0.1"))
     else:
@@ -577,7 +577,7 @@ def test_a_remade_sa_that_the_kernel_refuses_is_put_back() -> None:
             failures = []
             for at, (type_, payload) in enumerate(requests):
                 if type_ == XfrmMsg.NEWSA and decode_state(payload).mode == 1:
-                    failures.append(Failure(at, Refusal(22, "no tunnels here")))
+                    failures.append(Failure(at, KernelError(22, "no tunnels here")))
                 else:
                     failures += kernel.apply([Request(type_, payload)])
             return failures
@@ -586,7 +586,7 @@ def test_a_remade_sa_that_the_kernel_refuses_is_put_back() -> None:
             return getattr(kernel, name)
 
     refusing = Asker(Refusing())
-    with pytest.raises(Refusal, match="no tunnels here"):
+    with pytest.raises(KernelError, match="no tunnels here"):
         refusing.ask(SpdAdd(tunnel(REQUIRE)))
     assert modes_of_sas(asker) == [TRANSPORT]
 

@@ -10,7 +10,7 @@ import pytest
 import kamexfrm
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SetKnob
-from kamexfrm.errors import KamexfrmError, Refusal, UnsupportedError
+from kamexfrm.errors import KamexfrmError, KernelError, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
 from kamexfrm.rig import TwoHosts
@@ -147,8 +147,8 @@ class TestErrors:
                 try:
                     with udp(socket.AF_INET) as sock:
                         kamexfrm.set_policy(sock, text)
-                except Refusal as refusal:
-                    os.write(writer, bytes([refusal.errno]))
+                except KernelError as error:
+                    os.write(writer, bytes([error.errno]))
                 os._exit(0)
             os.waitpid(child, 0)
             os.close(writer)

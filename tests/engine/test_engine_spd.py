@@ -34,7 +34,7 @@ from engine_samples import (
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel, Request
 from kamexfrm.model.policy import (
@@ -214,7 +214,7 @@ def test_a_refusal_by_the_kernel_keeps_its_text_and_leaves_nothing(asker: Asker)
         "EINVAL",
     ]
     error = asker.refused[0].error
-    assert isinstance(error, Refusal)
+    assert isinstance(error, KernelError)
     assert error.reason == "Invalid prefix length in selector (must be <= 32 for IPv4)"
     assert helpers(asker.kernel) in ([], [MARKER_IF_ID])
     assert asker.entries() == []
@@ -265,7 +265,7 @@ def test_without_a_listener_the_first_refusal_is_raised(kernel: Kernel) -> None:
     engine = Engine(kernel)
     engine.submit(SpdAdd(ipsec()))
     engine.submit(SpdAdd(ipsec()))
-    with pytest.raises(Refusal, match="File exists"):
+    with pytest.raises(KernelError, match="File exists"):
         engine.flush()
     assert len(list(engine.spd())) == 1
 

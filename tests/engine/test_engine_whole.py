@@ -48,7 +48,7 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
 )
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, POLICY_KNOBS, Knob, Knobs, knob
@@ -143,10 +143,10 @@ class Model:
             del self.rows[of, FWD]
         return None if self.rows.pop((of, direction), None) else "ENOENT"
 
-    def unserved(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
+    def without_sa(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
         return tuple(r for r in tunnel_uses(policy, self.knobs) if not self.sas or r.protocol is AH)
 
-    def fitted(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
+    def with_sa_reqids(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
         """Give ESP tunnels without a number that of the newest head of SAs; there are no others."""
         heads = dict.fromkeys(REQIDS[spi] for spi in self.sas)
         number = ([0, *heads])[-1]
@@ -200,8 +200,8 @@ def translated(model: Model, row: Row, entry: SpdEntry) -> list[Policy]:
         Placement(entry.kernel_priority, entry.order),
         entry.created,
         twin=row.twin,
-        unserved=model.unserved(row.policy),
-        fitted=model.fitted(row.policy) if row.policy.direction is OUT else None,
+        without_sa=model.without_sa(row.policy),
+        with_sa_reqids=model.with_sa_reqids(row.policy) if row.policy.direction is OUT else None,
     )
     return [timeless(p) for p in installed if p]
 
@@ -381,7 +381,7 @@ def test_a_killed_writer_leaves_what_the_next_one_reads_and_completes(life: int)
             Placement(entry.kernel_priority, entry.order),
             entry.created,
             twin=entry.twin,
-            unserved=() if served else uses,
+            without_sa=() if served else uses,
         )
         assert timeless(installed).templates == wanted.policy.templates
     assert len(blocks(kernel)) == (0 if knobs.inet.def_policy else 3)
@@ -448,18 +448,18 @@ def test_a_lock_that_is_held_past_the_deadline_is_named_and_work_goes_on(
 def test_without_privilege_nothing_is_done_and_the_reason_is_raised() -> None:
     asker = Asker(FakeKernel(privileged=False))
     for step in (SpdAdd(ipsec()), SpdFlush(), SaAdd(association()), SpdDeleteId(1)):
-        with pytest.raises(Refusal, match="not permitted"):
+        with pytest.raises(KernelError, match="not permitted"):
             asker.ask(step)
-    with pytest.raises(Refusal, match="not permitted"):
+    with pytest.raises(KernelError, match="not permitted"):
         asker.engine.knobs()
-    with pytest.raises(Refusal, match="not permitted"):
+    with pytest.raises(KernelError, match="not permitted"):
         asker.entries()
 
 
 def test_what_could_not_be_written_is_not_tried_again() -> None:
     kernel = FakeKernel(privileged=False)
     asker = Asker(kernel)
-    with pytest.raises(Refusal):
+    with pytest.raises(KernelError):
         asker.ask(SpdAdd(ipsec(0)))
     kernel.privileged = True
     asker.add(ipsec(1))

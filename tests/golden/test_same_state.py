@@ -22,7 +22,7 @@ from kamexfrm.engine.requests import (
     SpdFlush,
     Write,
 )
-from kamexfrm.errors import LanguageError, Refusal
+from kamexfrm.errors import KernelError, LanguageError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import IPPROTO_AH
 from kamexfrm.rig import Rig
@@ -74,7 +74,7 @@ def carry_out(engine: Engine, statement: s.Statement, *, twin: bool) -> None:
         for association in statement.associations:
             try:
                 engine.get_spi(association)
-            except Refusal:
+            except KernelError:
                 continue
 
 

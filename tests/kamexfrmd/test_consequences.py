@@ -8,10 +8,10 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event, Request
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.translate.xfrm.marker import (
+    HAS_ANY_REQID,
     HAS_MODE_ANY,
-    HAS_NUMBERED_SA,
+    HAS_REQID_SA,
     HAS_TUNNEL_USE,
-    HAS_UNNUMBERED,
     Marker,
     marker_policy,
 )
@@ -39,7 +39,7 @@ from kamexfrm.xfrm import (
 
 A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 NOTHING, FORGET, LOOK = Consequence
-NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
+NUMBERS = HAS_REQID_SA | HAS_ANY_REQID
 ALL = HAS_MODE_ANY | HAS_TUNNEL_USE | NUMBERS
 
 
@@ -96,11 +96,11 @@ def deleted(of: Policy) -> Event:
         (state(), 0, FORGET),
         (state(), HAS_TUNNEL_USE, FORGET),
         (state(), HAS_MODE_ANY, FORGET),
-        (state(), HAS_UNNUMBERED, FORGET),
+        (state(), HAS_ANY_REQID, FORGET),
         (state(mode=1), 0, FORGET),
         (state(mode=1), HAS_TUNNEL_USE, LOOK),
         (state(reqid=5), 0, FORGET),
-        (state(reqid=5), HAS_UNNUMBERED, LOOK),
+        (state(reqid=5), HAS_ANY_REQID, LOOK),
         (state(), NUMBERS, LOOK),
     ],
 )
@@ -112,11 +112,11 @@ def test_an_sa_matters_to_what_it_may_serve(sa: State, flags: int, wanted: Conse
     assert consequence(warning, flags) is NOTHING
 
 
-@pytest.mark.parametrize("flags", [0, HAS_UNNUMBERED, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
+@pytest.mark.parametrize("flags", [0, HAS_ANY_REQID, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
 def test_the_end_of_sas_matters_where_something_follows_them(flags: int) -> None:
     new = (XfrmMsg.NEWSA, encode_state(state()))
     name = encode_state_id(StateId(B, 0x1000, 51, AF_INET))
-    wanted = NOTHING if flags in (0, HAS_UNNUMBERED) else LOOK
+    wanted = NOTHING if flags in (0, HAS_ANY_REQID) else LOOK
     assert consequence(told(new, (XfrmMsg.DELSA, name)), flags) is wanted
     assert consequence(told(new, (XfrmMsg.FLUSHSA, encode_state_flush(0))), flags) is wanted
 

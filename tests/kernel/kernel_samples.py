@@ -34,7 +34,7 @@ CRYPT = Algorithm("cbc(aes)", bytes(range(16)), 128)
 DEFLATE = Algorithm("deflate", b"", 0)
 
 #: A refusal as tests compare it: position, errno's name, extended ACK text.
-Refused = tuple[int, str, str]
+Rejected = tuple[int, str, str]
 
 
 def selector(source: Address = A, destination: Address = B, **fields: Any) -> Selector:
@@ -115,10 +115,9 @@ def delete_state(of: State) -> Request:
     return Request(XfrmMsg.DELSA, encode_state_id(state_id(of)))
 
 
-def refusals(kernel: Kernel, *requests: Request) -> list[Refused]:
+def refusals(kernel: Kernel, *requests: Request) -> list[Rejected]:
     return [
-        (f.position, errno.errorcode[f.refusal.errno], f.refusal.reason)
-        for f in kernel.apply(requests)
+        (f.position, errno.errorcode[f.error.errno], f.error.reason) for f in kernel.apply(requests)
     ]
 
 

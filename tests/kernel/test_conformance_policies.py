@@ -31,7 +31,7 @@ from kernel_samples import (
     without_time,
 )
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.net import Address
 from kamexfrm.rig import until
@@ -298,8 +298,8 @@ def test_thousands_of_policies_come_back_newest_first(kernel: Kernel) -> None:
 def get(kernel: Kernel, id: PolicyId) -> Any:
     try:
         return kernel.policy(id).index
-    except Refusal as refusal:
-        return errno.errorcode[refusal.errno], refusal.reason
+    except KernelError as error:
+        return errno.errorcode[error.errno], error.reason
 
 
 def test_one_policy_is_found_by_all_of_its_identity(kernel: Kernel) -> None:
@@ -471,9 +471,9 @@ def test_an_update_restarts_the_clock(kernel: Kernel) -> None:
 def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
     must(kernel, *(new(policy(selector(user=n), priority=n)) for n in range(300)))
     dumped = list(kernel.policies())
-    assert list(kernel.walk_policies()) == dumped
+    assert list(kernel.iter_policies()) == dumped
     assert [decode_policy(payload) for payload in kernel.raw_policies()] == dumped
-    assert next(kernel.walk_policies()) == dumped[0]  # the rest is given up
+    assert next(kernel.iter_policies()) == dumped[0]  # the rest is given up
 
 
 def test_a_raw_policy_tells_its_index_and_what_lasts(kernel: Kernel) -> None:

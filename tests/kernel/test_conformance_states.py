@@ -25,7 +25,7 @@ from kernel_samples import (
     update_state,
 )
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.net import Address
 from kamexfrm.rig import until
@@ -258,8 +258,8 @@ def test_what_linux_refuses_is_refused_with_its_words(kernel: Kernel, why: str) 
 def get(kernel: Kernel, wanted: State) -> Any:
     try:
         return kernel.state(state_id(wanted)).spi
-    except Refusal as refusal:
-        return errno.errorcode[refusal.errno]
+    except KernelError as error:
+        return errno.errorcode[error.errno]
 
 
 def test_what_is_not_there_is_neither_found_nor_deleted_nor_updated(kernel: Kernel) -> None:
@@ -309,8 +309,8 @@ def wanted(**fields: Any) -> State:
 def allocate(kernel: Kernel, of: State, low: int, high: int) -> Any:
     try:
         return kernel.allocate_spi(of, low, high)
-    except Refusal as refusal:
-        return errno.errorcode[refusal.errno]
+    except KernelError as error:
+        return errno.errorcode[error.errno]
 
 
 def test_an_allocated_spi_is_in_its_range_and_larval_without_keys(kernel: Kernel) -> None:
@@ -386,8 +386,8 @@ def test_use_lifetimes_wait_for_the_first_use(kernel: Kernel) -> None:
 def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
     must(kernel, new_state(state(spi=0x101)), new_state(state(spi=0x102, **AH)))
     dumped = list(kernel.states())
-    assert list(kernel.walk_states()) == dumped
-    assert [found.spi for found in kernel.walk_states(51)] == [0x102]
+    assert list(kernel.iter_states()) == dumped
+    assert [found.spi for found in kernel.iter_states(51)] == [0x102]
     assert [decode_state(payload) for payload in kernel.raw_states()] == dumped
 
 
@@ -413,17 +413,17 @@ def test_probing_for_algorithms_adds_nothing_and_tells_what_there_is(kernel: Ker
     failures = kernel.apply([Request(*one) for one in PROBES])
     assert [failure.position for failure in failures] == list(range(len(PROBES)))
     assert list(kernel.states()) == []
-    there = found(NAMEABLE, [(f.position, f.refusal.errno) for f in failures])
+    there = found(NAMEABLE, [(f.position, f.error.errno) for f in failures])
     names = {row.name for row in there}
     assert {"hmac-sha1", "hmac-sha256", "aes-cbc", "null", "aes-gcm-16"} <= names
     unknown = NAMEABLE[0]._replace(kernel="nonsense")
     (failure,) = kernel.apply([Request(*probe(unknown))])
-    assert failure.refusal.errno == errno.ENOSYS
+    assert failure.error.errno == errno.ENOSYS
 
 
 def test_asking_for_the_first_sas_of_all_adds_nothing(kernel: Kernel) -> None:
     wanted = [Request(*one) for one in first_associations()]
     failures = kernel.apply(wanted)
     assert [failure.position for failure in failures] == list(range(len(wanted)))
-    assert {failure.refusal.errno for failure in failures} == {errno.EINVAL}
+    assert {failure.error.errno for failure in failures} == {errno.EINVAL}
     assert list(kernel.states()) == []

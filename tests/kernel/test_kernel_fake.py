@@ -19,7 +19,7 @@ from kernel_samples import (
     update,
 )
 
-from kamexfrm.errors import Refusal
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeEvents, FakeKernel
 from kamexfrm.kernel.interface import Event
 from kamexfrm.xfrm import (
@@ -101,7 +101,7 @@ def test_without_privilege_all_is_refused() -> None:
         lambda: kernel.state(state_id(state())),
         lambda: kernel.allocate_spi(state(spi=0), 1, 2),
     ):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(KernelError) as caught:
             call()
         assert caught.value.errno == errno.EPERM
 
@@ -121,7 +121,7 @@ def test_events_past_the_limit_are_lost_and_that_is_told_once() -> None:
     events = FakeEvents([XFRMNLGRP_POLICY], limit=2)
     for number in range(3):
         events.tell(Event(1, b"", number, 0))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(KernelError) as caught:
         events.receive()
     assert caught.value.errno == errno.ENOBUFS
     assert select.select([events], [], [], 0)[0] == [events]

@@ -20,7 +20,7 @@ from kernel_samples import (
     update,
 )
 
-from kamexfrm.errors import KamexfrmError, Refusal
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
 from kamexfrm.rig import Namespace
@@ -79,7 +79,7 @@ def test_without_privilege_a_question_is_refused(
     def ask() -> str:
         return reaction(lambda: call(NetlinkKernel()))
 
-    assert as_nobody(ask) == "Refusal EPERM"
+    assert as_nobody(ask) == "KernelError EPERM"
 
 
 def test_without_privilege_each_write_is_refused(kernel: NetlinkKernel) -> None:
@@ -148,7 +148,7 @@ def test_thousands_of_events_wait_for_a_slow_reader(kernel: NetlinkKernel) -> No
 def test_a_closed_kernel_answers_with_an_error_of_ours(kernel: NetlinkKernel) -> None:
     closed = NetlinkKernel()
     closed.close()
-    with pytest.raises(Refusal):
+    with pytest.raises(KernelError):
         closed.spd_info()
 
 
@@ -203,7 +203,7 @@ def test_a_kernel_object_can_work_in_a_namespace_that_its_process_is_not_in() ->
 
 def test_a_descriptor_that_is_no_namespace_is_refused() -> None:
     readable, writable = os.pipe()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(KernelError) as refused:
         NetlinkKernel(readable)
     assert refused.value.errno == errno.EINVAL
     os.close(readable)

@@ -147,7 +147,7 @@ def test_the_markers_layout_in_ipsecs_page_is_the_markers() -> None:
     assert touched(flags=0xFFFF) == said("flags")
     assert touched(reqid=full) == said("last generated reqid")
     assert touched(last_kernel_priority=full) == said("kernel priority of")
-    assert touched(services=full) == said("checksum of the SAs")
+    assert touched(sa_digest=full) == said("checksum of the SAs")
     for family, name in (("inet6", "variables of IPv6"), ("inet", "variables of IPv4")):
         ups = Knobs()._replace(**{family: getattr(Knobs(), family)._replace(def_policy=0)})
         changed = touched(knobs=ups)
@@ -159,8 +159,8 @@ def test_the_markers_layout_in_ipsecs_page_is_the_markers() -> None:
         (marker.HAS_TUNNEL_USE, "tunnels"),
         (marker.HAS_MODE_ANY, "SAs of mode any"),
         (marker.UNFINISHED, "unfinished"),
-        (marker.HAS_NUMBERED_SA, "SAs with a reqid"),
-        (marker.HAS_UNNUMBERED, "requests without"),
+        (marker.HAS_REQID_SA, "SAs with a reqid"),
+        (marker.HAS_ANY_REQID, "requests without"),
         (marker.OWN_DEFAULT, "own default"),
     ):
         assert f"\n{value} {word}" in flags

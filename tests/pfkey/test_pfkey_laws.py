@@ -27,8 +27,8 @@ unhurried = settings(deadline=None, max_examples=60)
 def decodes_faithfully_or_is_refused(data, dialect):
     try:
         message, offset = pfkey.decode(data, dialect), 0
-    except WireError as refusal:
-        message, offset = None, refusal.offset
+    except WireError as error:
+        message, offset = None, error.offset
     assert 0 <= offset <= len(data)
     if message is not None:
         assert pfkey.encode(message, dialect) == data
@@ -113,9 +113,9 @@ def test_mutated_recordings_are_decoded_or_refused_in_every_dialect(dialect, dat
 def test_a_truncated_message_is_refused_at_its_length(dialect, data):
     wire = pfkey.encode(data.draw(messages(dialect)), dialect)
     short = wire[: data.draw(st.integers(0, len(wire) - 1))]
-    with pytest.raises(WireError) as refusal:
+    with pytest.raises(WireError) as error:
         pfkey.decode(short, dialect)
-    assert refusal.value.offset == (4 if len(short) >= 16 else 0)
+    assert error.value.offset == (4 if len(short) >= 16 else 0)
 
 
 @every_dialect

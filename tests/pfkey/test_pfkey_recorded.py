@@ -72,9 +72,9 @@ def test_every_recorded_message_is_decoded_and_encoded_to_the_same_bytes():
 
 @pytest.mark.parametrize(("name", "offset"), MALFORMED.items())
 def test_a_request_malformed_on_purpose_is_refused_at_the_culprit(name, offset):
-    with pytest.raises(WireError) as refusal:
+    with pytest.raises(WireError) as error:
         request(name)
-    assert refusal.value.offset == offset
+    assert error.value.offset == offset
 
 
 def test_a_second_decoder_sees_the_same_messages():

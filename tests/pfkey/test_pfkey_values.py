@@ -30,9 +30,9 @@ def wire(*extensions):
 
 
 def refused_at(data):
-    with pytest.raises(WireError) as refusal:
+    with pytest.raises(WireError) as error:
         pfkey.decode(data, LINUX)
-    return refusal.value.offset
+    return error.value.offset
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_a_number_nobody_named_is_a_member_all_the_same(enumeration):
     ],
 )
 def test_what_could_not_be_encoded_cannot_be_made(make):
-    with pytest.raises(pfkey.FieldError) as refusal:
+    with pytest.raises(pfkey.FieldError) as error:
         make()
-    assert isinstance(refusal.value, KamexfrmError)
-    assert refusal.value.errno == errno.EINVAL
+    assert isinstance(error.value, KamexfrmError)
+    assert error.value.errno == errno.EINVAL
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_an_address_longer_than_its_sockaddr_is_refused_behind_it():
 
 def test_a_bsd_sockaddr_with_another_familys_length_is_refused():
     data = pfkey.encode(message(pfkey.AddressSrc(HERE)), pfkey.KAME)
-    with pytest.raises(WireError) as refusal:
+    with pytest.raises(WireError) as error:
         pfkey.decode(data[:24] + b"\x1c" + data[25:], pfkey.KAME)
-    assert refusal.value.offset == 24
+    assert error.value.offset == 24
 
 
 def test_a_request_with_one_address_only_is_refused():
@@ -244,9 +244,9 @@ def test_a_buffer_of_several_messages_is_split_or_refused_where_it_breaks():
     assert pfkey.split(one + two, LINUX) == [one, two]
     assert pfkey.split(b"", LINUX) == []
     for broken in (one[:15], one[:4], b"\x02" * 16, bytes(16)):
-        with pytest.raises(WireError) as refusal:
+        with pytest.raises(WireError) as error:
             pfkey.split(one + broken, LINUX)
-        assert refusal.value.offset == 16
+        assert error.value.offset == 16
 
 
 def test_a_missing_extension_is_named():

@@ -11,8 +11,8 @@ import pytest
 
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind, by_name
-from kamexfrm.engine.requests import Refused, SaAdd
-from kamexfrm.errors import Refusal
+from kamexfrm.engine.requests import Rejected, SaAdd
+from kamexfrm.errors import KernelError
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
@@ -250,7 +250,7 @@ class RefusingEngine(TracingEngine):
 
     def flush(self):
         while self._queue:
-            self.on_refusal(Refused(self._queue.popleft(), Refusal(93)))
+            self.on_refusal(Rejected(self._queue.popleft(), KernelError(93)))
 
 
 def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported():

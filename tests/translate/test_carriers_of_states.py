@@ -7,7 +7,7 @@ from kamexfrm.kernel.interface import Kernel, Request
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.state import remade, state_to_kernel
+from kamexfrm.translate.xfrm.state import recreate, state_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     ReplayState,
@@ -78,7 +78,7 @@ def test_the_numbers_of_a_remade_sa(xfrm: Kernel) -> None:
     assert first.replay == numbers
     name = StateId(B, 0x1000, 50, 2)
     assert xfrm.apply([Request(XfrmMsg.DELSA, encode_state_id(name))]) == []
-    again = remade(first, 1, first.current.add_time)
+    again = recreate(first, 1, first.current.add_time)
     write(xfrm, again)
     assert (only(xfrm).replay, only(xfrm).mode) == (again.replay, 1)
     assert is_mode_any(only(xfrm).selector.user)

@@ -175,7 +175,7 @@ def tunnel(level=Level.USE):
 
 def swapped_out():
     policy = tunnel()
-    return install(policy, Knobs(), Placement(7, 1), 1000, unserved=policy.requests)
+    return install(policy, Knobs(), Placement(7, 1), 1000, without_sa=policy.requests)
 
 
 @pytest.mark.parametrize("type", [XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY])

@@ -265,7 +265,7 @@ def test_flush_and_dump_are_about_one_protocol_or_all():
 
 def test_a_refusal_is_the_header_with_the_errno():
     _, asked, [answer] = VECTORS["get4-wrong-satype"]
-    assert common.refusal(asked, errno.ESRCH) == answer
+    assert common.error_reply(asked, errno.ESRCH) == answer
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_a_reply_shows_linux_flags_and_counts_that_fit():
 def test_no_error_shows_a_key():
     secret = bytes(range(0x40, 0x40 + 19))
     bad = writing.sa_add(PLAIN._replace(authentication=Key(SHA1.algorithm, secret)))
-    with pytest.raises(KamexfrmError) as refusal:
+    with pytest.raises(KamexfrmError) as error:
         reading.association_from(bad)
-    assert secret.hex() not in str(refusal.value)
-    assert secret.decode() not in str(refusal.value)
+    assert secret.hex() not in str(error.value)
+    assert secret.decode() not in str(error.value)

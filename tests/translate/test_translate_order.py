@@ -24,15 +24,15 @@ class Entries:
         number = len(self.positions) + 1
         place = self.order.place(priority, number)
         if place is None:
-            self.spread()
+            self.renumber()
             place = self.order.place(priority, number)
         assert place is not None
         self.positions.append(Position(priority, number, place))
         self.check()
 
-    def spread(self) -> None:
+    def renumber(self) -> None:
         self.check()
-        for position, number in self.order.spread():
+        for position, number in self.order.renumber():
             at = self.positions.index(position)
             self.positions[at] = position._replace(kernel_priority=number)
             self.check()
@@ -52,7 +52,7 @@ def test_entries_are_matched_by_priority_and_then_by_insertion_at_every_moment(
     entries = Entries()
     for priority in wanted:
         entries.add(priority)
-    entries.spread()
+    entries.renumber()
     assert not entries.order.has_ties()
 
 
@@ -69,7 +69,7 @@ def test_spreading_gives_order_to_any_entries_and_changes_no_two_that_were_in_or
     ]
     entries = Entries()
     entries.order, entries.positions = Order(positions), list(positions)
-    entries.spread()
+    entries.renumber()
     rooms = {
         b.kernel_priority - a.kernel_priority
         for a, b in pairwise(sorted(entries.positions))
@@ -89,7 +89,7 @@ def test_priorities_that_take_turns_move_all_entries_a_few_times_only(
         priority = wanted[number % len(wanted)]
         if order.place(priority, number) is None:
             spreads += 1
-            order.spread()
+            order.renumber()
             assert order.place(priority, number) is not None
     assert spreads <= 3
     assert not order.has_ties()
@@ -99,8 +99,8 @@ def test_spreading_twice_moves_nothing() -> None:
     entries = Entries()
     for priority in (7, 7, 3, 9):
         entries.add(priority)
-    entries.order.spread()
-    assert entries.order.spread() == []
+    entries.order.renumber()
+    assert entries.order.renumber() == []
 
 
 @given(st.lists(st.tuples(priorities, st.integers(1, 9)), min_size=2, max_size=20))
@@ -111,7 +111,7 @@ def test_ties_and_inversions_are_seen_and_spreading_ends_them(
     order = Order(positions)
     numbers = [p.kernel_priority for p in sorted(positions)]
     assert order.has_ties() == any(a >= b for a, b in pairwise(numbers))
-    order.spread()
+    order.renumber()
     assert not order.has_ties()
     assert len(order) == len(positions)
 
@@ -147,7 +147,7 @@ def test_a_lone_entry_has_about_the_number_that_was_written() -> None:
 
 def test_a_million_entries_find_room() -> None:
     order = Order([Position(0x80000000, n, n) for n in range(1, 1_000_001)])
-    moves = order.spread()
+    moves = order.renumber()
     numbers = [number for _, number in moves]
     assert len(set(numbers)) == len(numbers)
     assert max(numbers) <= LAST

@@ -43,10 +43,10 @@ class Serving:
     def __init__(self, *, served: bool) -> None:
         self.served = served
 
-    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+    def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         return () if self.served else tuple(requests)
 
-    def fitted(
+    def with_sa_reqids(
         self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         return policy.requests
@@ -58,8 +58,8 @@ def installed_kernel(
     """Return a kernel that holds some policies as these knobs install them."""
     kernel = FakeKernel(lambda: NOW)
     for at, policy in enumerate(policies, 1):
-        unserved = () if served else tunnel_uses(policy, in_force)
-        both = install(policy, in_force, Placement(at, at), NOW, unserved=unserved)
+        without_sa = () if served else tunnel_uses(policy, in_force)
+        both = install(policy, in_force, Placement(at, at), NOW, without_sa=without_sa)
         carry_out(kernel, [(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in both if p])
     return kernel
 
@@ -154,9 +154,9 @@ def test_a_plan_over_forgeries_is_made_without_an_error(
 def test_a_newer_entry_and_its_sidecar_are_in_no_plan(
     policy: SecurityPolicy, version: int, in_force: Knobs
 ) -> None:
-    unserved = tunnel_uses(policy, Knobs())
+    without_sa = tunnel_uses(policy, Knobs())
     newer = []
-    for each in install(policy, Knobs(), Placement(1, 1), NOW, unserved=unserved):
+    for each in install(policy, Knobs(), Placement(1, 1), NOW, without_sa=without_sa):
         if each:
             first = each.lifetime.soft_bytes & ~(0xFF << 32) | version << 32
             life = each.lifetime._replace(soft_bytes=first)

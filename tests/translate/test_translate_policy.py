@@ -28,7 +28,7 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin, shape_of
+from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin, fast_path_template
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     entries_of,
@@ -37,9 +37,9 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     is_catch_all,
     is_ordinary,
     is_sidecar,
+    read_tag,
     selector_from_kernel,
     sidecars_of,
-    verdict_of,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     TRIGGER_REQID,
@@ -90,8 +90,8 @@ def test_what_was_written_comes_back_whatever_the_knobs_and_the_sas(
     served: bool,
     twin: bool,
 ) -> None:
-    unserved = () if served else tunnel_uses(policy, in_force)
-    entry = read(install(policy, in_force, placement, at, twin=twin, unserved=unserved))
+    without_sa = () if served else tunnel_uses(policy, in_force)
+    entry = read(install(policy, in_force, placement, at, twin=twin, without_sa=without_sa))
     assert entry.policy == policy
     assert (entry.owner, entry.twin, entry.created) == (Owner.OURS, twin, at)
     assert (entry.kernel_priority, entry.order) == placement
@@ -126,8 +126,8 @@ def test_levels_are_what_the_kernel_gets(
 def test_what_linux_refuses_is_never_installed(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
-    unserved = tunnel_uses(policy, in_force)
-    for installed in install(policy, in_force, placement, at, unserved=unserved):
+    without_sa = tunnel_uses(policy, in_force)
+    for installed in install(policy, in_force, placement, at, without_sa=without_sa):
         for template in installed.templates if installed else ():
             assert not (
                 installed and installed.direction == 1 and template.mode and template.optional
@@ -140,8 +140,8 @@ def test_outbound_transport_templates_have_no_addresses(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     assume(policy.direction is Direction.OUT)
-    unserved = tunnel_uses(policy, in_force)
-    installed = install(policy, in_force, placement, at, unserved=unserved).policy
+    without_sa = tunnel_uses(policy, in_force)
+    installed = install(policy, in_force, placement, at, without_sa=without_sa).policy
     for template in installed.templates:
         if template.mode == 0:
             assert template.source.is_unspecified
@@ -153,10 +153,10 @@ def test_outbound_transport_templates_have_no_addresses(
 def test_a_trigger_stands_for_each_request_that_nothing_serves(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
-    unserved = tunnel_uses(policy, in_force)
-    installed = install(policy, in_force, placement, at, unserved=unserved)
+    without_sa = tunnel_uses(policy, in_force)
+    installed = install(policy, in_force, placement, at, without_sa=without_sa)
     triggers = [t for t in installed.policy.templates if t.reqid == TRIGGER_REQID and t.mode == 0]
-    assert len(triggers) >= len([r for r in policy.requests if r in unserved and unserved])
+    assert len(triggers) >= len([r for r in policy.requests if r in without_sa and without_sa])
     assert bool(installed.sidecar) == has_sidecar(installed.policy)
 
 
@@ -165,8 +165,8 @@ def test_a_trigger_stands_for_each_request_that_nothing_serves(
 def test_a_sidecar_is_never_shown_and_has_the_entrys_selector(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
-    unserved = tunnel_uses(policy, in_force)
-    entry, sidecar = install(policy, in_force, placement, at, unserved=unserved)
+    without_sa = tunnel_uses(policy, in_force)
+    entry, sidecar = install(policy, in_force, placement, at, without_sa=without_sa)
     if sidecar:
         assert is_sidecar(sidecar)
         assert not is_ordinary(sidecar)
@@ -181,7 +181,7 @@ def test_the_short_way_to_bytes_is_the_long_one(
 ) -> None:
     selector, direction, type_, wanted = policy[:4]
     family = selector.family
-    shape = shape_of(type_, wanted, direction, family, in_force.of(family))
+    shape = fast_path_template(type_, wanted, direction, family, in_force.of(family))
     installed = install(policy, in_force, placement, at)
     assert shape.plain == (installed.sidecar is None and not tunnel_uses(policy, in_force))
     if not shape.plain:
@@ -195,9 +195,9 @@ def test_the_short_way_to_bytes_is_the_long_one(
 
 
 def test_an_unnumbered_unique_request_is_not_plain() -> None:
-    unnumbered = (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.UNIQUE),)
+    any_reqid = (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.UNIQUE),)
     for direction in Direction:
-        shape = shape_of(PolicyType.IPSEC, unnumbered, direction, 2, Knobs().inet)
+        shape = fast_path_template(PolicyType.IPSEC, any_reqid, direction, 2, Knobs().inet)
         assert not shape.plain
 
 
@@ -244,7 +244,7 @@ def test_one_template_without_our_byte_makes_the_entry_foreign(policy: Policy, s
         templates=(*policy.templates[:-1], policy.templates[-1]._replace(share=share))
     )
     assert entry_from_kernel(spoiled).owner is Owner.FOREIGN
-    assert verdict_of(spoiled).tag is None
+    assert read_tag(spoiled).tag is None
 
 
 @given(security_policies(), st.integers(0, 3), st.integers(0, 63), placements, created)

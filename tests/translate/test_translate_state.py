@@ -16,7 +16,7 @@ from kamexfrm.translate.xfrm.state import (
     REPLAY_WINDOW_MAX,
     SEQUENCE_MARGIN,
     entry_from_kernel,
-    remade,
+    recreate,
     state_to_kernel,
 )
 from kamexfrm.xfrm import (
@@ -151,21 +151,21 @@ def test_a_remade_state_keeps_its_name_keys_and_user(
     state = state_to_kernel(sa, Mode.TRANSPORT)
     if state.replay_esn is None:
         state = state._replace(replay=ReplayState(oseq, seq, bitmap))
-    again = remade(state, 1, NOW)
+    again = recreate(state, 1, NOW)
     entry = entry_from_kernel(decode_state(encode_state(again)), NOW)
     assert entry.kernel_mode is Mode.TUNNEL
     assert entry.association.id == sa.id
     assert again.selector.user == state.selector.user
     for name in ("authentication", "encryption", "aead", "compression", "encap", "reqid"):
         assert getattr(again, name) == getattr(state, name)
-    back = remade(again, 0, NOW)
+    back = recreate(again, 0, NOW)
     assert (back.mode, back.selector, back.flags) == (0, state.selector, state.flags)
 
 
 @given(st.integers(1, 0xFFFFFFFF), u32)
 def test_an_outgoing_number_only_grows_and_never_wraps(oseq: int, seq: int) -> None:
     state = state_to_kernel(plain(), Mode.TRANSPORT)._replace(replay=ReplayState(oseq, seq, 7))
-    replay = remade(state, 1, NOW).replay
+    replay = recreate(state, 1, NOW).replay
     assert replay is not None
     assert replay.oseq == min(oseq + SEQUENCE_MARGIN, 0xFFFFFFFF)
     assert (replay.seq, replay.bitmap) == (seq, 7)
@@ -176,7 +176,7 @@ def test_an_extended_number_grows_past_32_bits_and_never_wraps(number: int) -> N
     high, low = divmod(number, 1 << 32)
     esn = ReplayStateEsn((3, 5), oseq=low, oseq_hi=high, seq=9, seq_hi=8, replay_window=64)
     state = state_to_kernel(plain(esn=True, replay_window=64), Mode.TRANSPORT)
-    again = remade(state._replace(replay_esn=esn), 1, NOW)
+    again = recreate(state._replace(replay_esn=esn), 1, NOW)
     found = decode_state(encode_state(again)).replay_esn
     assert found is not None
     assert found.oseq_hi << 32 | found.oseq == min(number + SEQUENCE_MARGIN, (1 << 64) - 1)
@@ -197,17 +197,17 @@ def test_what_is_left_of_a_life_never_grows_and_never_is_no_limit(
     state = state_to_kernel(plain(), Mode.TRANSPORT)._replace(
         lifetime=LifetimeConfig(*limits), current=current
     )
-    left = remade(state, 1, NOW).lifetime
+    left = recreate(state, 1, NOW).lifetime
     assert all(1 <= new <= old for new, old in zip(left, limits, strict=True))
 
 
 def test_no_limit_stays_no_limit() -> None:
     state = state_to_kernel(plain(), Mode.TRANSPORT)
     spent = state._replace(current=LifetimeCurrent(100, 100, NOW - 50, NOW - 50))
-    assert remade(spent, 1, NOW).lifetime == state.lifetime
+    assert recreate(spent, 1, NOW).lifetime == state.lifetime
 
 
 def test_a_clock_that_went_back_takes_nothing_away() -> None:
     state = state_to_kernel(plain(hard=Lifetime(addtime=100)), Mode.TRANSPORT)
     later = state._replace(current=LifetimeCurrent(add_time=NOW + 1000))
-    assert remade(later, 1, NOW).lifetime.hard_add == 100
+    assert recreate(later, 1, NOW).lifetime.hard_add == 100

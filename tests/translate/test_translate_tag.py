@@ -28,7 +28,7 @@ from kamexfrm.translate.xfrm.tag import (
     MAGIC,
     VERSION,
     PolicyTag,
-    Verdict,
+    TagReading,
     Words,
     is_mode_any,
     policy_words,
@@ -58,7 +58,7 @@ markers = st.builds(
 def test_a_tag_is_read_as_it_was_written_and_fits_its_words(tag: PolicyTag) -> None:
     written = policy_words(tag)
     assert all(0 <= word <= U64 for word in written)
-    assert read_policy_words(written) == Verdict(tag)
+    assert read_policy_words(written) == TagReading(tag)
 
 
 @given(words)
@@ -73,21 +73,21 @@ def test_our_magic_over_any_words_is_a_tag_of_ours_or_newer_or_broken(
 ) -> None:
     verdict = read_policy_words(((MAGIC << 8 | version) << 32 | low, *rest[1:]))
     if version > VERSION:
-        assert verdict == Verdict(None, newer=True)
+        assert verdict == TagReading(None, newer=True)
     elif version < VERSION:
-        assert verdict == Verdict(None, broken=True)
+        assert verdict == TagReading(None, broken=True)
     else:
         assert verdict.tag is not None or verdict.broken
 
 
 @given(words.filter(lambda of: of[0] >> 40 != MAGIC))
 def test_other_words_are_foreign_and_not_broken(of: Words) -> None:
-    assert read_policy_words(of) == Verdict(None)
+    assert read_policy_words(of) == TagReading(None)
 
 
 def test_no_limit_at_all_is_foreign() -> None:
-    assert read_policy_words((U64, U64, U64, U64)) == Verdict(None)
-    assert read_policy_words((0, 0, 0, 0)) == Verdict(None)
+    assert read_policy_words((U64, U64, U64, U64)) == TagReading(None)
+    assert read_policy_words((0, 0, 0, 0)) == TagReading(None)
 
 
 @given(share_tags)

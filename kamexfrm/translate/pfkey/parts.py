@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
 from kamexfrm.net import ADDRESS_BITS, Address
 from kamexfrm.pfkey import (
@@ -62,14 +62,14 @@ def answering(request: SadbMsg, reply: SadbMsg) -> SadbMsg:
     return replace(reply, seq=request.seq, pid=request.pid)
 
 
-def refusal(request: SadbMsg, number: int) -> SadbMsg:
+def error_reply(request: SadbMsg, number: int) -> SadbMsg:
     """Return the answer to a request that failed: its header and the errno (RFC 2367 2.1)."""
     return SadbMsg(request.type, request.satype, request.seq, request.pid, number)
 
 
 def echo(request: SadbMsg) -> SadbMsg:
     """Return the answer to a flush that was carried out: the request's own header."""
-    return refusal(request, 0)
+    return error_reply(request, 0)
 
 
 def protocol_of(message: SadbMsg) -> IpsecProtocol:
@@ -84,9 +84,9 @@ def protocol_of(message: SadbMsg) -> IpsecProtocol:
     unnamed = message.satype == SadbSatype.SADB_SATYPE_UNSPEC
     text = "the message names no protocol" if unnamed else f"Linux has no {message.satype.name}"
     if message.type in _NAMES:
-        raise refuse(text, errno.ESRCH)
+        raise invalid(text, errno.ESRCH)
     makes = unnamed and message.type in _MAKES
-    raise refuse(text, errno.EPROTONOSUPPORT if makes else errno.EINVAL)
+    raise invalid(text, errno.EPROTONOSUPPORT if makes else errno.EINVAL)
 
 
 def protocol_or_all(message: SadbMsg) -> IpsecProtocol | None:
@@ -135,7 +135,7 @@ def address_extension(
     Raises KamexfrmError (EINVAL) for a family that is not IP's.
     """
     if address.family not in ADDRESS_BITS:
-        raise refuse("an address that is neither IPv4 nor IPv6")
+        raise invalid("an address that is neither IPv4 nor IPv6")
     length = address.bits if prefix is None else prefix
     return kind(Sockaddr(address, port or 0), length, upper)
 
@@ -143,7 +143,7 @@ def address_extension(
 def address_of(sockaddr: AnySockaddr | None) -> Address:
     """Return the address in a sockaddr; raises KamexfrmError for a family that is not IP's."""
     if not isinstance(sockaddr, Sockaddr):
-        raise refuse("an address that is neither IPv4 nor IPv6")
+        raise invalid("an address that is neither IPv4 nor IPv6")
     return sockaddr.address
 
 
@@ -161,9 +161,9 @@ def ends_of(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
     source, destination = message.require(AddressSrc), message.require(AddressDst)
     for extension in (source, destination):
         if extension.prefixlen > address_of(extension.sockaddr).bits:
-            raise refuse(f"a prefix of {extension.prefixlen} bits")
+            raise invalid(f"a prefix of {extension.prefixlen} bits")
     if address_of(source.sockaddr).family != address_of(destination.sockaddr).family:
-        raise refuse("addresses of two families")
+        raise invalid("addresses of two families")
     return source, destination
 
 

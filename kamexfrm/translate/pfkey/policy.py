@@ -8,7 +8,7 @@ and key_sp2msg(), ipsec.c ipsec_set_policy(); Linux af_key.c parse_ipsecrequest(
 import errno
 from dataclasses import replace
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -72,22 +72,22 @@ def policy_extension(
 def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
     protocol = _PROTOCOLS.get(request.proto)
     if protocol is None:
-        raise refuse(f"a request for protocol {request.proto}", errno.EPROTONOSUPPORT)
+        raise invalid(f"a request for protocol {request.proto}", errno.EPROTONOSUPPORT)
     beet = from_kernel and request.mode == IpsecMode.IPSEC_MODE_BEET
     if not beet and not Mode.TRANSPORT <= request.mode <= Mode.TUNNEL:
-        raise refuse(f"a request of mode {int(request.mode)}")
+        raise invalid(f"a request of mode {int(request.mode)}")
     if request.level > IpsecLevel.IPSEC_LEVEL_UNIQUE:
-        raise refuse(f"a request of level {int(request.level)}")
+        raise invalid(f"a request of level {int(request.level)}")
     mode, level = _BEET if beet else Mode(int(request.mode)), Level(int(request.level))
     source = destination = None
     if request.source is not None:
         source, destination = address_of(request.source), address_of(request.destination)
         if source.family != destination.family:
-            raise refuse("a request between two families")
+            raise invalid("a request between two families")
         if mode is Mode.TRANSPORT and source.is_unspecified and destination.is_unspecified:
             source = destination = None
     elif mode is Mode.TUNNEL:
-        raise refuse("a tunnel without its endpoints")
+        raise invalid("a tunnel without its endpoints")
     # A reqid belongs to level unique: at any other, key_msg2sp() does not look at it.
     reqid = request.reqid if from_kernel or level is Level.UNIQUE else 0
     return IpsecRequest(protocol, mode, level, reqid, source, destination)
@@ -108,14 +108,14 @@ def type_from(extension: Policy, allowed: tuple[PolicyType, ...]) -> PolicyType:
     for type in allowed:
         if int(type) == int(extension.type):
             return type
-    raise refuse(f"a policy of type {int(extension.type)}")
+    raise invalid(f"a policy of type {int(extension.type)}")
 
 
 def direction_from(extension: Policy, last: Direction) -> Direction:
     """Return the direction; raises KamexfrmError (EINVAL) for one beyond ``last``."""
     number = int(extension.direction)
     if not Direction.IN <= number <= last:
-        raise refuse(f"a policy of direction {number}")
+        raise invalid(f"a policy of direction {number}")
     return Direction(number)
 
 

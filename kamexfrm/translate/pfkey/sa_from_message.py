@@ -8,7 +8,7 @@ import errno
 from collections.abc import Callable
 
 from kamexfrm.algorithms import Algorithm, Kind, by_number, written_icv
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.association import (
     Key,
     Lifetime,
@@ -70,7 +70,7 @@ def _algorithm(kind: Kind, number: int) -> Algorithm | None:
     row = _row(kind, number) if in_range else None
     if row is None:
         text = f"no {kind.name.lower()} algorithm {number}"
-        raise refuse(text, errno.ENOSYS if in_range else errno.EINVAL)
+        raise invalid(text, errno.ENOSYS if in_range else errno.EINVAL)
     return row
 
 
@@ -78,7 +78,7 @@ def _key_from(row: Algorithm, extension: KeyAuth | KeyEncrypt | None) -> Key:
     """Return an algorithm with its key, whose length must be one that the algorithm takes."""
     bits = extension.key.bits if extension is not None else 0
     if bits % 8 or not row.accepts(bits):
-        raise refuse(f"a key of {bits} bits for {row.name}")
+        raise invalid(f"a key of {bits} bits for {row.name}")
     return Key(row, extension.key.data if extension is not None else b"", written_icv(row))
 
 
@@ -91,28 +91,28 @@ def _keys_from(
     compresses = protocol is IpsecProtocol.IPCOMP
     authentication_key, encryption_key = message.get(KeyAuth), message.get(KeyEncrypt)
     if protocol is IpsecProtocol.ESP and encryption_key is None:
-        raise refuse("ESP needs a key for its encryption algorithm, if only an empty one")
+        raise invalid("ESP needs a key for its encryption algorithm, if only an empty one")
     if protocol is IpsecProtocol.AH and authentication_key is None:
-        raise refuse("AH needs an authentication key")
+        raise invalid("AH needs an authentication key")
     authenticator = _algorithm(Kind.AUTHENTICATION, sa.auth)
     cipher = _algorithm(Kind.COMPRESSION if compresses else Kind.ENCRYPTION, sa.encrypt)
     if compresses:
         if cipher is None:
-            raise refuse("IPComp needs a compression algorithm")
+            raise invalid("IPComp needs a compression algorithm")
         return None, None, Key(cipher, b"")
     authentication = None
     if authenticator is not None:
         authentication = _key_from(authenticator, authentication_key)
     if protocol is IpsecProtocol.AH:
         if authentication is None or not authentication.material:
-            raise refuse("AH needs an authentication key")
+            raise invalid("AH needs an authentication key")
         return None, authentication, None
     if cipher is None:
-        raise refuse("ESP needs an encryption algorithm, if only null")
+        raise invalid("ESP needs an encryption algorithm, if only null")
     encryption = _key_from(cipher, encryption_key)
     if encryption.algorithm and encryption.algorithm.kind is Kind.AEAD:
         if authentication is not None and authentication.material:
-            raise refuse(f"{encryption.algorithm.name} authenticates by itself")
+            raise invalid(f"{encryption.algorithm.name} authenticates by itself")
         authentication = None
     return encryption, authentication, None
 
@@ -152,12 +152,12 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
     protocol = protocol_of(message)
     raw_cpi = sa.flags & SadbSaflags.SADB_X_EXT_RAWCPI
     if protocol is IpsecProtocol.IPCOMP and sa.spi > _CPI_MAX and not raw_cpi:
-        raise refuse("a CPI has 16 bits")
+        raise invalid("a CPI has 16 bits")
     if sa2.mode > IpsecMode.IPSEC_MODE_TUNNEL:
-        raise refuse(f"an SA of mode {int(sa2.mode)}")
+        raise invalid(f"an SA of mode {int(sa2.mode)}")
     natt = message.get(NatTType)
     if natt is not None and natt.type not in (0, UDP_ENCAP_ESPINUDP):
-        raise refuse(f"UDP encapsulation of type {natt.type}")
+        raise invalid(f"UDP encapsulation of type {natt.type}")
     encryption, authentication, compression = _keys_from(message, protocol, sa)
     return SecurityAssociation(
         address_of(source.sockaddr),
@@ -206,10 +206,10 @@ def spi_wanted_from(message: SadbMsg) -> tuple[SecurityAssociation, int, int]:
     source, destination = sa_ends_from(message)
     span = message.get(SpiRange) or SpiRange(0, 0)
     if span.min > span.max:
-        raise refuse(f"an SPI from {span.min} to {span.max}")
+        raise invalid(f"an SPI from {span.min} to {span.max}")
     sa2 = message.get(Sa2) or Sa2()
     if sa2.mode > IpsecMode.IPSEC_MODE_TUNNEL:
-        raise refuse(f"an SA of mode {int(sa2.mode)}")
+        raise invalid(f"an SA of mode {int(sa2.mode)}")
     larval = SecurityAssociation(source, destination, protocol, 0, Mode(int(sa2.mode)), sa2.reqid)
     return larval, span.min, span.max
 
@@ -225,7 +225,7 @@ def filter_from(message: SadbMsg) -> Callable[[SadEntry], bool]:
         return lambda _: True
     wanted, *prefixes = extension, extension.source_prefixlen, extension.destination_prefixlen
     if max(prefixes) > _ADDRESS_BITS:
-        raise refuse(f"a prefix of {max(prefixes)} bits")
+        raise invalid(f"a prefix of {max(prefixes)} bits")
 
     def shows(entry: SadEntry) -> bool:
         source, destination = entry.association.source, entry.association.destination

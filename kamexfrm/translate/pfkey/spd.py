@@ -5,7 +5,7 @@ pfkey_xfrm_policy2msg(). PF_KEY's port 0 is a wildcard, so an entry for just ICM
 one for any type.
 """
 
-from kamexfrm.errors import refuse
+from kamexfrm.errors import invalid
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -78,7 +78,9 @@ def selector_from(message: SadbMsg) -> Selector:
     """
     source, destination = ends_of(message)
     if source.proto != destination.proto:
-        raise refuse(f"upper protocol {source.proto} on one side, {destination.proto} on the other")
+        raise invalid(
+            f"upper protocol {source.proto} on one side, {destination.proto} on the other"
+        )
     return Selector(
         address_of(source.sockaddr),
         source.prefixlen,
@@ -152,7 +154,7 @@ def spd_id_from(message: SadbMsg) -> int:
     """
     id = message.require(Policy).id
     if id & 7 >= _INDEX_DIRECTIONS:
-        raise refuse(f"no policy has the id {id}")
+        raise invalid(f"no policy has the id {id}")
     return id
 
 
@@ -196,7 +198,7 @@ def spd_entry_from(message: SadbMsg) -> SpdEntry:
     if socket and number <= SOCKET_DIRECTION + Direction.OUT:
         number -= SOCKET_DIRECTION
     if not Direction.IN <= number <= Direction.FWD:
-        raise refuse(f"a policy of direction {number}")
+        raise invalid(f"a policy of direction {number}")
     hard = message.get(LifetimeHard) or LifetimeHard()
     current = message.get(LifetimeCurrent) or LifetimeCurrent()
     policy = SecurityPolicy(

@@ -20,7 +20,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
-from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
+from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import MAGIC, TWIN, VERSION
 from kamexfrm.xfrm import pack_templates
 from kamexfrm.xfrm.structs import PORTS, USERPOLICY_INFO
@@ -31,17 +31,17 @@ _pack = USERPOLICY_INFO.pack
 _pack_ports = PORTS.pack
 
 
-class Shape(NamedTuple):
+class FastPathTemplate(NamedTuple):
     """What a type, requests, direction, family and knobs come to.
 
     ``plain`` entries need nothing but their own message: no generated reqid, no sidecar, no look at
     the SAD. ``reqids`` are those that were written, ``templates`` and ``twin_templates`` encoded
-    attributes. ``unnumbered`` is whether an outbound request takes an SA of any reqid.
+    attributes. ``any_reqid`` is whether an outbound request takes an SA of any reqid.
     """
 
     plain: bool
     tunnel: bool
-    unnumbered: bool
+    any_reqid: bool
     reqids: tuple[int, ...]
     direction: int
     action: int
@@ -50,13 +50,13 @@ class Shape(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def shape_of(
+def fast_path_template(
     type_: PolicyType,
     requests: tuple[IpsecRequest, ...],
     direction: Direction,
     family: int,
     knobs: FamilyKnobs,
-) -> Shape:
+) -> FastPathTemplate:
     """Work out a shape; raises KamexfrmError for templates that cannot be encoded."""
     both = Knobs(knobs, knobs)
     nowhere = Address.unspecified(family)
@@ -64,10 +64,10 @@ def shape_of(
     installed = install(policy, both, Placement(0, 0), 0)
     twin = install(policy._replace(direction=Direction.FWD), both, Placement(0, 0), 0)
     to_number = any(r.level is Level.UNIQUE and not r.reqid for r in requests)
-    return Shape(
+    return FastPathTemplate(
         not (to_number or installed.sidecar or tunnel_uses(policy, both)),
         any(r.mode is Mode.TUNNEL for r in requests),
-        has_unnumbered(policy),
+        has_any_reqid(policy),
         tuple(r.reqid for r in requests if r.reqid),
         installed.policy.direction,
         installed.policy.action,
@@ -77,25 +77,39 @@ def shape_of(
 
 
 def encode_plain(
-    policy: SecurityPolicy, shape: Shape, kernel_priority: int, order: int, created: int
+    policy: SecurityPolicy,
+    template: FastPathTemplate,
+    kernel_priority: int,
+    order: int,
+    created: int,
 ) -> bytes:
     """Return the payload of NEWPOLICY for an entry of a plain shape."""
     return _encode(
-        policy, shape, shape.direction, shape.templates, kernel_priority, order << 16, created
+        policy,
+        template,
+        template.direction,
+        template.templates,
+        kernel_priority,
+        order << 16,
+        created,
     )
 
 
 def encode_twin(
-    policy: SecurityPolicy, shape: Shape, kernel_priority: int, order: int, created: int
+    policy: SecurityPolicy,
+    template: FastPathTemplate,
+    kernel_priority: int,
+    order: int,
+    created: int,
 ) -> bytes:
     """Return the payload of NEWPOLICY for the fwd copy of an in entry of a plain shape."""
-    tail = shape.twin_templates
-    return _encode(policy, shape, 2, tail, kernel_priority, order << 16 | TWIN, created)
+    tail = template.twin_templates
+    return _encode(policy, template, 2, tail, kernel_priority, order << 16 | TWIN, created)
 
 
 def _encode(
     policy: SecurityPolicy,
-    shape: Shape,
+    template: FastPathTemplate,
     direction: int,
     templates: bytes,
     kernel_priority: int,
@@ -139,7 +153,7 @@ def _encode(
             kernel_priority,
             0,
             direction,
-            shape.action,
+            template.action,
             0,
             0,
         )

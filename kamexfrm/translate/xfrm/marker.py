@@ -42,11 +42,11 @@ from kamexfrm.xfrm import (
 HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
 HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
 UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
-HAS_NUMBERED_SA = 0x0008  # some SA has a reqid
-HAS_UNNUMBERED = 0x0010  # some outbound request takes an SA of any reqid
+HAS_REQID_SA = 0x0008  # some SA has a reqid
+HAS_ANY_REQID = 0x0010  # some outbound request takes an SA of any reqid
 OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
 _KNOWN_FLAGS = 0x003F
-_NUMBERS = HAS_NUMBERED_SA | HAS_UNNUMBERED
+_NUMBERS = HAS_REQID_SA | HAS_ANY_REQID
 
 _NEWER = (
     "this namespace's variables were written by a later version of kamexfrm,"
@@ -71,7 +71,7 @@ class Marker(NamedTuple):
     """What a namespace remembers. ``last_*`` describe the entry that is matched last.
 
     ``last_priority`` is as written, ``last_kernel_priority`` as installed; 0 and 0 where there was
-    no entry yet. ``services`` is the checksum of the SAs that entries were last fitted to.
+    no entry yet. ``sa_digest`` is the checksum of the SAs that entries were last fitted to.
     """
 
     knobs: Knobs = Knobs()
@@ -80,7 +80,7 @@ class Marker(NamedTuple):
     last_kernel_priority: int = 0
     reqid: int = FIRST_GENERATED_REQID - 1
     flags: int = 0
-    services: int = 0
+    sa_digest: int = 0
 
 
 def _pack_family(knobs: FamilyKnobs) -> int:
@@ -104,7 +104,7 @@ def marker_words(marker: Marker) -> Words:
         (MAGIC << 8 | VERSION) << 32 | marker.last_priority,
         marker.order << 16 | marker.flags,
         marker.reqid << 32 | knobs,
-        marker.last_kernel_priority << 32 | marker.services,
+        marker.last_kernel_priority << 32 | marker.sa_digest,
     )
 
 

@@ -103,7 +103,7 @@ class Order:
         numbers = [position.kernel_priority for position in self._positions]
         return any(a >= b for a, b in pairwise(numbers))
 
-    def spread(self) -> list[tuple[Position, int]]:
+    def renumber(self) -> list[tuple[Position, int]]:
         """Give all entries new numbers; return the moves in a safe sequence.
 
         The room goes where entries will come, behind each priority. Applied one by one, no two

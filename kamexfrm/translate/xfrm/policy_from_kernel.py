@@ -22,7 +22,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.policy_to_kernel import is_entrusting, label_from_kernel
-from kamexfrm.translate.xfrm.tag import ShareTag, Verdict
+from kamexfrm.translate.xfrm.tag import ShareTag, TagReading
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_POLICY_BLOCK,
@@ -41,7 +41,7 @@ SidecarOf = Callable[[XfrmSelector], Policy | None]
 
 _OURS_IF_IDS = frozenset((tags.MARKER_IF_ID, tags.SIDECAR_IF_ID))
 _DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
-_BROKEN = Verdict(None, broken=True)
+_BROKEN = TagReading(None, broken=True)
 
 # Looking up a member of an enumeration takes a twentieth of what an entry takes.
 _DISCARD, _IPSEC, _NONE = PolicyType.DISCARD, PolicyType.IPSEC, PolicyType.NONE
@@ -86,7 +86,7 @@ def no_sidecar(selector: XfrmSelector) -> Policy | None:
     return None
 
 
-def verdict_of(policy: Policy) -> Verdict:
+def read_tag(policy: Policy) -> TagReading:
     """Read the tag of a kernel policy, its templates' included: all say so, or it is foreign."""
     verdict = tags.read_policy_words(policy.lifetime[:4])
     if verdict.tag and _requests_ours(policy.templates) is None:
@@ -101,7 +101,7 @@ def is_ordinary(policy: Policy) -> bool:
     return not policy.selector.user or not is_catch_all(policy)
 
 
-def tag_of_placed(policy: Policy) -> tags.PolicyTag | None:
+def placed_tag(policy: Policy) -> tags.PolicyTag | None:
     """Return the tag of an entry of ours that has a place in the order of the SPD, else None.
 
     A socket's policy has our tag but no place: the kernel asks it before all others, and refuses
@@ -109,7 +109,7 @@ def tag_of_placed(policy: Policy) -> tags.PolicyTag | None:
     """
     if policy.direction > XFRM_POLICY_FWD or not is_ordinary(policy):
         return None
-    return verdict_of(policy).tag
+    return read_tag(policy).tag
 
 
 def is_sidecar(policy: Policy) -> bool:

@@ -194,17 +194,17 @@ def templates_of(
     direction: Direction,
     family: int,
     knobs: FamilyKnobs,
-    unserved: tuple[IpsecRequest, ...],
+    without_sa: tuple[IpsecRequest, ...],
 ) -> tuple[Template, ...]:
-    """Return the templates of an entry; ``unserved`` as for install()."""
+    """Return the templates of an entry; ``without_sa`` as for install()."""
     if type_ is not PolicyType.IPSEC:
         accepts = type_ is PolicyType.NONE and direction is not Direction.OUT
         return _transparent(family) if accepts else ()
     both = Knobs(knobs, knobs)
     if direction is Direction.OUT:
         return tuple(
-            _outbound(r, inner, both, served=r not in unserved)
-            for r, inner in _with_families(requests, family, unserved)
+            _outbound(r, inner, both, served=r not in without_sa)
+            for r, inner in _with_families(requests, family, without_sa)
         )
     return tuple(_inbound(r, inner, both) for r, inner in _with_families(requests, family))
 
@@ -223,9 +223,9 @@ def _with_families(
             family = request.source.family
 
 
-def _needs_sidecar(policy: SecurityPolicy, unserved: tuple[IpsecRequest, ...]) -> bool:
+def _needs_sidecar(policy: SecurityPolicy, without_sa: tuple[IpsecRequest, ...]) -> bool:
     """Whether an outbound policy's templates leave something out that was written."""
-    return bool(unserved) or any(
+    return bool(without_sa) or any(
         request.source is not None and request.mode is not Mode.TUNNEL
         for request in policy.requests
     )
@@ -238,25 +238,25 @@ def install(
     created: int,
     *,
     twin: bool = False,
-    unserved: tuple[IpsecRequest, ...] = (),
-    fitted: tuple[IpsecRequest, ...] | None = None,
+    without_sa: tuple[IpsecRequest, ...] = (),
+    with_sa_reqids: tuple[IpsecRequest, ...] | None = None,
     remaining: tuple[int, int] | None = None,
 ) -> Installed:
     """Return what the kernel gets for an entry of ours.
 
-    ``created`` is in seconds since the epoch. ``unserved`` are those of ``tunnel_uses()`` that no
-    SA serves, ``fitted`` the requests with the reqids of the SAs that are to serve them.
+    ``created`` is in seconds since the epoch. ``without_sa`` are those of ``tunnel_uses()`` that no
+    SA serves, ``with_sa_reqids`` the requests with the reqids of the SAs that are to serve them.
     ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
     that is written again: UPDPOLICY restarts its clock.
     """
     selector, direction, type_, requests, priority, lifetime, validtime, context = policy
     family = selector.source.family
-    asked = requests if fitted is None else fitted
-    templates = templates_of(type_, asked, direction, family, knobs.of(family), unserved)
+    asked = requests if with_sa_reqids is None else with_sa_reqids
+    templates = templates_of(type_, asked, direction, family, knobs.of(family), without_sa)
     flags = tags.TWIN if twin else 0
     sidecar = None
-    if direction is Direction.OUT and _needs_sidecar(policy, unserved):
-        flags |= tags.HAS_SIDECAR | (tags.IN_CLEAR if unserved else 0)
+    if direction is Direction.OUT and _needs_sidecar(policy, without_sa):
+        flags |= tags.HAS_SIDECAR | (tags.IN_CLEAR if without_sa else 0)
     words = tags.policy_words(
         PolicyTag(priority, placement.order, flags, created, lifetime, validtime)
     )

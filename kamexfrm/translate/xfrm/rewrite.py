@@ -15,9 +15,9 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_catch_all,
     is_ordinary,
+    placed_tag,
+    read_tag,
     sidecars_of,
-    tag_of_placed,
-    verdict_of,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Placement,
@@ -26,7 +26,7 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     templates_of,
     tunnel_uses,
 )
-from kamexfrm.translate.xfrm.sa_lookup import has_unnumbered
+from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
@@ -47,11 +47,11 @@ Operation = tuple[int, bytes]
 class Serving(Protocol):
     """Tells how the SAs serve requests now; see ``serving.Services``."""
 
-    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+    def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that no SA serves."""
         ...
 
-    def fitted(
+    def with_sa_reqids(
         self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         """Return an entry's requests with the reqids of their SAs."""
@@ -63,7 +63,7 @@ class Rewriting(NamedTuple):
 
     operations: list[Operation]
     has_tunnel_use: bool = False
-    has_unnumbered: bool = False
+    has_any_reqid: bool = False
 
 
 def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
@@ -109,21 +109,23 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: i
             continue
         written = entry.policy
         uses = tunnel_uses(written, knobs)
-        missing = serving.unserved(uses) if uses else ()
+        missing = serving.without_sa(uses) if uses else ()
         any_uses |= bool(uses)
-        fitted = written.requests
-        if has_unnumbered(written):
+        with_sa_reqids = written.requests
+        if has_any_reqid(written):
             any_unnumbered = True
-            fitted = serving.fitted(written, missing)
+            with_sa_reqids = serving.with_sa_reqids(written, missing)
         family = written.selector.family
         wanted = templates_of(
-            written.type, fitted, written.direction, family, knobs.of(family), missing
+            written.type, with_sa_reqids, written.direction, family, knobs.of(family), missing
         )
         if wanted == policy.templates or _is_over(policy, entry, now):
             continue
         if missing or has_sidecar(policy):
             has_one = policy.selector in sidecars
-            operations += _again(policy, entry, knobs, missing, fitted, now, has_one=has_one)
+            operations += _again(
+                policy, entry, knobs, missing, with_sa_reqids, now, has_one=has_one
+            )
         else:
             left = _with_remaining(policy, entry, now)
             operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
@@ -136,7 +138,7 @@ def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) ->
     return [
         delete_sidecar(selector)
         for selector, sidecar in sidecars.items()
-        if selector not in kept and verdict_of(sidecar).tag
+        if selector not in kept and read_tag(sidecar).tag
     ]
 
 
@@ -153,7 +155,7 @@ def _again(
     entry: SpdEntry,
     knobs: Knobs,
     missing: tuple[IpsecRequest, ...],
-    fitted: tuple[IpsecRequest, ...],
+    with_sa_reqids: tuple[IpsecRequest, ...],
     now: int,
     *,
     has_one: bool,
@@ -169,8 +171,8 @@ def _again(
         placement,
         entry.created,
         twin=entry.twin,
-        unserved=missing,
-        fitted=fitted,
+        without_sa=missing,
+        with_sa_reqids=with_sa_reqids,
         remaining=remaining(policy, entry, now),
     )
     operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
@@ -190,7 +192,7 @@ def renumbered(
     """
     steps = []
     for policy in policies:
-        tag = tag_of_placed(policy)
+        tag = placed_tag(policy)
         move = moves.get((tag.priority, tag.order)) if tag else None
         if move is None:
             continue

@@ -27,7 +27,7 @@ def tunnel_flags(family: int, knobs: Knobs) -> int:
     return flags
 
 
-def with_variables(association: SecurityAssociation, knobs: Knobs) -> SecurityAssociation:
+def with_sysctls(association: SecurityAssociation, knobs: Knobs) -> SecurityAssociation:
     """Return an SA with what it leaves to dfbit, ecn and sha256_icv.
 
     One of mode any may become a tunnel at any time and takes the flags along; a transport SA does

@@ -31,17 +31,17 @@ _HEAD = struct.Struct(">B??I16s16s")
 _Heads = dict[int, int]
 
 
-def is_unnumbered(request: IpsecRequest) -> bool:
+def is_any_reqid(request: IpsecRequest) -> bool:
     """Whether a request takes an SA of any reqid."""
     return request.level is not Level.UNIQUE and not request.reqid
 
 
-def has_unnumbered(policy: SecurityPolicy) -> bool:
+def has_any_reqid(policy: SecurityPolicy) -> bool:
     """Whether an entry has outbound requests that take SAs of any reqid."""
     return (
         policy.direction is Direction.OUT
         and policy.type is PolicyType.IPSEC
-        and any(map(is_unnumbered, policy.requests))
+        and any(map(is_any_reqid, policy.requests))
     )
 
 
@@ -50,7 +50,7 @@ def is_usable(state: State) -> bool:
     return state.spi != 0 and state.is_keyed
 
 
-class Services:
+class SaLookup:
     """What the SAs of a dump can serve."""
 
     def __init__(self, states: Iterable[State]) -> None:
@@ -60,14 +60,14 @@ class Services:
         self._pairs: defaultdict[int, list[_Ends]] = defaultdict(list)
         self._chosen: dict[tuple[int, tuple[object, ...]], int] = {}
         #: Whether some SA has a reqid.
-        self.has_numbers = False
+        self.has_reqids = False
         #: A checksum of all this: equal ones serve alike. The SAs of a head may change places.
         self.digest = 0
         made: set[tuple[object, ...]] = set()
         for age, state in enumerate(reversed(list(states))):
             if not is_usable(state) or state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
                 continue
-            self.has_numbers |= state.reqid != 0
+            self.has_reqids |= state.reqid != 0
             ends = (state.source, state.destination)
             tunnel = state.mode == XFRM_MODE_TUNNEL
             table = self._tunnels if tunnel else self._transports
@@ -82,15 +82,15 @@ class Services:
                 packed = _HEAD.pack(state.protocol, *head[2:], ends[0].packed, ends[1].packed)
                 self.digest = zlib.crc32(packed, self.digest)
 
-    def unserved(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
+    def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that no SA serves."""
         return tuple(r for r in requests if not self._serves(r))
 
     def _serves(self, request: IpsecRequest) -> bool:
         heads = self._tunnels.get((request.protocol, _ends_of(request)), {})
-        return request.reqid in heads if not is_unnumbered(request) else bool(heads)
+        return request.reqid in heads if not is_any_reqid(request) else bool(heads)
 
-    def fitted(
+    def with_sa_reqids(
         self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         """Return an outbound entry's requests, those without a number with that of their SA.
@@ -107,7 +107,7 @@ class Services:
                 continue
             if request.mode is Mode.TUNNEL:
                 ends = _ends_of(request)
-            if is_unnumbered(request):
+            if is_any_reqid(request):
                 number = self._number(request, ends, policy.selector)
                 request = request._replace(reqid=number)  # noqa: PLW2901
             found.append(request)

@@ -3,7 +3,7 @@
 import errno
 
 from kamexfrm.algorithms import Algorithm, Kind, by_kernel_name
-from kamexfrm.errors import KamexfrmError, refuse
+from kamexfrm.errors import KamexfrmError, invalid
 from kamexfrm.model.association import (
     Key,
     Lifetime,
@@ -15,7 +15,7 @@ from kamexfrm.model.association import (
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.tag import birth_mark, birth_of, is_mode_any, sa_user
+from kamexfrm.translate.xfrm.tag import created_tag, is_mode_any, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
@@ -66,7 +66,7 @@ def _finite(limit: int) -> int:
 def kernel_name(algorithm: Algorithm) -> str:
     """Return the kernel's name; raises KamexfrmError (ENOSYS) where the kernel has none."""
     if not algorithm.kernel:
-        raise refuse(f"Linux has no {algorithm.name}", errno.ENOSYS)
+        raise invalid(f"Linux has no {algorithm.name}", errno.ENOSYS)
     return algorithm.kernel
 
 
@@ -196,7 +196,7 @@ def entry_from_kernel(state: State, now: float) -> SadEntry:
     auth, encap, context = state.authentication, state.encap, state.security_context
     any_mode = is_mode_any(state.selector.user)
     made = state.current.add_time
-    created = birth_of(state.care_of_address, made) if any_mode else made
+    created = read_created_tag(state.care_of_address, made) if any_mode else made
     before = made - created  # seconds that an SA had lived when it was made anew
     known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
     mode = Mode(state.mode + 1) if known else Mode.ANY
@@ -256,7 +256,7 @@ def entry_from_kernel(state: State, now: float) -> SadEntry:
 SEQUENCE_MARGIN = 4096
 
 
-def remade(state: State, mode: int, now: int) -> State:
+def recreate(state: State, mode: int, now: int) -> State:
     """Return a state's successor of another mode: same key, same numbers, same end of life.
 
     It remembers when the first of them was made. Under a counter mode a number used twice breaks
@@ -283,7 +283,9 @@ def remade(state: State, mode: int, now: int) -> State:
     return state._replace(
         selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),
         mode=mode,
-        care_of_address=birth_mark(birth_of(state.care_of_address, spent.add_time), state.family),
+        care_of_address=created_tag(
+            read_created_tag(state.care_of_address, spent.add_time), state.family
+        ),
         flags=flags | XFRM_STATE_AF_UNSPEC if tunnel else flags,
         lifetime=LifetimeConfig(
             left(limits.soft_bytes, spent.bytes),

@@ -70,7 +70,7 @@ class PolicyTag(NamedTuple):
     validtime: int = 0
 
 
-class Verdict(NamedTuple):
+class TagReading(NamedTuple):
     """What reading four words came to: a tag, or why there is none.
 
     ``newer`` is set for the tag of a later version, ``broken`` for our magic over words that no
@@ -82,9 +82,9 @@ class Verdict(NamedTuple):
     broken: bool = False
 
 
-_FOREIGN = Verdict(None)
-_NEWER = Verdict(None, newer=True)
-_BROKEN = Verdict(None, broken=True)
+_FOREIGN = TagReading(None)
+_NEWER = TagReading(None, newer=True)
+_BROKEN = TagReading(None, broken=True)
 _MAGIC_AND_VERSION = MAGIC << 8 | VERSION
 _HEAD = _MAGIC_AND_VERSION << 32
 _new = tuple.__new__  # half the time of calling a NamedTuple: a dump reads fifty thousand tags
@@ -115,13 +115,13 @@ def policy_tag(words: Words) -> PolicyTag | None:
     )
 
 
-def read_policy_words(words: Words) -> Verdict:
+def read_policy_words(words: Words) -> TagReading:
     """Read four words, and say why they are no tag; never raises."""
     tag = policy_tag(words)
-    return why_untagged(words[0]) if tag is None else Verdict(tag)
+    return why_untagged(words[0]) if tag is None else TagReading(tag)
 
 
-def why_untagged(first: int) -> Verdict:
+def why_untagged(first: int) -> TagReading:
     """Say why four words, of which this is the first, are no tag."""
     head = first >> 32
     if head >> 8 != MAGIC:
@@ -176,12 +176,12 @@ def is_mode_any(user: int) -> bool:
     return user == _SA_MAGIC | _SA_MODE_ANY
 
 
-def birth_mark(created: int, family: int) -> Address:
+def created_tag(created: int, family: int) -> Address:
     """Return the care-of address that says when an SA was first made."""
     return Address(family, (created & _U32).to_bytes(ADDRESS_BYTES[family], "big"))
 
 
-def birth_of(mark: Address | None, made: int) -> int:
+def read_created_tag(mark: Address | None, made: int) -> int:
     """Return when an SA was first made that was ``made`` (anew) at some time; 0 for never."""
     created = int.from_bytes(mark.packed, "big") if mark else 0
     return created if 0 < created <= made else made

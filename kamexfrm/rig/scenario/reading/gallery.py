@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "gallery"
+FOLDER = Path(__file__).parents[2] / "gallery"
 SUFFIX = ".rig.toml"
 
 
