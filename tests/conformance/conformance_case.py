@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance_wire import KEY
-
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.decide import decide
@@ -24,6 +22,7 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
 )
 from kamexfrm.net import IPPROTO_ICMPV6, Address, protocol_name
+from tests.conformance.conformance_wire import KEY
 
 _SHA1 = by_name(Kind.AUTHENTICATION, "hmac-sha1")
 _NULL = by_name(Kind.ENCRYPTION, "null")

@@ -7,9 +7,9 @@ shown by tests of their own. The titles are those of ipsec(4) under CAVEATS.
 
 from typing import NamedTuple
 
-from conformance_case import Case
-from conformance_expected import COUNTERS, Expected, expected
-from conformance_network import Seen
+from tests.conformance.conformance_case import Case
+from tests.conformance.conformance_expected import COUNTERS, Expected, expected
+from tests.conformance.conformance_network import Seen
 
 
 class Difference(NamedTuple):

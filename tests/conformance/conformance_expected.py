@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from unittest import mock
 
-from conformance_case import Case
-from conformance_wire import Seal
-
 from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
@@ -42,6 +39,8 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import ADDRESS_BYTES, Address
+from tests.conformance.conformance_case import Case
+from tests.conformance.conformance_wire import Seal
 
 
 class Expected(NamedTuple):

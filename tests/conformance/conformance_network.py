@@ -16,8 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from conformance_case import Case, Past, keyed, socket_texts
-from conformance_wire import Found, Seal, build, read
 from pyroute2 import IPRoute
 
 import kamexfrm
@@ -50,6 +48,8 @@ from kamexfrm.xfrm import (
     encode_state,
     encode_state_flush,
 )
+from tests.conformance.conformance_case import Case, Past, keyed, socket_texts
+from tests.conformance.conformance_wire import Found, Seal, build, read
 
 #: Seconds until a packet of which nothing is seen or counted is given up.
 PATIENCE = 2.0

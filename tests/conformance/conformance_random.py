@@ -2,8 +2,6 @@
 
 from random import Random
 
-from conformance_case import Case, Past, keyed
-
 from kamexfrm.engine.requests import MAX_ACTING
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.decide_spd import matches
@@ -39,6 +37,7 @@ from kamexfrm.net import (
     IPPROTO_UDP,
     Address,
 )
+from tests.conformance.conformance_case import Case, Past, keyed
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
 _Ends = tuple[Address, Address]

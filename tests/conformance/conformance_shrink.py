@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from conformance_case import Case, Past
-
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import PRIORITY_DEFAULT, ULPROTO_ANY, SecurityPolicy, Selector
 from kamexfrm.net import Address
+from tests.conformance.conformance_case import Case, Past
 
 #: Runs on the kernel until the case is small enough.
 TRIES = 400

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conformance_differences import DIFFERENCES
-from conformance_network import Network
 
 from kamexfrm.rig import Rig
+from tests.conformance.conformance_differences import DIFFERENCES
+from tests.conformance.conformance_network import Network
 
 #: The property under which a test hands on what it counted; it crosses from the guest so.
 COUNTED = "conformance"

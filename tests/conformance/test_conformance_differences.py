@@ -8,10 +8,6 @@ import socket
 from pathlib import Path as FilePath
 
 import pytest
-from conformance_case import Case, keyed
-from conformance_differences import DIFFERENCES, KAME, KERNEL, compare
-from conformance_expected import expected
-from conformance_network import Network
 
 import kamexfrm
 from kamexfrm.errors import UnsupportedError
@@ -34,6 +30,10 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_UDP, Address
+from tests.conformance.conformance_case import Case, keyed
+from tests.conformance.conformance_differences import DIFFERENCES, KAME, KERNEL, compare
+from tests.conformance.conformance_expected import expected
+from tests.conformance.conformance_network import Network
 
 pytestmark = pytest.mark.dataplane
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from conformance_case import keyed
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SetKnob, SpdAdd, SpdFlush
@@ -19,6 +18,7 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityPolicy, Selector
 from kamexfrm.net import IPPROTO_UDP, Address
 from kamexfrm.rig import TwoHosts, until
+from tests.conformance.conformance_case import keyed
 
 ENDS = {"inet": ("10.0.0.1", "10.0.0.2"), "inet6": ("fd00::1", "fd00::2")}
 KNOBS = {

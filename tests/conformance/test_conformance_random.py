@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from conformance_case import Case, case_text
-from conformance_differences import Comparison, compare
-from conformance_network import Network, Seen
-from conformance_random import random_case
-from conformance_shrink import shrunk
 
 from kamexfrm.model.packet import Path
 from kamexfrm.net import AF_INET, AF_INET6
+from tests.conformance.conformance_case import Case, case_text
+from tests.conformance.conformance_differences import Comparison, compare
+from tests.conformance.conformance_network import Network, Seen
+from tests.conformance.conformance_random import random_case
+from tests.conformance.conformance_shrink import shrunk
 
 CASES = int(os.environ.get("KAMEXFRM_CASES", "8000"))
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from dataplane_proof import ANSWER, BIN, MARKER, Watch, setkey
 
 from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_UDP
 from kamexfrm.rig import Host, TwoHosts, until
+from tests.dataplane.dataplane_proof import ANSWER, BIN, MARKER, Watch, setkey
 
 #: The command in front of the daemon's.
 DOORS: dict[str, tuple[str, ...]] = {

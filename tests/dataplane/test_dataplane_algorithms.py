@@ -6,7 +6,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.algorithms import TABLE, Algorithm, Kind
+from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
+from kamexfrm.rig import Host, Packet, Rig, TwoHosts, until
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ENCRYPTION,
     ESP_KEYS,
@@ -20,10 +24,6 @@ from dataplane_proof import (
     try_setkey,
     waits_for_counter,
 )
-
-from kamexfrm.algorithms import TABLE, Algorithm, Kind
-from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
-from kamexfrm.rig import Host, Packet, Rig, TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 

@@ -10,9 +10,13 @@ import os
 import socket
 
 import pytest
-from dataplane_proof import MARKER, both_sides, try_setkey
-from textbook_ciphers import Serpent, Twofish
-from userspace_ipsec import (
+
+from kamexfrm.algorithms import SHA256_SPELLINGS, TABLE, Algorithm, Kind
+from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP
+from kamexfrm.rig import Packet, TwoHosts
+from tests.dataplane.dataplane_proof import MARKER, both_sides, try_setkey
+from tests.dataplane.textbook_ciphers import Serpent, Twofish
+from tests.dataplane.userspace_ipsec import (
     Forged,
     Opened,
     Sa,
@@ -22,10 +26,6 @@ from userspace_ipsec import (
     open_ipcomp,
     xcbc,
 )
-
-from kamexfrm.algorithms import SHA256_SPELLINGS, TABLE, Algorithm, Kind
-from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP
-from kamexfrm.rig import Packet, TwoHosts
 
 ENDS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 

@@ -1,7 +1,10 @@
 """def_policy: what becomes of packets that no policy matches, for each family by itself."""
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_ESP
+from kamexfrm.rig import Gateways, Host, TwoHosts
+from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     Watch,
     both_sides,
@@ -17,9 +20,6 @@ from dataplane_proof import (
     setkey,
     waits_for_counter,
 )
-
-from kamexfrm.net import IPPROTO_ESP
-from kamexfrm.rig import Gateways, Host, TwoHosts
 
 pytestmark = pytest.mark.dataplane
 

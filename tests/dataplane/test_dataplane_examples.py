@@ -6,7 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_UDP
+from kamexfrm.rig import Gateways, Host, TwoHosts
+from kamexfrm.rig import two_hosts as make_two_hosts
+from tests.dataplane.dataplane_proof import (
     BIN,
     MARKER,
     Watch,
@@ -17,10 +21,6 @@ from dataplane_proof import (
     setkey,
     waits_for_counter,
 )
-
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_UDP
-from kamexfrm.rig import Gateways, Host, TwoHosts
-from kamexfrm.rig import two_hosts as make_two_hosts
 
 pytestmark = pytest.mark.dataplane
 

@@ -3,7 +3,11 @@
 import re
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.model.knobs import KNOBS
+from kamexfrm.net import IPPROTO_ESP
+from kamexfrm.rig import Host, TwoHosts
+from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     Watch,
     knob,
@@ -13,10 +17,6 @@ from dataplane_proof import (
     setkey,
     waits_for_counter,
 )
-
-from kamexfrm.model.knobs import KNOBS
-from kamexfrm.net import IPPROTO_ESP
-from kamexfrm.rig import Host, TwoHosts
 
 pytestmark = pytest.mark.dataplane
 

@@ -1,7 +1,10 @@
 """Forwarded packets obey `in` entries, by the fwd twins that Linux needs and KAME does not."""
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_ESP
+from kamexfrm.rig import Gateways
+from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     Watch,
     heard,
@@ -12,9 +15,6 @@ from dataplane_proof import (
     setkey,
     waits_for_counter,
 )
-
-from kamexfrm.net import IPPROTO_ESP
-from kamexfrm.rig import Gateways
 
 pytestmark = pytest.mark.dataplane
 

@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ike_daemons import (
+
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_UDP
+from kamexfrm.rig import TwoHosts, until
+from tests.dataplane.ike_daemons import (
     IPV4,
     IPV6,
     PATIENCE,
@@ -18,9 +21,6 @@ from ike_daemons import (
     agreed,
     has_no_entry,
 )
-
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_UDP
-from kamexfrm.rig import TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 

@@ -6,7 +6,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
+from kamexfrm.rig import Gateways, Host, Packet, TwoHosts, until
+from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     MARKER,
     Watch,
@@ -17,9 +20,6 @@ from dataplane_proof import (
     ping,
     setkey,
 )
-
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
-from kamexfrm.rig import Gateways, Host, Packet, TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 

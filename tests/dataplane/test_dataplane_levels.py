@@ -5,7 +5,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.model.knobs import KNOBS, Knob
+from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP
+from kamexfrm.rig import Gateways, Host, TwoHosts, until
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     MARKER,
@@ -23,10 +27,6 @@ from dataplane_proof import (
     spd_line,
     waits_for_counter,
 )
-
-from kamexfrm.model.knobs import KNOBS, Knob
-from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP
-from kamexfrm.rig import Gateways, Host, TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 

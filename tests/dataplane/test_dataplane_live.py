@@ -10,7 +10,10 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.model.knobs import KNOBS
+from kamexfrm.rig import Host, TwoHosts, until
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     MARKER,
@@ -21,9 +24,6 @@ from dataplane_proof import (
     sa_counters,
     setkey,
 )
-
-from kamexfrm.model.knobs import KNOBS
-from kamexfrm.rig import Host, TwoHosts, until
 
 ENDS = {"inet": ("10.0.0.1", "10.0.0.2"), "inet6": ("fd00::1", "fd00::2")}
 PREFIX = {"inet": "net.inet.ipsec.", "inet6": "net.inet6.ipsec6."}

@@ -1,7 +1,10 @@
 """SAs of mode any: written without -m, they serve tunnels and transport requests alike."""
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
+from kamexfrm.rig import Gateways, TwoHosts
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     Watch,
@@ -10,9 +13,6 @@ from dataplane_proof import (
     ping,
     setkey,
 )
-
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
-from kamexfrm.rig import Gateways, TwoHosts
 
 pytestmark = pytest.mark.dataplane
 

@@ -5,7 +5,9 @@ import random
 from typing import NamedTuple
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.rig import Host, TwoHosts, until
+from tests.dataplane.dataplane_proof import (
     Watch,
     heard,
     load,
@@ -14,8 +16,6 @@ from dataplane_proof import (
     setkey,
     waits_for_counter,
 )
-
-from kamexfrm.rig import Host, TwoHosts, until
 
 pytestmark = pytest.mark.dataplane
 
@@ -195,7 +195,7 @@ def test_a_refused_entry_changes_nothing_of_the_order(two_hosts: TwoHosts) -> No
 
 
 def setkey_refused(host: Host, script: str) -> str:
-    from dataplane_proof import try_setkey
+    from tests.dataplane.dataplane_proof import try_setkey
 
     done = try_setkey(host, "-e", script)
     assert done.status == 1

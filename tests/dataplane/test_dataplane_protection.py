@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import (
+    IPPROTO_AH,
+    IPPROTO_COMP,
+    IPPROTO_ESP,
+    IPPROTO_IPIP,
+    IPPROTO_IPV6,
+)
+from kamexfrm.rig import Gateways, TwoHosts
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     Watch,
@@ -15,15 +24,6 @@ from dataplane_proof import (
     spd_line,
     waits_for_counter,
 )
-
-from kamexfrm.net import (
-    IPPROTO_AH,
-    IPPROTO_COMP,
-    IPPROTO_ESP,
-    IPPROTO_IPIP,
-    IPPROTO_IPV6,
-)
-from kamexfrm.rig import Gateways, TwoHosts
 
 pytestmark = pytest.mark.dataplane
 

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from dataplane_proof import BIN, load, setkey
-from ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Host, TwoHosts, until
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
+from tests.dataplane.dataplane_proof import BIN, load, setkey
+from tests.dataplane.ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
 pytestmark = pytest.mark.dataplane
 

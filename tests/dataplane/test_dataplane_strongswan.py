@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from dataplane_proof import knob, load, setkey
-from ike_daemons import IPV4, PATIENCE, Charon, Iked, Tunnel, agreed
 
 from kamexfrm.rig import Host, TwoHosts, until
+from tests.dataplane.dataplane_proof import knob, load, setkey
+from tests.dataplane.ike_daemons import IPV4, PATIENCE, Charon, Iked, Tunnel, agreed
 
 pytestmark = pytest.mark.dataplane
 

@@ -10,7 +10,10 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from dataplane_proof import (
+
+from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
+from kamexfrm.rig import Host, TwoHosts
+from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     MARKER,
@@ -20,9 +23,6 @@ from dataplane_proof import (
     receiver,
     setkey,
 )
-
-from kamexfrm.net import IPPROTO_AH, IPPROTO_ESP
-from kamexfrm.rig import Host, TwoHosts
 
 pytestmark = pytest.mark.dataplane
 

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
-from textbook_ciphers import Serpent, Twofish
+
+from tests.dataplane.textbook_ciphers import Serpent, Twofish
 
 
 class Forged(Exception):

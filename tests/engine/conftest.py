@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from engine_samples import Asker
 
 from kamexfrm.kernel.interface import Kernel
+from tests.engine.engine_samples import Asker
 
 
 @pytest.fixture(params=["fake", "host"])

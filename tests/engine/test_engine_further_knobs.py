@@ -3,7 +3,25 @@
 from typing import Any
 
 import pytest
-from engine_samples import (
+
+from kamexfrm.algorithms import Kind, by_name, written_icv
+from kamexfrm.engine.requests import SaAdd, SetKnob, SpdFlush
+from kamexfrm.errors import UnsupportedError
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.model.association import Key, SecurityAssociation
+from kamexfrm.model.knobs import Knobs, knob
+from kamexfrm.model.policy import IpsecProtocol, Mode
+from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, marker_policy
+from kamexfrm.xfrm import (
+    XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_NOECN,
+    XFRM_STATE_NOPMTUDISC,
+    State,
+    XfrmMsg,
+    encode_policy,
+)
+from tests.engine.engine_samples import (
     A6,
     B6,
     ESP,
@@ -22,24 +40,6 @@ from engine_samples import (
     marker_of,
     perform,
     request,
-)
-
-from kamexfrm.algorithms import Kind, by_name, written_icv
-from kamexfrm.engine.requests import SaAdd, SetKnob, SpdFlush
-from kamexfrm.errors import UnsupportedError
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.model.association import Key, SecurityAssociation
-from kamexfrm.model.knobs import Knobs, knob
-from kamexfrm.model.policy import IpsecProtocol, Mode
-from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, marker_policy
-from kamexfrm.xfrm import (
-    XFRM_STATE_AF_UNSPEC,
-    XFRM_STATE_NOECN,
-    XFRM_STATE_NOPMTUDISC,
-    State,
-    XfrmMsg,
-    encode_policy,
 )
 
 DFBIT, ECN, ECN6 = "net.inet.ipsec.dfbit", "net.inet.ipsec.ecn", "net.inet6.ipsec6.ecn"

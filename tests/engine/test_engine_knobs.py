@@ -4,7 +4,18 @@ import contextlib
 import errno
 
 import pytest
-from engine_samples import (
+
+from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete, SpdFlush
+from kamexfrm.errors import UnsupportedError
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
+from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
+from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID
+from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
+from tests.engine.engine_samples import (
     AH,
     DEFAULT,
     ESP,
@@ -38,17 +49,6 @@ from engine_samples import (
     verdict,
     write,
 )
-
-from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete, SpdFlush
-from kamexfrm.errors import UnsupportedError
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
-from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
-from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED
-from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID
-from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
 
 
 def optional(asker: Asker, *policies: object) -> list[int]:

@@ -3,7 +3,23 @@
 from typing import Any
 
 import pytest
-from engine_samples import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kamexfrm.engine.requests import SpdAdd, SpdFlush
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.model.policy import (
+    PRIORITY_DEFAULT,
+    PRIORITY_HIGH,
+    PRIORITY_LOW,
+    Direction,
+    SecurityPolicy,
+)
+from kamexfrm.translate.xfrm.marker import marker_policy
+from kamexfrm.translate.xfrm.order import LAST
+from kamexfrm.xfrm import XfrmMsg, encode_policy
+from tests.engine.engine_samples import (
     FWD,
     IN,
     OUT,
@@ -23,22 +39,6 @@ from engine_samples import (
     selector,
     write,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from kamexfrm.engine.requests import SpdAdd, SpdFlush
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
-from kamexfrm.model.policy import (
-    PRIORITY_DEFAULT,
-    PRIORITY_HIGH,
-    PRIORITY_LOW,
-    Direction,
-    SecurityPolicy,
-)
-from kamexfrm.translate.xfrm.marker import marker_policy
-from kamexfrm.translate.xfrm.order import LAST
-from kamexfrm.xfrm import XfrmMsg, encode_policy
 
 HIGHEST = 0xFFFFFFFF
 

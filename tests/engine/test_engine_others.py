@@ -6,7 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine_samples import (
+
+from kamexfrm.engine.requests import SaAdd, SaDelete, SaFlush, SetKnob, SpdAdd, SpdDelete, SpdFlush
+from kamexfrm.engine.session import Session
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Request
+from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.knobs import POLICY_KNOBS
+from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
+from kamexfrm.translate.xfrm.marker import UNFINISHED
+from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
+from kamexfrm.translate.xfrm.state import state_to_kernel
+from kamexfrm.xfrm import (
+    XfrmMsg,
+    encode_policy,
+    encode_policy_flush,
+    encode_state,
+    encode_state_flush,
+)
+from tests.engine.engine_samples import (
     AH,
     DEFAULT,
     FWD,
@@ -32,24 +50,6 @@ from engine_samples import (
     request,
     selector,
     verdict,
-)
-
-from kamexfrm.engine.requests import SaAdd, SaDelete, SaFlush, SetKnob, SpdAdd, SpdDelete, SpdFlush
-from kamexfrm.engine.session import Session
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Request
-from kamexfrm.model.association import SecurityAssociation
-from kamexfrm.model.knobs import POLICY_KNOBS
-from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
-from kamexfrm.translate.xfrm.marker import UNFINISHED
-from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
-from kamexfrm.translate.xfrm.state import state_to_kernel
-from kamexfrm.xfrm import (
-    XfrmMsg,
-    encode_policy,
-    encode_policy_flush,
-    encode_state,
-    encode_state_flush,
 )
 
 REQUESTS = [

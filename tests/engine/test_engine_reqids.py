@@ -4,7 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine_samples import (
+
+from kamexfrm.engine.requests import (
+    SaAdd,
+    SaDelete,
+    SaFlush,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    SpdFlush,
+)
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.knobs import knob
+from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
+from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
+from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
+from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
+from tests.engine.engine_samples import (
     AH,
     DEFAULT,
     IN,
@@ -27,26 +47,6 @@ from engine_samples import (
     perform,
     request,
 )
-
-from kamexfrm.engine.requests import (
-    SaAdd,
-    SaDelete,
-    SaFlush,
-    SetKnob,
-    SpdAdd,
-    SpdDelete,
-    SpdFlush,
-)
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import SecurityAssociation
-from kamexfrm.model.knobs import knob
-from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
-from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
-from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
-from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
-from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
 
 C = Address.parse("10.0.0.3")
 HOSTS = Selector(A, 32, B, 32)

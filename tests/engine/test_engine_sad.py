@@ -4,35 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine_samples import (
-    A6,
-    AH,
-    B6,
-    DEFAULT,
-    ESP,
-    IN,
-    IPCOMP,
-    OUT,
-    REQUIRE,
-    TRANSPORT,
-    TUNNEL,
-    UNIQUE,
-    USE,
-    A,
-    Asker,
-    B,
-    Clock,
-    association,
-    foreign,
-    helpers,
-    ipsec,
-    lose_marker,
-    perform,
-    request,
-    selector,
-    verdict,
-    write,
-)
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.requests import (
@@ -61,6 +32,35 @@ from kamexfrm.xfrm import (
     decode_state,
     encode_state,
     encode_state_flush,
+)
+from tests.engine.engine_samples import (
+    A6,
+    AH,
+    B6,
+    DEFAULT,
+    ESP,
+    IN,
+    IPCOMP,
+    OUT,
+    REQUIRE,
+    TRANSPORT,
+    TUNNEL,
+    UNIQUE,
+    USE,
+    A,
+    Asker,
+    B,
+    Clock,
+    association,
+    foreign,
+    helpers,
+    ipsec,
+    lose_marker,
+    perform,
+    request,
+    selector,
+    verdict,
+    write,
 )
 
 ANY = Mode.ANY

@@ -3,7 +3,23 @@
 from collections.abc import Sequence
 
 import pytest
-from engine_samples import (
+
+from kamexfrm.engine.engine import Engine
+from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
+from kamexfrm.errors import KernelError
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Failure, Kernel, Request
+from kamexfrm.model.policy import (
+    Direction,
+    Owner,
+    PolicyType,
+    SecurityContext,
+    SecurityPolicy,
+)
+from kamexfrm.translate.xfrm.marker import MARKER_ID
+from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
+from tests.engine.engine_samples import (
     AH,
     DEFAULT,
     FWD,
@@ -31,22 +47,6 @@ from engine_samples import (
     verdict,
     write,
 )
-
-from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
-from kamexfrm.errors import KernelError
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Failure, Kernel, Request
-from kamexfrm.model.policy import (
-    Direction,
-    Owner,
-    PolicyType,
-    SecurityContext,
-    SecurityPolicy,
-)
-from kamexfrm.translate.xfrm.marker import MARKER_ID
-from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
 
 WRITTEN: dict[str, SecurityPolicy] = {
     "default": ipsec(),

@@ -5,7 +5,36 @@ import os
 from typing import Any, NamedTuple
 
 import pytest
-from engine_samples import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kamexfrm.engine.requests import (
+    SaAdd,
+    SaDelete,
+    SetKnob,
+    SpdAdd,
+    SpdDelete,
+    SpdDeleteId,
+    SpdFlush,
+)
+from kamexfrm.errors import KernelError
+from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.model.knobs import KNOBS, POLICY_KNOBS, Knob, Knobs, knob
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecRequest,
+    Owner,
+    PolicyType,
+    SecurityPolicy,
+    Selector,
+    SpdEntry,
+)
+from kamexfrm.rig import Namespace
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
+from kamexfrm.xfrm import Default, Policy
+from tests.engine.engine_samples import (
     AH,
     DEFAULT,
     ESP,
@@ -36,35 +65,6 @@ from engine_samples import (
     verdict,
     write,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from kamexfrm.engine.requests import (
-    SaAdd,
-    SaDelete,
-    SetKnob,
-    SpdAdd,
-    SpdDelete,
-    SpdDeleteId,
-    SpdFlush,
-)
-from kamexfrm.errors import KernelError
-from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.model.knobs import KNOBS, POLICY_KNOBS, Knob, Knobs, knob
-from kamexfrm.model.policy import (
-    Direction,
-    IpsecRequest,
-    Owner,
-    PolicyType,
-    SecurityPolicy,
-    Selector,
-    SpdEntry,
-)
-from kamexfrm.rig import Namespace
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
-from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Default, Policy
 
 # A model of what the requests mean
 

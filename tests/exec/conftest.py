@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from exec_programs import supervisors
 
 from kamexfrm.rig import until
+from tests.exec.exec_programs import supervisors
 
 
 @pytest.fixture

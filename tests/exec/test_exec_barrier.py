@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from exec_programs import supervised, supervisors
 
 from kamexfrm.rig import Host
+from tests.exec.exec_programs import supervised, supervisors
 
 #: How setkey, racoon and iked talk: the request, and how its answer is fetched.
 TALKS = {"setkey": "ask", "racoon": "ask_impatiently", "iked": "ask_by_poll"}

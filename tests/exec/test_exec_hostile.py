@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exec_programs import supervised, supervisors
 
 from kamexfrm.rig import Host, until
+from tests.exec.exec_programs import supervised, supervisors
 
 #: What a program does that is not served well afterwards.
 STILL = "print(base(ask(pf_key(), REGISTER, ESP, 5))[:4] == (REGISTER, 0, ESP, 5))"

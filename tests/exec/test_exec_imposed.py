@@ -7,9 +7,9 @@ import socket
 import subprocess
 
 import pytest
-from exec_programs import EXEC, supervised
 
 from kamexfrm.rig import Host, TwoHosts
+from tests.exec.exec_programs import EXEC, supervised
 
 REQUIRE = ("--policy", "out ipsec esp/transport//require")
 BYPASS = ("--policy", "in bypass", "--policy", "out bypass")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from exec_programs import EXEC, program, supervised, supervisors
 
 from kamexfrm.rig import Host, until
+from tests.exec.exec_programs import EXEC, program, supervised, supervisors
 
 #: What a program is given: signals and rights, open files, environment, place, limits.
 SHOW = """

@@ -4,9 +4,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from exec_programs import EXEC, program, supervised, supervisors
 
 from kamexfrm.rig import Host, Rig, until
+from tests.exec.exec_programs import EXEC, program, supervised, supervisors
 
 #: Prints how many policies the program sees.
 COUNT = """

@@ -3,9 +3,9 @@
 import errno
 
 import pytest
-from exec_programs import EXEC, program, supervised
 
 from kamexfrm.rig import Host
+from tests.exec.exec_programs import EXEC, program, supervised
 
 #: What programs here have besides the usual.
 TRIES = """

@@ -5,7 +5,6 @@ import re
 import socket
 
 import pytest
-from exec_programs import supervised
 
 from kamexfrm import pfkey
 from kamexfrm.engine.engine import Engine
@@ -16,6 +15,7 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.pfkey import encode_extension
 from kamexfrm.rig import Host, TwoHosts
 from kamexfrm.translate.pfkey.policy import policy_extension
+from tests.exec.exec_programs import supervised
 
 INET, INET6 = (0, 16, socket.AF_INET), (41, 34, socket.AF_INET6)
 BYPASS = "02001200040002000000000000000000"

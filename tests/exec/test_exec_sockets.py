@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from exec_programs import EXEC, supervised
-from pfkey_client import FLUSH, ask, base
 
 from kamexfrm.rig import Host
+from tests.exec.exec_programs import EXEC, supervised
+from tests.exec.pfkey_client import FLUSH, ask, base
 
 
 def run(host: Host, text: str, *options: str) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent))
-from setkey_laws import check
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.fuzz.setkey_laws import check
 
 TESTS = Path(__file__).parent.parent
 

@@ -1,6 +1,6 @@
 """The fuzz target for setkey's reader finds nothing in its first texts."""
 
-from fuzz_setkey import Finding, fuzz, look, smaller
+from tests.fuzz.fuzz_setkey import Finding, fuzz, look, smaller
 
 
 def test_damaged_scripts_break_no_law() -> None:

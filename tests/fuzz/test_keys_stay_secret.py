@@ -1,9 +1,9 @@
 """No message tells a key, however badly it is written: messages end up in logs."""
 
 import pytest
-from setkey_laws import read
 
 from kamexfrm.setkey.messages import format_interactive_error, format_script_error
+from tests.fuzz.setkey_laws import read
 
 DIGITS = "00112233445566778899aabbccddeeff"
 PHRASE = "CorrectHorse1234"

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from golden_samples import Done
 
 from kamexfrm.setkey.command import main
+from tests.golden.golden_samples import Done
 
 #: The hosts file of the machine where the samples were recorded.
 HOSTS = {

@@ -7,18 +7,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from golden_samples import (
-    SAMPLES,
-    Done,
-    Step,
-    as_toml,
-    hunks,
-    read_differences,
-    samples,
-    states,
-    steps,
-)
-from setkey_here import hosts_file, run, tool  # noqa: F401  (a fixture)
 
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_ESP, Address
 from kamexfrm.rig import Rig, until
@@ -31,6 +19,18 @@ from kamexfrm.xfrm import (
     Template,
     encode_socket_policy,
 )
+from tests.golden.golden_samples import (
+    SAMPLES,
+    Done,
+    Step,
+    as_toml,
+    hunks,
+    read_differences,
+    samples,
+    states,
+    steps,
+)
+from tests.golden.setkey_here import hosts_file, run, tool  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.dataplane
 

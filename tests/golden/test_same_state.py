@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from golden_samples import SAMPLES
-from setkey_here import hosts_file, run  # noqa: F401  (a fixture)
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
@@ -30,6 +28,8 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.parser import parse
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, read_policy_words
 from kamexfrm.xfrm import Policy, State
+from tests.golden.golden_samples import SAMPLES
+from tests.golden.setkey_here import hosts_file, run  # noqa: F401  (a fixture)
 
 Way = Callable[[Path, tuple[str, ...]], None]
 

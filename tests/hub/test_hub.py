@@ -6,24 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pfkey_samples import (
-    DUMP,
-    FLUSH,
-    PID,
-    PROMISC,
-    REGISTER,
-    SPD_DUMP,
-    SPD_FLUSH,
-    A,
-    B,
-    add_policy,
-    add_sa,
-    association,
-    delete_policy,
-    message,
-    policy,
-    received,
-)
 
 from kamexfrm import pfkey
 from kamexfrm.engine.engine import Engine
@@ -51,6 +33,24 @@ from kamexfrm.translate.pfkey.policy import policy_extension
 from kamexfrm.translate.pfkey.sa_to_message import sa_add, sa_named
 from kamexfrm.translate.pfkey.spd import selector_extensions, spd_by_id, spd_entry_from
 from kamexfrm.xfrm import XFRMNLGRP_SA, XfrmMsg
+from tests.hub.pfkey_samples import (
+    DUMP,
+    FLUSH,
+    PID,
+    PROMISC,
+    REGISTER,
+    SPD_DUMP,
+    SPD_FLUSH,
+    A,
+    B,
+    add_policy,
+    add_sa,
+    association,
+    delete_policy,
+    message,
+    policy,
+    received,
+)
 
 GETSPI = pfkey.encode(
     stamped(sa_add(association(0x2000), SadbType.SADB_GETSPI, sadb_flags=0), seq=1, pid=PID)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from pfkey_samples import DUMP, A, B, add_policy, add_sa, association, policy, received
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.hub import Hub
@@ -13,6 +12,7 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.policy import Mode
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
 from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
+from tests.hub.pfkey_samples import DUMP, A, B, add_policy, add_sa, association, policy, received
 
 TUNNEL = add_policy(policy(mode=Mode.TUNNEL))
 ADDED = 20

@@ -10,18 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pfkey_samples import (
-    DUMP,
-    FLUSH,
-    PROMISC,
-    REGISTER,
-    SPD_DUMP,
-    add_policy,
-    association,
-    policy,
-    received,
-    short,
-)
 
 from kamexfrm import pfkey
 from kamexfrm.errors import KamexfrmError, KernelError
@@ -36,6 +24,18 @@ from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, selecto
 from kamexfrm.translate.xfrm.rewrite import delete_policy
 from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
 from kamexfrm.xfrm import XfrmMsg, encode_policy, encode_state, encode_state_id
+from tests.hub.pfkey_samples import (
+    DUMP,
+    FLUSH,
+    PROMISC,
+    REGISTER,
+    SPD_DUMP,
+    add_policy,
+    association,
+    policy,
+    received,
+    short,
+)
 
 
 def installed(number: int) -> bytes:

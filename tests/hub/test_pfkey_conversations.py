@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from pfkey_conversations import PLACES, Conversation
-from pfkey_recording import (
+
+import kamexfrm
+from kamexfrm import pfkey
+from kamexfrm.pfkey import SadbMsg, SadbType
+from kamexfrm.rig import Namespace
+from tests.hub.pfkey_conversations import PLACES, Conversation
+from tests.hub.pfkey_recording import (
     HEARERS,
     LINUX,
     PfKey,
@@ -15,12 +20,7 @@ from pfkey_recording import (
     receive_from_the_kernel,
     receive_from_us,
 )
-from pfkey_samples import FLUSH, PROMISC, REGISTER, SPD_FLUSH
-
-import kamexfrm
-from kamexfrm import pfkey
-from kamexfrm.pfkey import SadbMsg, SadbType
-from kamexfrm.rig import Namespace
+from tests.hub.pfkey_samples import FLUSH, PROMISC, REGISTER, SPD_FLUSH
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("af_key")]
 

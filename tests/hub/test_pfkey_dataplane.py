@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from pfkey_samples import PID, REGISTER, add_policy, add_sa, association, message, policy, short
 
 import kamexfrm
 from kamexfrm import pfkey
@@ -18,6 +17,16 @@ from kamexfrm.pfkey import SadbEalg, SadbType
 from kamexfrm.rig import TwoHosts
 from kamexfrm.translate.pfkey.parts import stamped
 from kamexfrm.translate.pfkey.sa_to_message import sa_add
+from tests.hub.pfkey_samples import (
+    PID,
+    REGISTER,
+    add_policy,
+    add_sa,
+    association,
+    message,
+    policy,
+    short,
+)
 
 pytestmark = pytest.mark.dataplane
 

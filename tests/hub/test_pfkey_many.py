@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from pfkey_samples import add_policy, add_sa, association, policy, short
 
 import kamexfrm
 from kamexfrm.kernel.netlink import NetlinkKernel
@@ -15,6 +14,7 @@ from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, until
 from kamexfrm.xfrm import XFRM_MODE_TUNNEL
+from tests.hub.pfkey_samples import add_policy, add_sa, association, policy, short
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 

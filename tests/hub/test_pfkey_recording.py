@@ -7,7 +7,9 @@ from difflib import ndiff
 from pathlib import Path
 
 import pytest
-from pfkey_recording import (
+
+import kamexfrm
+from tests.hub.pfkey_recording import (
     Exchange,
     Replay,
     described,
@@ -16,8 +18,6 @@ from pfkey_recording import (
     receive_from_the_kernel,
     receive_from_us,
 )
-
-import kamexfrm
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from pfkey_samples import DUMP, REGISTER, SPD_DUMP, SPD_FLUSH, add_policy, policy, short
 
 import kamexfrm
 from kamexfrm.rig import Namespace
+from tests.hub.pfkey_samples import DUMP, REGISTER, SPD_DUMP, SPD_FLUSH, add_policy, policy, short
 
 pytestmark = pytest.mark.usefixtures("namespace")
 

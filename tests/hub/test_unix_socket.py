@@ -4,7 +4,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from pfkey_samples import (
+
+from kamexfrm.hub import Hub
+from kamexfrm.hub.unix_socket import TURN, ServedSocket
+from kamexfrm.kernel.fake import FakeKernel
+from tests.hub.pfkey_samples import (
     DUMP,
     SPD_DUMP,
     add_policy,
@@ -14,10 +18,6 @@ from pfkey_samples import (
     received,
     short,
 )
-
-from kamexfrm.hub import Hub
-from kamexfrm.hub.unix_socket import TURN, ServedSocket
-from kamexfrm.kernel.fake import FakeKernel
 
 
 class Pair:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pfkey_samples import DUMP, REGISTER, SPD_DUMP, SPD_FLUSH, add_policy, policy, short
 
 from kamexfrm.rig import Host, until
+from tests.hub.pfkey_samples import DUMP, REGISTER, SPD_DUMP, SPD_FLUSH, add_policy, policy, short
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
 

@@ -5,31 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kernel_samples import (
-    A6,
-    ANY6,
-    B6,
-    FWD,
-    IN,
-    OUT,
-    A,
-    B,
-    delete,
-    destinations,
-    flush,
-    hear,
-    heard,
-    must,
-    named,
-    new,
-    numbered,
-    policy,
-    refusals,
-    selector,
-    template,
-    update,
-    without_time,
-)
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel, Request
@@ -55,6 +30,31 @@ from kamexfrm.xfrm import (
     encode_policy,
     lasting_policy,
     policy_index,
+)
+from tests.kernel.kernel_samples import (
+    A6,
+    ANY6,
+    B6,
+    FWD,
+    IN,
+    OUT,
+    A,
+    B,
+    delete,
+    destinations,
+    flush,
+    hear,
+    heard,
+    must,
+    named,
+    new,
+    numbered,
+    policy,
+    refusals,
+    selector,
+    template,
+    update,
+    without_time,
 )
 
 

@@ -5,25 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kernel_samples import (
-    A6,
-    ANY,
-    AUTH,
-    B6,
-    CRYPT,
-    DEFLATE,
-    A,
-    delete_state,
-    hear,
-    heard,
-    must,
-    new_state,
-    refusals,
-    selector,
-    state,
-    state_id,
-    update_state,
-)
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel, Request
@@ -55,6 +36,25 @@ from kamexfrm.xfrm import (
     has_keys,
     lasting_state,
     state_name,
+)
+from tests.kernel.kernel_samples import (
+    A6,
+    ANY,
+    AUTH,
+    B6,
+    CRYPT,
+    DEFLATE,
+    A,
+    delete_state,
+    hear,
+    heard,
+    must,
+    new_state,
+    refusals,
+    selector,
+    state,
+    state_id,
+    update_state,
 )
 
 AH: dict[str, Any] = {"protocol": 51, "encryption": None}

@@ -4,7 +4,19 @@ import errno
 import select
 
 import pytest
-from kernel_samples import (
+
+from kamexfrm.errors import KernelError
+from kamexfrm.kernel.fake import FakeEvents, FakeKernel
+from kamexfrm.kernel.interface import Event
+from kamexfrm.xfrm import (
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_POLICY,
+    Expire,
+    LifetimeConfig,
+    PolicyExpire,
+    decode_event,
+)
+from tests.kernel.kernel_samples import (
     delete,
     heard,
     must,
@@ -17,18 +29,6 @@ from kernel_samples import (
     state,
     state_id,
     update,
-)
-
-from kamexfrm.errors import KernelError
-from kamexfrm.kernel.fake import FakeEvents, FakeKernel
-from kamexfrm.kernel.interface import Event
-from kamexfrm.xfrm import (
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_POLICY,
-    Expire,
-    LifetimeConfig,
-    PolicyExpire,
-    decode_event,
 )
 
 

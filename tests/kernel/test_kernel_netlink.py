@@ -7,7 +7,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from kernel_samples import (
+
+from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.kernel.lock import NamespaceLock
+from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
+from kamexfrm.rig import Namespace
+from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
+from tests.kernel.kernel_samples import (
     delete,
     hear,
     must,
@@ -19,12 +25,6 @@ from kernel_samples import (
     template,
     update,
 )
-
-from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.lock import NamespaceLock
-from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
-from kamexfrm.rig import Namespace
-from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
 
 NOBODY = 65534
 

@@ -4,12 +4,12 @@ import re
 import shlex
 
 import pytest
-from manual_source import page, section
 
 from kamexfrm.exec.arguments import HELP, Options, UsageError, read_options
 from kamexfrm.exec.filter import Barrier
 from kamexfrm.exec.forced_policy import read_policies
 from kamexfrm.rig import Host
+from tests.man.manual_source import page, section
 
 PAGE = page("kamexfrm-exec.8")
 LIST = section(PAGE, "DESCRIPTION").partition("The options are as follows:")[2]

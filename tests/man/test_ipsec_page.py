@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterator
 
-from manual_source import configure, page, rows, section
-
 from kamexfrm.model.knobs import FURTHER_KNOBS, POLICY_KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.rig import Host
 from kamexfrm.translate.xfrm import marker, tag
+from tests.man.manual_source import configure, page, rows, section
 
 IPSEC_PAGE = page("ipsec.4")
 

@@ -1,9 +1,8 @@
 """kame-sysctl(8) has the variables that the command has, with their values, and those it lacks."""
 
-from manual_source import page, rows, section
-
 from kamexfrm.model.knobs import ALIASES, FURTHER_KNOBS, POLICY_KNOBS, Knob, Knobs
 from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from tests.man.manual_source import page, rows, section
 
 PAGE = page("kame-sysctl.8")
 START = Knobs()

@@ -3,9 +3,9 @@
 import re
 
 import click
-from manual_source import page, section
 
 from kamexfrm.cli.command import demo, guest, main
+from tests.man.manual_source import page, section
 
 PAGE = page("kamexfrm.8")
 

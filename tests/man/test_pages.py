@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from manual_source import FOLDER, SETKEY, configure, page, rows, section
 
 from kamexfrm.algorithms import Kind, by_name, spellings
 from kamexfrm.model.policy import Level
@@ -19,6 +18,7 @@ from kamexfrm.setkey.arguments import UsageError, read_options
 from kamexfrm.setkey.lexer import COMMANDS
 from kamexfrm.setkey.options import OPTIONS
 from kamexfrm.setkey.parser import parse
+from tests.man.manual_source import FOLDER, SETKEY, configure, page, rows, section
 
 PAGES = sorted(FOLDER.iterdir())
 

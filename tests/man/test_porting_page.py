@@ -4,10 +4,9 @@ import re
 import sys
 from pathlib import Path
 
-from manual_source import page, section
-
 from kamexfrm.rig import Host
 from kamexfrm.rig.scenario.reading import gallery
+from tests.man.manual_source import page, section
 
 PAGE = page("kamexfrm-porting.7")
 TESTS = Path(__file__).parent.parent / "dataplane"

@@ -1,6 +1,5 @@
 """Random situations for decisions, made so that packets, entries and SAs often fit together."""
 
-from decide_cases import ELSEWHERE, ENDS, FAMILIES, GATES
 from hypothesis import strategies as st
 
 from kamexfrm.model.association import SadEntry, SaState, SecurityAssociation
@@ -32,6 +31,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import IPPROTO_TCP, IPPROTO_UDP
+from tests.model.decide_cases import ELSEWHERE, ENDS, FAMILIES, GATES
 
 MODES = st.sampled_from([Mode.TRANSPORT, Mode.TUNNEL])
 PROTOCOLS = st.sampled_from([IpsecProtocol.ESP, IpsecProtocol.ESP, *IpsecProtocol])

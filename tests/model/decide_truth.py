@@ -11,11 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from decide_cases import FAMILIES, only
-
 from kamexfrm.model.decision import OutputDecision
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.net import AF_INET, AF_INET6
+from tests.model.decide_cases import FAMILIES, only
 
 #: Rows that are not run, each with the reason.
 NOT_RUN = {

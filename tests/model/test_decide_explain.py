@@ -1,6 +1,14 @@
 """The words of a decision name the entry, the knob and the rule."""
 
-from decide_cases import (
+from kamexfrm.model.decide import decide
+from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.explain import explain_text
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.packet import Path, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.model.wording import packet_text
+from kamexfrm.net import AF_INET, AF_INET6
+from tests.model.decide_cases import (
     ESP,
     TRANSPORT,
     TUNNEL,
@@ -15,15 +23,6 @@ from decide_cases import (
     sa,
     seal,
 )
-
-from kamexfrm.model.decide import decide
-from kamexfrm.model.decide_spd import Spd
-from kamexfrm.model.explain import explain_text
-from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Path, SocketAction, SocketPolicy, SocketRule
-from kamexfrm.model.policy import Owner, SpdEntry
-from kamexfrm.model.wording import packet_text
-from kamexfrm.net import AF_INET, AF_INET6
 
 
 def test_a_drop_tells_each_request_its_knob_and_the_acquires() -> None:

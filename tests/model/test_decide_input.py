@@ -1,7 +1,16 @@
 """Packets that arrive: what is remembered of their protection, and what the policy asks of it."""
 
 import pytest
-from decide_cases import (
+
+from kamexfrm.model.association import SaState
+from kamexfrm.model.decide import decide
+from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decision import Marks, Outcome, Rule, Verdict
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.packet import Path, Protection, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.policy import IpsecProtocol, Level, Mode
+from kamexfrm.net import AF_INET, AF_INET6, Address
+from tests.model.decide_cases import (
     AH,
     ESP,
     FAMILIES,
@@ -19,15 +28,6 @@ from decide_cases import (
     sa,
     seal,
 )
-
-from kamexfrm.model.association import SaState
-from kamexfrm.model.decide import decide
-from kamexfrm.model.decide_spd import Spd
-from kamexfrm.model.decision import Marks, Outcome, Rule, Verdict
-from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Path, Protection, SocketAction, SocketPolicy, SocketRule
-from kamexfrm.model.policy import IpsecProtocol, Level, Mode
-from kamexfrm.net import AF_INET, AF_INET6, Address
 
 TUNNELS = inward(AF_INET, "esp/tunnel/A-B/use")
 

@@ -2,8 +2,6 @@
 
 from random import Random
 
-from decide_cases import FAMILIES
-from decide_strategies import FAMILY_KNOBS, Case, cases, entry_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +30,8 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     SpdEntry,
 )
+from tests.model.decide_cases import FAMILIES
+from tests.model.decide_strategies import FAMILY_KNOBS, Case, cases, entry_of
 
 ONLY_IPSEC = (PolicyType.IPSEC,)
 OUTPUT_VERDICTS = {Verdict.CLEAR, Verdict.PROTECTED, Verdict.DROPPED}

@@ -3,24 +3,6 @@
 import errno
 
 import pytest
-from decide_cases import (
-    AH,
-    ELSEWHERE,
-    ENDS,
-    ESP,
-    FAMILIES,
-    GATES,
-    TRANSPORT,
-    TUNNEL,
-    forward,
-    inward,
-    out,
-    outward,
-    packet,
-    requests,
-    sa,
-    selector,
-)
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import SadEntry, SaState
@@ -48,6 +30,24 @@ from kamexfrm.net import (
     IPPROTO_TCP,
     IPPROTO_UDP,
     Address,
+)
+from tests.model.decide_cases import (
+    AH,
+    ELSEWHERE,
+    ENDS,
+    ESP,
+    FAMILIES,
+    GATES,
+    TRANSPORT,
+    TUNNEL,
+    forward,
+    inward,
+    out,
+    outward,
+    packet,
+    requests,
+    sa,
+    selector,
 )
 
 ESP_USE = requests("esp/transport//use")[0]

@@ -5,34 +5,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-from decide_cases import (
-    AH,
-    ELSEWHERE,
-    ESP,
-    IPCOMP,
-    TRANSPORT,
-    TUNNEL,
-    arrive,
-    forward,
-    inward,
-    only,
-    out,
-    outward,
-    requests,
-    sa,
-    seal,
-)
-from decide_truth import (
-    ALL_ONE,
-    ALL_TWO,
-    NOT_RUN,
-    ROWS,
-    Row,
-    compare_counters,
-    compare_numbers,
-    knobs_of,
-    written,
-)
 
 from kamexfrm.model.association import SadEntry, SaState
 from kamexfrm.model.decision import (
@@ -49,6 +21,34 @@ from kamexfrm.model.knobs import POLICY_KNOBS, KnobError
 from kamexfrm.model.packet import Protection, SocketAction, SocketPolicy, SocketRule
 from kamexfrm.model.policy import Level, Mode, SecurityPolicy
 from kamexfrm.net import AF_INET6
+from tests.model.decide_cases import (
+    AH,
+    ELSEWHERE,
+    ESP,
+    IPCOMP,
+    TRANSPORT,
+    TUNNEL,
+    arrive,
+    forward,
+    inward,
+    only,
+    out,
+    outward,
+    requests,
+    sa,
+    seal,
+)
+from tests.model.decide_truth import (
+    ALL_ONE,
+    ALL_TWO,
+    NOT_RUN,
+    ROWS,
+    Row,
+    compare_counters,
+    compare_numbers,
+    knobs_of,
+    written,
+)
 
 
 def _level(row: Row) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pfkey_messages import DIALECTS, extension, messages
 
 from kamexfrm import pfkey
 from kamexfrm.errors import WireError
+from tests.pfkey.pfkey_messages import DIALECTS, extension, messages
 
 RECORDED = [
     bytes.fromhex(row["request"])

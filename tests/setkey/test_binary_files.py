@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from setkey_process import setkey
 
 from kamexfrm import pfkey
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.binary_files import show_files
+from tests.setkey.setkey_process import setkey
 
 LINUX = pfkey.LINUX
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from setkey_process import SETKEY, setkey, xfrm
 
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event, Request
@@ -20,6 +19,7 @@ from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.monitor import Monitor
 from kamexfrm.xfrm import XFRM_POLICY_OUT, Policy, Selector, XfrmMsg, encode_policy
+from tests.setkey.setkey_process import SETKEY, setkey, xfrm
 
 REQUIRE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"
 TUNNEL_USE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/tunnel/192.0.2.1-192.0.2.2/use;"

@@ -1,7 +1,8 @@
 """Policies with an LSM label: known by it, in a kernel that keeps labels."""
 
 import pytest
-from setkey_process import setkey, xfrm
+
+from tests.setkey.setkey_process import setkey, xfrm
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 

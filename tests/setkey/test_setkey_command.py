@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from setkey_process import SETKEY, script, setkey, xfrm
 
 from kamexfrm.setkey.command import main
+from tests.setkey.setkey_process import SETKEY, script, setkey, xfrm
 
 REQUIRE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;\n"
 DEFAULT = "spdadd 10.0.0.2 10.0.0.1 any -P in ipsec esp/transport//default;\n"

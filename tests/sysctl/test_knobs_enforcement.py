@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from kame_sysctl import INET, INET6, kame_sysctl
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SpdAdd
@@ -22,6 +21,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, TwoHosts
+from tests.sysctl.kame_sysctl import INET, INET6, kame_sysctl
 
 V4 = ("10.1.0.1", "10.1.0.2", 32)
 V6 = ("fd01::1", "fd01::2", 128)

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kame_sysctl import COMMAND, NAMES
 
 from kamexfrm.rig import Host
 from kamexfrm.sysctl.arguments import DEFAULT_FILE, HELP
+from tests.sysctl.kame_sysctl import COMMAND, NAMES
 
 PAGE = Path(__file__).parents[2] / "man" / "kame-sysctl.8"
 

@@ -6,7 +6,11 @@ from errno import EOPNOTSUPP
 from pathlib import Path
 
 import pytest
-from kame_sysctl import (
+
+from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from kamexfrm.rig import Host
+from kamexfrm.sysctl.command import run
+from tests.sysctl.kame_sysctl import (
     DFBIT,
     ECN,
     ECN6,
@@ -21,10 +25,6 @@ from kame_sysctl import (
     kame_sysctl,
     values,
 )
-
-from kamexfrm.model.unsupported_knobs import UNSUPPORTED
-from kamexfrm.rig import Host
-from kamexfrm.sysctl.command import run
 
 PROC = "/proc/sys/net/core/xfrm_acq_expires"
 UNSUPPORTED_ERROR = os.strerror(EOPNOTSUPP)
@@ -162,7 +162,7 @@ def test_in_another_user_namespace_larval_lifetime_is_read_and_not_written(
     namespace: Host,
 ) -> None:
     def inside(*arguments: str) -> tuple[str, str, int]:
-        from kame_sysctl import COMMAND
+        from tests.sysctl.kame_sysctl import COMMAND
 
         done = namespace.run(["unshare", "-rn", *COMMAND, *arguments])
         return done.stdout, done.stderr, done.status

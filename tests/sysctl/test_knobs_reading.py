@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from kame_sysctl import (
+
+from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from kamexfrm.rig import Host
+from kamexfrm.sysctl.command import run
+from tests.sysctl.kame_sysctl import (
     COMMAND,
     DFBIT,
     ECN,
@@ -22,10 +26,6 @@ from kame_sysctl import (
     kame_sysctl,
     values,
 )
-
-from kamexfrm.model.unsupported_knobs import UNSUPPORTED
-from kamexfrm.rig import Host
-from kamexfrm.sysctl.command import run
 
 MARKER = "src 0.0.0.0/0 dst 0.0.0.0/0 dir fwd if_id 0x4b584d01"
 WITHOUT_NET_ADMIN = ("setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin")

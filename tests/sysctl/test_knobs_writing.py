@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from kame_sysctl import (
+
+from kamexfrm.rig import Host, Rig
+from kamexfrm.sysctl import arguments as command_line
+from kamexfrm.sysctl.command import run
+from tests.sysctl.kame_sysctl import (
     COMMAND,
     DEFLEVS,
     DFBIT,
@@ -21,10 +25,6 @@ from kame_sysctl import (
     kame_sysctl,
     values,
 )
-
-from kamexfrm.rig import Host, Rig
-from kamexfrm.sysctl import arguments as command_line
-from kamexfrm.sysctl.command import run
 
 NOT_EXEMPT = "neighbour discovery, DHCP, IKE and ::1 are not exempt"
 

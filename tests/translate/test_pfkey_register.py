@@ -2,12 +2,11 @@
 
 import errno
 
-from pfkey_vectors import VECTORS
-
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind
 from kamexfrm.pfkey import SadbEalg, SadbMsg, SadbSatype, SadbType
 from kamexfrm.translate.pfkey.register import NAMEABLE, found, supported
+from tests.translate.pfkey_vectors import VECTORS
 
 REQUEST = SadbMsg(SadbType.SADB_REGISTER, SadbSatype.SADB_X_SATYPE_IPCOMP, seq=4, pid=0x4B41)
 ALL = tuple(row for row in NAMEABLE if row.name != "sm3")  # 6.1 has none

@@ -4,7 +4,6 @@ import errno
 from dataclasses import replace
 
 import pytest
-from pfkey_vectors import LINUX, VECTORS, replies, request, requests
 
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind, by_name
@@ -24,6 +23,7 @@ from kamexfrm.pfkey import SadbSatype, SadbType
 from kamexfrm.translate.pfkey import parts as common
 from kamexfrm.translate.pfkey import sa_from_message as reading
 from kamexfrm.translate.pfkey import sa_to_message as writing
+from tests.translate.pfkey_vectors import LINUX, VECTORS, replies, request, requests
 
 A, B = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
 

@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-from pfkey_vectors import LINUX, VECTORS, replies, request, requests, same_extensions
 
 from kamexfrm import pfkey
 from kamexfrm.errors import KamexfrmError
@@ -25,6 +24,14 @@ from kamexfrm.pfkey import SadbType
 from kamexfrm.translate.pfkey import parts as common
 from kamexfrm.translate.pfkey import policy as extension
 from kamexfrm.translate.pfkey import spd
+from tests.translate.pfkey_vectors import (
+    LINUX,
+    VECTORS,
+    replies,
+    request,
+    requests,
+    same_extensions,
+)
 
 A, B = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
 C, D = Address.parse("fd00:9::1"), Address.parse("fd00:9::2")

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from translate_samples import u32
 
 from kamexfrm.translate.xfrm.order import GAP, LAST, NEAR, Order, Position, after_last, between
+from tests.translate.translate_samples import u32
 
 HIGHEST = 0xFFFFFFFF
 priorities = st.sampled_from([0, 1, 2, 5, 0x80000000, LAST - 1, LAST, HIGHEST]) | u32

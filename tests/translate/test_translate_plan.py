@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from translate_samples import kernel_policies, knobs, policy_tags, security_policies, share_tags
 
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Request
@@ -27,6 +26,13 @@ from kamexfrm.translate.xfrm.rewrite import (
 )
 from kamexfrm.translate.xfrm.tag import policy_words, share_of
 from kamexfrm.xfrm import Policy, XfrmMsg, encode_policy
+from tests.translate.translate_samples import (
+    kernel_policies,
+    knobs,
+    policy_tags,
+    security_policies,
+    share_tags,
+)
 
 NOW = 1_700_000_000
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)

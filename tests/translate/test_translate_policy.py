@@ -3,16 +3,6 @@
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from translate_samples import (
-    kernel_policies,
-    knobs,
-    policy_tags,
-    security_policies,
-    selectors,
-    share_tags,
-    u8,
-    u32,
-)
 
 from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.policy import (
@@ -53,6 +43,16 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag, policy_words, share_of
 from kamexfrm.xfrm import LifetimeConfig, Policy, decode_policy, encode_policy
 from kamexfrm.xfrm import Selector as XfrmSelector
+from tests.translate.translate_samples import (
+    kernel_policies,
+    knobs,
+    policy_tags,
+    security_policies,
+    selectors,
+    share_tags,
+    u8,
+    u32,
+)
 
 placements = st.builds(Placement, u32, st.integers(0, (1 << 48) - 1))
 created = st.integers(0, (1 << 40) - 1)

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from translate_samples import associations, u32
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.errors import KamexfrmError
@@ -29,6 +28,7 @@ from kamexfrm.xfrm import (
     decode_state,
     encode_state,
 )
+from tests.translate.translate_samples import associations, u32
 
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
 CIPHER = Key(by_name(Kind.ENCRYPTION, "aes-cbc"), bytes(range(16)))

@@ -3,16 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from translate_samples import (
-    further_knobs,
-    knobs,
-    policy_tags,
-    share_tags,
-    templates,
-    u8,
-    u32,
-    words,
-)
 
 from kamexfrm.errors import UnsupportedError, WireError
 from kamexfrm.model.knobs import FURTHER_KNOBS, Knobs
@@ -39,6 +29,16 @@ from kamexfrm.translate.xfrm.tag import (
 )
 from kamexfrm.xfrm import Policy, Template, decode_policy, encode_policy
 from kamexfrm.xfrm.policy import POLICY_INFO_BYTES
+from tests.translate.translate_samples import (
+    further_knobs,
+    knobs,
+    policy_tags,
+    share_tags,
+    templates,
+    u8,
+    u32,
+    words,
+)
 
 U64 = (1 << 64) - 1
 
