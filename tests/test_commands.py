@@ -22,15 +22,15 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "setkey": Command("setkey", usage=1),
-    "kame-sysctl": Command("knobs"),
-    "kamexfrmd": Command("server"),
-    "kamexfrm": Command("operator"),
-    "kamexfrm exec": Command("operator", ("exec",), usage=125, trouble=125),
-    "kamexfrm guest": Command("operator", ("guest",)),
-    "kamexfrm demo": Command("operator", ("demo",)),
-    "kamexfrm rig": Command("operator", ("rig",)),
-    "kamexfrm rig run": Command("operator", ("rig", "run")),
-    "kamexfrm rig exec": Command("operator", ("rig", "exec")),
+    "kame-sysctl": Command("sysctl"),
+    "kamexfrmd": Command("kamexfrmd"),
+    "kamexfrm": Command("cli"),
+    "kamexfrm exec": Command("cli", ("exec",), usage=125, trouble=125),
+    "kamexfrm guest": Command("cli", ("guest",)),
+    "kamexfrm demo": Command("cli", ("demo",)),
+    "kamexfrm rig": Command("cli", ("rig",)),
+    "kamexfrm rig run": Command("cli", ("rig", "run")),
+    "kamexfrm rig exec": Command("cli", ("rig", "exec")),
 }
 
 each = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -84,7 +84,7 @@ def test_a_reader_who_has_left_ends_it_quietly(command: Command) -> None:
 
 def test_the_options_of_a_command_in_a_host_are_its_own() -> None:
     """What follows HOST is the command's, ``--help`` too: here no rig is up to run it in."""
-    command = Command("operator", ("rig", "exec", "alice", "true"))
+    command = Command("cli", ("rig", "exec", "alice", "true"))
     status, out, err = run(command, "--help")
     assert (status, out) == (1, "")
     assert err.startswith("kamexfrm rig: no rig is up")
