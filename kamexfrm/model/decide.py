@@ -14,7 +14,7 @@ from kamexfrm.model.decide_output import decide_output
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import Decision, ForwardDecision, Verdict
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Packet, Path, SocketPolicy
+from kamexfrm.model.packet import Packet, Path, SocketPolicies
 
 
 def decide(
@@ -22,7 +22,7 @@ def decide(
     spd: Spd,
     sad: Sequence[SadEntry] = (),
     knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
-    socket: SocketPolicy | None = None,
+    socket: SocketPolicies | None = None,
 ) -> Decision:
     """Decide what KAME does with a packet, and why.
 

@@ -21,7 +21,7 @@ from kamexfrm.model.decision import (
     Verdict,
 )
 from kamexfrm.model.knobs import Knobs, effective_level
-from kamexfrm.model.packet import Packet, Protection, SocketPolicy
+from kamexfrm.model.packet import Packet, Protection, SocketPolicies
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -54,7 +54,7 @@ def decide_input(
     spd: Spd,
     sad: Sequence[SadEntry],
     knobs: Knobs,
-    socket: SocketPolicy | None = None,
+    socket: SocketPolicies | None = None,
 ) -> InputDecision:
     """Decide about a packet that arrives, for this host or to be forwarded."""
     fall = _fall(packet, spd, sad)

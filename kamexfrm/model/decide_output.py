@@ -23,7 +23,7 @@ from kamexfrm.model.decision import (
     Verdict,
 )
 from kamexfrm.model.knobs import Knobs, effective_level
-from kamexfrm.model.packet import Packet, Path, SocketPolicy
+from kamexfrm.model.packet import Packet, Path, SocketPolicies
 from kamexfrm.model.policy import Direction, IpsecProtocol, IpsecRequest, Level, Mode, PolicyType
 from kamexfrm.model.wording import level_text, says_text, short_text, sought_text
 from kamexfrm.net import AF_INET6
@@ -40,7 +40,7 @@ def decide_output(
     spd: Spd,
     sad: Sequence[SadEntry],
     knobs: Knobs,
-    socket: SocketPolicy | None = None,
+    socket: SocketPolicies | None = None,
 ) -> OutputDecision:
     """Decide about a packet that leaves; for a forwarded one no socket is to be given."""
     governing = govern(packet, Direction.OUT, spd, knobs, socket)

@@ -11,7 +11,7 @@ from typing import NamedTuple, assert_never
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.decision import DefaultPolicy, EntryPolicy, Governing, NoPolicy, OwnPolicy
 from kamexfrm.model.knobs import KNOBS, Knob, Knobs, deflev_field
-from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicies, SocketRule
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -106,7 +106,7 @@ def _default(packet: Packet, knobs: Knobs) -> DefaultPolicy:
 
 
 def govern(
-    packet: Packet, direction: Direction, spd: Spd, knobs: Knobs, socket: SocketPolicy | None
+    packet: Packet, direction: Direction, spd: Spd, knobs: Knobs, socket: SocketPolicies | None
 ) -> Governing:
     """Return what governs a packet (KAME ipsec.c getpolicybypcbsp()).
 
@@ -115,7 +115,7 @@ def govern(
     """
     # Differs on Linux: a socket's policy always comes first, and takes CAP_NET_ADMIN to set.
     if socket is None:
-        socket = SocketPolicy()
+        socket = SocketPolicies()
     rule = socket.rule(direction)
     own = OwnPolicy(rule, socket.privileged)
     if socket.privileged and rule.action is not SocketAction.ENTRUST:

@@ -74,7 +74,7 @@ class SocketRule(NamedTuple):
     requests: tuple[IpsecRequest, ...] = ()
 
 
-class SocketPolicy(NamedTuple):
+class SocketPolicies(NamedTuple):
     """A socket's policies; ``privileged`` is whether uid 0 created it, not who set the policy."""
 
     outbound: SocketRule = SocketRule()

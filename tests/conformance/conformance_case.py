@@ -13,7 +13,7 @@ from kamexfrm.model.decision import Decision
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.language import PolicyText, format_policy, format_request
-from kamexfrm.model.packet import Packet, SocketAction, SocketPolicy
+from kamexfrm.model.packet import Packet, SocketAction, SocketPolicies
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -57,7 +57,7 @@ class Case:
     spd: tuple[SecurityPolicy, ...] = ()
     sad: tuple[SecurityAssociation, ...] = ()
     knobs: Knobs = Knobs()  # noqa: RUF009 - an immutable tuple
-    socket: SocketPolicy | None = None
+    socket: SocketPolicies | None = None
     inside: bool = False
     listens: bool = True
     sad_first: bool = False
@@ -132,7 +132,7 @@ def sa_line(sa: SecurityAssociation) -> str:
     return f"add {sa.source} {sa.destination} {protocol} {sa.spi:#x} {options} {keys};"
 
 
-def socket_texts(socket: SocketPolicy | None) -> Iterator[str]:
+def socket_texts(socket: SocketPolicies | None) -> Iterator[str]:
     """Yield what ``kamexfrm.set_policy`` is given."""
     if socket is None:
         return

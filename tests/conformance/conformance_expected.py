@@ -27,7 +27,7 @@ from kamexfrm.model.decision import (
     Verdict,
 )
 from kamexfrm.model.knobs import effective_level
-from kamexfrm.model.packet import Path, Protection, SocketPolicy
+from kamexfrm.model.packet import Path, Protection, SocketPolicies
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -112,7 +112,7 @@ def _without_endpoints(requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest
     )
 
 
-def _socket_without_endpoints(socket: SocketPolicy | None) -> SocketPolicy | None:
+def _socket_without_endpoints(socket: SocketPolicies | None) -> SocketPolicies | None:
     if socket is None:
         return None
     out = socket.outbound

@@ -11,7 +11,7 @@ from kamexfrm.model.packet import (
     Path,
     Protection,
     SocketAction,
-    SocketPolicy,
+    SocketPolicies,
     SocketRule,
 )
 from kamexfrm.model.policy import (
@@ -277,7 +277,7 @@ class _Maker:
 
         return Knobs(family(), family())
 
-    def socket(self, packet: Packet, knobs: Knobs) -> SocketPolicy | None:
+    def socket(self, packet: Packet, knobs: Knobs) -> SocketPolicies | None:
         if self.path is Path.FORWARDED or not self.chance(0.15):
             return None
 
@@ -296,7 +296,7 @@ class _Maker:
                 self.serve(requests, packet)
             return SocketRule(action, requests) if requests else SocketRule()
 
-        return SocketPolicy(rule(Direction.OUT), rule(Direction.IN), privileged=True)
+        return SocketPolicies(rule(Direction.OUT), rule(Direction.IN), privileged=True)
 
 
 def random_case(seed: str, family: int, path: Path) -> Case:

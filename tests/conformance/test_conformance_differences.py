@@ -18,7 +18,7 @@ from kamexfrm.model.packet import (
     Path,
     Protection,
     SocketAction,
-    SocketPolicy,
+    SocketPolicies,
     SocketRule,
 )
 from kamexfrm.model.policy import (
@@ -133,7 +133,7 @@ def _output_cases(f: int) -> dict[str, Case]:
         ),
         "socket-eagain": Case(
             out(f),
-            socket=SocketPolicy(
+            socket=SocketPolicies(
                 SocketRule(
                     SocketAction.IPSEC, parse_policy("out ipsec esp/transport//require").requests
                 ),

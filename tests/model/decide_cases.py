@@ -7,7 +7,7 @@ from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import ForwardDecision, InputDecision, OutputDecision
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.language import parse_policy
-from kamexfrm.model.packet import Packet, Path, Protection, SocketPolicy
+from kamexfrm.model.packet import Packet, Path, Protection, SocketPolicies
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -122,7 +122,7 @@ def out(
     knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
     *,
     family: int = AF_INET,
-    socket: SocketPolicy | None = None,
+    socket: SocketPolicies | None = None,
     sent: Packet | None = None,
 ) -> OutputDecision:
     """Decide about the UDP packet, or another, that this host sends."""
@@ -137,7 +137,7 @@ def arrive(
     sad: tuple[SadEntry, ...] = (),
     knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
     family: int = AF_INET,
-    socket: SocketPolicy | None = None,
+    socket: SocketPolicies | None = None,
 ) -> InputDecision:
     """Decide about the UDP packet that arrives for this host under some protections."""
     decision = decide(packet(Path.IN, family, *protections), Spd.of(spd), sad, knobs, socket)

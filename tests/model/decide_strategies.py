@@ -13,7 +13,7 @@ from kamexfrm.model.packet import (
     Path,
     Protection,
     SocketAction,
-    SocketPolicy,
+    SocketPolicies,
     SocketRule,
 )
 from kamexfrm.model.policy import (
@@ -130,7 +130,7 @@ KNOBS = st.tuples(FAMILY_KNOBS, FAMILY_KNOBS).map(lambda pair: Knobs(*pair))
 
 
 @st.composite
-def sockets(draw: st.DrawFn, family: int) -> SocketPolicy | None:
+def sockets(draw: st.DrawFn, family: int) -> SocketPolicies | None:
     """Draw a socket, or none."""
     wanted = st.lists(request_of(family, tuple(Level)), max_size=2).map(tuple)
 
@@ -139,7 +139,7 @@ def sockets(draw: st.DrawFn, family: int) -> SocketPolicy | None:
         return SocketRule(action, draw(wanted) if action is SocketAction.IPSEC else ())
 
     return draw(
-        st.none() | st.builds(SocketPolicy, st.just(rule()), st.just(rule()), st.booleans())
+        st.none() | st.builds(SocketPolicies, st.just(rule()), st.just(rule()), st.booleans())
     )
 
 
@@ -152,7 +152,7 @@ class Case:
         spd: list[SecurityPolicy],
         sad: list[SadEntry],
         knobs: Knobs,
-        socket: SocketPolicy | None,
+        socket: SocketPolicies | None,
     ) -> None:
         self.packet, self.spd, self.sad, self.knobs = packet, spd, sad, knobs
         self.socket = socket

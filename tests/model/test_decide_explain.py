@@ -4,7 +4,7 @@ from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Path, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.packet import Path, SocketAction, SocketPolicies, SocketRule
 from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.model.wording import packet_text
 from kamexfrm.net import AF_INET, AF_INET6
@@ -74,12 +74,12 @@ def test_an_entry_of_a_dump_is_named_by_its_id_and_place() -> None:
 
 def test_a_sockets_own_policy_is_named() -> None:
     rule = SocketRule(SocketAction.BYPASS)
-    lines = explain_text(out([], socket=SocketPolicy(rule, privileged=True)))
+    lines = explain_text(out([], socket=SocketPolicies(rule, privileged=True)))
     assert lines[:2] == [
         "policy: the privileged socket's own policy: bypass",
         "sent in clear: the privileged socket's own policy says bypass",
     ]
-    lines = explain_text(out([], socket=SocketPolicy(rule)))
+    lines = explain_text(out([], socket=SocketPolicies(rule)))
     assert lines[-1] == "the sender is told: EINVAL"
 
 

@@ -7,7 +7,7 @@ from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import Marks, Outcome, Rule, Verdict
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Path, Protection, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.packet import Path, Protection, SocketAction, SocketPolicies, SocketRule
 from kamexfrm.model.policy import IpsecProtocol, Level, Mode
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from tests.model.decide_cases import (
@@ -172,7 +172,7 @@ def test_a_privileged_socket_may_accept_what_an_entry_rejects() -> None:
     rule = SocketRule(SocketAction.BYPASS)
     spd = [inward(AF_INET, "discard")]
     for privileged, verdict in ((True, Verdict.ACCEPTED), (False, Verdict.REJECTED)):
-        socket = SocketPolicy(inbound=rule, privileged=privileged)
+        socket = SocketPolicies(inbound=rule, privileged=privileged)
         assert arrive(spd, socket=socket).verdict is verdict
 
 

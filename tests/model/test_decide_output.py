@@ -10,7 +10,7 @@ from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import EntryPolicy, Outcome, OutputDecision, Rule, Verdict
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicies, SocketRule
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
     PRIORITY_HIGH,
@@ -156,7 +156,7 @@ def test_the_entries_that_sockets_have_in_a_dump_govern_no_other_packet() -> Non
 def test_a_socket_has_no_say_about_packets_in_transit() -> None:
     rule = SocketRule(SocketAction.BYPASS)
     for privileged in (False, True):
-        socket = SocketPolicy(rule, rule, privileged)
+        socket = SocketPolicies(rule, rule, privileged)
         for spd in (Spd.of([outward(AF_INET, "discard")]), Spd()):
             transit = packet(Path.FORWARDED)
             assert decide(transit, spd, socket=socket) == decide(transit, spd)
@@ -305,4 +305,4 @@ def test_def_policy_of_the_packets_family_decides_without_a_match() -> None:
 def test_a_socket_that_says_nothing_changes_nothing() -> None:
     for spd in ([], [outward(AF_INET, "discard")], [outward(AF_INET, "esp/transport//use")]):
         for privileged in (False, True):
-            assert out(spd, socket=SocketPolicy(privileged=privileged)) == out(spd)
+            assert out(spd, socket=SocketPolicies(privileged=privileged)) == out(spd)

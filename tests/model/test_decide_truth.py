@@ -18,7 +18,7 @@ from kamexfrm.model.decision import (
     Verdict,
 )
 from kamexfrm.model.knobs import POLICY_KNOBS, KnobError
-from kamexfrm.model.packet import Protection, SocketAction, SocketPolicy, SocketRule
+from kamexfrm.model.packet import Protection, SocketAction, SocketPolicies, SocketRule
 from kamexfrm.model.policy import Level, Mode, SecurityPolicy
 from kamexfrm.net import AF_INET6
 from tests.model.decide_cases import (
@@ -254,7 +254,7 @@ def _no_sa(row: Row, family: int) -> None:
 
 
 def _no_policy(row: Row, family: int) -> None:
-    socket = SocketPolicy(inbound=SocketRule(SocketAction.BYPASS))
+    socket = SocketPolicies(inbound=SocketRule(SocketAction.BYPASS))
     for some in _seals(family).values():
         if all(protection.mode is TRANSPORT for protection in some):
             assert arrive([], *some, family=family, socket=socket).verdict is Verdict.ACCEPTED
@@ -291,7 +291,7 @@ def _socket(row: Row) -> None:
     rule = SocketRule(SocketAction[found[1].upper()])
     if rule.action is SocketAction.IPSEC:
         rule = SocketRule(rule.action, requests("ah/transport//require"))
-    socket = SocketPolicy(rule, rule, privileged=found[2] is None)
+    socket = SocketPolicies(rule, rule, privileged=found[2] is None)
     for family in row.families:
         for direction in row.dir.split("/"):
             make = outward if direction == "out" else inward
@@ -323,7 +323,7 @@ def _socket(row: Row) -> None:
 def _first_packet(row: Row) -> None:
     """S352: a socket's ipsec without requests is taken; its first packet is not."""
     assert row.id == "S352"
-    socket = SocketPolicy(SocketRule(SocketAction.IPSEC), privileged=True)
+    socket = SocketPolicies(SocketRule(SocketAction.IPSEC), privileged=True)
     for family in row.families:
         decision = out([], family=family, socket=socket)
         assert decision.verdict is Verdict.DROPPED
