@@ -15,13 +15,13 @@ from kamexfrm.engine.spd_add import check_number
 from kamexfrm.errors import KamexfrmError, KernelError, UnsupportedError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.language import PolicyText, parse_policy
+from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import (
     Direction,
-    IpsecRequest,
     PolicyType,
     SecurityPolicy,
     Selector,
+    SocketPolicy,
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, entrusting, install, tunnel_uses
@@ -34,8 +34,8 @@ OPTIONS = {
 }
 
 
-class _Here:
-    """An engine on the kernel of this thread's namespace, for as long as it is needed."""
+class _EngineHere:
+    """A context that gives an engine on the kernel of this thread's namespace."""
 
     def __enter__(self) -> Engine:
         self._kernel = NetlinkKernel()
@@ -56,11 +56,10 @@ def set_policy(sock: socket.socket, text: str) -> None:
     Raises LanguageError, KamexfrmError with KAME's errno (EINVAL for discard and none, EACCES for
     bypass without the right to it), UnsupportedError, KernelError (EPERM: CAP_NET_ADMIN is needed).
     """
-    policy = parse_policy(text)
+    policy = _parse(text)
     options = OPTIONS.get(socket.AddressFamily(sock.family))
     if options is None:
         raise UnsupportedError("only IPv4 and IPv6 sockets have policies")
-    _check(policy)
     if policy.type is PolicyType.ENTRUST:
         _call(lambda: sock.setsockopt(*options, None, 0), policy)
         return
@@ -74,38 +73,34 @@ def set_policy(sock: socket.socket, text: str) -> None:
         )
 
 
-def _check(policy: PolicyText) -> None:
+def _parse(text: str) -> SocketPolicy:
+    policy = parse_policy(text)
     if policy.direction is Direction.FWD:
         raise KamexfrmError("sockets have in and out policies only")
     if policy.type in (None, PolicyType.DISCARD, PolicyType.NONE):
         raise KamexfrmError("a socket's policy is entrust, bypass or ipsec")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         raise KamexfrmError("ipsec needs at least one request")
+    return SocketPolicy(policy.direction, policy.type, policy.requests)
 
 
-def _encode(policy: PolicyText, family: int) -> bytes:
-    asked = policy.direction, policy.type or PolicyType.ENTRUST, policy.requests
+def _encode(policy: SocketPolicy, family: int) -> bytes:
     if policy.type is not PolicyType.IPSEC:
-        return option_value(*asked, family)
-    with _Here() as engine:
-        return option_value(*asked, family, engine)
+        return option_value(policy, family)
+    with _EngineHere() as engine:
+        return option_value(policy, family, engine)
 
 
-def option_value(
-    direction: Direction,
-    type_: PolicyType,
-    requests: tuple[IpsecRequest, ...],
-    family: int,
-    engine: Engine | None = None,
-) -> bytes:
-    """Return the value of IP_XFRM_POLICY or IPV6_XFRM_POLICY that gives one direction a policy.
+def option_value(policy: SocketPolicy, family: int, engine: Engine | None = None) -> bytes:
+    """Return the value of IP_XFRM_POLICY or IPV6_XFRM_POLICY that gives a socket a policy.
 
-    Entrust becomes a policy that no packet meets, so that the SPD decides: the other direction's
+    Entrust becomes a policy that no packet matches, so that the SPD decides: the other direction's
     policy stays. Requests need the engine of the socket's namespace: level default is what the
-    knobs say now, `unique` without a number takes one that nothing uses, and requests without a
-    number take the reqid of the SAs that would serve them now. Raises UnsupportedError,
+    knobs say now, `unique` without a reqid takes one that is not in use, and other requests
+    without one take the reqid of the SAs that would serve them now. Raises UnsupportedError,
     KernelError, KamexfrmError (ELOOP: too many requests).
     """
+    direction, type_, requests = policy
     nowhere = Address.unspecified(family)
     selector, placement = Selector(nowhere, 0, nowhere, 0), Placement(0, 0)
     knobs, with_sa_reqids = Knobs(), None
@@ -134,7 +129,7 @@ def option_value(
     )
 
 
-def _call(option: Callable[[], None], policy: PolicyText) -> None:
+def _call(option: Callable[[], None], policy: SocketPolicy) -> None:
     try:
         option()
     except OSError as error:

@@ -19,7 +19,7 @@ from kamexfrm.exec.filter import IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
 from kamexfrm.exec.netns import Space
 from kamexfrm.kernel.namespace import within
 from kamexfrm.model.language import PolicyText
-from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
+from kamexfrm.model.policy import Direction, PolicyType, SocketPolicy
 from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
 from kamexfrm.translate.pfkey.policy import socket_policy_from
 
@@ -31,7 +31,7 @@ _TYPE_MASK = 0xF
 _SOCK_PACKET = 10  # the packet family by another name
 _PING = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 
-Asked = tuple[Direction, PolicyType, tuple[IpsecRequest, ...]]
+Asked = SocketPolicy
 
 _FAMILIES = {IP_IPSEC_POLICY: socket.AF_INET, IPV6_IPSEC_POLICY: socket.AF_INET6}
 
@@ -58,8 +58,8 @@ def read_value(value: bytes, option: int, family: int) -> Asked:
 def set_on(sock: socket.socket, asked: Asked, engine: Callable[[], Engine]) -> None:
     """Give a socket, of IPv4 or IPv6, a policy; raises KamexfrmError, OSError."""
     level, option = OPTIONS[socket.AddressFamily(sock.family)]
-    needed = engine() if asked[1] is PolicyType.IPSEC else None
-    sock.setsockopt(level, option, option_value(*asked, int(sock.family), needed))
+    needed = engine() if asked.type is PolicyType.IPSEC else None
+    sock.setsockopt(level, option, option_value(asked, int(sock.family), needed))
 
 
 def asked_by(policy: PolicyText) -> Asked:
@@ -70,7 +70,7 @@ def asked_by(policy: PolicyText) -> Asked:
         raise KamexfrmError("a direction alone is no policy: add ipsec, bypass, discard or entrust")
     if policy.type is PolicyType.IPSEC and not policy.requests:
         raise KamexfrmError("ipsec needs at least one request")
-    return policy.direction, policy.type, policy.requests
+    return SocketPolicy(policy.direction, policy.type, policy.requests)
 
 
 def make_socket(

@@ -137,6 +137,17 @@ class SecurityPolicy(NamedTuple):
     context: SecurityContext | None = None
 
 
+class SocketPolicy(NamedTuple):
+    """A socket's own policy for one direction, IN or OUT (KAME ipsec_set_policy(3)).
+
+    Requests belong to type IPSEC.
+    """
+
+    direction: Direction
+    type: PolicyType = PolicyType.ENTRUST
+    requests: tuple[IpsecRequest, ...] = ()
+
+
 class Owner(IntEnum):
     """Whose entry of the kernel's SPD it is."""
 

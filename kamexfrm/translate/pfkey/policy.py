@@ -16,6 +16,7 @@ from kamexfrm.model.policy import (
     Level,
     Mode,
     PolicyType,
+    SocketPolicy,
 )
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, Policy, Sockaddr
 from kamexfrm.pfkey import IpsecRequest as PolicyRequest
@@ -119,10 +120,8 @@ def direction_from(extension: Policy, last: Direction) -> Direction:
     return Direction(number)
 
 
-def socket_policy_from(
-    extension: Policy,
-) -> tuple[Direction, PolicyType, tuple[IpsecRequest, ...]]:
-    """Return what a socket asks for itself; raises KamexfrmError (EINVAL).
+def socket_policy_from(extension: Policy) -> SocketPolicy:
+    """Return the policy that a socket is to have; raises KamexfrmError (EINVAL).
 
     A direction is in or out. Differs from KAME: discard and none are taken, as by Linux's af_key,
     where KAME ipsec_set_policy() refuses them; so are ipsec without a request, which is none, and
@@ -136,4 +135,4 @@ def socket_policy_from(
         for request in extension.requests
     )
     type_ = type_from(extension, tuple(PolicyType))
-    return direction, type_, requests_from(replace(extension, requests=known))
+    return SocketPolicy(direction, type_, requests_from(replace(extension, requests=known)))
