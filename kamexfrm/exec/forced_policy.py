@@ -12,7 +12,8 @@ from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, owners
 from kamexfrm.exec.policies import Asked, asked_by, set_on
 from kamexfrm.kernel.namespace import open_here
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.model.language import PolicyError, parse_policy
+from kamexfrm.model.language import parse_policy
+from kamexfrm.model.policy_text import PolicyError
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 

@@ -18,8 +18,8 @@ from kamexfrm.exec.caller import CAP_NET_RAW, Caller
 from kamexfrm.exec.filter import IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
 from kamexfrm.exec.netns import Space
 from kamexfrm.kernel.namespace import within
-from kamexfrm.model.language import PolicyText
 from kamexfrm.model.policy import Direction, PolicyType, SocketPolicy
+from kamexfrm.model.policy_text import PolicyText
 from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
 from kamexfrm.translate.pfkey.policy import socket_policy_from
 

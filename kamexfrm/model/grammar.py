@@ -7,7 +7,15 @@ White space and comments may stand between any two tokens.
 import re
 from typing import NoReturn
 
-from kamexfrm.model.language import (
+from kamexfrm.model.policy import (
+    PRIORITY_DEFAULT,
+    Direction,
+    IpsecRequest,
+    Level,
+    Mode,
+    PolicyType,
+)
+from kamexfrm.model.policy_text import (
     ACTIONS,
     BASES,
     DIRECTIONS,
@@ -18,14 +26,6 @@ from kamexfrm.model.language import (
     PolicyText,
     decimal,
     is_decimal,
-)
-from kamexfrm.model.policy import (
-    PRIORITY_DEFAULT,
-    Direction,
-    IpsecRequest,
-    Level,
-    Mode,
-    PolicyType,
 )
 from kamexfrm.net import Address
 

@@ -12,7 +12,6 @@ from kamexfrm.model.decision import (
     RequestResult,
     SaIndex,
 )
-from kamexfrm.model.language import format_request
 from kamexfrm.model.packet import Packet, Protection
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
@@ -23,6 +22,7 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     Selector,
 )
+from kamexfrm.model.policy_text import format_request
 from kamexfrm.net import (
     IPPROTO_AH,
     IPPROTO_COMP,

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from kamexfrm.errors import Place
 from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
-from kamexfrm.model.language import is_decimal
 from kamexfrm.model.policy import IpsecProtocol, Mode
+from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
 from kamexfrm.setkey.ciphers import read_algorithms
 from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name

@@ -4,7 +4,6 @@ from functools import lru_cache
 from socket import inet_ntop
 from typing import Any
 
-from kamexfrm.model.language import format_level, format_priority, format_request
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
     Direction,
@@ -14,6 +13,7 @@ from kamexfrm.model.policy import (
     Selector,
     SpdEntry,
 )
+from kamexfrm.model.policy_text import format_level, format_priority, format_request
 from kamexfrm.net import (
     ADDRESS_BITS,
     IPPROTO_GRE,

@@ -7,8 +7,8 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SpdAdd, SpdDelete, Write
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SecurityAssociation
-from kamexfrm.model.language import format_request
 from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.model.policy_text import format_request
 from kamexfrm.setkey.ciphers import key_length_hint
 
 #: setkey's own words for errors that strerror() words otherwise, about policies.

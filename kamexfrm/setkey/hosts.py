@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.model.language import decimal, is_decimal
 from kamexfrm.model.policy import ULPROTO_ANY
+from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.net import (
     AF_INET,
     AF_INET6,

@@ -8,7 +8,7 @@ import re
 from typing import NoReturn
 
 from kamexfrm.errors import Place
-from kamexfrm.model.language import decimal, is_decimal
+from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.setkey.messages import ScriptError, suggestion
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 

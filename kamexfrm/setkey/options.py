@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from kamexfrm.model.association import Key, Lifetime, NatTraversal
-from kamexfrm.model.language import is_decimal
 from kamexfrm.model.policy import Mode, SecurityContext
+from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
 from kamexfrm.setkey.hosts import (
     Flags,

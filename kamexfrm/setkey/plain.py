@@ -12,8 +12,9 @@ from functools import lru_cache
 from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.errors import Place
 from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
-from kamexfrm.model.language import PolicyError, parse_policy
+from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityPolicy, Selector
+from kamexfrm.model.policy_text import PolicyError
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kamexfrm.model.language import PolicyError, PolicyText, decimal, is_decimal, parse_policy
+from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
+from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_decimal
 from kamexfrm.net import (
     IPPROTO_GRE,
     IPPROTO_ICMP,

@@ -12,7 +12,6 @@ from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import Decision
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import KNOBS, Knobs
-from kamexfrm.model.language import PolicyText, format_policy, format_request
 from kamexfrm.model.packet import Packet, SocketAction, SocketPolicies
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
@@ -21,6 +20,7 @@ from kamexfrm.model.policy import (
     Mode,
     SecurityPolicy,
 )
+from kamexfrm.model.policy_text import PolicyText, format_policy, format_request
 from kamexfrm.net import IPPROTO_ICMPV6, Address, protocol_name
 from tests.conformance.conformance_wire import KEY
 

@@ -5,8 +5,9 @@ import socket
 import time
 
 from kamexfrm.errors import Place
-from kamexfrm.model.language import PolicyError, PolicyText, format_policy, parse_policy
+from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.model.policy_text import PolicyError, PolicyText, format_policy
 from kamexfrm.setkey.dump_sp import format_sp
 from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.messages import ScriptError, format_interactive_error, format_script_error

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamexfrm.model import grammar, language
-from kamexfrm.model.language import PolicyError, PolicyText, format_policy, parse_policy
+from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
     PRIORITY_HIGH,
@@ -19,6 +19,7 @@ from kamexfrm.model.policy import (
     Mode,
     PolicyType,
 )
+from kamexfrm.model.policy_text import PolicyError, PolicyText, format_policy, format_priority
 from kamexfrm.net import AF_INET, AF_INET6, Address
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
@@ -205,7 +206,7 @@ def test_error_suggests_the_nearest_word() -> None:
     ],
 )
 def test_priority_is_printed_from_its_nearest_base(priority: int, text: str) -> None:
-    assert language.format_priority(priority) == text
+    assert format_priority(priority) == text
 
 
 addresses = {
