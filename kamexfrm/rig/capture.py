@@ -1,8 +1,8 @@
 """Packets as they cross a link, seen by packet sockets: no tcpdump.
 
-A host that opens a tunnel packet shows the inner one to a packet socket as if it had come in by
-the same interface. So a link of the rig is watched from both its ends, and of each end only what
-it sends counts: that is what is on the wire, each packet once, and clear text there is a leak.
+A host that decapsulates a tunnel packet shows the inner one to a packet socket as if it had come
+in on the same interface. So a link of the rig is watched at both its ends, and at each end only
+what it sends counts: that is what is on the wire, each packet once, and clear text there is a leak.
 """
 
 import contextlib
@@ -10,15 +10,13 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import NamedTuple, Self
 
 from kamexfrm.kernel.connection import set_buffer
+from kamexfrm.rig.namespace import Namespace
 from kamexfrm.rig.packet import Packet, read_packet
-
-if TYPE_CHECKING:
-    from kamexfrm.rig.host import Host
 
 # linux/if_ether.h, linux/if_packet.h, asm-generic/socket.h
 ETH_P_ALL = 3
@@ -29,30 +27,39 @@ PACKET_STATISTICS = 6
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 
-#: Bytes that wait in the kernel until somebody looks: 16 MB, about 10,000 full packets.
+#: Receive buffer of a packet socket in bytes: about 10,000 full packets.
 _BUFFER = 16 << 20
+
+
+class WatchedEnd(NamedTuple):
+    """One end of a captured link: an interface of a namespace.
+
+    ``direction`` is that of the counted packets as the capturing host sees them, "out" or "in".
+    ``sent`` is whether the packets that the interface sends are counted, else those it receives.
+    """
+
+    namespace: Namespace
+    interface: str
+    direction: str
+    sent: bool
 
 
 class Capture:
     """The packets that cross an interface's link from ``with`` on; made by ``Host.capture``.
 
-    ``lo``, and an interface that no ``Rig.link`` made, have one end: there what comes in counts.
+    ``lo``, and an interface that no ``Rig.link`` made, have one end: there received packets count.
     Raises RuntimeError when more packets came than the buffer holds.
     """
 
-    def __init__(self, host: "Host", interface: str) -> None:
-        self._host = host
+    def __init__(self, interface: str, ends: Sequence[WatchedEnd]) -> None:
         self._interface = interface
+        self._ends = tuple(ends)
         self._packets: list[Packet] = []
         self._sockets: list[tuple[socket.socket, str, bool]] = []
 
     def __enter__(self) -> Self:
-        end = self._host.interfaces.get(self._interface)
-        if end is None:
-            self._sockets.append((_listen(self._host, self._interface), "in", False))
-        else:
-            self._sockets.append((_listen(self._host, self._interface), "out", True))
-            self._sockets.append((_listen(end.peer_host, end.peer_name), "in", True))
+        for end in self._ends:
+            self._sockets.append((_open_packet_socket(end), end.direction, end.sent))
         return self
 
     def __exit__(
@@ -103,31 +110,34 @@ class Capture:
         return "\n".join(str(packet) for packet in self._packets) or "(no packets)"
 
     def _read(self) -> None:
-        """Take over what waits in the sockets; both ends merge by the kernel's time."""
-        fresh: list[Packet] = []
+        """Read what the sockets hold; both ends are merged by the kernel's time stamps."""
+        received: list[Packet] = []
         for link, direction, sent in self._sockets:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     frame, control, _, address = link.recvmsg(1 << 17, 64)
                     if (address[2] == PACKET_OUTGOING) == sent:
                         when = _time_of(control)
-                        fresh.append(read_packet(when, direction, address[1], frame[ETH_HEADER:]))
+                        received.append(
+                            read_packet(when, direction, address[1], frame[ETH_HEADER:])
+                        )
             dropped = struct.unpack("@II", link.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
             if dropped:
                 raise RuntimeError(f"the capture on {self._interface} lost {dropped} packets")
-        fresh.sort(key=lambda packet: packet.time)
-        self._packets += fresh
+        received.sort(key=lambda packet: packet.time)
+        self._packets += received
 
 
-def _listen(host: "Host", interface: str) -> socket.socket:
-    """Return a packet socket on one interface of a host, non-blocking and with time stamps."""
-    link = host.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+def _open_packet_socket(end: WatchedEnd) -> socket.socket:
+    """Return a packet socket on one end of a link, non-blocking and with time stamps."""
+    with end.namespace.enter():
+        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         link.setblocking(False)
         set_buffer(link, socket.SO_RCVBUF, _BUFFER)
         link.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        with host.enter():
-            link.bind((interface, ETH_P_ALL))
+        with end.namespace.enter():
+            link.bind((end.interface, ETH_P_ALL))
     except BaseException:
         link.close()
         raise

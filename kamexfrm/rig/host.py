@@ -9,13 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from kamexfrm.rig import traffic
+from kamexfrm.rig.capture import Capture, WatchedEnd
 from kamexfrm.rig.namespace import Namespace
-
-if TYPE_CHECKING:
-    from kamexfrm.rig.capture import Capture
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -237,11 +235,18 @@ class Host:
         """Return the answer to a datagram, or None when none came within ``timeout`` seconds."""
         return self.call(traffic.udp_ask, destination, port, payload, timeout, source)
 
-    def capture(self, interface: str) -> "Capture":
+    def capture(self, interface: str) -> Capture:
         """Return a capture (a context manager) of what crosses the interface's link."""
-        from kamexfrm.rig.capture import Capture
-
-        return Capture(self, interface)
+        link = self.interfaces.get(interface)
+        if link is None:
+            return Capture(interface, [WatchedEnd(self.namespace, interface, "in", False)])
+        return Capture(
+            interface,
+            [
+                WatchedEnd(self.namespace, interface, "out", True),
+                WatchedEnd(link.peer_host.namespace, link.peer_name, "in", True),
+            ],
+        )
 
     def close(self) -> None:
         """Kill what still runs in the host and let go of its namespace."""
