@@ -34,6 +34,17 @@ FLOORS = {
     "cli": 8,
 }
 
+#: Floor of each part of rig/scenario, by the same rule.
+SCENARIO_FLOORS = {
+    "plan": 0,
+    "result": 1,
+    "reading": 2,
+    "stage": 2,
+    "report": 2,
+    "diagnosis": 3,
+    "run": 4,
+}
+
 #: What the quick commands must not load before they know what they are asked.
 HEAVY = {"dataclasses", "inspect", "argparse", "ipaddress", "json", "pathlib", "logging"}
 HEAVY |= {"click", "rich", "pyroute2"}
@@ -60,6 +71,15 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def modules_of(path: Path) -> set[str]:
+    """Return what ``imports_of`` does, and the names imported from modules: some are modules."""
+    found = imports_of(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 
@@ -72,6 +92,21 @@ def test_imports_go_down_only(path: Path) -> None:
         if part is None or part == here or part not in FLOORS:
             continue
         assert FLOORS[part] < floor, f"{here} (floor {floor}) imports {module}"
+
+
+SCENARIO = ROOT / "rig" / "scenario"
+SCENARIO_FILES = [p for p in FILES if SCENARIO in p.parents and p != SCENARIO / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", SCENARIO_FILES, ids=lambda p: str(p.relative_to(SCENARIO)))
+def test_imports_between_the_parts_of_a_scenario_go_down_only(path: Path) -> None:
+    here = path.relative_to(SCENARIO).with_suffix("").parts[0]
+    for module in modules_of(path):
+        names = module.split(".")
+        if names[:3] != ["kamexfrm", "rig", "scenario"] or names[3:4] in ([], [here]):
+            continue
+        floor = SCENARIO_FLOORS[names[3]]
+        assert floor < SCENARIO_FLOORS[here], f"scenario/{here} imports {module}"
 
 
 @pytest.mark.parametrize("part", ["pfkey", "model", "xfrm", "translate"])

@@ -11,7 +11,7 @@ from kamexfrm.rig.scenario.reading.document import ScenarioError, read_text
 from kamexfrm.rig.scenario.reading.lines import Lines
 from kamexfrm.rig.scenario.reading.matrix import key_of
 from kamexfrm.rig.scenario.reading.mirror import mirror
-from kamexfrm.rig.scenario.reading.topology import work_out_routes
+from kamexfrm.rig.scenario.stage.network import work_out_routes
 
 TWO = 'links = "alice 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 bob"\n'
 CHAIN = 'links = "h1 10.1.0.2/16 -- 10.1.0.1/16 g1 10.0.0.1/24 -- 10.0.0.2/24 g2 10.2.0.1/16'

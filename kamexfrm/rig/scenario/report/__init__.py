@@ -1,1 +1,1 @@
-"""What a run prints: the transcript, labels and the graph."""
+"""What is printed of a run: the transcript, JSON and JUnit, step labels and the graph."""

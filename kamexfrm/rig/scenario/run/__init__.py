@@ -1,1 +1,4 @@
-"""The running of a plan: steps, expectations, pauses and the process that holds it."""
+"""Running a case: ``runner`` takes the steps (``steps``) and checks them (``expecting``).
+
+``pausing`` stops between them; ``holder`` keeps the hosts of a case in a process of their own.
+"""

@@ -23,7 +23,7 @@ from kamexfrm.rig.host import Completed, Host
 from kamexfrm.rig.packet import Packet
 from kamexfrm.rig.rig import Rig
 from kamexfrm.rig.scenario.plan import Case, Script
-from kamexfrm.rig.scenario.reading import topology
+from kamexfrm.rig.scenario.stage.network import build
 from kamexfrm.rig.scenario.stage.stream import Streaming
 from kamexfrm.setkey.command import main as run_setkey
 from kamexfrm.sysctl.command import run as run_sysctl
@@ -88,7 +88,7 @@ class Scene:
 
     def raise_hosts(self) -> None:
         """Make hosts, links, routes and captures."""
-        self.hosts = topology.build(self.case, self.rig)
+        self.hosts = build(self.case, self.rig)
         for name, host in self.hosts.items():
             self._kernels[name] = host.call(NetlinkKernel)
         numbers: dict[str, int] = {}

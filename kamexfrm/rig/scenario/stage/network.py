@@ -1,0 +1,104 @@
+"""The network of a case: its routes worked out, and its hosts, links and addresses made."""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+
+from kamexfrm.rig import wiring
+from kamexfrm.rig.host import Host
+from kamexfrm.rig.rig import Rig
+from kamexfrm.rig.scenario.plan import Case, Interface, LinkPlan
+from kamexfrm.rig.scenario.result import StepFailed
+
+
+def work_out_routes(case: Case) -> dict[str, list[tuple[str, str]]]:
+    """Return (prefix, gateway) pairs for each host: shortest paths to all networks not its own."""
+    networks: dict[object, list[tuple[str, Interface]]] = {}
+    for host, interface in case.addresses():
+        networks.setdefault(interface.network, []).append((host, interface))
+    routes: dict[str, list[tuple[str, str]]] = {}
+    for name in case.hosts:
+        for version in (4, 6):
+            found = _search(case, name, version, networks)
+            routes.setdefault(name, []).extend(found)
+    return routes
+
+
+def _search(
+    case: Case,
+    start: str,
+    version: int,
+    networks: dict[object, list[tuple[str, Interface]]],
+) -> list[tuple[str, str]]:
+    """Search the networks of one IP version breadth first, from a host on."""
+    seen_networks: set[object] = set()
+    seen_hosts = {start}
+    routes = []
+    queue: deque[tuple[str, str]] = deque([(start, "")])
+    while queue:
+        host, gateway = queue.popleft()
+        for network, members in networks.items():
+            others = {member for member, _ in members} - {host}
+            mine = any(member == host for member, _ in members)
+            if not mine or members[0][1].version != version or network in seen_networks:
+                continue
+            if others and host != start and not case.hosts[host].forward:
+                continue  # it does not forward
+            seen_networks.add(network)
+            if gateway:
+                routes.append((str(network), gateway))
+            for member, interface in members:
+                if member not in seen_hosts:
+                    seen_hosts.add(member)
+                    queue.append((member, gateway or str(interface.ip)))
+    return routes
+
+
+def build(case: Case, rig: Rig) -> dict[str, Host]:
+    """Make the hosts, links, addresses and routes of a case; raises StepFailed."""
+    hosts = {name: rig.host(name) for name in case.hosts}
+    for link in case.links:
+        _build_link(rig, hosts, link)
+    for name, plan in case.hosts.items():
+        host = hosts[name]
+        if plan.loopback:
+            words = " ".join(map(str, plan.loopback))
+            with _naming(name, f"loopback {words}", plan.line):
+                host.address("lo", *map(str, plan.loopback))
+        if plan.forward:
+            host.forward()
+        if plan.bridge:
+            with _naming(name, "a bridge", plan.line):
+                host.call(wiring.bridge, "br0", list(host.interfaces))
+    routes = work_out_routes(case)
+    for name, plan in case.hosts.items():
+        for prefix, gateway in routes[name] if plan.routes is None else plan.routes:
+            with _naming(name, f"route {prefix} via {gateway}", plan.line):
+                hosts[name].route(prefix, via=gateway)
+        for key, value in plan.sysctls:
+            with _naming(name, f"sysctl {key}={value}", plan.line):
+                hosts[name].sysctl(key, value)
+    return hosts
+
+
+def _build_link(rig: Rig, hosts: dict[str, Host], link: LinkPlan) -> None:
+    left, right = hosts[link.left.host], hosts[link.right.host]
+    names = f"eth{len(left.interfaces)}", f"eth{len(right.interfaces)}"
+    with _naming(link.name, f"mtu {link.mtu}" if link.mtu else "the link", link.line):
+        rig.link(left, right, mtu=link.mtu or None)
+    for end, host, name in zip((link.left, link.right), (left, right), names, strict=True):
+        words = " ".join(map(str, end.addresses))
+        with _naming(end.host, f"{name} {words}", link.line):
+            host.address(name, *map(str, end.addresses))
+        if link.delay or link.loss:
+            with _naming(link.name, "delay and loss (sch_netem)", link.line):
+                host.call(wiring.impair, name, link.delay, link.loss)
+
+
+@contextlib.contextmanager
+def _naming(where: str, what: str, line: int) -> Iterator[None]:
+    """Turn an OSError into a StepFailed that names the place and what could not be made."""
+    try:
+        yield
+    except OSError as error:
+        raise StepFailed(f"{where}: {what}: {error.strerror or error}", line=line) from None
