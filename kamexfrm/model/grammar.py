@@ -81,7 +81,7 @@ class Parser:
     def unexpected(self, *hints: str, among: dict[str, object] | None = None) -> NoReturn:
         """Raise about the next token as the original's grammar would."""
         if among:
-            hints += _suggestions(self.word, among)
+            hints += _hints(self.word, among)
         self.fail(
             "Invalid argument",
             *hints,
@@ -153,7 +153,7 @@ class Parser:
             self.fail(
                 "Too few arguments",
                 "a request is protocol/mode/source-destination/level",
-                *_suggestions(self.word, {**MODES}),
+                *_hints(self.word, {**MODES}),
             )
         self._at += 2
         ends: tuple[Address, Address] | None = None
@@ -235,8 +235,7 @@ class Parser:
         return address
 
 
-def _suggestions(word: str, among: dict[str, object]) -> tuple[str, ...]:
-    import difflib  # costs 8 ms; on errors only
+def _hints(word: str, among: dict[str, object]) -> tuple[str, ...]:
+    from kamexfrm import spelling  # loads difflib
 
-    close = difflib.get_close_matches(word[:40].lower(), among, 1)
-    return (f"did you mean {close[0]}?",) if close else ()
+    return spelling.hints(word, among, 1)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from kamexfrm.errors import Place
 from kamexfrm.model.policy_text import decimal, is_decimal
-from kamexfrm.setkey.messages import ScriptError, suggestion
+from kamexfrm.setkey.messages import ScriptError
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 
 #: A number sign that belongs to a level of a policy: ``//unique#70000``.
@@ -168,7 +168,10 @@ class Words:
         if len(word) == 1 and word not in _SINGLE:
             self._illegal(word)
         if among:
-            hints += suggestion(self.text[self.offset(self.at) :].split(maxsplit=1)[0], among)
+            from kamexfrm import spelling  # loads difflib
+
+            shown = self.text[self.offset(self.at) :].split(maxsplit=1)[0]
+            hints += spelling.hints(shown, among)
         if word in COMMANDS and self.at and self._begins_a_line(self.at):
             hints += ("is there a `;' missing before it?",)
         self.fail("syntax error", hints=hints)

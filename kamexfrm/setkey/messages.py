@@ -114,14 +114,3 @@ def _detail(error: ScriptError) -> list[str]:
         left = len(printable(error.source[first : error.caret].replace("\t", " ")))
         lines += [f"    {shown}", f"    {' ' * left}^"]
     return lines + [f"    {printable(hint)}" for hint in error.hints]
-
-
-def suggestion(word: str, among: Iterable[str]) -> tuple[str, ...]:
-    """Return ``("did you mean WORD?",)`` for the nearest word or words, or nothing."""
-    import difflib  # costs 8 ms; on errors only
-
-    word = word[:40].lower()
-    close = difflib.get_close_matches(word, list(among), 3)
-    ratios = [difflib.SequenceMatcher(None, each, word).ratio() for each in close]
-    best = sorted(each for each, ratio in zip(close, ratios, strict=True) if ratio == ratios[0])
-    return (f"did you mean {' or '.join(best)}?",) if best else ()

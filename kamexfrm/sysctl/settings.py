@@ -75,13 +75,14 @@ def described(name: str = "") -> list[tuple[str, str]]:
 def _hint(dotted: str) -> str:
     """Return `` (did you mean ...?)``, or nothing where no name is near."""
     last = dotted.rpartition(".")[2]
-    near = [k.name for k in KNOBS if k.name.endswith(f".{last}")]
-    if not near or "." in dotted:
-        from difflib import get_close_matches
+    from kamexfrm.spelling import did_you_mean, nearest  # loads difflib
 
-        heads = {k.name.rpartition(".")[0] for k in KNOBS}
-        near = get_close_matches(dotted, [*(k.name for k in KNOBS), *heads], n=1) or near
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
+    names = [knob.name for knob in KNOBS]
+    near = tuple(name for name in names if name.endswith(f".{last}"))
+    if not near or "." in dotted:
+        heads = {name.rpartition(".")[0] for name in names}
+        near = nearest(dotted, [*names, *heads], 1) or near
+    return f" ({did_you_mean(near)})" if near else ""
 
 
 def value_of(knob: Knob, text: str) -> int:

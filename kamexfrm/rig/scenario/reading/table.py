@@ -1,6 +1,5 @@
 """Reading tables of a scenario with errors that name file, line and key."""
 
-import difflib
 import errno
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
@@ -8,6 +7,7 @@ from typing import NoReturn
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig.scenario.reading.lines import Lines
 from kamexfrm.rig.scenario.reading.lines import Path as KeyPath
+from kamexfrm.spelling import did_you_mean, nearest
 
 
 class ScenarioError(KamexfrmError):
@@ -27,8 +27,8 @@ def spell(path: KeyPath) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean x?`` or what there is."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(known) or 'nothing'}"
+    close = nearest(word, known, 1)
+    return f"; {did_you_mean(close)}" if close else f"; there is {', '.join(known) or 'nothing'}"
 
 
 class Table:
