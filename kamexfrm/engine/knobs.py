@@ -5,7 +5,6 @@ import contextlib
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError
-from kamexfrm.kernel.interface import Request
 from kamexfrm.translate.xfrm.marker import (
     HAS_ANY_REQID,
     HAS_REQID_SA,
@@ -15,7 +14,7 @@ from kamexfrm.translate.xfrm.marker import (
     follows_sas,
 )
 from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
-from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, XfrmMsg
+from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
 
 
@@ -51,7 +50,7 @@ def finish(session: Session) -> None:
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
     rewriting = rewritten(policies, session.knobs, session, session.now)
-    session.must([Request(*step) for step in (*operations, *rewriting.operations)])
+    session.must([*operations, *rewriting.operations])
     _follow_default(session)
     session.knobs_changed = False
     flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_ANY_REQID)
@@ -83,7 +82,7 @@ def _follow_default(session: Session) -> None:
     wanted = Default(action, action, action)
     with contextlib.suppress(UnsupportedError):
         if _default_of(session) != wanted:
-            session.must([Request(XfrmMsg.SETDEFAULT, encode(wanted))])
+            session.must([Operation(XfrmMsg.SETDEFAULT, encode(wanted))])
     session.opens = False
     if not blocks:
         session.marker = session.marker._replace(flags=session.marker.flags & ~OWN_DEFAULT)

@@ -9,7 +9,6 @@ import errno
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
 from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_REQID_SA
@@ -21,6 +20,7 @@ from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
+    Operation,
     State,
     StateId,
     XfrmMsg,
@@ -65,21 +65,21 @@ def sa_add(session: Session, request: SaAdd) -> None:
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
     session.reqids.claim((association.reqid,))
-    session.transactions.add(request, (Request(type_, payload),))
+    session.transactions.add(request, (Operation(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; the kernel's ESRCH when there is none."""
     session.sad_touched()
     payload = encode_state_id(state_id(request.id))
-    session.transactions.add(request, (Request(XfrmMsg.DELSA, payload),))
+    session.transactions.add(request, (Operation(XfrmMsg.DELSA, payload),))
 
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     """Delete the SAs between two addresses; raises KernelError (ESRCH) when there is none."""
     session.send()
     doomed = [
-        Request(
+        Operation(
             XfrmMsg.DELSA,
             encode_state_id(StateId(s.destination, s.spi, s.protocol, s.destination.family)),
         )
@@ -98,7 +98,7 @@ def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
     session.sad_touched()
     payload = encode_state_flush(request.protocol or 0)
-    session.transactions.add(request, (Request(XfrmMsg.FLUSHSA, payload),))
+    session.transactions.add(request, (Operation(XfrmMsg.FLUSHSA, payload),))
 
 
 def choose_modes(session: Session) -> None:
@@ -137,11 +137,11 @@ def choose_modes(session: Session) -> None:
 def _remake(session: Session, state: State, mode: int) -> None:
     """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
     id = StateId(state.destination, state.spi, state.protocol, state.family)
-    delete = Request(XfrmMsg.DELSA, encode_state_id(id))
+    delete = Operation(XfrmMsg.DELSA, encode_state_id(id))
     again = recreate(state, mode, session.now)
-    failures = session.kernel.apply([delete, Request(XfrmMsg.NEWSA, encode_state(again))])
+    failures = session.kernel.apply([delete, Operation(XfrmMsg.NEWSA, encode_state(again))])
     if any(f.position == 1 for f in failures):
         back = recreate(state, state.mode, session.now)
-        session.kernel.apply([Request(XfrmMsg.NEWSA, encode_state(back))])
+        session.kernel.apply([Operation(XfrmMsg.NEWSA, encode_state(back))])
         raise failures[-1].error
     session.sad_touched()

@@ -7,7 +7,7 @@ from kamexfrm.engine.lookup import find_marker, find_policy
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
@@ -27,6 +27,7 @@ from kamexfrm.translate.xfrm.rewrite import renumbered
 from kamexfrm.translate.xfrm.sa_lookup import SaLookup
 from kamexfrm.xfrm import (
     Default,
+    Operation,
     Policy,
     PolicyId,
     SecurityContext,
@@ -39,7 +40,7 @@ from kamexfrm.xfrm import (
 
 #: A SETDEFAULT that changes nothing but makes the kernel forget cached routes: without it a
 #: connected flow that went out in clear does not notice a new SA.
-FORGET_ROUTES = Request(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
+FORGET_ROUTES = Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
 
 
 class Memory(NamedTuple):
@@ -153,12 +154,12 @@ class Session:
         if not self.transactions.send(head, tail):
             self.stored = None
 
-    def _marker_operations(self) -> list[Request]:
+    def _marker_operations(self) -> list[Operation]:
         self.marker = marker = self._with_counters()
         if marker == (self.stored or Marker()):
             return []
         self.stored = marker
-        return [Request(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(marker)))]
+        return [Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(marker)))]
 
     def _with_counters(self) -> Marker:
         return self.reqids.note(self.priorities.note(self.marker))
@@ -168,7 +169,7 @@ class Session:
         self.send()
         self.must(self._marker_operations())
 
-    def must(self, operations: Sequence[Request]) -> None:
+    def must(self, operations: Sequence[Operation]) -> None:
         """Send operations that belong to no job; raises the first KernelError."""
         failures = self.kernel.apply(operations) if operations else []
         if failures:
@@ -254,7 +255,7 @@ class Session:
         }
         policies = self.policies()
         self._write_ahead(max((number for _, number in steps), default=0))
-        self.must([Request(*step) for step in renumbered(policies, moves, self.now)])
+        self.must(renumbered(policies, moves, self.now))
 
     def _write_ahead(self, number: int) -> None:
         """Let the marker count from the highest kernel priority that is about to be given.
@@ -264,7 +265,7 @@ class Session:
         marker = self._with_counters()
         highest = max(number, marker.last_kernel_priority)
         self.stored = marker._replace(last_kernel_priority=highest)
-        self.must([Request(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(self.stored)))])
+        self.must([Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(self.stored)))])
 
     def _read_reqids(self) -> set[int]:
         """Return the reqids that SAs and entries use, as written and as installed."""

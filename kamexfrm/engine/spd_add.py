@@ -6,7 +6,6 @@ from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KamexfrmError, KernelError, invalid
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
@@ -22,7 +21,15 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
 )
 from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
-from kamexfrm.xfrm import XFRM_POLICY_FWD, XFRM_POLICY_IN, Policy, PolicyId, XfrmMsg, encode_policy
+from kamexfrm.xfrm import (
+    XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
+    Operation,
+    Policy,
+    PolicyId,
+    XfrmMsg,
+    encode_policy,
+)
 
 #: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
 LIFETIME_MAX = 0xFFFFFFFF
@@ -70,9 +77,9 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if template.reqids:
         session.reqids.claim(template.reqids)
     number, order = session.priorities.place(priority)
-    entry = Request(_NEW, encode_plain(policy, template, number, order, session.now))
+    entry = Operation(_NEW, encode_plain(policy, template, number, order, session.now))
     if twin and direction is Direction.IN:
-        copy = Request(_NEW, encode_twin(policy, template, number, order, session.now))
+        copy = Operation(_NEW, encode_twin(policy, template, number, order, session.now))
         _add_pair(session, request, entry, copy)
     else:
         session.transactions.add(request, (entry,))
@@ -105,13 +112,13 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     if request.twin and policy.direction is Direction.IN:
         forward = policy._replace(direction=Direction.FWD)
         twin = install(forward, session.knobs, placement, session.now, twin=True).policy
-    entry = Request(_NEW, encode_policy(installed.policy))
+    entry = Operation(_NEW, encode_policy(installed.policy))
     if request.replace:
         _replace(session, request, installed, twin)
     elif installed.sidecar:
         _add_with_sidecar(session, request, installed)
     elif twin:
-        _add_pair(session, request, entry, Request(_NEW, encode_policy(twin)))
+        _add_pair(session, request, entry, Operation(_NEW, encode_policy(twin)))
     elif policy.direction is Direction.FWD:
         _add_forward(session, request, installed.policy)
     else:
@@ -126,22 +133,22 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     if session.find(policy.selector, policy.direction, label=label):
         raise KernelError(errno.EEXIST)
     operations = (
-        Request(_UPDATE, encode_policy(sidecar)),
-        Request(_NEW, encode_policy(policy)),
+        Operation(_UPDATE, encode_policy(sidecar)),
+        Operation(_NEW, encode_policy(policy)),
     )
     undo = (
-        always(Request(*delete_sidecar(policy.selector))),
-        always(Request(*delete_policy(policy.selector, policy.direction, label))),
+        always(delete_sidecar(policy.selector)),
+        always(delete_policy(policy.selector, policy.direction, label)),
     )
     session.transactions.add(request, operations, undo)
 
 
-def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) -> None:
+def _add_pair(session: Session, request: SpdAdd, entry: Operation, copy: Operation) -> None:
     selector = selector_to_kernel(request.policy.selector)
     label = label_to_kernel(request.policy.context)
     undo = (
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_IN, label)),
-        lambda: Request(*delete_policy(selector, XFRM_POLICY_FWD, label)),
+        lambda: delete_policy(selector, XFRM_POLICY_IN, label),
+        lambda: delete_policy(selector, XFRM_POLICY_FWD, label),
     )
     copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
@@ -156,7 +163,7 @@ def _add_pair(session: Session, request: SpdAdd, entry: Request, copy: Request) 
                 errno.EEXIST, "a foreign fwd policy with this selector is in the way"
             )
         if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
-            session.must([Request(_UPDATE, copy.payload)])
+            session.must([Operation(_UPDATE, copy.payload)])
         return None
 
     session.transactions.add(request, (entry, copy), undo, settle)
@@ -177,21 +184,21 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
         tag = read_tag(session.kernel.policy(wanted)).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
-        session.must([Request(_UPDATE, payload)])  # an explicit fwd takes the twin over
+        session.must([Operation(_UPDATE, payload)])  # an explicit fwd takes the twin over
         return None
 
-    session.transactions.add(request, (Request(_NEW, payload),), settle=settle)
+    session.transactions.add(request, (Operation(_NEW, payload),), settle=settle)
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
     policy, sidecar = installed
     label = policy.security_context
-    operations: list[Request] = []
+    operations: list[Operation] = []
     undo: list[Undo] = []
 
-    def update(new: Policy, old: Policy | None, deletion: tuple[int, bytes]) -> None:
-        operations.append(Request(_UPDATE, encode_policy(new)))
-        undo.append(always(Request(_UPDATE, encode_policy(old)) if old else Request(*deletion)))
+    def update(new: Policy, old: Policy | None, deletion: Operation) -> None:
+        operations.append(Operation(_UPDATE, encode_policy(new)))
+        undo.append(always(Operation(_UPDATE, encode_policy(old)) if old else deletion))
 
     old = session.find(policy.selector, policy.direction, label=label)
     if sidecar:
@@ -206,7 +213,7 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
         if tag is None or tag.flags & tags.TWIN:
             update(twin, there, delete_policy(twin.selector, twin.direction, label))
     if old and has_sidecar(old) and not sidecar:
-        operations.append(Request(*delete_sidecar(policy.selector)))
+        operations.append(delete_sidecar(policy.selector))
         undo.append(None)
     session.transactions.add(request, operations, undo)
     session.send()

@@ -7,7 +7,6 @@ from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.marker import (
@@ -30,6 +29,7 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
     XFRM_POLICY_OUT,
+    Operation,
     Policy,
     PolicyId,
     XfrmMsg,
@@ -82,22 +82,22 @@ def _delete(
     forward: Policy | None,
 ) -> None:
     session.tunnels_changed = True
-    operations: list[Request] = []
+    operations: list[Operation] = []
     undo: list[Undo] = []
     tag = read_tag(forward).tag if forward else None
     if forward and tag and tag.flags & tags.TWIN:
-        operations.append(Request(*delete_by_index(forward)))
-        undo.append(always(Request(_NEW, encode_policy(forward))))
+        operations.append(delete_by_index(forward))
+        undo.append(always(Operation(_NEW, encode_policy(forward))))
     if there is None:
         session.must(operations)
         raise KernelError(errno.ENOENT)
-    operations.append(Request(*delete_by_index(there)))
+    operations.append(delete_by_index(there))
     undo.append(None)
     # A deletion does not make the kernel look again: connected flows that met this entry in clear
     # would stay so, past what is matched behind it.
     session.forget_routes |= there.direction == XFRM_POLICY_OUT
     if has_sidecar(there):
-        operations.append(Request(*delete_sidecar(there.selector)))
+        operations.append(delete_sidecar(there.selector))
         undo.append(None)
     session.transactions.add(request, operations, undo)
     session.send()
@@ -117,14 +117,14 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
         session.write_marker()
         return
     fresh = kept._replace(reqid=Marker().reqid) == Marker()
-    operations = [Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
+    operations = [Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
     session.priorities.forget()
     if fresh:
         session.reqids.forget()
         session.marker, session.stored = Marker(), None
     else:
         session.marker = session.stored = kept
-        operations.append(Request(_UPDATE, encode_policy(marker_policy(kept))))
+        operations.append(Operation(_UPDATE, encode_policy(marker_policy(kept))))
     session.transactions.add(request, operations)
     session.send()
 
@@ -142,7 +142,7 @@ def _delete_all(session: Session) -> None:
     ]
     doomed.sort(key=lambda p: p.selector)
     ends = [at for at, (a, b) in enumerate(pairwise(doomed), 1) if a.selector != b.selector]
-    operations = [Request(*delete_by_index(p)) for p in doomed]
+    operations = [delete_by_index(p) for p in doomed]
     failures = session.kernel.apply([*operations, FORGET_ROUTES], [*ends, len(operations)])
     for failure in failures:
         if failure.error.errno != errno.ENOENT:

@@ -11,17 +11,18 @@ from typing import NamedTuple
 
 from kamexfrm.engine.requests import Rejected, SpdAdd, Write
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.xfrm import Operation
 
 #: Decides over a transaction of which something failed: gets the refusals by operation, returns the
 #: refusal to report or None when all is well after all.
 Settle = Callable[[dict[int, KernelError]], KamexfrmError | None]
 
 #: Makes the operation that undoes what an operation of a transaction did; None where there is none.
-Undo = Callable[[], Request] | None
+Undo = Callable[[], Operation] | None
 
 
-def always(step: Request) -> Undo:
+def always(step: Operation) -> Undo:
     """Return the undo that is an operation known beforehand."""
     return lambda: step
 
@@ -50,7 +51,7 @@ class Transactions:
         self.turn = 0
         self.refused: list[tuple[int, Rejected]] = []
         self._kernel = kernel
-        self._operations: list[Request] = []
+        self._operations: list[Operation] = []
         self._transactions: list[_Transaction] = []
 
     def __len__(self) -> int:
@@ -59,7 +60,7 @@ class Transactions:
     def add(
         self,
         request: Write,
-        operations: Sequence[Request],
+        operations: Sequence[Operation],
         undo: Sequence[Undo] = (),
         settle: Settle | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class Transactions:
         """Report a request that is refused without asking the kernel."""
         self.refused.append((self.turn, Rejected(request, error)))
 
-    def send(self, head: Sequence[Request], tail: Sequence[Request]) -> bool:
+    def send(self, head: Sequence[Operation], tail: Sequence[Operation]) -> bool:
         """Send what has gathered between a head and a tail; return whether all of the head went.
 
         Each transaction reaches the kernel in one piece. Refusals are settled.
@@ -94,7 +95,7 @@ class Transactions:
     def _settle(
         self,
         transactions: list[_Transaction],
-        operations: list[Request],
+        operations: list[Operation],
         errors: dict[int, KernelError],
     ) -> None:
         rolled_back = False

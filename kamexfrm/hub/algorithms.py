@@ -1,7 +1,7 @@
 """The algorithms of the running kernel, asked for once a process."""
 
 from kamexfrm.algorithms import Algorithm
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
 
 _cached: tuple[Algorithm, ...] = ()
@@ -14,7 +14,7 @@ def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
     """
     global _cached  # noqa: PLW0603  what a kernel has is the same in all its namespaces
     if not _cached:
-        failures = kernel.apply([Request(*probe(row)) for row in NAMEABLE])
+        failures = kernel.apply([probe(row) for row in NAMEABLE])
         refusals = [(failure.position, failure.error.errno) for failure in failures]
         _cached = found(NAMEABLE, refusals)
     return _cached
@@ -27,4 +27,4 @@ def prepare(kernel: Kernel) -> None:
     """
     if not _cached:
         algorithms(kernel)
-        kernel.apply([Request(*one) for one in first_associations()])
+        kernel.apply(first_associations())

@@ -17,7 +17,6 @@ from kamexfrm.errors import KernelError, invalid
 from kamexfrm.hub.algorithms import algorithms
 from kamexfrm.hub.client_queue import Client
 from kamexfrm.hub.dumps import dump_sad, dump_spd
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SaId
 from kamexfrm.model.policy import Direction
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType, SpiRange, addressed, encode
@@ -33,6 +32,7 @@ from kamexfrm.xfrm import (
     DeletedPolicy,
     DeletedState,
     Migrate,
+    Operation,
     Policy,
     Selector,
     State,
@@ -202,7 +202,7 @@ def _promisc(hub: "Hub", client: Client, message: SadbMsg) -> None:
 
 def _migrate(hub: "Hub", client: Client, message: SadbMsg) -> None:
     payload = encode_migrate(migrate_from(message))
-    for failure in hub.kernel.apply([Request(XfrmMsg.MIGRATE, payload)]):
+    for failure in hub.kernel.apply([Operation(XfrmMsg.MIGRATE, payload)]):
         raise failure.error
     own = hub.own_events((Migrate,))
     if not _tell(hub, client, message, message.type, own, lambda told: isinstance(told, Migrate)):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from kamexfrm.errors import KernelError, WireError
 from kamexfrm.kernel.fake_sad import FakeSad
 from kamexfrm.kernel.fake_spd import FakeSpd
-from kamexfrm.kernel.interface import Event, Failure, Request
+from kamexfrm.kernel.interface import Event, Failure
 from kamexfrm.xfrm import (
     XFRM_POLICY_TYPE_MAIN,
     XFRM_USERPOLICY_ACCEPT,
@@ -24,6 +24,7 @@ from kamexfrm.xfrm import (
     DeletedPolicy,
     DeletedState,
     Expire,
+    Operation,
     Policy,
     PolicyExpire,
     PolicyId,
@@ -155,16 +156,16 @@ class FakeKernel:
         """Return the lock of writers."""
         return FakeLock(self.lock_holder)
 
-    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
-        """Carry out requests in order; see Kernel.apply()."""
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        """Carry out operations in order; see Kernel.apply()."""
         if not self.privileged:
-            return [Failure(at, KernelError(errno.EPERM)) for at in range(len(requests))]
+            return [Failure(at, KernelError(errno.EPERM)) for at in range(len(operations))]
         self._begin()
         failures = []
-        for position, request in enumerate(requests):
+        for position, operation in enumerate(operations):
             self._sequence += 1
             try:
-                self._carry_out(request)
+                self._carry_out(operation)
             except KernelError as error:
                 failures.append(Failure(position, error))
             except WireError:
@@ -172,8 +173,8 @@ class FakeKernel:
                 failures.append(Failure(position, short))
         return failures
 
-    def _carry_out(self, request: Request) -> None:
-        type_, payload = request
+    def _carry_out(self, operation: Operation) -> None:
+        type_, payload = operation
         match type_:
             case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
                 update = type_ == XfrmMsg.UPDPOLICY

@@ -4,18 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from kamexfrm.errors import KernelError
-from kamexfrm.xfrm import Default, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
-
-
-class Request(NamedTuple):
-    """One message to the kernel: its XFRM_MSG_ number and its encoded payload."""
-
-    type: int
-    payload: bytes
+from kamexfrm.xfrm import Default, Operation, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
 
 
 class Failure(NamedTuple):
-    """A request that the kernel refused, by its place in what was applied."""
+    """An operation that the kernel refused, by its place in what was applied."""
 
     position: int
     error: KernelError
@@ -68,8 +61,8 @@ class Kernel(Protocol):
         """The netlink port that our requests come from, as events name it."""
         ...
 
-    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
-        """Carry out requests in order, all of them whatever happens to one; return the refused.
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        """Carry out all operations in order, whatever happens to one of them; return the refused.
 
         ``ends`` are rising positions: what lies between two of them reaches the kernel in one
         piece, so that a caller that is killed has either sent all of it or nothing.

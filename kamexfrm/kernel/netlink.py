@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
 from kamexfrm.kernel.connection import RECEIVE_BYTES, NetlinkEvents, open_connection
-from kamexfrm.kernel.interface import Failure, Request
+from kamexfrm.kernel.interface import Failure
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.namespace import within
 from kamexfrm.xfrm import (
@@ -24,6 +24,7 @@ from kamexfrm.xfrm import (
     NLMSG_ERROR,
     AllocSpi,
     Default,
+    Operation,
     Policy,
     PolicyId,
     SadInfo,
@@ -79,27 +80,27 @@ class NetlinkKernel:
         """Return the namespace's lock of writers."""
         return NamespaceLock(namespace=self._namespace)
 
-    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
-        """Carry out requests in batches of at most 64; see Kernel.apply()."""
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        """Carry out operations in batches of at most 64; see Kernel.apply()."""
         failures: list[Failure] = []
         start = 0
-        while start < len(requests):
+        while start < len(operations):
             stop = start + BATCH
             whole = bisect_right(ends, stop)
-            if stop < len(requests) and whole and ends[whole - 1] > start:
+            if stop < len(operations) and whole and ends[whole - 1] > start:
                 stop = ends[whole - 1]
-            failures += self._batch(requests[start:stop], start)
+            failures += self._batch(operations[start:stop], start)
             start = stop
         return failures
 
-    def _batch(self, requests: Sequence[Request], offset: int) -> list[Failure]:
+    def _batch(self, operations: Sequence[Operation], offset: int) -> list[Failure]:
         first = self._sequence + 1
-        last = self._sequence = self._sequence + len(requests)
+        last = self._sequence = self._sequence + len(operations)
         parts = [
             message(type_, NLM_F_REQUEST, sequence, payload, self.port)
-            for sequence, (type_, payload) in enumerate(requests, first)
+            for sequence, (type_, payload) in enumerate(operations, first)
         ]
-        type_, payload = requests[-1]
+        type_, payload = operations[-1]
         parts[-1] = message(type_, NLM_F_REQUEST | NLM_F_ACK, last, payload, self.port)
         self._send(b"".join(parts))
         failures = []

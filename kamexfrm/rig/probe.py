@@ -5,11 +5,18 @@ import functools
 from collections.abc import Callable
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.kernel.interface import Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import AF_INET, IPPROTO_AH, IPPROTO_ESP, Address
 from kamexfrm.rig.namespace import Namespace
-from kamexfrm.xfrm import Algorithm, AuthAlgorithm, Selector, State, XfrmMsg, encode_state
+from kamexfrm.xfrm import (
+    Algorithm,
+    AuthAlgorithm,
+    Operation,
+    Selector,
+    State,
+    XfrmMsg,
+    encode_state,
+)
 
 #: The kernel's answers to "this is not there".
 _ABSENT = {
@@ -80,7 +87,7 @@ def _takes(state: State) -> bool:
         try:
             kernel = NetlinkKernel()
             try:
-                failures = kernel.apply([Request(XfrmMsg.NEWSA, encode_state(state))])
+                failures = kernel.apply([Operation(XfrmMsg.NEWSA, encode_state(state))])
             finally:
                 kernel.close()
         except KamexfrmError as error:  # a kernel without XFRM has no such netlink family

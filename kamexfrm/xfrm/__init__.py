@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from kamexfrm.xfrm.netlink import (
         ErrorReply,
         Message,
+        Operation,
         decode_done,
         decode_error,
         message,
@@ -160,6 +161,7 @@ __all__ = [
     "Migrate",
     "Move",
     "OffloadDevice",
+    "Operation",
     "Policy",
     "PolicyExpire",
     "PolicyFlush",

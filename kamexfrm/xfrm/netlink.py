@@ -30,6 +30,13 @@ if (HEADER.size, ERROR.size) != (16, 20):
     raise AssertionError("nlmsghdr and nlmsgerr have 16 and 20 bytes")
 
 
+class Operation(NamedTuple):
+    """A request to the kernel: its XFRM_MSG_ number and its encoded payload."""
+
+    type: int
+    payload: bytes
+
+
 class Message(NamedTuple):
     """One netlink message; ``payload`` lacks header and padding and shares the buffer's memory."""
 

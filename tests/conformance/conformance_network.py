@@ -29,7 +29,7 @@ from kamexfrm.engine.requests import (
     SpdDelete,
     Write,
 )
-from kamexfrm.kernel.interface import Events, Request
+from kamexfrm.kernel.interface import Events
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import KNOBS, Knobs
@@ -42,6 +42,7 @@ from kamexfrm.translate.xfrm.state import state_to_kernel
 from kamexfrm.xfrm import (
     XFRM_USERPOLICY_ACCEPT,
     Default,
+    Operation,
     XfrmMsg,
     encode_default,
     encode_policy_flush,
@@ -67,9 +68,9 @@ _ETHERTYPE = {AF_INET: 0x0800, AF_INET6: 0x86DD}
 
 _ACCEPT = Default(XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT)
 _CLEAN = (
-    Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
-    Request(XfrmMsg.FLUSHSA, encode_state_flush(0)),
-    Request(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
+    Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
+    Operation(XfrmMsg.FLUSHSA, encode_state_flush(0)),
+    Operation(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
 )
 
 
@@ -164,7 +165,7 @@ class Network:
                 self._add([keyed(*ends, protocol, 0x1000, Mode.TUNNEL)])
 
     def _add(self, sas: list[SecurityAssociation]) -> None:
-        adds = [Request(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode))) for sa in sas]
+        adds = [Operation(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode))) for sa in sas]
         assert self._kernel.apply(adds) == []
 
     def _grow(self) -> None:
@@ -191,7 +192,7 @@ class Network:
 
     # One case
 
-    def run(self, case: Case, besides: Sequence[Request] = ()) -> Seen:
+    def run(self, case: Case, besides: Sequence[Operation] = ()) -> Seen:
         """Write a case's databases, send its packet and return what became of it.
 
         ``besides`` is written too, past our own commands.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.kernel.interface import Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Gateways, Host, TwoHosts, until
 from kamexfrm.rig import gateways as make_gateways
@@ -14,6 +13,7 @@ from kamexfrm.rig import two_hosts as make_two_hosts
 from kamexfrm.xfrm import (
     XFRM_USERPOLICY_ACCEPT,
     Default,
+    Operation,
     XfrmMsg,
     encode_default,
     encode_policy_flush,
@@ -23,9 +23,9 @@ from kamexfrm.xfrm import (
 _ACCEPT = Default(XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT)
 
 _CLEAN = (
-    Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
-    Request(XfrmMsg.FLUSHSA, encode_state_flush(0)),
-    Request(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
+    Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
+    Operation(XfrmMsg.FLUSHSA, encode_state_flush(0)),
+    Operation(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
 )
 
 #: An hour in milliseconds: no neighbour is asked for again amid a test that drops the answer.

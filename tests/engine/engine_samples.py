@@ -8,7 +8,7 @@ from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import Rejected, SetKnob, SpdAdd, SpdDelete, Write
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Failure, Kernel, Request
+from kamexfrm.kernel.interface import Failure, Kernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import (
@@ -26,7 +26,15 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, read_marker
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Policy, PolicyId, Template, XfrmMsg, encode_policy, encode_policy_id
+from kamexfrm.xfrm import (
+    Operation,
+    Policy,
+    PolicyId,
+    Template,
+    XfrmMsg,
+    encode_policy,
+    encode_policy_id,
+)
 from kamexfrm.xfrm import Selector as XfrmSelector
 
 IN, OUT, FWD = Direction.IN, Direction.OUT, Direction.FWD
@@ -59,12 +67,12 @@ class Mortal:
         self._kernel = kernel
         self._life = life
 
-    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
-        if len(requests) >= self._life:
-            self._kernel.apply(requests[: self._life])
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        if len(operations) >= self._life:
+            self._kernel.apply(operations[: self._life])
             raise Killed
-        self._life -= len(requests)
-        return self._kernel.apply(requests)
+        self._life -= len(operations)
+        return self._kernel.apply(operations)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)
@@ -202,13 +210,13 @@ def foreign_template(**fields: Any) -> Template:
 
 
 def write(kernel: Kernel, *policies: Policy) -> None:
-    requests = [Request(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies]
-    assert kernel.apply(requests) == []
+    operations = [Operation(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies]
+    assert kernel.apply(operations) == []
 
 
 def perform(kernel: Kernel, type_: int, payload: bytes = b"") -> None:
     """Do something past the engine, as others do."""
-    assert kernel.apply([Request(type_, payload)]) == []
+    assert kernel.apply([Operation(type_, payload)]) == []
 
 
 def lose_marker(kernel: Kernel) -> None:

@@ -8,13 +8,21 @@ import pytest
 from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete, SpdFlush
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID
-from kamexfrm.xfrm import Default, Policy, XfrmMsg, encode_default, encode_policy, encode_policy_id
+from kamexfrm.xfrm import (
+    Default,
+    Operation,
+    Policy,
+    XfrmMsg,
+    encode_default,
+    encode_policy,
+    encode_policy_id,
+)
 from tests.engine.engine_samples import (
     AH,
     DEFAULT,
@@ -462,7 +470,7 @@ def test_an_admins_own_default_is_left_alone_by_the_levels(asker: Asker) -> None
 
 @pytest.mark.parametrize("theirs", [Default(1, 1, 1), Default(2, 1, 2)])
 def test_an_admins_own_default_outlives_what_follows_a_kill(theirs: Default) -> None:
-    block = Request(XfrmMsg.SETDEFAULT, encode_default(theirs))
+    block = Operation(XfrmMsg.SETDEFAULT, encode_default(theirs))
     completed = 0
     for life in range(1, 10):
         kernel = FakeKernel()

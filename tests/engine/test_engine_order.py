@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kamexfrm.engine.requests import SpdAdd, SpdFlush
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
     PRIORITY_HIGH,
@@ -18,7 +18,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.translate.xfrm.marker import marker_policy
 from kamexfrm.translate.xfrm.order import LAST
-from kamexfrm.xfrm import XfrmMsg, encode_policy
+from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy
 from tests.engine.engine_samples import (
     FWD,
     IN,
@@ -271,9 +271,9 @@ class Watched:
         self.kernel = FakeKernel()
         self.asker = Asker(self)
 
-    def apply(self, requests: list[Request], ends: object = ()) -> list[object]:
+    def apply(self, operations: list[Operation], ends: object = ()) -> list[object]:
         failures: list[object] = []
-        for step in requests:
+        for step in operations:
             failures += self.kernel.apply([step])
             ours = Asker(self.kernel).entries()
             for direction in Direction:

@@ -10,7 +10,6 @@ import pytest
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaFlush, SetKnob, SpdAdd, SpdDelete, SpdFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import POLICY_KNOBS
 from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
@@ -18,6 +17,7 @@ from kamexfrm.translate.xfrm.marker import UNFINISHED
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
 from kamexfrm.translate.xfrm.state import state_to_kernel
 from kamexfrm.xfrm import (
+    Operation,
     XfrmMsg,
     encode_policy,
     encode_policy_flush,
@@ -98,25 +98,25 @@ class Dice(random.Random):
         ]
         return self.choice(makers)()
 
-    def others(self, kernel: FakeKernel) -> Request:
+    def others(self, kernel: FakeKernel) -> Operation:
         """Return what somebody else does, but to what is only there for our sake."""
         theirs = [p for p in kernel.policies() if not p.if_id and not p.selector.user]
         what = self.randrange(5)
         if what == 0:
-            return Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush())
+            return Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush())
         if what == 1 and theirs:
-            return Request(*delete_by_index(self.choice(theirs)))
+            return delete_by_index(self.choice(theirs))
         if what == 2 and theirs:
             taken = self.choice(theirs)._replace(
                 lifetime=foreign().lifetime,
                 templates=(foreign_template(),),
                 priority=9,
             )
-            return Request(XfrmMsg.UPDPOLICY, encode_policy(taken))
+            return Operation(XfrmMsg.UPDPOLICY, encode_policy(taken))
         if what == 3:
-            return Request(XfrmMsg.FLUSHSA, encode_state_flush())
+            return Operation(XfrmMsg.FLUSHSA, encode_state_flush())
         sa = self.sa(TUNNEL, TRANSPORT)
-        return Request(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode)))
+        return Operation(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode)))
 
 
 def assert_sound(kernel: FakeKernel, clock: Clock) -> None:

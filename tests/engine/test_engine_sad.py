@@ -17,7 +17,7 @@ from kamexfrm.engine.requests import (
 )
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Failure, Kernel, Request
+from kamexfrm.kernel.interface import Failure, Kernel
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode, PolicyType, SecurityPolicy
 from kamexfrm.net import Address
@@ -26,6 +26,7 @@ from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID, created_tag
 from kamexfrm.xfrm import (
     XFRMNLGRP_POLICY,
     LifetimeCurrent,
+    Operation,
     ReplayState,
     ReplayStateEsn,
     XfrmMsg,
@@ -579,7 +580,7 @@ def test_a_remade_sa_that_the_kernel_refuses_is_put_back() -> None:
                 if type_ == XfrmMsg.NEWSA and decode_state(payload).mode == 1:
                     failures.append(Failure(at, KernelError(22, "no tunnels here")))
                 else:
-                    failures += kernel.apply([Request(type_, payload)])
+                    failures += kernel.apply([Operation(type_, payload)])
             return failures
 
         def __getattr__(self, name: str) -> Any:

@@ -8,7 +8,7 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SpdAdd, SpdDelete, SpdDeleteId, SpdFlush, Write
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Failure, Kernel, Request
+from kamexfrm.kernel.interface import Failure, Kernel
 from kamexfrm.model.policy import (
     Direction,
     Owner,
@@ -18,7 +18,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.translate.xfrm.marker import MARKER_ID
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID
-from kamexfrm.xfrm import Mark, PolicyId, XfrmMsg, decode_policy_id
+from kamexfrm.xfrm import Mark, Operation, PolicyId, XfrmMsg, decode_policy_id
 from tests.engine.engine_samples import (
     AH,
     DEFAULT,
@@ -374,11 +374,11 @@ class Recording(FakeKernel):
         super().__init__()
         self.deleted: list[PolicyId] = []
 
-    def apply(self, requests: Sequence[Request], ends: Sequence[int] = ()) -> list[Failure]:
-        for type_, payload in requests:
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        for type_, payload in operations:
             if type_ == XfrmMsg.DELPOLICY:
                 self.deleted.append(decode_policy_id(payload))
-        return super().apply(requests, ends)
+        return super().apply(operations, ends)
 
 
 def test_what_a_refused_statement_takes_back_is_named_with_its_label() -> None:

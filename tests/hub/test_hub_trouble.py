@@ -16,14 +16,13 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub import Client, Hub
 from kamexfrm.hub import client_queue as client_module
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.pfkey import SadbType
 from kamexfrm.translate.pfkey.spd import spd_entry_from
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
 from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
-from kamexfrm.xfrm import XfrmMsg, encode_policy, encode_state, encode_state_id
+from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy, encode_state, encode_state_id
 from tests.hub.pfkey_samples import (
     DUMP,
     FLUSH,
@@ -48,36 +47,36 @@ class Somebody:
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
 
-    def _do(self, *requests: Request) -> None:
+    def _do(self, *operations: Operation) -> None:
         # A program of its own has a port of its own.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kamexfrm.kernel.fake.FAKE_PORT", 77)
-            assert self._kernel.apply(requests) == []
+            assert self._kernel.apply(operations) == []
 
     def add(self, *numbers: int) -> None:
-        self._do(*(Request(XfrmMsg.NEWPOLICY, installed(n)) for n in numbers))
+        self._do(*(Operation(XfrmMsg.NEWPOLICY, installed(n)) for n in numbers))
 
     def update(self, *numbers: int) -> None:
         for number in numbers:
             changed = install(policy(number), Knobs(), Placement(number + 9000, number), 1).policy
-            self._do(Request(XfrmMsg.UPDPOLICY, encode_policy(changed)))
+            self._do(Operation(XfrmMsg.UPDPOLICY, encode_policy(changed)))
 
     def delete(self, *numbers: int) -> None:
         for number in numbers:
             wanted = policy(number)
             selector = selector_to_kernel(wanted.selector)
-            self._do(Request(*delete_policy(selector, wanted.direction - 1)))
+            self._do(delete_policy(selector, wanted.direction - 1))
 
     def add_sa(self, *spis: int) -> None:
         for spi in spis:
             made = association(spi)
             state = state_to_kernel(made, made.mode)
-            self._do(Request(XfrmMsg.NEWSA, encode_state(state)))
+            self._do(Operation(XfrmMsg.NEWSA, encode_state(state)))
 
     def delete_sa(self, *spis: int) -> None:
         for spi in spis:
             payload = encode_state_id(state_id(association(spi).id))
-            self._do(Request(XfrmMsg.DELSA, payload))
+            self._do(Operation(XfrmMsg.DELSA, payload))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kamexfrmd.reconciler import GROUPS
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Event, Request
+from kamexfrm.kernel.interface import Event
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.translate.xfrm.marker import (
     HAS_ANY_REQID,
@@ -21,6 +21,7 @@ from kamexfrm.xfrm import (
     AuthAlgorithm,
     Expire,
     LifetimeConfig,
+    Operation,
     Policy,
     PolicyExpire,
     Selector,
@@ -68,26 +69,26 @@ def state(mode: int = 0, reqid: int = 0) -> State:
     )
 
 
-def told(*requests: tuple[int, bytes]) -> Event:
-    """Return the event of the last of some requests."""
+def told(*operations: Operation) -> Event:
+    """Return the event of the last of some operations."""
     kernel = FakeKernel()
     events = kernel.subscribe(GROUPS)
-    assert kernel.apply([Request(*request) for request in requests]) == []
+    assert kernel.apply(operations) == []
     *_, last = events.receive()
     kernel.close()
     return last
 
 
 def added(sa: State) -> Event:
-    return told((XfrmMsg.NEWSA, encode_state(sa)))
+    return told(Operation(XfrmMsg.NEWSA, encode_state(sa)))
 
 
 def written(*policies: Policy) -> Event:
-    return told(*[(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies])
+    return told(*[Operation(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies])
 
 
 def deleted(of: Policy) -> Event:
-    return told((XfrmMsg.NEWPOLICY, encode_policy(of)), delete_by_index(of))
+    return told(Operation(XfrmMsg.NEWPOLICY, encode_policy(of)), delete_by_index(of))
 
 
 @pytest.mark.parametrize(
@@ -114,11 +115,12 @@ def test_an_sa_matters_to_what_it_may_serve(sa: State, flags: int, wanted: Conse
 
 @pytest.mark.parametrize("flags", [0, HAS_ANY_REQID, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
 def test_the_end_of_sas_matters_where_something_follows_them(flags: int) -> None:
-    new = (XfrmMsg.NEWSA, encode_state(state()))
+    new = Operation(XfrmMsg.NEWSA, encode_state(state()))
+    flush = Operation(XfrmMsg.FLUSHSA, encode_state_flush(0))
     name = encode_state_id(StateId(B, 0x1000, 51, AF_INET))
     wanted = NOTHING if flags in (0, HAS_ANY_REQID) else LOOK
-    assert consequence(told(new, (XfrmMsg.DELSA, name)), flags) is wanted
-    assert consequence(told(new, (XfrmMsg.FLUSHSA, encode_state_flush(0))), flags) is wanted
+    assert consequence(told(new, Operation(XfrmMsg.DELSA, name)), flags) is wanted
+    assert consequence(told(new, flush), flags) is wanted
 
 
 def test_others_policies_matter_to_sas_of_mode_any_alone() -> None:
@@ -137,7 +139,8 @@ def test_what_is_ours_alone_is_missed() -> None:
     assert consequence(deleted(catch_all(AF_INET, 1)), 0) is LOOK
     assert consequence(deleted(marker_policy(Marker())), 0) is LOOK
     flush = told(
-        (XfrmMsg.NEWPOLICY, encode_policy(policy())), (XfrmMsg.FLUSHPOLICY, encode_policy_flush())
+        (XfrmMsg.NEWPOLICY, encode_policy(policy())),
+        Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
     )
     assert consequence(flush, 0) is LOOK
 

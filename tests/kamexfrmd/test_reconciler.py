@@ -11,7 +11,6 @@ import pytest
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SetKnob, SpdAdd
-from kamexfrm.kernel.interface import Request
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import (
@@ -27,7 +26,7 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, TwoHosts, until
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, marker_policy, read_marker
-from kamexfrm.xfrm import XfrmMsg, encode_policy
+from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
 
@@ -113,7 +112,7 @@ def test_what_a_killed_writer_left_is_completed(
     marker = read_marker(kernel.policy(MARKER_ID))
     knobs = marker.knobs.replace(knob("net.inet.ipsec.esp_trans_deflev"), 2)
     intent = marker_policy(marker._replace(knobs=knobs, flags=marker.flags | UNFINISHED))
-    assert kernel.apply([Request(XfrmMsg.UPDPOLICY, encode_policy(intent))]) == []
+    assert kernel.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(intent))]) == []
     until(lambda: "level use" not in xfrm("policy", "list", "dir", "out"), 8, "it is completed")
     assert not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
     kernel.close()

@@ -5,11 +5,12 @@ import selectors
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kamexfrm.kernel.interface import Event, Events, Kernel, Request
+from kamexfrm.kernel.interface import Event, Events, Kernel
 from kamexfrm.net import Address
 from kamexfrm.xfrm import (
     Algorithm,
     AuthAlgorithm,
+    Operation,
     Policy,
     PolicyId,
     Selector,
@@ -77,12 +78,12 @@ def state(**fields: Any) -> State:
     return State(**{**plain, **fields})
 
 
-def new(of: Policy) -> Request:
-    return Request(XfrmMsg.NEWPOLICY, encode_policy(of))
+def new(of: Policy) -> Operation:
+    return Operation(XfrmMsg.NEWPOLICY, encode_policy(of))
 
 
-def update(of: Policy) -> Request:
-    return Request(XfrmMsg.UPDPOLICY, encode_policy(of))
+def update(of: Policy) -> Operation:
+    return Operation(XfrmMsg.UPDPOLICY, encode_policy(of))
 
 
 def named(of: Policy, **fields: Any) -> PolicyId:
@@ -91,38 +92,39 @@ def named(of: Policy, **fields: Any) -> PolicyId:
     )._replace(**fields)
 
 
-def delete(of: Policy, **fields: Any) -> Request:
-    return Request(XfrmMsg.DELPOLICY, encode_policy_id(named(of, **fields)))
+def delete(of: Policy, **fields: Any) -> Operation:
+    return Operation(XfrmMsg.DELPOLICY, encode_policy_id(named(of, **fields)))
 
 
-def flush(policy_type: int | None = None) -> Request:
-    return Request(XfrmMsg.FLUSHPOLICY, encode_policy_flush(policy_type))
+def flush(policy_type: int | None = None) -> Operation:
+    return Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush(policy_type))
 
 
-def new_state(of: State) -> Request:
-    return Request(XfrmMsg.NEWSA, encode_state(of))
+def new_state(of: State) -> Operation:
+    return Operation(XfrmMsg.NEWSA, encode_state(of))
 
 
-def update_state(of: State) -> Request:
-    return Request(XfrmMsg.UPDSA, encode_state(of))
+def update_state(of: State) -> Operation:
+    return Operation(XfrmMsg.UPDSA, encode_state(of))
 
 
 def state_id(of: State) -> StateId:
     return StateId(of.destination, of.spi, of.protocol, of.family)
 
 
-def delete_state(of: State) -> Request:
-    return Request(XfrmMsg.DELSA, encode_state_id(state_id(of)))
+def delete_state(of: State) -> Operation:
+    return Operation(XfrmMsg.DELSA, encode_state_id(state_id(of)))
 
 
-def refusals(kernel: Kernel, *requests: Request) -> list[Rejected]:
+def refusals(kernel: Kernel, *operations: Operation) -> list[Rejected]:
     return [
-        (f.position, errno.errorcode[f.error.errno], f.error.reason) for f in kernel.apply(requests)
+        (f.position, errno.errorcode[f.error.errno], f.error.reason)
+        for f in kernel.apply(operations)
     ]
 
 
-def must(kernel: Kernel, *requests: Request) -> None:
-    assert refusals(kernel, *requests) == []
+def must(kernel: Kernel, *operations: Operation) -> None:
+    assert refusals(kernel, *operations) == []
 
 
 def without_time(of: Policy) -> Policy:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kamexfrm.errors import KernelError
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
 from kamexfrm.xfrm import (
@@ -19,6 +19,7 @@ from kamexfrm.xfrm import (
     DeletedPolicy,
     LifetimeConfig,
     Mark,
+    Operation,
     Policy,
     PolicyExpire,
     PolicyFlush,
@@ -262,8 +263,8 @@ def test_an_optional_tunnel_is_accepted_where_packets_come_in(
 
 
 def test_a_message_that_is_too_short_or_of_no_known_type_is_refused(kernel: Kernel) -> None:
-    short = [Request(XfrmMsg.NEWPOLICY, bytes(100)), Request(XfrmMsg.DELPOLICY, bytes(10))]
-    assert refusals(kernel, *short, Request(0x50, b"")) == [
+    short = [Operation(XfrmMsg.NEWPOLICY, bytes(100)), Operation(XfrmMsg.DELPOLICY, bytes(10))]
+    assert refusals(kernel, *short, Operation(0x50, b"")) == [
         (0, "EINVAL", "Invalid header length"),
         (1, "EINVAL", "Invalid header length"),
         (2, "EINVAL", ""),
@@ -368,11 +369,11 @@ def test_policies_are_counted_by_direction(kernel: Kernel) -> None:
 
 def test_the_default_is_set_by_direction_and_survives_a_flush(kernel: Kernel) -> None:
     assert kernel.default() == Default(2, 2, 2)
-    must(kernel, Request(XfrmMsg.SETDEFAULT, encode_default(Default(1, 0, 2))), flush())
+    must(kernel, Operation(XfrmMsg.SETDEFAULT, encode_default(Default(1, 0, 2))), flush())
     assert kernel.default() == Default(1, 2, 2)
-    must(kernel, Request(XfrmMsg.SETDEFAULT, encode_default(Default(0, 7, 0))))
+    must(kernel, Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 7, 0))))
     assert kernel.default() == Default(1, 2, 2)
-    must(kernel, Request(XfrmMsg.SETDEFAULT, encode_default(Default(2, 1, 1))))
+    must(kernel, Operation(XfrmMsg.SETDEFAULT, encode_default(Default(2, 1, 1))))
     assert kernel.default() == Default(2, 1, 1)
 
 
@@ -423,7 +424,7 @@ def test_refusals_are_told_to_nobody(kernel: Kernel) -> None:
 
 def test_a_new_default_is_told_whole_even_if_it_changes_nothing(kernel: Kernel) -> None:
     events = kernel.subscribe([XFRMNLGRP_POLICY])
-    must(kernel, Request(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0))))
+    must(kernel, Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0))))
     (told,) = heard(events, 1)
     assert told.type == XfrmMsg.GETDEFAULT
     assert decode_event(told.type, told.payload) == Default(2, 2, 2)

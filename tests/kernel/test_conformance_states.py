@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kamexfrm.errors import KernelError
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
 from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
@@ -23,6 +23,7 @@ from kamexfrm.xfrm import (
     DeletedState,
     Expire,
     LifetimeConfig,
+    Operation,
     ReplayState,
     ReplayStateEsn,
     Selector,
@@ -72,8 +73,8 @@ def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kerne
     return kernel_of_kind(request.param)
 
 
-def flush(protocol: int = 0) -> Request:
-    return Request(XfrmMsg.FLUSHSA, encode_state_flush(protocol))
+def flush(protocol: int = 0) -> Operation:
+    return Operation(XfrmMsg.FLUSHSA, encode_state_flush(protocol))
 
 
 def timeless(of: State) -> State:
@@ -410,19 +411,19 @@ PROBES = [probe(row) for row in NAMEABLE]
 
 
 def test_probing_for_algorithms_adds_nothing_and_tells_what_there_is(kernel: Kernel) -> None:
-    failures = kernel.apply([Request(*one) for one in PROBES])
+    failures = kernel.apply(PROBES)
     assert [failure.position for failure in failures] == list(range(len(PROBES)))
     assert list(kernel.states()) == []
     there = found(NAMEABLE, [(f.position, f.error.errno) for f in failures])
     names = {row.name for row in there}
     assert {"hmac-sha1", "hmac-sha256", "aes-cbc", "null", "aes-gcm-16"} <= names
     unknown = NAMEABLE[0]._replace(kernel="nonsense")
-    (failure,) = kernel.apply([Request(*probe(unknown))])
+    (failure,) = kernel.apply([probe(unknown)])
     assert failure.error.errno == errno.ENOSYS
 
 
 def test_asking_for_the_first_sas_of_all_adds_nothing(kernel: Kernel) -> None:
-    wanted = [Request(*one) for one in first_associations()]
+    wanted = first_associations()
     failures = kernel.apply(wanted)
     assert [failure.position for failure in failures] == list(range(len(wanted)))
     assert {failure.error.errno for failure in failures} == {errno.EINVAL}

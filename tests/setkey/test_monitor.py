@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import pytest
 
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Event, Request
+from kamexfrm.kernel.interface import Event
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.monitor import Monitor
-from kamexfrm.xfrm import XFRM_POLICY_OUT, Policy, Selector, XfrmMsg, encode_policy
+from kamexfrm.xfrm import XFRM_POLICY_OUT, Operation, Policy, Selector, XfrmMsg, encode_policy
 from tests.setkey.setkey_process import SETKEY, setkey, xfrm
 
 REQUIRE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"
@@ -148,11 +148,11 @@ class TestEnds:
         assert err == "setkey: pfkey_open: Operation not permitted\n"
 
 
-def policy_numbered(priority: int) -> Request:
+def policy_numbered(priority: int) -> Operation:
     anywhere = Address.unspecified(AF_INET)
     selector = Selector(anywhere, anywhere, family=AF_INET)
     policy = Policy(selector, XFRM_POLICY_OUT, priority=priority)
-    return Request(XfrmMsg.UPDPOLICY, encode_policy(policy))
+    return Operation(XfrmMsg.UPDPOLICY, encode_policy(policy))
 
 
 class TestTrouble:

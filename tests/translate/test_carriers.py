@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
@@ -26,6 +26,7 @@ from kamexfrm.translate.xfrm.tag import (
 )
 from kamexfrm.xfrm import (
     LifetimeConfig,
+    Operation,
     Policy,
     PolicyId,
     Selector,
@@ -53,7 +54,7 @@ def xfrm(kernel: str, real_kernel: Kernel) -> Kernel:
 
 
 def write(xfrm: Kernel, *policies: Policy, how: int = XfrmMsg.NEWPOLICY) -> None:
-    assert xfrm.apply([Request(how, encode_policy(p)) for p in policies]) == []
+    assert xfrm.apply([Operation(how, encode_policy(p)) for p in policies]) == []
 
 
 def template(family: int = 2, **fields: Any) -> Template:

@@ -3,13 +3,14 @@
 import pytest
 
 from kamexfrm.algorithms import Kind, by_name
-from kamexfrm.kernel.interface import Kernel, Request
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.state import recreate, state_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
+    Operation,
     ReplayState,
     State,
     StateId,
@@ -37,7 +38,7 @@ def association(spi: int = 0x1000) -> SecurityAssociation:
 
 
 def write(xfrm: Kernel, state: State, how: int = XfrmMsg.NEWSA) -> None:
-    assert xfrm.apply([Request(how, encode_state(state))]) == []
+    assert xfrm.apply([Operation(how, encode_state(state))]) == []
 
 
 def only(xfrm: Kernel) -> State:
@@ -77,7 +78,7 @@ def test_the_numbers_of_a_remade_sa(xfrm: Kernel) -> None:
     first = only(xfrm)
     assert first.replay == numbers
     name = StateId(B, 0x1000, 50, 2)
-    assert xfrm.apply([Request(XfrmMsg.DELSA, encode_state_id(name))]) == []
+    assert xfrm.apply([Operation(XfrmMsg.DELSA, encode_state_id(name))]) == []
     again = recreate(first, 1, first.current.add_time)
     write(xfrm, again)
     assert (only(xfrm).replay, only(xfrm).mode) == (again.replay, 1)

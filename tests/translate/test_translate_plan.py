@@ -6,7 +6,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.kernel.interface import Request
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
@@ -17,7 +16,6 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
 from kamexfrm.translate.xfrm.rewrite import (
-    Operation,
     catch_alls,
     delete_by_index,
     remaining,
@@ -25,7 +23,7 @@ from kamexfrm.translate.xfrm.rewrite import (
     rewritten,
 )
 from kamexfrm.translate.xfrm.tag import policy_words, share_of
-from kamexfrm.xfrm import Policy, XfrmMsg, encode_policy
+from kamexfrm.xfrm import Operation, Policy, XfrmMsg, encode_policy
 from tests.translate.translate_samples import (
     kernel_policies,
     knobs,
@@ -71,7 +69,7 @@ def installed_kernel(
 
 
 def carry_out(kernel: FakeKernel, operations: list[Operation]) -> None:
-    assert kernel.apply([Request(*step) for step in operations]) == []
+    assert kernel.apply(operations) == []
 
 
 def image(kernel: FakeKernel) -> set[Policy]:

@@ -23,6 +23,7 @@ from kamexfrm.xfrm import (
     AeadAlgorithm,
     AuthAlgorithm,
     Encap,
+    Operation,
     Selector,
     State,
     XfrmMsg,
@@ -55,8 +56,8 @@ _PROBE = State(
 )
 
 
-def probe(row: Algorithm) -> tuple[int, bytes]:
-    """Return the request whose refusal says whether the kernel has an algorithm."""
+def probe(row: Algorithm) -> Operation:
+    """Return the operation whose refusal says whether the kernel has an algorithm."""
     bits = row.key_bits[1]
     key = bytes(bits // 8)
     match row.kind:
@@ -67,7 +68,7 @@ def probe(row: Algorithm) -> tuple[int, bytes]:
             state = _PROBE._replace(aead=AeadAlgorithm(row.kernel, key, bits, row.icv_bits))
         case _:
             state = _PROBE._replace(encryption=XfrmAlgorithm(row.kernel, key, bits))
-    return XfrmMsg.NEWSA, encode_state(state)
+    return Operation(XfrmMsg.NEWSA, encode_state(state))
 
 
 #: No kind of encapsulation.
@@ -85,13 +86,13 @@ _FIRST_ALGORITHMS: tuple[dict[str, Any], ...] = (
 )
 
 
-def first_associations() -> list[tuple[int, bytes]]:
-    """Return requests for an SA of each protocol and family, none of which the kernel grants.
+def first_associations() -> list[Operation]:
+    """Return operations for an SA of each protocol and family, none of which the kernel grants.
 
     They want an encapsulation that does not exist. ESP looks at that last of all, AH and IPComp at
     once (Linux esp4.c esp_init_state() and its kin); the modules are loaded by then.
     """
-    requests: list[tuple[int, bytes]] = []
+    operations = []
     for somebody in (_SOMEBODY, Address.parse("2001:db8::1")):
         base = _PROBE._replace(
             selector=Selector(somebody, somebody, family=somebody.family),
@@ -102,8 +103,9 @@ def first_associations() -> list[tuple[int, bytes]]:
             encap=Encap(_NO_ENCAP, 0, 0, somebody),
         )
         for algorithms in _FIRST_ALGORITHMS:
-            requests.append((XfrmMsg.NEWSA, encode_state(base._replace(**algorithms))))
-    return requests
+            state = base._replace(**algorithms)
+            operations.append(Operation(XfrmMsg.NEWSA, encode_state(state)))
+    return operations
 
 
 def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tuple[Algorithm, ...]:

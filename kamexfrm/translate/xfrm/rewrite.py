@@ -31,6 +31,7 @@ from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_OUT,
+    Operation,
     Policy,
     PolicyId,
     SecurityContext,
@@ -39,9 +40,6 @@ from kamexfrm.xfrm import (
     encode_policy,
 )
 from kamexfrm.xfrm import encode_policy_id as encode_id
-
-#: One message to the kernel: its number and its payload.
-Operation = tuple[int, bytes]
 
 
 class Serving(Protocol):
@@ -128,7 +126,8 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: i
             )
         else:
             left = _with_remaining(policy, entry, now)
-            operations.append((XfrmMsg.UPDPOLICY, encode_policy(left._replace(templates=wanted))))
+            left = left._replace(templates=wanted)
+            operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(left)))
     return Rewriting(operations, any_uses, any_unnumbered)
 
 
@@ -175,9 +174,9 @@ def _again(
         with_sa_reqids=with_sa_reqids,
         remaining=remaining(policy, entry, now),
     )
-    operations: list[Operation] = [(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
+    operations = [Operation(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]
     if new.sidecar:
-        operations.insert(0, (XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
+        operations.insert(0, Operation(XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
     elif has_one:
         operations.append(delete_sidecar(policy.selector))
     return operations
@@ -202,13 +201,13 @@ def renumbered(
         left = _with_remaining(policy, entry, now)
         steps.append((move[0], left._replace(priority=move[1])))
     steps.sort(key=lambda step: step[0])
-    return [(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
+    return [Operation(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
 
 
 def delete_sidecar(selector: Selector) -> Operation:
     """Return the operation that deletes a selector's sidecar."""
     wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
-    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+    return Operation(XfrmMsg.DELPOLICY, encode_id(wanted))
 
 
 def delete_policy(
@@ -216,7 +215,7 @@ def delete_policy(
 ) -> Operation:
     """Return the operation that deletes the policy with a selector and a label."""
     wanted = PolicyId(selector, index=0, direction=direction, security_context=label)
-    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+    return Operation(XfrmMsg.DELPOLICY, encode_id(wanted))
 
 
 def delete_by_index(policy: Policy) -> Operation:
@@ -229,7 +228,7 @@ def delete_by_index(policy: Policy) -> Operation:
         mark=policy.mark,
         policy_type=policy.policy_type,
     )
-    return (XfrmMsg.DELPOLICY, encode_id(wanted))
+    return Operation(XfrmMsg.DELPOLICY, encode_id(wanted))
 
 
 def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
@@ -241,7 +240,7 @@ def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
             block = catch_all(family, direction)
             wanted = knobs.of(family).def_policy == 0
             if wanted and (family, direction) not in there:
-                operations.append((XfrmMsg.UPDPOLICY, encode_policy(block)))
+                operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(block)))
             elif not wanted and (family, direction) in there:
                 operations.append(delete_policy(block.selector, direction))
     return operations
