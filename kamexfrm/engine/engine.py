@@ -1,12 +1,10 @@
 """The one door: requests are queued, written in batches, and answered in the order they came."""
 
-import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.policy import (
@@ -194,17 +192,9 @@ class Engine:
         return entries_of(self._kernel.iter_policies(), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
-        from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
-        from kamexfrm.xfrm import XFRM_POLICY_FWD, PolicyId
+        from kamexfrm.engine.lookup import find_sidecar
 
-        try:
-            return self._kernel.policy(
-                PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
-            )
-        except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
+        return find_sidecar(self._kernel, selector)
 
     def spd_entry(
         self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
@@ -226,20 +216,14 @@ class Engine:
         return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
 
     def spd_entry_by_id(self, id: int) -> SpdEntry:
-        """Return the policy with this id; raises KernelError (ENOENT)."""
+        """Return the policy with this id; raises KernelError (ENOENT, EINVAL)."""
+        from kamexfrm.engine.lookup import spd_policy_by_id
         from kamexfrm.translate.xfrm.policy_from_kernel import (
             entry_from_kernel as policy_from_kernel,
         )
-        from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
-        from kamexfrm.xfrm import EMPTY_SELECTOR, PolicyId
 
         self.flush()
-        if not id:
-            raise KernelError(errno.ENOENT)  # to the kernel, that is a question for a selector
-        policy = self._kernel.policy(PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7))
-        if not is_ordinary(policy):
-            raise KernelError(errno.ENOENT)
-        return policy_from_kernel(policy, self._sidecar)
+        return policy_from_kernel(spd_policy_by_id(self._kernel, id), self._sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""

@@ -3,6 +3,7 @@
 import errno
 from itertools import pairwise
 
+from kamexfrm.engine.lookup import spd_policy_by_id
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import FORGET_ROUTES, Session
 from kamexfrm.engine.transactions import Undo, always
@@ -25,13 +26,11 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
 from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
-    EMPTY_SELECTOR,
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
     XFRM_POLICY_OUT,
     Operation,
     Policy,
-    PolicyId,
     XfrmMsg,
     encode_policy,
     encode_policy_flush,
@@ -52,27 +51,14 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
 
 
 def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
-    """Delete a policy by id; raises KernelError (ENOENT)."""
+    """Delete a policy by id; raises KernelError (ENOENT, EINVAL)."""
     session.send()
-    there = _by_id(session, request.id)
-    if there is None:
-        raise KernelError(errno.ENOENT)
+    there = spd_policy_by_id(session.kernel, request.id)
     twin = None
-    if there.direction == XFRM_POLICY_IN:
+    # An entry of an interface or a mark is foreign: a twin with its selector is another one's.
+    if there.direction == XFRM_POLICY_IN and not there.if_id and there.mark is None:
         twin = session.find(there.selector, XFRM_POLICY_FWD, label=there.security_context)
     _delete(session, request, there, twin)
-
-
-def _by_id(session: Session, id: int) -> Policy | None:
-    try:
-        wanted = PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7)
-        there = session.kernel.policy(wanted) if id else None
-    except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.EINVAL):
-            raise
-        # Foreign entries of an interface or a mark are not found by their index alone.
-        there = next((p for p in session.kernel.policies() if p.index == id), None)
-    return there if there and is_ordinary(there) else None
 
 
 def _delete(

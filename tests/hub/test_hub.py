@@ -266,6 +266,27 @@ class TestPolicies:
         assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 3"]
         assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 errno 2 3"]
 
+    @pytest.mark.parametrize("words", [("if_id", "7"), ("mark", "5")])
+    def test_a_foreign_entry_is_read_and_deleted_by_id(
+        self, real: Hub, words: tuple[str, ...]
+    ) -> None:
+        sender, other = real.attach(), real.attach()
+        ends = ["src", "10.0.0.1/32", "dst", "10.0.0.2/32", "dir", "out"]
+        ip("policy", "add", *ends, *words)
+        real.hear()
+        assert len(received(sender)) == len(received(other)) == 1
+        (entry,) = real.engine.spd()
+        get = pfkey.encode(stamped(spd_by_id(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID))
+        sender.send(get)
+        wire = sender.receive()
+        assert wire is not None
+        assert spd_entry_from(pfkey.decode(wire)) == entry
+        gone = stamped(spd_by_id(SadbType.SADB_X_SPDDELETE2, entry.id), seq=3, pid=PID)
+        assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 3"]
+        assert received(other) == ["X_SPDDELETE2 3"]
+        assert list(real.engine.spd()) == []
+        assert ask(sender, get) == ["X_SPDGET errno 2 2"]
+
     def test_an_in_entry_is_one_entry(self, real: Hub) -> None:
         sender = real.attach()
         assert ask(sender, add_policy(policy(direction=Direction.IN))) == ["X_SPDADD 1"]
