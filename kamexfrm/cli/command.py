@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 import kamexfrm
-from kamexfrm.cli import rig_up
 from kamexfrm.cli.rig import rig
 
 
@@ -17,8 +16,6 @@ def main() -> None:
 
 
 main.add_command(rig)
-for each in rig_up.COMMANDS:
-    rig.add_command(each)
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

@@ -6,18 +6,13 @@ from typing import NoReturn
 
 import click
 
-from kamexfrm.cli.rig import FAILED, read_cases, skip, usage
+from kamexfrm.cli.rig_cases import FAILED, FILE, fail, read_cases, skip, usage
 
 _NAME = click.option("--name", default="", help="Which rig, where several are up.")
 
 
-def _fail(error: Exception) -> NoReturn:
-    click.echo(f"kamexfrm rig: {error}", err=True)
-    sys.exit(FAILED)
-
-
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")
 @click.option(
     "--kernel",
@@ -52,7 +47,7 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     try:
         made = holder.up(file, case.name, name, prefix, program if in_guest else None)
     except holder.HolderError as error:
-        _fail(error)
+        fail(error)
     place = " in a guest" if made.shared else ""
     click.echo(f"{made.name}: {', '.join(made.hosts)} up{place}, held by process {made.process}")
 
@@ -66,7 +61,7 @@ def down(name: str) -> None:
     try:
         holder.down(holder.find(name))
     except (holder.HolderError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @click.command("ls")
@@ -104,7 +99,7 @@ def _run(name: str, host: str, words: list[str]) -> NoReturn:
     try:
         sys.exit(holder.find(name).run(host, words, shell_environment(host)))
     except (holder.HolderError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @click.command()
@@ -130,7 +125,7 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
     except BrokenPipeError:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 #: What joins the group ``kamexfrm rig``.

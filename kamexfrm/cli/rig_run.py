@@ -1,0 +1,230 @@
+"""``kamexfrm rig run``: on this kernel, in a user namespace, or the same command in a guest."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage
+
+if TYPE_CHECKING:
+    from kamexfrm.rig.scenario.plan import Case
+    from kamexfrm.rig.scenario.report.transcript import Transcript
+    from kamexfrm.rig.scenario.result import CaseResult
+    from kamexfrm.rig.scenario.run.runner import Pause
+
+#: Seconds that a guest has for everything, without --timeout and where no option is interactive.
+_GUEST_TIMEOUT = 600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``run`` as click reads them; ``timeout`` in seconds."""
+
+    files: tuple[Path, ...]
+    pattern: str
+    kernel: str
+    quiet: bool
+    exitfirst: bool
+    as_json: bool
+    junit: Path | None
+    pcap: Path | None
+    step: bool
+    enter: str | None
+    keep: bool
+    timeout: float | None
+    colour: bool | None
+    shared: Path | None
+
+    @property
+    def interactive(self) -> bool:
+        """Whether the run reads the terminal."""
+        return self.step or self.keep or bool(self.enter)
+
+    @property
+    def guest_timeout(self) -> float | None:
+        """Seconds that a guest has, None for no limit."""
+        if self.interactive and self.timeout is None:
+            return None
+        return self.timeout or _GUEST_TIMEOUT
+
+    def words(self, colour: bool) -> list[str]:
+        """Return the options for the same command in a guest; files that it writes left out."""
+        words = ["-k", self.pattern] if self.pattern else []
+        words += ["--quiet"] if self.quiet else []
+        words += ["--exitfirst"] if self.exitfirst else []
+        words += ["--json"] if self.as_json else []
+        words += ["--step"] if self.step else []
+        words += ["--enter", self.enter] if self.enter else []
+        words += ["--keep"] if self.keep else []
+        words += ["--colour" if colour else "--no-colour"]
+        return words
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option("-k", "pattern", default="", help="Only cases whose FILE[CASE] has this in it.")
+@click.option(
+    "--kernel",
+    default="auto",
+    show_default=True,
+    metavar="auto|host|guest|PATH",
+    help="Where: auto is the running kernel if it can, else the guest; PATH is a guest's kernel.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show failed cases and the summary only.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failed case.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON report instead.")
+@click.option("--junit", type=FILE, help="Write a JUnit file.")
+@click.option("--pcap", type=FILE, help="Write captures and ESP keys into a folder.")
+@click.option("--step", is_flag=True, help="Wait for Enter before each step.")
+@click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
+@click.option("--keep", is_flag=True, help="Keep the hosts of each case until Enter.")
+@click.option("--timeout", type=float, help="Of the guest, in seconds: 600 unless it asks.")
+@click.option("--colour/--no-colour", default=None, hidden=True)
+@click.option("--shared", type=FILE, hidden=True, help="The folder shared with the machine.")
+def run(**options: Any) -> None:
+    """Run scenarios: every case of every FILE.
+
+    The status is 0 when all passed, 1 when one failed, 2 for a scenario or an option that cannot
+    be read, 4 when no kernel here can run them.
+    """
+    sys.exit(_run(Options(**options)))
+
+
+def _run(options: Options) -> int:
+    """Run all chosen cases where they can be run; return the exit status."""
+    from kamexfrm.rig.scenario.report import transcript as report
+    from kamexfrm.rig.scenario.stage import kernels
+
+    cases = read_cases(options.files, options.pattern)
+    if options.enter and not any(options.enter in case.hosts for case in cases):
+        usage(f"--enter {options.enter}: no host of that name")
+    colour = report.wants_colour(sys.stdout) if options.colour is None else options.colour
+    try:
+        where = kernels.choose(options.kernel, cases)
+    except kernels.Unable as reason:
+        skip(str(reason))
+    if where is kernels.Where.USER:
+        _run_unshared()
+    if where is kernels.Where.GUEST:
+        return _GuestRun(options, cases, options.words(colour)).run()
+    transcript = report.Transcript(
+        sys.stderr if options.as_json else sys.stdout,
+        colour=colour,
+        quiet=options.quiet or options.as_json,
+    )
+    results = _run_here(cases, transcript, options)
+    if options.as_json:
+        click.echo(json.dumps(report.as_json(results), indent=2))
+    if options.junit:
+        report.write_junit(options.junit, results)
+    return PASSED if all(result.passed for result in results) else FAILED
+
+
+def _run_here(
+    cases: "list[Case]", transcript: "Transcript", options: Options
+) -> "list[CaseResult]":
+    from kamexfrm.rig.scenario.run.runner import Runner
+
+    begin = time.monotonic()
+    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options))
+    results: list[CaseResult] = []
+    for case in cases:
+        results.append(runner.run(case))
+        if options.exitfirst and not results[-1].passed:
+            break
+    transcript.summary(results, time.monotonic() - begin)
+    return results
+
+
+def _pause(options: Options) -> "Pause | None":
+    if not options.interactive:
+        return None
+    from kamexfrm.rig.scenario.run.pausing import Pausing
+
+    return Pausing(
+        step=options.step, enter=options.enter or "", keep=options.keep, shared=options.shared
+    )
+
+
+def _run_unshared() -> NoReturn:
+    """Run this command once more as root of a user namespace of its own."""
+    from kamexfrm.rig.scenario.run import holder
+
+    os.environ["KAMEXFRM_UNSHARED"] = "1"
+    os.environ.setdefault(holder.FOLDER, str(holder.folder()))
+    words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "kamexfrm.cli"]
+    sys.stdout.flush()
+    os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)
+
+
+class _GuestRun:
+    """Runs the same command in a guest; captures and reports come out through a shared folder."""
+
+    def __init__(self, options: Options, cases: "list[Case]", words: list[str]) -> None:
+        self._options = options
+        self._cases = cases
+        self._words = words
+
+    def run(self) -> int:
+        """Run the guest; return the exit status of the command in it."""
+        from kamexfrm.rig import guest as guests
+        from kamexfrm.rig.reaper import WatchedFolder
+
+        options = self._options
+        with WatchedFolder("kamexfrm-rig.") as watched:
+            share = watched.path
+            try:
+                with self._announced(share) if options.keep else nullcontext():
+                    status = self._guest(self._command(share), share)
+            except guests.GuestTimeoutError as error:
+                click.echo(f"kamexfrm rig: {error}", err=True)
+                return FAILED
+            except guests.GuestError as error:
+                skip(f"the running kernel cannot, and the guest neither: {error}")
+            if options.junit and (share / "junit.xml").exists():
+                shutil.copyfile(share / "junit.xml", options.junit)
+            if options.pcap and (share / "pcap").exists():
+                shutil.copytree(share / "pcap", options.pcap, dirs_exist_ok=True)
+        return status
+
+    def _command(self, share: Path) -> list[str]:
+        options = self._options
+        words = [*self._words]
+        words += ["--junit", str(share / "junit.xml")] if options.junit else []
+        words += ["--pcap", str(share / "pcap")] if options.pcap else []
+        words += ["--shared", str(share)] if options.keep else []
+        command = [sys.executable, "-u", "-m", "kamexfrm.cli", "rig", "run"]
+        return [*command, "--kernel", "host", *words, "--", *map(str, options.files)]
+
+    def _guest(self, command: list[str], share: Path) -> int:
+        from kamexfrm.rig import guest as guests
+
+        options = self._options
+        outputs = (sys.stdout, sys.stderr)
+        names = [n for n, f in zip(("stdout", "stderr"), outputs, strict=True) if f.isatty()]
+        with guests.Guest(
+            command,
+            share=share,
+            timeout=options.guest_timeout,
+            program=None if options.kernel in ("auto", "guest") else Path(options.kernel),
+            console=names if options.interactive else None,
+            consoles=share,
+        ) as guest:
+            return guest.wait(sys.stdout.buffer, sys.stderr.buffer)
+
+    def _announced(self, share: Path) -> AbstractContextManager[None]:
+        """Let ``kamexfrm rig enter`` find the hosts that are kept in the guest."""
+        from kamexfrm.rig.scenario.run import holder
+
+        case = self._cases[0]
+        hosts = dict.fromkeys((name for each in self._cases for name in each.hosts), 0)
+        name = holder.free_name(holder.name_of(case.file))
+        return holder.announced(holder.mine(name, case, hosts, str(share)))
