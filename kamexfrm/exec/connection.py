@@ -6,7 +6,7 @@ import sys
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec.loop import READABLE, WRITABLE, Loop
-from kamexfrm.hub import Hub
+from kamexfrm.hub.hub import Hub
 from kamexfrm.hub.unix_socket import ServedSocket
 from kamexfrm.pfkey import PF_KEY_V2
 

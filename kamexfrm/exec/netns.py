@@ -12,8 +12,8 @@ from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
 from kamexfrm.exec.connection import Connection
 from kamexfrm.exec.loop import Loop
-from kamexfrm.hub import Hub
 from kamexfrm.hub.algorithms import prepare
+from kamexfrm.hub.hub import Hub
 from kamexfrm.kernel.namespace import HERE, name_of, switch
 from kamexfrm.kernel.netlink import NetlinkKernel
 
@@ -108,7 +108,7 @@ class Space:
     def _hear(self, _: int) -> None:
         try:
             if self._hub is not None:
-                self._hub.hear()
+                self._hub.process_events()
         finally:
             self.flush()
 
@@ -116,7 +116,7 @@ class Space:
         """See Hub.settle()."""
         if self._hub is None:
             return None
-        pause = self._hub.settle()
+        pause = self._hub.run_deferred()
         self.flush()
         return pause
 

@@ -1,26 +1,48 @@
-"""A client of the hub: what one PF_KEY socket is, with a queue of messages that has a bound."""
+"""A client of the hub: what one PF_KEY socket is, with a bounded queue of messages."""
 
 import errno
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KernelError
 
-if TYPE_CHECKING:
-    from kamexfrm.hub.hub import Hub
-
-#: Bytes of messages that wait for a client before the next are lost.
+#: Bytes of messages that may wait for one client; what comes then is lost.
 QUEUE_BYTES = 1 << 20
 
-#: A dump goes on while less than this waits: the rest is made as the client reads.
+#: A dump pauses while this much waits: the rest is made as the client reads.
 DUMP_BYTES = 1 << 16
+
+#: What may wait for all clients together; each one's share is never less than the second number.
+_TOTAL_BYTES = 1 << 26
+_MIN_BYTES = 1 << 14
+
+#: Up to so many clients each have QUEUE_BYTES.
+_MAX_UNSHARED = _TOTAL_BYTES // QUEUE_BYTES
 
 _LOST = KernelError(errno.ENOBUFS, "messages were lost: they came faster than they were read")
 
 
+class QueueMemory:
+    """The memory that the queues of one hub share.
+
+    ``queue_bytes`` is what may wait for each client, ``slow_readers`` how many clients have more
+    than half of that waiting.
+    """
+
+    def __init__(self) -> None:
+        self.queue_bytes = QUEUE_BYTES
+        self.slow_readers = 0
+
+    def share(self, clients: int) -> None:
+        """Divide the memory between so many clients."""
+        if clients <= _MAX_UNSHARED:
+            self.queue_bytes = QUEUE_BYTES
+        else:
+            self.queue_bytes = max(_MIN_BYTES, _TOTAL_BYTES // clients)
+
+
 class Stream:
-    """Messages that are made as they are read; ``head`` is the next one, None behind the last.
+    """Messages that are made as they are read; ``head`` is the next one, None after the last.
 
     ``is_dump`` says that the client asked for them.
     """
@@ -38,20 +60,32 @@ class Stream:
 class Client:
     """One PF_KEY socket, made by ``Hub.attach()``.
 
-    ``registered`` holds the satypes that it asked to hear of, ``promiscuous`` says that it hears
-    what others do.
+    ``registered`` holds the satypes of its REGISTER requests; a ``promiscuous`` client gets a copy
+    of all messages. The hub hands in what to call: ``serve`` with each request, ``notify`` when a
+    message was queued, ``caught_up`` when a slow reader has read on, ``closed`` at the end.
     """
 
-    def __init__(self, hub: "Hub", notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        memory: QueueMemory,
+        *,
+        serve: Callable[["Client", bytes], None],
+        notify: Callable[[], None],
+        caught_up: Callable[[], None],
+        closed: Callable[["Client"], None],
+    ) -> None:
         self.registered: set[int] = set()
         self.promiscuous = False
-        self._hub = hub
+        #: Whether more than half of the memory for this client is in use.
+        self.is_slow = False
+        self._memory = memory
+        self._serve = serve
         self._notify = notify
+        self._caught_up = caught_up
+        self._closed = closed
         self._queue: deque[bytes | Stream | KernelError] = deque()
         self._bytes = 0
-        #: Whether more than half of what may wait for this client does.
-        self.is_slow = False
-        # Streams in the queue: at most one dump, and one of what changed unheard.
+        # Streams in the queue: at most one dump, and one of changes found by a resync.
         self._dump: Stream | None = None
         self._changes: Stream | None = None
 
@@ -60,12 +94,12 @@ class Client:
 
         Raises KamexfrmError with the errno that send(2) would have: EMSGSIZE, EINVAL.
         """
-        self._hub.take(self, message)
+        self._serve(self, message)
 
     def receive(self) -> bytes | None:
         """Return the oldest message, None if none waits.
 
-        Raises KernelError (ENOBUFS), once, where messages were lost because nobody read.
+        Raises KernelError (ENOBUFS), once, where messages were lost because they were not read.
         """
         queue = self._queue
         if not queue:
@@ -74,7 +108,7 @@ class Client:
         if isinstance(first, bytes):
             queue.popleft()
             self._bytes -= len(first)
-            if self.is_slow and self._bytes < self._hub.bus.queue_bytes // 4:
+            if self.is_slow and self._bytes < self._memory.queue_bytes // 4:
                 self._catch_up()
             return first
         if isinstance(first, KernelError):
@@ -92,7 +126,7 @@ class Client:
 
     @property
     def pending(self) -> bool:
-        """Whether receive() has something to say."""
+        """Whether receive() would return a message or raise."""
         return bool(self._queue)
 
     @property
@@ -102,28 +136,28 @@ class Client:
 
     def put(self, message: bytes) -> None:
         """Queue a message, or lose it if too much waits already."""
-        queue = self._queue
-        if self._bytes + len(message) > self._hub.bus.queue_bytes:
+        queue, memory = self._queue, self._memory
+        if self._bytes + len(message) > memory.queue_bytes:
             self._lose()
         else:
             queue.append(message)
             self._bytes += len(message)
-            if not self.is_slow and self._bytes > self._hub.bus.queue_bytes // 2:
+            if not self.is_slow and self._bytes > memory.queue_bytes // 2:
                 self.is_slow = True
-                self._hub.bus.slow_readers += 1
+                memory.slow_readers += 1
         self._notify()
 
     def _catch_up(self) -> None:
         self.is_slow = False
-        self._hub.bus.slow_readers -= 1
-        self._hub.resume()
+        self._memory.slow_readers -= 1
+        self._caught_up()
 
     def _lose(self) -> None:
         if not self._queue or self._queue[-1] is not _LOST:
             self._queue.append(_LOST)
 
     def put_changes(self, stream: Stream) -> None:
-        """Queue what changed unheard; one who has not read the last such stream loses this one."""
+        """Queue what a resync found changed; it is lost while the last such stream is unread."""
         if self._changes is not None:
             self._lose()
             self._notify()
@@ -152,4 +186,4 @@ class Client:
         self._dump = self._changes = None
         if self.is_slow:
             self._catch_up()
-        self._hub.detach(self)
+        self._closed(self)

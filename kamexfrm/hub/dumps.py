@@ -1,11 +1,11 @@
-"""DUMP and X_SPDDUMP: made as the client reads, so that nobody's memory holds a large database."""
+"""DUMP and X_SPDDUMP: made as the client reads, so that no memory holds a large database."""
 
 import errno
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub.client_queue import Client, Stream
+from kamexfrm.hub.core import Core
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
 from kamexfrm.pfkey import SadbMsg, SadbType, addressed, encode
@@ -14,29 +14,27 @@ from kamexfrm.translate.pfkey.sa_from_message import filter_from
 from kamexfrm.translate.pfkey.sa_to_message import sa_entry
 from kamexfrm.translate.pfkey.spd import spd_entry
 
-if TYPE_CHECKING:
-    from kamexfrm.hub.hub import Hub
-
-#: Up to so many entries a dump shows one moment; a larger one is read on as the client reads.
-_AT_ONCE = 1000
+#: A dump of up to so many entries is a snapshot; a larger one is read from the kernel as the client
+#: reads.
+_MAX_SNAPSHOT = 1000
 
 
-def dump_sad(hub: "Hub", client: Client, request: SadbMsg) -> None:
-    """Answer a DUMP; raises KernelError: ENOENT where there is nothing, EBUSY amid another one."""
+def dump_sad(core: Core, client: Client, request: SadbMsg) -> None:
+    """Answer a DUMP; raises KernelError: ENOENT for an empty SAD, EBUSY during another."""
     protocol, shows = protocol_or_all(request), filter_from(request)
     _check_idle(client)
-    count = _some(hub.kernel.sad_info().states)
-    dump = hub.engine.iter_sad if count > _AT_ONCE else hub.engine.sad
+    count = _nonzero(core.kernel.sad_info().states)
+    dump = core.engine.iter_sad if count > _MAX_SNAPSHOT else core.engine.sad
     entries = (entry for entry in dump(protocol) if shows(entry))
-    _send(hub, client, request, _associations(entries))
+    _send(core, client, request, _associations(entries))
 
 
-def dump_spd(hub: "Hub", client: Client, request: SadbMsg) -> None:
-    """Answer an X_SPDDUMP; raises KernelError: ENOENT if there is nothing, EBUSY amid another."""
+def dump_spd(core: Core, client: Client, request: SadbMsg) -> None:
+    """Answer an X_SPDDUMP; raises KernelError: ENOENT for an empty SPD, EBUSY during another."""
     _check_idle(client)
-    count = _some(sum(hub.kernel.spd_info()[:6]))
-    entries = hub.engine.iter_spd() if count > _AT_ONCE else hub.engine.spd()
-    _send(hub, client, request, _policies(entries))
+    count = _nonzero(sum(core.kernel.spd_info()[:6]))
+    entries = core.engine.iter_spd() if count > _MAX_SNAPSHOT else core.engine.spd()
+    _send(core, client, request, _policies(entries))
 
 
 def _check_idle(client: Client) -> None:
@@ -44,7 +42,7 @@ def _check_idle(client: Client) -> None:
         raise KernelError(errno.EBUSY)
 
 
-def _some(count: int) -> int:
+def _nonzero(count: int) -> int:
     """Return a count of entries; raises KernelError (ENOENT) for 0, which needs no dump."""
     if not count:
         raise KernelError(errno.ENOENT)
@@ -56,7 +54,7 @@ def _associations(entries: Iterable[SadEntry]) -> Iterator[SadbMsg]:
         try:
             yield sa_entry(entry, SadbType.SADB_DUMP)
         except KamexfrmError:
-            continue  # somebody's entry that no message can hold
+            continue  # a foreign entry that no message can hold
 
 
 def _policies(entries: Iterable[SpdEntry]) -> Iterator[SadbMsg]:
@@ -67,15 +65,15 @@ def _policies(entries: Iterable[SpdEntry]) -> Iterator[SadbMsg]:
             continue
 
 
-def _send(hub: "Hub", client: Client, request: SadbMsg, messages: Iterator[SadbMsg]) -> None:
+def _send(core: Core, client: Client, request: SadbMsg, messages: Iterator[SadbMsg]) -> None:
     first = next(messages, None)
     if first is None:
         raise KernelError(errno.ENOENT)
-    client.put_stream(Stream(_numbered(hub, request, first, messages), is_dump=True))
+    client.put_stream(Stream(_numbered(core, request, first, messages), is_dump=True))
 
 
 def _numbered(
-    hub: "Hub", request: SadbMsg, held: SadbMsg, messages: Iterator[SadbMsg]
+    core: Core, request: SadbMsg, held: SadbMsg, messages: Iterator[SadbMsg]
 ) -> Iterator[bytes]:
     """Give the messages of a dump their numbers: 1, 2 and so on, and 0 for the last."""
     number = 0
@@ -83,10 +81,10 @@ def _numbered(
         try:
             following = next(messages, None)
         except KernelError:
-            following = None  # the kernel broke off: the client has what there was
+            following = None  # the kernel broke off: the client has what came before
         number = number + 1 if following else 0
         data = addressed(encode(held), held.type, number, request.pid)
-        hub.bus.to_promiscuous(data)
+        core.bus.to_promiscuous(data)
         yield data
         if following is None:
             return

@@ -1,7 +1,7 @@
 """A PF_KEY socket within a process: ``kamexfrm.PfKeySocket()``.
 
-All sockets of a process in one network namespace share a hub, and a thread that takes the kernel's
-events to them: so each one's descriptor is readable exactly when there is a message.
+All sockets of a process in one network namespace share a hub, and a thread that processes the
+kernel's events: so each descriptor is readable exactly when there is a message.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ import threading
 import time
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.hub import Client, Hub
+from kamexfrm.hub.client_queue import Client
+from kamexfrm.hub.hub import Hub
 from kamexfrm.kernel.namespace import HERE
 from kamexfrm.kernel.netlink import NetlinkKernel
 
@@ -46,13 +47,13 @@ class _Shared:
             if self._ends:
                 return
             with self.lock:
-                self.hub.hear()
-                pause = self.hub.settle()
+                self.hub.process_events()
+                pause = self.hub.run_deferred()
 
     def send(self, client: Client, message: bytes) -> None:
-        """Carry out a client's request; what can wait is the thread's to do."""
+        """Carry out a client's request; the thread does what is deferred."""
         client.send(message)
-        if self.hub.engine.pending_reconcile:
+        if self.hub.has_deferred:
             os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
@@ -106,12 +107,12 @@ class PfKeySocket:
             self._shared.users += 1
             try:
                 with self._shared.lock:
-                    self._client = self._shared.hub.attach(self._note)
+                    self._client = self._shared.hub.attach(self._notify)
             except KamexfrmError as error:
                 self._release()
                 raise _os_error(error) from None
 
-    def _note(self) -> None:
+    def _notify(self) -> None:
         os.eventfd_write(self._descriptor, 1)
 
     def fileno(self) -> int:
@@ -169,8 +170,8 @@ class PfKeySocket:
             self._check_open()
             try:
                 if not self._client.pending:
-                    # The thread may not have come to what happened before.
-                    self._shared.hub.hear()
+                    # The thread may not have processed earlier events yet.
+                    self._shared.hub.process_events()
                 message = self._client.receive()
             except KamexfrmError as error:
                 raise _os_error(error) from None
@@ -198,7 +199,7 @@ class PfKeySocket:
             if self._descriptor < 0:
                 return
             if self._process != os.getpid():
-                os.close(self._descriptor)  # all else is the parent process's
+                os.close(self._descriptor)  # all else belongs to the parent process
                 self._descriptor = -1
                 return
             with self._shared.lock:

@@ -1,14 +1,15 @@
-"""Both databases as they were last heard of: what tells the changes whose events were lost.
+"""The shadow table: both databases as last known, to find the changes whose events were lost.
 
-The kernel drops events when they come faster than they are read. Whoever follows them has then to
-be told what is otherwise than he knows, no more and no less. So the hub keeps what the kernel last
-said of each policy and each SA, undecoded: some 400 bytes an entry, 20 MB for 50,000 policies.
+The kernel drops events when they come faster than they are read. Listeners then need exactly the
+differences from what they know. So the hub keeps the last message of each policy and each SA,
+undecoded: some 400 bytes an entry, 20 MB for 50,000 policies.
 """
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from kamexfrm.kernel.interface import Event, Kernel
+from kamexfrm.kernel.interface import Event as KernelEvent
+from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.policy import IPSEC_PROTOCOLS
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary, is_sidecar
 from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
@@ -34,7 +35,7 @@ from kamexfrm.xfrm import (
     policy_index,
     state_name,
 )
-from kamexfrm.xfrm import Event as Told
+from kamexfrm.xfrm import Event as XfrmEvent
 from kamexfrm.xfrm.structs import U32
 
 #: How FLUSHSA names all protocols: as ``ip xfrm`` does, and all three of IPsec.
@@ -48,7 +49,7 @@ def _name(state: State) -> bytes:
     return destination + state.spi.to_bytes(4, "big") + bytes((state.protocol,))
 
 
-class Known:
+class ShadowTable:
     """Policies by index and SAs by name, as payloads of NEWPOLICY and NEWSA."""
 
     def __init__(self) -> None:
@@ -69,8 +70,8 @@ class Known:
         found = (decode_policy(raw) for raw in self._policies.values() if mark in raw)
         return [policy for policy in found if is_sidecar(policy)]
 
-    def whole(self, state: State) -> State:
-        """Return a state of EXPIRE, which tells neither algorithms nor encapsulation, with both."""
+    def complete(self, state: State) -> State:
+        """Return the state of an EXPIRE with algorithms and encapsulation, which that lacks."""
         payload = self._states.get(_name(state))
         if payload is None:
             return state
@@ -83,13 +84,13 @@ class Known:
             encap=known.encap,
         )
 
-    def forget_policies(self) -> None:
-        """Note that all policies that PF_KEY shows are gone."""
+    def clear_policies(self) -> None:
+        """Forget all policies, after a flush."""
         self._policies.clear()
 
-    def note(self, event: Event, told: Told) -> bool:
-        """Note an event; return whether it says anything new. Raises WireError."""
-        match told:
+    def apply(self, raw: KernelEvent, decoded: XfrmEvent) -> bool:
+        """Apply an event; return whether it changes anything. Raises WireError."""
+        match decoded:
             case DeletedPolicy(_, policy) | PolicyExpire(policy, hard=1):
                 return self._policies.pop(policy.index, None) is not None
             case PolicyFlush(policy_type) if not policy_type:
@@ -98,11 +99,11 @@ class Known:
                 return self._states.pop(_name(state), None) is not None
             case StateFlush(protocol):
                 self._flush_states(protocol)
-            case _ if event.type in (XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY):
-                index = policy_index(event.payload)
-                return _renew(self._policies, index, event.payload, lasting_policy)
-            case _ if event.type in (XfrmMsg.NEWSA, XfrmMsg.UPDSA):
-                return _renew(self._states, state_name(event.payload), event.payload, lasting_state)
+            case _ if raw.type in (XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY):
+                index = policy_index(raw.payload)
+                return _replace(self._policies, index, raw.payload, lasting_policy)
+            case _ if raw.type in (XfrmMsg.NEWSA, XfrmMsg.UPDSA):
+                return _replace(self._states, state_name(raw.payload), raw.payload, lasting_state)
             case _:
                 pass
         return True
@@ -115,21 +116,21 @@ class Known:
             if protocol != _EVERY and name[-1] not in gone
         }
 
-    def look(self, kernel: Kernel) -> Iterator[Event]:
-        """Look at the kernel again; return what events of all differences would have been.
+    def resync(self, kernel: Kernel) -> Iterator[KernelEvent]:
+        """Read the kernel again; return the events that all differences would have caused.
 
-        The look is over when this returns, the differences are worked out as they are read. Raises
-        KernelError.
+        The kernel has been read when this returns, the differences are made as they are iterated
+        over. Raises KernelError.
         """
         policies = {policy_index(raw): raw for raw in kernel.raw_policies()}
-        # Of larval SAs no event tells.
+        # Larval SAs have no event.
         states = {state_name(raw): raw for raw in kernel.raw_states() if has_keys(raw)}
         before = self._policies, self._states
         self._policies, self._states = policies, states
         return _differences(*before, policies, states)
 
 
-def _renew(
+def _replace(
     known: dict[K, bytes], name: K, payload: bytes, lasting: Callable[[bytes], object]
 ) -> bool:
     before = known.get(name)
@@ -142,7 +143,7 @@ def _differences(
     old_states: dict[bytes, bytes],
     policies: dict[int, bytes],
     states: dict[bytes, bytes],
-) -> Iterator[Event]:
+) -> Iterator[KernelEvent]:
     for index, payload in old_policies.items():
         if index not in policies:
             yield _event(XfrmMsg.DELPOLICY, _gone_policy(payload))
@@ -161,8 +162,8 @@ def _changes(
     lasting: Callable[[bytes], object],
     added: XfrmMsg,
     changed: XfrmMsg,
-) -> Iterator[Event]:
-    # The kernel lists the newest first; the oldest is told of first, as it would have been.
+) -> Iterator[KernelEvent]:
+    # The kernel lists the newest first; events come oldest first.
     for name, payload in reversed(now.items()):
         old = before.get(name)
         if old is None:
@@ -171,8 +172,8 @@ def _changes(
             yield _event(changed, payload)
 
 
-def _event(type_: int, payload: bytes) -> Event:
-    return Event(type_, payload, 0, 0)
+def _event(type_: int, payload: bytes) -> KernelEvent:
+    return KernelEvent(type_, payload, 0, 0)
 
 
 def _gone_policy(payload: bytes) -> bytes:

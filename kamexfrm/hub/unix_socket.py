@@ -10,8 +10,9 @@ import select
 import socket
 
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.hub import Client, Hub
+from kamexfrm.hub.client_queue import Client
 from kamexfrm.hub.header import MESSAGE_BYTES
+from kamexfrm.hub.hub import Hub
 from kamexfrm.kernel.connection import set_buffer
 
 #: Requests of one client that are served in one turn.

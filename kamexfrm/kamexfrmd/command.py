@@ -117,8 +117,8 @@ def _serve(options: Options) -> int:
 
 def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> "Service":
     """Open PF_KEY at a path; raises KernelError."""
-    from kamexfrm.hub import Hub
     from kamexfrm.hub.algorithms import prepare
+    from kamexfrm.hub.hub import Hub
     from kamexfrm.kamexfrmd.daemon import Service
     from kamexfrm.kamexfrmd.listener import Listener
 

@@ -5,7 +5,7 @@ import selectors
 from collections.abc import Callable
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.hub import Hub
+from kamexfrm.hub.hub import Hub
 from kamexfrm.hub.unix_socket import ServedSocket
 from kamexfrm.kamexfrmd.listener import Listener
 from kamexfrm.kamexfrmd.reconciler import Resident
@@ -33,7 +33,7 @@ class Service:
     def join(self, selector: selectors.BaseSelector) -> None:
         """Have an event loop watch; the data of each key is what to call with its events."""
         self._selector = selector
-        selector.register(self._hub, _READ, lambda _: self._hub.hear())
+        selector.register(self._hub, _READ, lambda _: self._hub.process_events())
         selector.register(self._listener, _READ, lambda _: self._admit())
 
     def _admit(self) -> None:
@@ -56,7 +56,7 @@ class Service:
         Return in how many seconds to come back, None where nothing can be waited for.
         """
         assert self._selector is not None  # noqa: S101
-        pause = self._hub.settle()
+        pause = self._hub.run_deferred()
         for served, watched in tuple(self._served.items()):
             if served.dirty:
                 served.write()

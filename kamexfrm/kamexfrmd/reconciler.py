@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KernelError, UnsupportedError
-from kamexfrm.hub.backoff import Rest
+from kamexfrm.hub.backoff import Backoff
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.translate.xfrm.marker import UNFINISHED, Marker, read_marker
@@ -33,7 +33,7 @@ class Resident:
         self._log = log
         self._known: Marker | None = None
         self._wanted = Consequence.NOTHING
-        self._rest = Rest()
+        self._backoff = Backoff()
         self._heard_at = 0.0
 
     def look(self) -> None:
@@ -50,7 +50,7 @@ class Resident:
     def pause(self) -> float | None:
         """Return how many seconds there are until work() has something to do, None for no end."""
         if self._wanted is not Consequence.NOTHING:
-            return self._rest.remaining()
+            return self._backoff.remaining()
         if self._flags & UNFINISHED:
             return max(0.0, self._heard_at + _PATIENCE - time.monotonic())
         return None
@@ -73,7 +73,7 @@ class Resident:
                 self._engine.forget_routes()
         except KernelError as error:
             self._log(f"could not look after the policies: {error}")
-        self._rest.after(began)
+        self._backoff.start(began)
         self._heard_at = time.monotonic()
 
     @property

@@ -300,7 +300,7 @@ class TestPolicies:
         engine.submit(SpdAdd(policy(direction=Direction.IN)))
         engine.flush()
         kernel.close()
-        real.hear()
+        real.process_events()
         assert len(received(sender)) == len(received(other)) == 2
         assert ask(sender, add_policy(policy(direction=Direction.FWD), seq=9)) == ["X_SPDADD 9"]
         assert received(other) == ["X_SPDADD 9"]
@@ -312,7 +312,7 @@ class TestPolicies:
         sender, other = real.attach(), real.attach()
         real.engine.submit(SpdAdd(policy(direction=Direction.IN)))
         real.engine.flush()
-        real.hear()
+        real.process_events()
         assert ask(sender, delete_policy(policy(direction=Direction.IN), seq=5)) == [
             "X_SPDDELETE 5"
         ]
@@ -399,7 +399,7 @@ class TestOtherPrograms:
         ip("policy", "delete", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out")
         ip("policy", "add", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out")
         ip("policy", "flush")
-        real.hear()
+        real.process_events()
         for client in clients:
             types = [text.split()[0] for text in received(client)]
             assert types == [
@@ -415,7 +415,7 @@ class TestOtherPrograms:
         kernel = NetlinkKernel()
         second = Hub(kernel)
         ask(second.attach(), add_policy(policy(), seq=77))
-        real.hear()
+        real.process_events()
         client_heard = received(client)
         assert [text.split()[0] for text in client_heard] == ["X_SPDADD"]
         second.close()
@@ -424,10 +424,10 @@ class TestOtherPrograms:
     def test_what_happened_before_the_first_client_is_not_told(self, real: Hub) -> None:
         ip("policy", "add", "src", "10.0.0.0/8", "dir", "out")
         client = real.attach()
-        real.hear()
+        real.process_events()
         assert received(client) == []
         ip("policy", "flush")
-        real.hear()
+        real.process_events()
         assert len(received(client)) == 1
 
     def test_a_hub_can_be_that_of_another_namespace(self) -> None:
@@ -442,7 +442,7 @@ class TestOtherPrograms:
             here.close()
             with other.enter():
                 ip("policy", "flush")
-            hub.hear()
+            hub.process_events()
             assert len(received(client)) == 1
             hub.close()
             kernel.close()
@@ -459,7 +459,7 @@ class TestOtherPrograms:
         received(other)
         now[0] += 6
         fake.policies()
-        hub.hear()
+        hub.process_events()
         assert received(registered) == ["X_SPDEXPIRE 0 pid 0"]
         assert received(other) == []
 
@@ -472,7 +472,7 @@ class TestOtherPrograms:
         ask(registered, add_sa(association()._replace(hard=Lifetime(addtime=5))))
         now[0] += 6
         fake.policies()
-        hub.hear()
+        hub.process_events()
         wire = registered.receive()
         assert wire is not None
         expire = pfkey.decode(wire)
@@ -484,7 +484,7 @@ class TestOtherPrograms:
         client = hub.attach()
         fake._spread(XFRMNLGRP_SA, Event(XfrmMsg.NEWSA, b"short", 1, 0))
         fake._spread(XFRMNLGRP_SA, Event(0x77, b"", 1, 0))
-        hub.hear()
+        hub.process_events()
         assert received(client) == []
         assert ask(client, add_sa(association())) == ["ADD 1"]
 

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.hub import Hub
-from kamexfrm.hub import backoff as rest
-from kamexfrm.hub import hub as hub_module
+from kamexfrm.hub import Hub, backoff, paced_engine
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.policy import Mode
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
@@ -49,8 +47,8 @@ def hub(kernel: CountingKernel) -> Iterator[Hub]:
 @pytest.fixture
 def many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each look be one at many entries, and rest until it is made to go on."""
-    monkeypatch.setattr(hub_module, "_FEW", 0)
-    monkeypatch.setattr(rest, "_FACTOR", 1e12)
+    monkeypatch.setattr(paced_engine, "_FEW_ENTRIES", 0)
+    monkeypatch.setattr(backoff, "_FACTOR", 1e12)
 
 
 def add_some(hub: Hub) -> list[str]:
@@ -65,7 +63,7 @@ def test_looks_at_few_entries_are_taken_with_each_change(hub: Hub, kernel: Count
     add_some(hub)
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
     assert not kernel.is_unfinished()
-    assert hub.settle() is None
+    assert hub.run_deferred() is None
 
 
 @pytest.mark.usefixtures("many_entries")
@@ -76,7 +74,7 @@ def test_looks_at_many_are_left_for_later_and_the_marker_says_so(
     assert kernel.looks < ADDED
     assert XFRM_MODE_TRANSPORT in kernel.modes()
     assert kernel.is_unfinished()
-    pause = hub.settle()
+    pause = hub.run_deferred()
     assert pause is not None
     assert pause > 0
 
@@ -87,8 +85,8 @@ def test_what_was_left_follows_when_it_is_time(
 ) -> None:
     add_some(hub)
     before = kernel.looks
-    monkeypatch.setattr(hub_module.time, "monotonic", lambda: 1e15)
-    assert hub.settle() is None
+    monkeypatch.setattr(paced_engine.time, "monotonic", lambda: 1e15)
+    assert hub.run_deferred() is None
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
     assert not kernel.is_unfinished()
     assert kernel.looks - before < ADDED

@@ -85,7 +85,7 @@ def fake() -> FakeKernel:
 
 
 def lose_events_from_now_on(hub: Hub, limit: int = 0) -> None:
-    hub._events._limit = limit  # type: ignore[attr-defined]
+    hub.feed._events._limit = limit  # type: ignore[attr-defined]
 
 
 def told(client: Client) -> list[tuple[str, object]]:
@@ -115,7 +115,7 @@ class TestLostEvents:
         somebody.delete_sa(0x101)
         somebody.add_sa(0x103)
         lose_events_from_now_on(hub, 1000)
-        hub.hear()
+        hub.process_events()
         for client in clients:
             assert sorted(told(client)) == [
                 ("ADD", 0x103),
@@ -125,9 +125,9 @@ class TestLostEvents:
                 ("X_SPDDELETE", 1),
                 ("X_SPDUPDATE", 2),
             ]
-        hub.hear()
+        hub.process_events()
         somebody.add(6)
-        hub.hear()
+        hub.process_events()
         assert told(clients[0]) == [("X_SPDADD", 6)]
 
     def test_what_waits_after_the_loss_is_not_told_twice(self, fake: FakeKernel) -> None:
@@ -135,10 +135,10 @@ class TestLostEvents:
         client = hub.attach()
         lose_events_from_now_on(hub, 2)
         somebody.add(1, 2, 3, 4)
-        hub.hear()
+        hub.process_events()
         assert sorted(told(client)) == [("X_SPDADD", n) for n in (1, 2, 3, 4)]
         lose_events_from_now_on(hub, 1000)
-        look = hub.known.look
+        look = hub.feed.shadow.resync
 
         def look_while_something_happens(kernel: FakeKernel) -> object:
             somebody.add(6)
@@ -147,8 +147,8 @@ class TestLostEvents:
         lose_events_from_now_on(hub, 0)
         somebody.add(5)
         lose_events_from_now_on(hub, 1000)
-        hub.known.look = look_while_something_happens  # type: ignore[method-assign,assignment]
-        hub.hear()
+        hub.feed.shadow.resync = look_while_something_happens  # type: ignore[method-assign,assignment]
+        hub.process_events()
         assert sorted(told(client)) == [("X_SPDADD", 5), ("X_SPDADD", 6)]
 
     def test_a_request_is_answered_though_its_event_is_lost(self, fake: FakeKernel) -> None:
@@ -168,26 +168,26 @@ class TestLostEvents:
             lose_events_from_now_on(hub)
             somebody.add(number)
             lose_events_from_now_on(hub, 1000)
-            hub.hear()
+            hub.process_events()
         assert client._bytes < client_module.DUMP_BYTES + 1000
         assert len(client._queue) < 600
 
     def test_one_who_reads_late_but_reads_hears_of_each_change_once(self, fake: FakeKernel) -> None:
         hub, somebody = Hub(fake), Somebody(fake)
         client = hub.attach()
-        hub.bus.queue_bytes = 4000
+        hub.bus.memory.queue_bytes = 4000
         for number in range(100):
             somebody.add(number)
-            hub.hear()
+            hub.process_events()
         somebody.delete(0, 99)
-        hub.hear()
+        hub.process_events()
         heard = told(client)
         assert heard.count(("X_SPDADD", 50)) == 1
         assert {what for type_, what in heard if type_ == "X_SPDADD"} >= set(range(1, 99))
         assert len(heard) == len(set(heard))
         assert heard.index(("X_SPDADD", 0)) < heard.index(("X_SPDDELETE", 0))
         somebody.add(200)
-        hub.hear()
+        hub.process_events()
         assert told(client) == [("X_SPDADD", 200)]
 
 
@@ -233,11 +233,11 @@ class TestOverrun:
         hub = Hub(fake)
         late = hub.attach()
         sender = hub.attach()
-        hub.bus.queue_bytes = 1000
+        hub.bus.memory.queue_bytes = 1000
         for number in range(50):
             sender.send(add_policy(policy(number)))
         sender.close()
-        hub.bus.queue_bytes = 1 << 20
+        hub.bus.memory.queue_bytes = 1 << 20
         assert short(late.receive() or b"") == "X_SPDADD 1"
         with pytest.raises(KernelError, match="messages were lost") as lost:
             received(late)
@@ -267,10 +267,10 @@ class TestOverrun:
     def test_the_answers_of_one_who_never_reads_are_bounded(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         bad, good = hub.attach(), hub.attach()
-        hub.bus.queue_bytes = 1 << 16
+        hub.bus.memory.queue_bytes = 1 << 16
         for _ in range(20_000):
             bad.send(DUMP)
-        assert bad._bytes <= hub.bus.queue_bytes
+        assert bad._bytes <= hub.bus.memory.queue_bytes
         good.send(DUMP)
         assert received(good) == ["DUMP errno 2 1"]
 

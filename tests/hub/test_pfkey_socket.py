@@ -105,7 +105,7 @@ def test_part_of_a_word_behind_a_message_is_answered_with_an_error(
 def test_messages_that_nobody_read_are_lost_with_enobufs_once(
     made: "kamexfrm.PfKeySocket",
 ) -> None:
-    made._shared.hub.bus.queue_bytes = 1000
+    made._shared.hub.bus.memory.queue_bytes = 1000
     for number in range(50):
         made.send(add_policy(policy(number)))
     heard: list[str] = []

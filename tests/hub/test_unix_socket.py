@@ -123,7 +123,7 @@ def test_a_dump_waits_for_its_reader(hub: Hub, pair: Pair) -> None:
 
 def test_messages_that_were_lost_are_not_told_of(hub: Hub, pair: Pair) -> None:
     client = hub.attach()
-    hub.bus.queue_bytes = 1000
+    hub.bus.memory.queue_bytes = 1000
     for spi in range(20):
         client.send(add_sa(association(0x1000 + spi)))
         received(client)
