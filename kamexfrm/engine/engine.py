@@ -15,7 +15,7 @@ from kamexfrm.model.policy import (
     Selector,
     SpdEntry,
 )
-from kamexfrm.translate.xfrm.state import entry_from_kernel, state_id, state_to_kernel
+from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel, sad_entry_from_kernel
 
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
@@ -159,9 +159,9 @@ class Engine:
 
             low, high = spi_range(association.protocol, self._stored_knobs())
         mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
-        wanted = state_to_kernel(association, mode)._replace(sequence=sequence)
+        wanted = sa_to_kernel(association, mode)._replace(sequence=sequence)
         made = self._kernel.allocate_spi(wanted, low, high)
-        return entry_from_kernel(made, self._clock())
+        return sad_entry_from_kernel(made, self._clock())
 
     # Reads
 
@@ -179,17 +179,17 @@ class Engine:
 
     def spd(self) -> Iterator[SpdEntry]:
         """Return the SPD in the kernel's order, per-socket and foreign policies included."""
-        from kamexfrm.translate.xfrm.policy_from_kernel import entries_of
+        from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
         self.flush()
-        return entries_of(self._kernel.policies(), self._sidecar)
+        return spd_entries_from_kernel(self._kernel.policies(), self._sidecar)
 
     def iter_spd(self) -> Iterator[SpdEntry]:
         """Return the SPD as it is read on, where spd() has all of it at one moment."""
-        from kamexfrm.translate.xfrm.policy_from_kernel import entries_of
+        from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
         self.flush()
-        return entries_of(self._kernel.iter_policies(), self._sidecar)
+        return spd_entries_from_kernel(self._kernel.iter_policies(), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
         from kamexfrm.engine.lookup import find_sidecar
@@ -200,9 +200,7 @@ class Engine:
         self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises KernelError (ENOENT)."""
-        from kamexfrm.translate.xfrm.policy_from_kernel import (
-            entry_from_kernel as policy_from_kernel,
-        )
+        from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
         from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
         from kamexfrm.xfrm import PolicyId
 
@@ -213,17 +211,15 @@ class Engine:
             direction=direction - 1,
             security_context=label_to_kernel(label),
         )
-        return policy_from_kernel(self._kernel.policy(wanted), self._sidecar)
+        return spd_entry_from_kernel(self._kernel.policy(wanted), self._sidecar)
 
     def spd_entry_by_id(self, id: int) -> SpdEntry:
         """Return the policy with this id; raises KernelError (ENOENT, EINVAL)."""
         from kamexfrm.engine.lookup import spd_policy_by_id
-        from kamexfrm.translate.xfrm.policy_from_kernel import (
-            entry_from_kernel as policy_from_kernel,
-        )
+        from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
 
         self.flush()
-        return policy_from_kernel(spd_policy_by_id(self._kernel, id), self._sidecar)
+        return spd_entry_from_kernel(spd_policy_by_id(self._kernel, id), self._sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""
@@ -237,9 +233,9 @@ class Engine:
 
     def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
         now = self._clock()
-        return (entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
+        return (sad_entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
 
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises KernelError (ESRCH)."""
         self.flush()
-        return entry_from_kernel(self._kernel.state(state_id(id)), self._clock())
+        return sad_entry_from_kernel(self._kernel.state(sa_id_to_kernel(id)), self._clock())

@@ -12,10 +12,10 @@ from kamexfrm.errors import KernelError, invalid
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
 from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_REQID_SA
-from kamexfrm.translate.xfrm.policy_from_kernel import entries_of, sidecars_of
+from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
 from kamexfrm.translate.xfrm.sa_lookup import is_any_reqid
-from kamexfrm.translate.xfrm.state import recreate, state_id, state_to_kernel
+from kamexfrm.translate.xfrm.state import recreate, sa_id_to_kernel, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -60,7 +60,7 @@ def sa_add(session: Session, request: SaAdd) -> None:
         session.note(HAS_MODE_ANY)
     if association.reqid:
         session.note(HAS_REQID_SA)
-    state = state_to_kernel(association, mode)._replace(sequence=request.sequence)
+    state = sa_to_kernel(association, mode)._replace(sequence=request.sequence)
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.sad_touched()
@@ -71,7 +71,7 @@ def sa_add(session: Session, request: SaAdd) -> None:
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; the kernel's ESRCH when there is none."""
     session.sad_touched()
-    payload = encode_state_id(state_id(request.id))
+    payload = encode_state_id(sa_id_to_kernel(request.id))
     session.transactions.add(request, (Operation(XfrmMsg.DELSA, payload),))
 
 
@@ -121,7 +121,7 @@ def choose_modes(session: Session) -> None:
             r.destination,
             _ANY_REQID if is_any_reqid(r) or entry.policy.direction is Direction.IN else r.reqid,
         )
-        for entry in entries_of(policies, sidecars_of(policies).get)
+        for entry in spd_entries_from_kernel(policies, sidecars_of(policies).get)
         for r in entry.policy.requests
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }

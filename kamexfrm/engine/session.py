@@ -22,7 +22,7 @@ from kamexfrm.translate.xfrm.marker import (
     marker_policy,
 )
 from kamexfrm.translate.xfrm.order import Order, Position
-from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel, placed_tag
+from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag, spd_entry_from_kernel
 from kamexfrm.translate.xfrm.rewrite import renumbered
 from kamexfrm.translate.xfrm.sa_lookup import SaLookup
 from kamexfrm.xfrm import (
@@ -273,5 +273,5 @@ class Session:
         used = self._reqids_of_states()
         for policy in self.policies():
             used.update(t.reqid for t in policy.templates)
-            used.update(r.reqid for r in entry_from_kernel(policy).policy.requests)
+            used.update(r.reqid for r in spd_entry_from_kernel(policy).policy.requests)
         return used

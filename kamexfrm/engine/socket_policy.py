@@ -24,7 +24,12 @@ from kamexfrm.model.policy import (
     SocketPolicy,
 )
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, entrusting, install, tunnel_uses
+from kamexfrm.translate.xfrm.policy_to_kernel import (
+    Placement,
+    entrusting,
+    policy_to_kernel,
+    tunnel_uses,
+)
 from kamexfrm.xfrm import IP_XFRM_POLICY, IPV6_XFRM_POLICY, encode_socket_policy
 
 #: Level and option of setsockopt(2), by family.
@@ -125,7 +130,7 @@ def option_value(policy: SocketPolicy, family: int, engine: Engine | None = None
             "Linux takes no outbound tunnel request of level use for a socket", errno=errno.EINVAL
         )
     return encode_socket_policy(
-        install(written, knobs, placement, 0, with_sa_reqids=with_sa_reqids).policy
+        policy_to_kernel(written, knobs, placement, 0, with_sa_reqids=with_sa_reqids).policy
     )
 
 

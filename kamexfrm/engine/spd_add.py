@@ -14,8 +14,8 @@ from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
     Placement,
-    install,
     label_to_kernel,
+    policy_to_kernel,
     selector_to_kernel,
     tunnel_uses,
 )
@@ -100,7 +100,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
         session.note(HAS_ANY_REQID)
         with_sa_reqids = session.with_sa_reqids(policy, without_sa)
     placement = Placement(*session.priorities.place(policy.priority))
-    installed = install(
+    installed = policy_to_kernel(
         policy,
         session.knobs,
         placement,
@@ -111,7 +111,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     twin = None
     if request.twin and policy.direction is Direction.IN:
         forward = policy._replace(direction=Direction.FWD)
-        twin = install(forward, session.knobs, placement, session.now, twin=True).policy
+        twin = policy_to_kernel(forward, session.knobs, placement, session.now, twin=True).policy
     entry = Operation(_NEW, encode_policy(installed.policy))
     if request.replace:
         _replace(session, request, installed, twin)

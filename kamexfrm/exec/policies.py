@@ -21,7 +21,7 @@ from kamexfrm.kernel.namespace import within
 from kamexfrm.model.policy import Direction, PolicyType, SocketPolicy
 from kamexfrm.model.policy_text import PolicyText
 from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
-from kamexfrm.translate.pfkey.policy import socket_policy_from
+from kamexfrm.translate.pfkey.policy import socket_policy_from_extension
 
 #: The longest value that Linux takes: a page (xfrm_user_policy()).
 LONGEST = 4096
@@ -52,7 +52,7 @@ def read_value(value: bytes, option: int, family: int) -> Asked:
     extension = decode_extension(value[:2] + number + value[4 : words * 8])
     if not isinstance(extension, Policy):
         raise KamexfrmError("no policy")
-    return socket_policy_from(extension)
+    return socket_policy_from_extension(extension)
 
 
 def set_on(sock: socket.socket, asked: Asked, engine: Callable[[], Engine]) -> None:

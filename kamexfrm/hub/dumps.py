@@ -10,9 +10,9 @@ from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
 from kamexfrm.pfkey import SadbMsg, SadbType, addressed, encode
 from kamexfrm.translate.pfkey.parts import protocol_or_all
-from kamexfrm.translate.pfkey.sa_from_message import filter_from
-from kamexfrm.translate.pfkey.sa_to_message import sa_entry
-from kamexfrm.translate.pfkey.spd import spd_entry
+from kamexfrm.translate.pfkey.sa_from_message import filter_from_message
+from kamexfrm.translate.pfkey.sa_to_message import sad_entry_to_message
+from kamexfrm.translate.pfkey.spd import spd_entry_to_message
 
 #: A dump of up to so many entries is a snapshot; a larger one is read from the kernel as the client
 #: reads.
@@ -21,7 +21,7 @@ _MAX_SNAPSHOT = 1000
 
 def dump_sad(core: Core, client: Client, request: SadbMsg) -> None:
     """Answer a DUMP; raises KernelError: ENOENT for an empty SAD, EBUSY during another."""
-    protocol, shows = protocol_or_all(request), filter_from(request)
+    protocol, shows = protocol_or_all(request), filter_from_message(request)
     _check_idle(client)
     count = _nonzero(core.kernel.sad_info().states)
     dump = core.engine.iter_sad if count > _MAX_SNAPSHOT else core.engine.sad
@@ -52,7 +52,7 @@ def _nonzero(count: int) -> int:
 def _associations(entries: Iterable[SadEntry]) -> Iterator[SadbMsg]:
     for entry in entries:
         try:
-            yield sa_entry(entry, SadbType.SADB_DUMP)
+            yield sad_entry_to_message(entry, SadbType.SADB_DUMP)
         except KamexfrmError:
             continue  # a foreign entry that no message can hold
 
@@ -60,7 +60,7 @@ def _associations(entries: Iterable[SadEntry]) -> Iterator[SadbMsg]:
 def _policies(entries: Iterable[SpdEntry]) -> Iterator[SadbMsg]:
     for entry in entries:
         try:
-            yield spd_entry(entry, SadbType.SADB_X_SPDDUMP)
+            yield spd_entry_to_message(entry, SadbType.SADB_X_SPDDUMP)
         except KamexfrmError:
             continue
 

@@ -21,12 +21,21 @@ from kamexfrm.hub.feed import FeedEvent
 from kamexfrm.model.association import SaId
 from kamexfrm.model.policy import Direction
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType, SpiRange, addressed, encode
-from kamexfrm.translate.migrate import migrate_from
+from kamexfrm.translate.migrate import migrate_from_message
 from kamexfrm.translate.pfkey.parts import echo, protocol_or_all
 from kamexfrm.translate.pfkey.register import supported
-from kamexfrm.translate.pfkey.sa_from_message import association_from, sa_name_from, spi_wanted_from
-from kamexfrm.translate.pfkey.sa_to_message import sa_entry
-from kamexfrm.translate.pfkey.spd import policy_from, spd_entry, spd_id_from, spd_name_from
+from kamexfrm.translate.pfkey.sa_from_message import (
+    larval_from_message,
+    sa_from_message,
+    sa_id_from_message,
+)
+from kamexfrm.translate.pfkey.sa_to_message import sad_entry_to_message
+from kamexfrm.translate.pfkey.spd import (
+    policy_from_message,
+    spd_entry_to_message,
+    spd_id_from_message,
+    spidx_from_message,
+)
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.xfrm import (
@@ -57,8 +66,8 @@ def serve(core: Core, client: Client, message: SadbMsg) -> None:
         case SadbType.SADB_DELETE:
             _delete(core, client, message)
         case SadbType.SADB_GET:
-            entry = core.engine.sa(sa_name_from(message)[1])
-            core.reply(client, message, sa_entry(entry, message.type))
+            entry = core.engine.sa(sa_id_from_message(message)[1])
+            core.reply(client, message, sad_entry_to_message(entry, message.type))
         case SadbType.SADB_ACQUIRE:
             _acquire(message)
         case SadbType.SADB_REGISTER:
@@ -76,8 +85,8 @@ def serve(core: Core, client: Client, message: SadbMsg) -> None:
         case SadbType.SADB_X_SPDDELETE2:
             _spd_delete_id(core, client, message)
         case SadbType.SADB_X_SPDGET:
-            policy = core.engine.spd_entry_by_id(spd_id_from(message))
-            core.reply(client, message, spd_entry(policy, message.type))
+            policy = core.engine.spd_entry_by_id(spd_id_from_message(message))
+            core.reply(client, message, spd_entry_to_message(policy, message.type))
         case SadbType.SADB_X_SPDDUMP:
             dump_spd(core, client, message)
         case SadbType.SADB_X_SPDFLUSH:
@@ -120,17 +129,17 @@ def _broadcast(
 
 
 def _get_spi(core: Core, client: Client, message: SadbMsg) -> None:
-    wanted, low, high = spi_wanted_from(message)
+    wanted, low, high = larval_from_message(message)
     if message.get(SpiRange) is not None:
         if not high:
             raise KernelError(errno.ENOENT)  # 0 names no SA
         low = max(low, 1)
     entry = core.engine.larval(wanted, low, high, message.seq)
-    core.reply(client, message, sa_entry(entry, message.type))
+    core.reply(client, message, sad_entry_to_message(entry, message.type))
 
 
 def _add(core: Core, client: Client, message: SadbMsg) -> None:
-    association = association_from(message)
+    association = sa_from_message(message)
     replaces = message.type == SadbType.SADB_UPDATE
     own = core.writer.write(SaAdd(association, replaces, sequence=message.seq))
 
@@ -139,7 +148,7 @@ def _add(core: Core, client: Client, message: SadbMsg) -> None:
 
     if not _broadcast(core, client, message, message.type, own, is_subject):
         entry = core.engine.sa(association.id)
-        core.reply(client, message, sa_entry(entry, message.type))
+        core.reply(client, message, sad_entry_to_message(entry, message.type))
 
 
 def _is_named(state: State, id: SaId) -> bool:
@@ -147,7 +156,7 @@ def _is_named(state: State, id: SaId) -> bool:
 
 
 def _delete(core: Core, client: Client, message: SadbMsg) -> None:
-    id = sa_name_from(message)[1]
+    id = sa_id_from_message(message)[1]
     own = core.writer.write(SaDelete(id))
 
     def is_subject(event: XfrmEvent) -> bool:
@@ -199,7 +208,7 @@ def _promisc(core: Core, client: Client, message: SadbMsg) -> None:
 
 
 def _migrate(core: Core, client: Client, message: SadbMsg) -> None:
-    payload = encode_migrate(migrate_from(message))
+    payload = encode_migrate(migrate_from_message(message))
     for failure in core.kernel.apply([Operation(XfrmMsg.MIGRATE, payload)]):
         raise failure.error
     own = core.feed.own_events((Migrate,))
@@ -221,7 +230,7 @@ def _is_about(policy: Policy, selector: Selector, direction: Direction) -> bool:
 def _spd_add(core: Core, client: Client, message: SadbMsg) -> None:
     # No fwd twin: PF_KEY programs for Linux write the fwd entry themselves (setkey, racoon, iked),
     # and expect an in entry to be one entry.
-    policy = policy_from(message)
+    policy = policy_from_message(message)
     replaces = message.type == SadbType.SADB_X_SPDUPDATE
     own = core.writer.write(SpdAdd(policy, twin=False, replace=replaces))
     selector = selector_to_kernel(policy.selector)
@@ -233,11 +242,11 @@ def _spd_add(core: Core, client: Client, message: SadbMsg) -> None:
 
     if not _broadcast(core, client, message, type_, own, is_subject):
         entry = core.engine.spd_entry(policy.selector, policy.direction, policy.context)
-        core.reply(client, message, spd_entry(entry, type_))
+        core.reply(client, message, spd_entry_to_message(entry, type_))
 
 
 def _spd_delete(core: Core, client: Client, message: SadbMsg) -> None:
-    selector, direction, context = spd_name_from(message)
+    selector, direction, context = spidx_from_message(message)
     own = core.writer.write(SpdDelete(selector, direction, label=context))
     wanted = selector_to_kernel(selector)
 
@@ -249,7 +258,7 @@ def _spd_delete(core: Core, client: Client, message: SadbMsg) -> None:
 
 
 def _spd_delete_id(core: Core, client: Client, message: SadbMsg) -> None:
-    id = spd_id_from(message)
+    id = spd_id_from_message(message)
     own = core.writer.write(SpdDeleteId(id))
 
     def is_subject(event: XfrmEvent) -> bool:

@@ -11,8 +11,8 @@ from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.kdebug import format_message
-from kamexfrm.translate.pfkey.sa_from_message import sa_entry_from
-from kamexfrm.translate.pfkey.spd import spd_entry_from
+from kamexfrm.translate.pfkey.sa_from_message import sad_entry_from_message
+from kamexfrm.translate.pfkey.spd import spd_entry_from_message
 
 _BASE_BYTES = 16
 _SA_TYPES = (SadbType.SADB_GET, SadbType.SADB_DUMP)
@@ -57,7 +57,7 @@ class _Printer:
         self._out.write(text)
 
     def _sa(self, message: SadbMsg) -> str:
-        entry = sa_entry_from(message)
+        entry = sad_entry_from_message(message)
         if self._options.json:
             self.rows.append(dump_sa.sa_to_dict(entry))
             return ""
@@ -70,7 +70,7 @@ class _Printer:
         )
 
     def _sp(self, message: SadbMsg) -> str:
-        entry = spd_entry_from(message)
+        entry = spd_entry_from_message(message)
         if self._options.json:
             self.rows.append(dump_sp.sp_to_dict(entry))
             return ""

@@ -50,8 +50,19 @@ from kamexfrm.translate.pfkey.parts import (
     spd_flush,
     stamped,
 )
-from kamexfrm.translate.pfkey.sa_to_message import CYCSEQ, sa_add, sa_delete_all, sa_entry, sa_named
-from kamexfrm.translate.pfkey.spd import spd_add, spd_by_id, spd_delete, spd_entry
+from kamexfrm.translate.pfkey.sa_to_message import (
+    CYCSEQ,
+    sa_ends_to_message,
+    sa_id_to_message,
+    sa_to_message,
+    sad_entry_to_message,
+)
+from kamexfrm.translate.pfkey.spd import (
+    policy_to_message,
+    spd_entry_to_message,
+    spd_id_to_message,
+    spidx_to_message,
+)
 
 #: What stands for a request: the message, and how to get the reply once it is carried out.
 _Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]
@@ -134,9 +145,9 @@ class TracingEngine(Engine):
             case SpdDelete():
                 return self._spd_deletes(request)
             case SpdDeleteId():
-                return [_echoed(spd_by_id(SadbType.SADB_X_SPDDELETE2, request.id))]
+                return [_echoed(spd_id_to_message(SadbType.SADB_X_SPDDELETE2, request.id))]
             case SaDeleteAll(source, destination, protocol):
-                return [_echoed(sa_delete_all(source, destination, protocol))]
+                return [_echoed(sa_ends_to_message(source, destination, protocol))]
             case SaFlush(protocol):
                 return [_echoed(flush(protocol))]
             case SpdFlush():
@@ -147,18 +158,20 @@ class TracingEngine(Engine):
     def _sa_add(self, request: SaAdd) -> _Exchange:
         association = request.association
         type = SadbType.SADB_UPDATE if request.replace else SadbType.SADB_ADD
-        message = sa_add(association, type, sadb_flags=_sadb_flags(request.context))
-        return message, lambda: sa_entry(super(TracingEngine, self).sa(association.id), type)
+        message = sa_to_message(association, type, sadb_flags=_sadb_flags(request.context))
+        return message, lambda: sad_entry_to_message(
+            super(TracingEngine, self).sa(association.id), type
+        )
 
     def _sa_delete(self, request: SaDelete) -> _Exchange:
-        message = sa_named(
+        message = sa_id_to_message(
             SadbType.SADB_DELETE, _source_of(request.context, request.id), request.id
         )
         try:
             before = super().sa(request.id)
         except KamexfrmError:
             return _echoed(message)
-        reply = sa_entry(before, SadbType.SADB_DELETE, state=SaState.DEAD)
+        reply = sad_entry_to_message(before, SadbType.SADB_DELETE, state=SaState.DEAD)
         return message, lambda: reply
 
     def _spd_adds(self, request: SpdAdd) -> list[_Exchange]:
@@ -168,11 +181,11 @@ class TracingEngine(Engine):
             policies.append(request.policy._replace(direction=Direction.FWD))
 
         def reply(policy: SecurityPolicy) -> Callable[[], SadbMsg]:
-            return lambda: spd_entry(
+            return lambda: spd_entry_to_message(
                 self._entry(policy.selector, policy.direction, policy.context), type
             )
 
-        return [(spd_add(policy, type), reply(policy)) for policy in policies]
+        return [(policy_to_message(policy, type), reply(policy)) for policy in policies]
 
     def _spd_deletes(self, request: SpdDelete) -> list[_Exchange]:
         directions = [request.direction]
@@ -181,10 +194,10 @@ class TracingEngine(Engine):
         return [self._spd_delete(request, direction) for direction in directions]
 
     def _spd_delete(self, request: SpdDelete, direction: Direction) -> _Exchange:
-        message = spd_delete(request.selector, direction, request.label)
+        message = spidx_to_message(request.selector, direction, request.label)
         try:
             entry = self._entry(request.selector, direction, request.label)
-            before = spd_entry(entry, message.type)
+            before = spd_entry_to_message(entry, message.type)
         except KamexfrmError as error:
             before = error_reply(message, error.errno)
         return message, lambda: before
@@ -192,7 +205,7 @@ class TracingEngine(Engine):
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Show a GETSPI and the larval SA that comes of it."""
         asked = SadbType.SADB_GETSPI
-        message = sa_add(association, asked, sadb_flags=_sadb_flags(self.statement))
+        message = sa_to_message(association, asked, sadb_flags=_sadb_flags(self.statement))
         self._send(message)
         try:
             spi = super().get_spi(association, low, high)
@@ -200,7 +213,9 @@ class TracingEngine(Engine):
             self._show(error_reply(message, error.errno))
             raise
         name = SaId(association.destination, association.protocol, spi)
-        self._answer(message, lambda: sa_entry(super(TracingEngine, self).sa(name), asked))
+        self._answer(
+            message, lambda: sad_entry_to_message(super(TracingEngine, self).sa(name), asked)
+        )
         return spi
 
     # Reads. What was found is shown by announce(), each before setkey prints it.
@@ -208,9 +223,9 @@ class TracingEngine(Engine):
     def announce(self, entry: SadEntry | SpdEntry, number: int) -> None:
         """Show the message that an entry of a dump comes in; ``number`` is its place there."""
         if isinstance(entry, SadEntry):
-            self._show(sa_entry(entry, self._asked), number)
+            self._show(sad_entry_to_message(entry, self._asked), number)
         else:
-            self._show(spd_entry(entry, self._asked), number)
+            self._show(spd_entry_to_message(entry, self._asked), number)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Show a DUMP, and the reply if there is nothing to dump."""
@@ -232,7 +247,7 @@ class TracingEngine(Engine):
 
     def sa(self, id: SaId) -> SadEntry:
         """Show a GET, and the reply if there is no such SA."""
-        message = sa_named(SadbType.SADB_GET, _source_of(self.statement, id), id)
+        message = sa_id_to_message(SadbType.SADB_GET, _source_of(self.statement, id), id)
         self._ask(message)
         try:
             return super().sa(id)
@@ -244,7 +259,7 @@ class TracingEngine(Engine):
         self, selector: Selector, direction: Direction, label: SecurityContext | None = None
     ) -> SpdEntry:
         """Show an X_SPDGET, which PF_KEY has by id only, and the reply if there is none."""
-        message = spd_delete(selector, direction, label, SadbType.SADB_X_SPDGET)
+        message = spidx_to_message(selector, direction, label, SadbType.SADB_X_SPDGET)
         self._ask(message)
         try:
             return self._entry(selector, direction, label)

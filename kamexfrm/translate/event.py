@@ -34,24 +34,24 @@ from kamexfrm.pfkey import (
 )
 from kamexfrm.translate.pfkey.parts import (
     SATYPES,
-    address_extension,
+    address_to_extension,
     flush,
     message,
     spd_flush,
     stamped,
 )
-from kamexfrm.translate.pfkey.policy import policy_extension
-from kamexfrm.translate.pfkey.sa_to_message import sa_acquire, sa_entry, sa_expire
-from kamexfrm.translate.pfkey.spd import selector_extensions, spd_entry
+from kamexfrm.translate.pfkey.policy import policy_to_extension
+from kamexfrm.translate.pfkey.sa_to_message import sa_acquire, sa_expire, sad_entry_to_message
+from kamexfrm.translate.pfkey.spd import selector_to_extensions, spd_entry_to_message
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     SidecarOf,
     is_ordinary,
     no_sidecar,
     read_tag,
     selector_from_kernel,
+    spd_entry_from_kernel,
 )
-from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel as spd_entry_from_kernel
-from kamexfrm.translate.xfrm.state import entry_from_kernel as sa_entry_from_kernel
+from kamexfrm.translate.xfrm.state import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.tag import read_share
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
@@ -140,7 +140,7 @@ def _from_the_kernel(
             # A larval SA of ACQUIRE that nobody answered ends in a hard expiry too.
             if not (state.spi or wanted) or not _is_ours_to_tell(state.protocol):
                 return None
-            return sa_expire(sa_entry_from_kernel(state, now), hard=bool(hard))
+            return sa_expire(sad_entry_from_kernel(state, now), hard=bool(hard))
         case PolicyExpire(policy, hard):
             if not _is_shown(policy):
                 return None
@@ -169,7 +169,7 @@ def _is_shown(policy: Policy) -> bool:
 def _sa(state: State, type: SadbType, now: float, life: SaState | None = None) -> SadbMsg | None:
     if not _is_ours_to_tell(state.protocol):
         return None
-    return sa_entry(sa_entry_from_kernel(state, now), type, state=life)
+    return sad_entry_to_message(sad_entry_from_kernel(state, now), type, state=life)
 
 
 def _sa_flush(protocol: int) -> SadbMsg | None:
@@ -220,9 +220,9 @@ def _mapping(mapping: Mapping) -> SadbMsg | None:
         return None
     extensions = (
         Sa(mapping.id.spi),
-        address_extension(AddressSrc, mapping.old_source),
+        address_to_extension(AddressSrc, mapping.old_source),
         NatTSport(mapping.old_port),
-        address_extension(AddressDst, mapping.new_source),
+        address_to_extension(AddressDst, mapping.new_source),
         NatTDport(mapping.new_port),
     )
     protocol = IpsecProtocol(mapping.id.protocol)
@@ -235,7 +235,7 @@ def _mapping(mapping: Mapping) -> SadbMsg | None:
 def _policy(policy: Policy, type: SadbType, sidecar_of: SidecarOf) -> SadbMsg | None:
     if not _is_shown(policy):
         return None
-    return spd_entry(spd_entry_from_kernel(policy, sidecar_of), type)
+    return spd_entry_to_message(spd_entry_from_kernel(policy, sidecar_of), type)
 
 
 def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
@@ -248,7 +248,7 @@ def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
     limit: Extension = (
         LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime) if hard else LifetimeSoft()
     )
-    extension = policy_extension(
+    extension = policy_to_extension(
         policy.type, policy.direction, policy.requests, priority=policy.priority, id=entry.id
     )
     return message(
@@ -256,7 +256,7 @@ def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
         (
             LifetimeCurrent(addtime=entry.created, usetime=entry.last_used),
             limit,
-            *selector_extensions(policy.selector),
+            *selector_to_extensions(policy.selector),
             extension,
         ),
     )
@@ -286,7 +286,7 @@ def _migrate(migrate: Migrate) -> SadbMsg | None:
         local, remote, _ = migrate.km_address
         extensions.append(KmAddress(Sockaddr(local), Sockaddr(remote)))
     extensions += (
-        *selector_extensions(selector),
-        policy_extension(PolicyType.IPSEC, _DIRECTIONS[migrate.id.direction], tuple(requests)),
+        *selector_to_extensions(selector),
+        policy_to_extension(PolicyType.IPSEC, _DIRECTIONS[migrate.id.direction], tuple(requests)),
     )
     return message(SadbType.SADB_X_MIGRATE, extensions, IpsecProtocol(migrate.moves[0].protocol))

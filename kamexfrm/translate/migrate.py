@@ -8,20 +8,20 @@ from kamexfrm.errors import invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.net import Address
 from kamexfrm.pfkey import KmAddress, Policy, SadbMsg
-from kamexfrm.translate.pfkey.parts import address_of
-from kamexfrm.translate.pfkey.policy import direction_from, requests_from
-from kamexfrm.translate.pfkey.spd import selector_from
+from kamexfrm.translate.pfkey.parts import address_from_sockaddr
+from kamexfrm.translate.pfkey.policy import direction_from_extension, requests_from_extension
+from kamexfrm.translate.pfkey.spd import selector_from_message
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.xfrm import XFRM_MAX_DEPTH, Migrate, Move, PolicyId
 from kamexfrm.xfrm import KmAddress as XfrmKmAddress
 
 
-def migrate_from(message: SadbMsg) -> Migrate:
+def migrate_from_message(message: SadbMsg) -> Migrate:
     """Return what an X_MIGRATE asks for; raises KamexfrmError (EINVAL)."""
     policy = message.require(Policy)
-    selector = selector_from(message)
-    direction = direction_from(policy, Direction.FWD)
-    requests = requests_from(policy, from_kernel=True)
+    selector = selector_from_message(message)
+    direction = direction_from_extension(policy, Direction.FWD)
+    requests = requests_from_extension(policy, from_kernel=True)
     pairs = tuple(zip(requests[::2], requests[1::2], strict=False))
     if not pairs or len(requests) % 2 or len(pairs) > XFRM_MAX_DEPTH:
         raise invalid(f"{len(requests)} requests are no pairs of old and new ones")
@@ -57,7 +57,7 @@ def _km_address(message: SadbMsg) -> XfrmKmAddress | None:
     extension = message.get(KmAddress)
     if extension is None:
         return None
-    local, remote = address_of(extension.local), address_of(extension.remote)
+    local, remote = address_from_sockaddr(extension.local), address_from_sockaddr(extension.remote)
     if local.family != remote.family:
         raise invalid("key managers of two families")
     return XfrmKmAddress(local, remote, local.family)

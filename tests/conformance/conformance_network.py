@@ -38,7 +38,7 @@ from kamexfrm.model.packet import Path
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.rig import Host, Rig, until
-from kamexfrm.translate.xfrm.state import state_to_kernel
+from kamexfrm.translate.xfrm.state import sa_to_kernel
 from kamexfrm.xfrm import (
     XFRM_USERPOLICY_ACCEPT,
     Default,
@@ -165,7 +165,7 @@ class Network:
                 self._add([keyed(*ends, protocol, 0x1000, Mode.TUNNEL)])
 
     def _add(self, sas: list[SecurityAssociation]) -> None:
-        adds = [Operation(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode))) for sa in sas]
+        adds = [Operation(XfrmMsg.NEWSA, encode_state(sa_to_kernel(sa, sa.mode))) for sa in sas]
         assert self._kernel.apply(adds) == []
 
     def _grow(self) -> None:

@@ -23,7 +23,7 @@ from kamexfrm.rig import Host
 from kamexfrm.setkey.command import main as setkey
 from kamexfrm.sysctl.command import run as kame_sysctl
 from kamexfrm.translate.xfrm.marker import UNFINISHED
-from kamexfrm.translate.xfrm.policy_from_kernel import entries_of, sidecars_of
+from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
 from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
 from kamexfrm.xfrm import Default
@@ -195,7 +195,7 @@ def without_number(policy: SecurityPolicy) -> SecurityPolicy:
 def written(kernel: NetlinkKernel) -> set[SecurityPolicy]:
     """Return what entries say, but for those of the command after."""
     policies = list(kernel.policies())
-    found = list(entries_of(policies, sidecars_of(policies).get))
+    found = list(spd_entries_from_kernel(policies, sidecars_of(policies).get))
     assert all(entry.owner is Owner.OURS for entry in found)
     return {
         without_number(entry.policy)
@@ -213,7 +213,7 @@ def assert_sound(kernel: NetlinkKernel) -> None:
     assert catch_alls(policies, session.knobs) == []
     off = session.knobs.inet.def_policy == session.knobs.inet6.def_policy == 0
     assert kernel.default() == (Default(1, 1, 1) if off else Default(2, 2, 2))
-    entries = list(entries_of(policies, sidecars_of(policies).get))
+    entries = list(spd_entries_from_kernel(policies, sidecars_of(policies).get))
     places: dict[tuple[Selector, Direction], bool] = {
         (e.policy.selector, e.policy.direction): e.twin for e in entries
     }

@@ -23,7 +23,7 @@ from kamexfrm.model.policy import PolicyType, SecurityPolicy, Selector, SpdEntry
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, until
 from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
-from kamexfrm.translate.xfrm.policy_from_kernel import entry_from_kernel, is_ordinary
+from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary, spd_entry_from_kernel
 
 SETKEY = "from kamexfrm.setkey.command import main; raise SystemExit(main())"
 SYSCTL = "from kamexfrm.sysctl.command import main; raise SystemExit(main())"
@@ -58,7 +58,7 @@ def line(number: int, policy: str) -> str:
 
 def entries(kernel: NetlinkKernel) -> list[SpdEntry]:
     """Return our entries with the automatic twins, in the order of matching."""
-    found = [entry_from_kernel(p) for p in kernel.policies() if is_ordinary(p)]
+    found = [spd_entry_from_kernel(p) for p in kernel.policies() if is_ordinary(p)]
     return sorted(found, key=lambda entry: entry.kernel_priority)
 
 
@@ -209,7 +209,7 @@ def test_nothing_that_rewrites_an_entry_prolongs_its_life_or_changes_its_creatio
             add(place, "out none", 0, 1 + place % 2)
         left = [p for p in kernel.policies() if is_ordinary(p) and p.index in born]
         for policy in left:
-            assert entry_from_kernel(policy).created == born[policy.index]
+            assert spd_entry_from_kernel(policy).created == born[policy.index]
             ends = policy.current.add_time + policy.lifetime.hard_add
             assert ends <= born[policy.index] + lifetime + 1
         if not left:

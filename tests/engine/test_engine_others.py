@@ -15,7 +15,7 @@ from kamexfrm.model.knobs import POLICY_KNOBS
 from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
 from kamexfrm.translate.xfrm.marker import UNFINISHED
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
-from kamexfrm.translate.xfrm.state import state_to_kernel
+from kamexfrm.translate.xfrm.state import sa_to_kernel
 from kamexfrm.xfrm import (
     Operation,
     XfrmMsg,
@@ -116,7 +116,7 @@ class Dice(random.Random):
         if what == 3:
             return Operation(XfrmMsg.FLUSHSA, encode_state_flush())
         sa = self.sa(TUNNEL, TRANSPORT)
-        return Operation(XfrmMsg.NEWSA, encode_state(state_to_kernel(sa, sa.mode)))
+        return Operation(XfrmMsg.NEWSA, encode_state(sa_to_kernel(sa, sa.mode)))
 
 
 def assert_sound(kernel: FakeKernel, clock: Clock) -> None:

@@ -21,7 +21,7 @@ from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
-from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
+from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
 from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
 from tests.engine.engine_samples import (
@@ -72,7 +72,7 @@ def numbers(asker: Asker, policy: SecurityPolicy) -> list[int]:
 
 
 def by_somebody_else(asker: Asker, sa: SecurityAssociation) -> None:
-    state = state_to_kernel(sa, sa.mode)
+    state = sa_to_kernel(sa, sa.mode)
     perform(asker.kernel, XfrmMsg.NEWSA, encode_state(state))
 
 
@@ -229,7 +229,7 @@ def test_any_command_that_writes_lets_entries_follow_the_sas_of_others(
     by_somebody_else(asker, other)
     Asker(asker.kernel).must(*ANYTHING[command])
     assert numbers(asker, policy) == [5]
-    perform(asker.kernel, XfrmMsg.DELSA, encode_state_id(state_id(other.id)))
+    perform(asker.kernel, XfrmMsg.DELSA, encode_state_id(sa_id_to_kernel(other.id)))
     Asker(asker.kernel).add(ipsec(5, OUT, request(REQUIRE)))
     assert numbers(asker, policy) == without
 

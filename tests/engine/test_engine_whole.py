@@ -31,7 +31,7 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.rig import Namespace
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, tunnel_uses
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Default, Policy
 from tests.engine.engine_samples import (
@@ -194,7 +194,7 @@ def is_for_our_sake(policy: Policy) -> bool:
 
 
 def translated(model: Model, row: Row, entry: SpdEntry) -> list[Policy]:
-    installed = install(
+    installed = policy_to_kernel(
         row.policy,
         model.knobs,
         Placement(entry.kernel_priority, entry.order),
@@ -375,7 +375,7 @@ def test_a_killed_writer_leaves_what_the_next_one_reads_and_completes(life: int)
         installed = next(p for p in kernel.policies() if p.index == entry.id)
         uses = tunnel_uses(entry.policy, knobs)
         served = any(s.spi == 0x1000 for s in kernel.states())
-        wanted = install(
+        wanted = policy_to_kernel(
             entry.policy,
             knobs,
             Placement(entry.kernel_priority, entry.order),

@@ -14,7 +14,7 @@ from kamexfrm.model.knobs import knob
 from kamexfrm.model.language import parse_policy
 from kamexfrm.pfkey import encode_extension
 from kamexfrm.rig import Host, TwoHosts
-from kamexfrm.translate.pfkey.policy import policy_extension
+from kamexfrm.translate.pfkey.policy import policy_to_extension
 from tests.exec.exec_programs import supervised
 
 INET, INET6 = (0, 16, socket.AF_INET), (41, 34, socket.AF_INET6)
@@ -86,7 +86,7 @@ def value_of(text: str) -> str:
     """Return what libipsec's ipsec_set_policy() makes of a text."""
     policy = parse_policy(text)
     assert policy.type is not None
-    extension = policy_extension(policy.type, policy.direction, policy.requests)
+    extension = policy_to_extension(policy.type, policy.direction, policy.requests)
     return encode_extension(extension, pfkey.LINUX).hex()
 
 

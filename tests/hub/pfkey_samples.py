@@ -17,8 +17,8 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.translate.pfkey.parts import stamped
-from kamexfrm.translate.pfkey.sa_to_message import sa_add
-from kamexfrm.translate.pfkey.spd import spd_add, spd_delete
+from kamexfrm.translate.pfkey.sa_to_message import sa_to_message
+from kamexfrm.translate.pfkey.spd import policy_to_message, spidx_to_message
 
 A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 
@@ -57,12 +57,12 @@ def add_policy(
     wanted: SecurityPolicy, seq: int = 1, *, type_: SadbType = SadbType.SADB_X_SPDADD
 ) -> bytes:
     """Return an X_SPDADD, or an X_SPDUPDATE."""
-    return pfkey.encode(stamped(spd_add(wanted, type_), seq=seq, pid=PID))
+    return pfkey.encode(stamped(policy_to_message(wanted, type_), seq=seq, pid=PID))
 
 
 def delete_policy(wanted: SecurityPolicy, seq: int = 1) -> bytes:
     """Return an X_SPDDELETE."""
-    named = spd_delete(wanted.selector, wanted.direction)
+    named = spidx_to_message(wanted.selector, wanted.direction)
     return pfkey.encode(stamped(named, seq=seq, pid=PID))
 
 
@@ -83,7 +83,7 @@ def association(spi: int = 0x1000, mode: Mode = Mode.TRANSPORT) -> SecurityAssoc
 
 def add_sa(wanted: SecurityAssociation, seq: int = 1, type_: SadbType = SadbType.SADB_ADD) -> bytes:
     """Return an ADD or UPDATE."""
-    return pfkey.encode(stamped(sa_add(wanted, type_), seq=seq, pid=PID))
+    return pfkey.encode(stamped(sa_to_message(wanted, type_), seq=seq, pid=PID))
 
 
 def short(wire: bytes) -> str:

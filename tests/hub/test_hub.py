@@ -29,9 +29,13 @@ from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbType
 from kamexfrm.rig import Namespace
 from kamexfrm.translate.pfkey.parts import stamped
-from kamexfrm.translate.pfkey.policy import policy_extension
-from kamexfrm.translate.pfkey.sa_to_message import sa_add, sa_named
-from kamexfrm.translate.pfkey.spd import selector_extensions, spd_by_id, spd_entry_from
+from kamexfrm.translate.pfkey.policy import policy_to_extension
+from kamexfrm.translate.pfkey.sa_to_message import sa_id_to_message, sa_to_message
+from kamexfrm.translate.pfkey.spd import (
+    selector_to_extensions,
+    spd_entry_from_message,
+    spd_id_to_message,
+)
 from kamexfrm.xfrm import XFRMNLGRP_SA, XfrmMsg
 from tests.hub.pfkey_samples import (
     DUMP,
@@ -53,10 +57,14 @@ from tests.hub.pfkey_samples import (
 )
 
 GETSPI = pfkey.encode(
-    stamped(sa_add(association(0x2000), SadbType.SADB_GETSPI, sadb_flags=0), seq=1, pid=PID)
+    stamped(sa_to_message(association(0x2000), SadbType.SADB_GETSPI, sadb_flags=0), seq=1, pid=PID)
 )
-GET = pfkey.encode(stamped(sa_named(SadbType.SADB_GET, A, association().id), seq=1, pid=PID))
-DELETE = pfkey.encode(stamped(sa_named(SadbType.SADB_DELETE, A, association().id), seq=1, pid=PID))
+GET = pfkey.encode(
+    stamped(sa_id_to_message(SadbType.SADB_GET, A, association().id), seq=1, pid=PID)
+)
+DELETE = pfkey.encode(
+    stamped(sa_id_to_message(SadbType.SADB_DELETE, A, association().id), seq=1, pid=PID)
+)
 
 
 @pytest.fixture
@@ -179,7 +187,7 @@ class TestRequests:
         for client in (sender, other):
             answer = client.receive()
             assert answer is not None
-            assert spd_entry_from(pfkey.decode(answer)).policy == moved
+            assert spd_entry_from_message(pfkey.decode(answer)).policy == moved
             assert client.receive() is None
 
     def test_a_flush_is_answered_once_and_heard_by_all_if_there_was_something(
@@ -257,12 +265,14 @@ class TestPolicies:
         sender.send(add_policy(policy()))
         wire = sender.receive()
         assert wire is not None
-        told = spd_entry_from(pfkey.decode(wire))
+        told = spd_entry_from_message(pfkey.decode(wire))
         (entry,) = real.engine.spd()
         assert told.id == entry.id != 0
-        get = pfkey.encode(stamped(spd_by_id(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID))
+        get = pfkey.encode(
+            stamped(spd_id_to_message(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID)
+        )
         assert ask(sender, get) == ["X_SPDGET 2"]
-        gone = stamped(spd_by_id(SadbType.SADB_X_SPDDELETE2, entry.id), seq=3, pid=PID)
+        gone = stamped(spd_id_to_message(SadbType.SADB_X_SPDDELETE2, entry.id), seq=3, pid=PID)
         assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 3"]
         assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 errno 2 3"]
 
@@ -276,12 +286,14 @@ class TestPolicies:
         real.hear()
         assert len(received(sender)) == len(received(other)) == 1
         (entry,) = real.engine.spd()
-        get = pfkey.encode(stamped(spd_by_id(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID))
+        get = pfkey.encode(
+            stamped(spd_id_to_message(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID)
+        )
         sender.send(get)
         wire = sender.receive()
         assert wire is not None
-        assert spd_entry_from(pfkey.decode(wire)) == entry
-        gone = stamped(spd_by_id(SadbType.SADB_X_SPDDELETE2, entry.id), seq=3, pid=PID)
+        assert spd_entry_from_message(pfkey.decode(wire)) == entry
+        gone = stamped(spd_id_to_message(SadbType.SADB_X_SPDDELETE2, entry.id), seq=3, pid=PID)
         assert ask(sender, pfkey.encode(gone)) == ["X_SPDDELETE2 3"]
         assert received(other) == ["X_SPDDELETE2 3"]
         assert list(real.engine.spd()) == []
@@ -324,7 +336,7 @@ class TestPolicies:
         sender.send(add_policy(tunnel))
         wire = sender.receive()
         assert wire is not None
-        assert spd_entry_from(pfkey.decode(wire)).policy == tunnel
+        assert spd_entry_from_message(pfkey.decode(wire)).policy == tunnel
         assert received(sender) == []
         assert received(other) == ["X_SPDADD 1"]
         assert ask(other, SPD_DUMP) == ["X_SPDDUMP 0"]
@@ -336,7 +348,7 @@ class TestPolicies:
         sender.send(add_policy(policy(level=Level.DEFAULT)))
         wire = sender.receive()
         assert wire is not None
-        (request,) = spd_entry_from(pfkey.decode(wire)).policy.requests
+        (request,) = spd_entry_from_message(pfkey.decode(wire)).policy.requests
         assert request.level is Level.DEFAULT
 
     def test_a_flush_under_def_policy_0_is_one_flush(self, real: Hub) -> None:
@@ -362,8 +374,8 @@ class TestMigrate:
             IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.REQUIRE, 0, *ends)
             for ends in (old, new)
         )
-        moved = policy_extension(PolicyType.IPSEC, Direction.OUT, requests)
-        extensions = (*selector_extensions(entry.selector), moved)
+        moved = policy_to_extension(PolicyType.IPSEC, Direction.OUT, requests)
+        extensions = (*selector_to_extensions(entry.selector), moved)
         request = pfkey.SadbMsg(SadbType.SADB_X_MIGRATE, extensions=extensions)
         return pfkey.encode(stamped(request, seq=4, pid=PID))
 

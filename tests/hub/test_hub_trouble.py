@@ -18,10 +18,10 @@ from kamexfrm.hub import client_queue as client_module
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.pfkey import SadbType
-from kamexfrm.translate.pfkey.spd import spd_entry_from
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, selector_to_kernel
+from kamexfrm.translate.pfkey.spd import spd_entry_from_message
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
-from kamexfrm.translate.xfrm.state import state_id, state_to_kernel
+from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy, encode_state, encode_state_id
 from tests.hub.pfkey_samples import (
     DUMP,
@@ -38,7 +38,9 @@ from tests.hub.pfkey_samples import (
 
 
 def installed(number: int) -> bytes:
-    return encode_policy(install(policy(number), Knobs(), Placement(number + 1, number), 1).policy)
+    return encode_policy(
+        policy_to_kernel(policy(number), Knobs(), Placement(number + 1, number), 1).policy
+    )
 
 
 class Somebody:
@@ -58,7 +60,9 @@ class Somebody:
 
     def update(self, *numbers: int) -> None:
         for number in numbers:
-            changed = install(policy(number), Knobs(), Placement(number + 9000, number), 1).policy
+            changed = policy_to_kernel(
+                policy(number), Knobs(), Placement(number + 9000, number), 1
+            ).policy
             self._do(Operation(XfrmMsg.UPDPOLICY, encode_policy(changed)))
 
     def delete(self, *numbers: int) -> None:
@@ -70,12 +74,12 @@ class Somebody:
     def add_sa(self, *spis: int) -> None:
         for spi in spis:
             made = association(spi)
-            state = state_to_kernel(made, made.mode)
+            state = sa_to_kernel(made, made.mode)
             self._do(Operation(XfrmMsg.NEWSA, encode_state(state)))
 
     def delete_sa(self, *spis: int) -> None:
         for spi in spis:
-            payload = encode_state_id(state_id(association(spi).id))
+            payload = encode_state_id(sa_id_to_kernel(association(spi).id))
             self._do(Operation(XfrmMsg.DELSA, payload))
 
 
@@ -94,7 +98,7 @@ def told(client: Client) -> list[tuple[str, object]]:
     for wire in iter(client.receive, None):
         message = pfkey.decode(wire)
         if message.type.name.startswith("SADB_X_SPD"):
-            packed = spd_entry_from(message).policy.selector.source.packed
+            packed = spd_entry_from_message(message).policy.selector.source.packed
             what: object = int.from_bytes(packed[1:])
         else:
             what = message.require(pfkey.Sa).spi
@@ -159,7 +163,7 @@ class TestLostEvents:
         first = sender.receive()
         assert first is not None
         assert short(first) == "X_SPDADD 9"
-        assert spd_entry_from(pfkey.decode(first)).policy == policy(7)
+        assert spd_entry_from_message(pfkey.decode(first)).policy == policy(7)
 
     def test_one_who_does_not_read_is_not_told_more_and_more(self, fake: FakeKernel) -> None:
         hub, somebody = Hub(fake), Somebody(fake)

@@ -16,7 +16,7 @@ from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbEalg, SadbType
 from kamexfrm.rig import TwoHosts
 from kamexfrm.translate.pfkey.parts import stamped
-from kamexfrm.translate.pfkey.sa_to_message import sa_add
+from kamexfrm.translate.pfkey.sa_to_message import sa_to_message
 from tests.hub.pfkey_samples import (
     PID,
     REGISTER,
@@ -81,7 +81,7 @@ def test_an_acquire_comes_to_those_who_registered_and_getspi_and_add_answer_it(
             other.recv()
         wanted = association(0x2000)._replace(source=here, destination=there)
         getspi = stamped(
-            sa_add(wanted, SadbType.SADB_GETSPI, sadb_flags=0), seq=acquire.seq, pid=PID
+            sa_to_message(wanted, SadbType.SADB_GETSPI, sadb_flags=0), seq=acquire.seq, pid=PID
         )
         assert ask(made, pfkey.encode(getspi)).require(pfkey.Sa).spi == 0x2000
         done = ask(made, add_sa(wanted, acquire.seq, SadbType.SADB_UPDATE))

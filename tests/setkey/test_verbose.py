@@ -20,7 +20,7 @@ from kamexfrm.setkey.command import main
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.setkey.verbose import TracingEngine
 from kamexfrm.translate.pfkey.parts import stamped
-from kamexfrm.translate.pfkey.sa_to_message import sa_add, sa_entry
+from kamexfrm.translate.pfkey.sa_to_message import sa_to_message, sad_entry_to_message
 
 ADD = """\
 sadb_msg{ version=2 type=3 errno=0 satype=3
@@ -177,9 +177,9 @@ def heads(text):
 
 
 def test_an_add_and_its_reply_look_as_they_did_but_for_the_keys():
-    assert format_message(stamped(sa_add(association()), pid=2782)) == ADD
+    assert format_message(stamped(sa_to_message(association()), pid=2782)) == ADD
     entry = SadEntry(association(), SaState.MATURE, 1795441375, 0, 0, 0)
-    reply = sa_entry(entry, pfkey.SadbType.SADB_ADD)
+    reply = sad_entry_to_message(entry, pfkey.SadbType.SADB_ADD)
     assert format_message(stamped(reply, pid=2782)) == ADDED
 
 
@@ -202,7 +202,7 @@ def test_a_long_key_is_covered_in_lines_of_32_bytes():
 
 
 def test_no_text_holds_a_key():
-    text = format_message(sa_add(association()))
+    text = format_message(sa_to_message(association()))
     assert "00010203" not in text
     assert "31323334" not in text
 

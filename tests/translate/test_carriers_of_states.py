@@ -7,7 +7,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.state import recreate, state_to_kernel
+from kamexfrm.translate.xfrm.state import recreate, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     Operation,
@@ -48,7 +48,7 @@ def only(xfrm: Kernel) -> State:
 
 @pytest.mark.parametrize("mode", [Mode.TRANSPORT, Mode.TUNNEL])
 def test_the_user_of_an_sa_of_mode_any(xfrm: Kernel, mode: Mode) -> None:
-    state = state_to_kernel(association(), mode)
+    state = sa_to_kernel(association(), mode)
     assert is_mode_any(state.selector.user)
     write(xfrm, state)
     assert only(xfrm).selector == state.selector
@@ -56,7 +56,7 @@ def test_the_user_of_an_sa_of_mode_any(xfrm: Kernel, mode: Mode) -> None:
 
 
 def test_the_user_comes_with_the_keys_of_a_larval_sa(xfrm: Kernel) -> None:
-    state = state_to_kernel(association(), Mode.TRANSPORT)
+    state = sa_to_kernel(association(), Mode.TRANSPORT)
     larval = state._replace(spi=0, authentication=None, encryption=None)
     assert xfrm.allocate_spi(larval, 0x1000, 0x1000).spi == 0x1000
     write(xfrm, state, XfrmMsg.UPDSA)
@@ -64,7 +64,7 @@ def test_the_user_comes_with_the_keys_of_a_larval_sa(xfrm: Kernel) -> None:
 
 
 def test_the_user_is_kept_by_an_update_of_lifetimes(xfrm: Kernel) -> None:
-    state = state_to_kernel(association(), Mode.TRANSPORT)
+    state = sa_to_kernel(association(), Mode.TRANSPORT)
     write(xfrm, state)
     longer = state.lifetime._replace(hard_add=1000)
     plain = state.selector._replace(user=0)
@@ -74,7 +74,7 @@ def test_the_user_is_kept_by_an_update_of_lifetimes(xfrm: Kernel) -> None:
 
 def test_the_numbers_of_a_remade_sa(xfrm: Kernel) -> None:
     numbers = ReplayState(oseq=1000, seq=77, bitmap=5)
-    write(xfrm, state_to_kernel(association(), Mode.TRANSPORT)._replace(replay=numbers))
+    write(xfrm, sa_to_kernel(association(), Mode.TRANSPORT)._replace(replay=numbers))
     first = only(xfrm)
     assert first.replay == numbers
     name = StateId(B, 0x1000, 50, 2)
@@ -86,6 +86,6 @@ def test_the_numbers_of_a_remade_sa(xfrm: Kernel) -> None:
 
 
 def test_a_tunnel_sa_for_any_inner_family(xfrm: Kernel) -> None:
-    state = state_to_kernel(association(), Mode.TUNNEL)
+    state = sa_to_kernel(association(), Mode.TUNNEL)
     write(xfrm, state)
     assert (only(xfrm).flags, only(xfrm).selector.family) == (state.flags, 0)

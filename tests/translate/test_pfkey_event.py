@@ -31,7 +31,7 @@ from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.kdebug import format_message
 from kamexfrm.translate.event import broadcast
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, catch_all, install
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, catch_all, policy_to_kernel
 from kamexfrm.xfrm import (
     Acquire,
     Default,
@@ -175,7 +175,7 @@ def tunnel(level=Level.USE):
 
 def swapped_out():
     policy = tunnel()
-    return install(policy, Knobs(), Placement(7, 1), 1000, without_sa=policy.requests)
+    return policy_to_kernel(policy, Knobs(), Placement(7, 1), 1000, without_sa=policy.requests)
 
 
 @pytest.mark.parametrize("type", [XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY])
@@ -202,7 +202,7 @@ def test_a_policy_is_told_as_written_whatever_is_installed():
 
 
 def test_a_policy_of_ours_is_deleted_by_its_selector_to_those_who_hear_of_it():
-    policy = install(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
+    policy = policy_to_kernel(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
     gone = DeletedPolicy(PolicyId(policy.selector, 9, policy.direction), policy)
     message = broadcast(XfrmMsg.DELPOLICY, gone, now=0)
     assert message.type is SadbType.SADB_X_SPDDELETE
@@ -220,7 +220,7 @@ def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet()
     policy, sidecar = swapped_out()
     assert acquired(policy, A, B, sidecar) == (3, C, D)
     assert acquired(policy, A, B) == (3, A, B)
-    served = install(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
+    served = policy_to_kernel(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
     assert acquired(served, C, D) == (3, C, D)
 
 

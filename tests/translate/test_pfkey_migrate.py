@@ -18,9 +18,9 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.translate.event import broadcast
-from kamexfrm.translate.migrate import migrate_from
-from kamexfrm.translate.pfkey.policy import policy_extension
-from kamexfrm.translate.pfkey.spd import selector_extensions
+from kamexfrm.translate.migrate import migrate_from_message
+from kamexfrm.translate.pfkey.policy import policy_to_extension
+from kamexfrm.translate.pfkey.spd import selector_to_extensions
 from kamexfrm.xfrm import XfrmMsg, decode_migrate, encode_migrate
 
 A, B, C, D = (Address.parse(f"192.0.2.{n}") for n in (1, 2, 3, 4))
@@ -33,11 +33,11 @@ def request(source: Address | None, destination: Address | None, **fields: objec
 
 
 def migrate(*requests: IpsecRequest, direction: Direction = Direction.OUT) -> SadbMsg:
-    policy = policy_extension(PolicyType.IPSEC, direction, requests)
+    policy = policy_to_extension(PolicyType.IPSEC, direction, requests)
     return SadbMsg(
         SadbType.SADB_X_MIGRATE,
         SadbSatype.SADB_SATYPE_ESP,
-        extensions=(*selector_extensions(INNER), policy),
+        extensions=(*selector_to_extensions(INNER), policy),
     )
 
 
@@ -49,7 +49,7 @@ def test_pairs_of_requests_are_moves() -> None:
         request(C, B, level=Level.UNIQUE, reqid=7),
         direction=Direction.IN,
     )
-    found = migrate_from(message)
+    found = migrate_from_message(message)
     assert (found.id.direction, found.id.selector.source_prefix) == (0, 16)
     first, second = found.moves
     assert (first.old_source, first.old_destination) == (A, B)
@@ -64,14 +64,14 @@ def test_what_the_kernel_tells_of_a_migration_is_what_was_asked_for() -> None:
         replace(end, proto=0) if isinstance(end, pfkey.AddressExtension) else end
         for end in message.extensions
     )
-    told = broadcast(XfrmMsg.MIGRATE, migrate_from(message), now=0)
+    told = broadcast(XfrmMsg.MIGRATE, migrate_from_message(message), now=0)
     assert told == replace(message, extensions=ends)
 
 
 def test_the_key_managers_addresses_go_along() -> None:
     message = migrate(request(A, B), request(C, D))
     managers = pfkey.KmAddress(pfkey.Sockaddr(C), pfkey.Sockaddr(D))
-    found = migrate_from(replace(message, extensions=(*message.extensions, managers)))
+    found = migrate_from_message(replace(message, extensions=(*message.extensions, managers)))
     assert found.km_address is not None
     assert found.km_address[:2] == (C, D)
 
@@ -91,5 +91,5 @@ def test_the_key_managers_addresses_go_along() -> None:
 )
 def test_what_is_no_pair_of_places_is_refused(requests: tuple[IpsecRequest, ...]) -> None:
     with pytest.raises(KamexfrmError) as refused:
-        migrate_from(migrate(*requests))
+        migrate_from_message(migrate(*requests))
     assert refused.value.errno == 22

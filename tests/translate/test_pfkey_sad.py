@@ -99,8 +99,8 @@ def test_each_recorded_reply_about_an_sa_is_read_and_written_to_the_same_bytes()
     )
     seen = 0
     for name, message in replies(*types):
-        entry = reading.sa_entry_from(message)
-        again = common.answering(message, writing.sa_entry(entry, message.type))
+        entry = reading.sad_entry_from_message(message)
+        again = common.answering(message, writing.sad_entry_to_message(entry, message.type))
         if name not in LOSSY:
             assert pfkey.encode(again, LINUX) == pfkey.encode(message, LINUX), name
             seen += 1
@@ -111,7 +111,7 @@ def test_each_recorded_expire_is_written_from_the_sa_it_is_about():
     found = replies(SadbType.SADB_EXPIRE)
     for name, message in found:
         hard = message.get(pfkey.LifetimeHard) is not None
-        again = writing.sa_expire(reading.sa_entry_from(message), hard=hard)
+        again = writing.sa_expire(reading.sad_entry_from_message(message), hard=hard)
         assert pfkey.encode(again, LINUX) == pfkey.encode(message, LINUX), name
     assert len(found) > 5
 
@@ -119,10 +119,10 @@ def test_each_recorded_expire_is_written_from_the_sa_it_is_about():
 def test_each_recorded_acquire_is_written_but_for_the_bytes_that_the_kernel_left_unset():
     found = replies(SadbType.SADB_ACQUIRE)
     for name, message in found:
-        source, destination = reading.sa_ends_from(message)
+        source, destination = reading.sa_ends_from_message(message)
         proposal = message.get(pfkey.Proposal)
         again = writing.sa_acquire(
-            common.protocol_of(message),
+            common.protocol_from_message(message),
             source,
             destination,
             message.require(pfkey.Policy).id,
@@ -141,7 +141,7 @@ def test_each_recorded_acquire_is_written_but_for_the_bytes_that_the_kernel_left
 def test_each_recorded_add_and_update_is_taken_or_refused_as_linux_did_but_for_those_listed():
     seen = 0
     for name, message in requests(SadbType.SADB_ADD, SadbType.SADB_UPDATE):
-        mine = outcome(reading.association_from, message)
+        mine = outcome(reading.sa_from_message, message)
         heard = VECTORS[name].heard
         theirs = heard[0].errno if heard else 0
         if name in STRICTER:
@@ -157,7 +157,7 @@ def test_each_recorded_add_and_update_is_taken_or_refused_as_linux_did_but_for_t
 
 
 def test_an_add_is_read_with_all_it_says():
-    assert reading.association_from(request("add-esp4-lifetimes")) == SecurityAssociation(
+    assert reading.sa_from_message(request("add-esp4-lifetimes")) == SecurityAssociation(
         A,
         B,
         IpsecProtocol.ESP,
@@ -165,23 +165,23 @@ def test_an_add_is_read_with_all_it_says():
         Mode.TRANSPORT,
         0,
         4,
-        reading.association_from(request("add-esp4-aes128-sha1")).encryption,
-        reading.association_from(request("add-esp4-aes128-sha1")).authentication,
+        reading.sa_from_message(request("add-esp4-aes128-sha1")).encryption,
+        reading.sa_from_message(request("add-esp4-aes128-sha1")).authentication,
         None,
         Lifetime(100, 1 << 30, 3600, 1800),
         Lifetime(80, 1 << 29, 3000, 1500),
     )
-    natt = reading.association_from(request("add-esp4-natt-oa")).nat_traversal
+    natt = reading.sa_from_message(request("add-esp4-natt-oa")).nat_traversal
     assert natt == NatTraversal(4500, 4500, Address.parse("192.0.2.9"))
-    tunnel = reading.association_from(request("add-esp6-tunnel"))
+    tunnel = reading.sa_from_message(request("add-esp6-tunnel"))
     assert (tunnel.mode, tunnel.source) == (Mode.TUNNEL, Address.parse("fd00:9::1"))
-    deflate = reading.association_from(request("add-ipcomp4-deflate"))
+    deflate = reading.sa_from_message(request("add-ipcomp4-deflate"))
     assert deflate.compression is not None
     assert deflate.compression.algorithm == by_name(Kind.COMPRESSION, "deflate")
 
 
 def test_without_sa2_the_mode_is_any():
-    assert reading.association_from(request("add-no-sa2")).mode is Mode.ANY
+    assert reading.sa_from_message(request("add-no-sa2")).mode is Mode.ANY
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_without_sa2_the_mode_is_any():
     ],
 )
 def test_an_add_that_cannot_be_fails_with_the_errno_of_linux(name, number):
-    assert outcome(reading.association_from, request(name)) == number
+    assert outcome(reading.sa_from_message, request(name)) == number
 
 
 @pytest.mark.parametrize(
@@ -221,21 +221,23 @@ def test_a_number_of_an_algorithm_is_known_missing_or_out_of_range_used_or_not(
     changed = replace(message.require(pfkey.Sa), auth=auth, encrypt=encrypt)
     others = (e for e in message.extensions if not isinstance(e, pfkey.Sa))
     message = replace(message, extensions=(changed, *others))
-    assert outcome(reading.association_from, message) == number
+    assert outcome(reading.sa_from_message, message) == number
 
 
 @pytest.mark.parametrize("satype", [0, 1, 5, 8, 13, 200])
 @pytest.mark.parametrize("name", ["get4-esp", "delete4-esrch"])
 def test_without_a_protocol_no_sa_is_found_once_all_else_is_there(name, satype):
     message = replace(request(name), satype=SadbSatype(satype))
-    assert outcome(reading.sa_name_from, message) == errno.ESRCH
+    assert outcome(reading.sa_id_from_message, message) == errno.ESRCH
     for extension in message.extensions:
         rest = tuple(e for e in message.extensions if e is not extension)
-        assert outcome(reading.sa_name_from, replace(message, extensions=rest)) == errno.EINVAL
+        assert (
+            outcome(reading.sa_id_from_message, replace(message, extensions=rest)) == errno.EINVAL
+        )
 
 
 def test_an_sa_is_named_by_get_and_delete_and_without_its_parts_is_refused():
-    assert reading.sa_name_from(request("get4-esp")) == (A, SaId(B, IpsecProtocol.ESP, 16385))
+    assert reading.sa_id_from_message(request("get4-esp")) == (A, SaId(B, IpsecProtocol.ESP, 16385))
     for name, number in (
         ("get4-satype0", errno.ESRCH),
         ("delete4-satype0", errno.ESRCH),
@@ -243,15 +245,15 @@ def test_an_sa_is_named_by_get_and_delete_and_without_its_parts_is_refused():
         ("get4-no-dst", errno.EINVAL),
         ("delete4-no-src", errno.EINVAL),
     ):
-        assert outcome(reading.sa_name_from, request(name)) == number
+        assert outcome(reading.sa_id_from_message, request(name)) == number
 
 
 def test_a_getspi_says_what_to_choose_from():
-    larval, low, high = reading.spi_wanted_from(request("getspi4-tunnel-reqid"))
+    larval, low, high = reading.larval_from_message(request("getspi4-tunnel-reqid"))
     assert (larval.mode, larval.reqid, low, high) == (Mode.TUNNEL, 42, 20992, 21247)
-    assert reading.spi_wanted_from(request("getspi4-norange"))[1:] == (0, 0)
+    assert reading.larval_from_message(request("getspi4-norange"))[1:] == (0, 0)
     for name in ("getspi4-reversed", "getspi4-satype0", "getspi6-no-addr"):
-        assert outcome(reading.spi_wanted_from, request(name)) == errno.EINVAL
+        assert outcome(reading.larval_from_message, request(name)) == errno.EINVAL
 
 
 def test_flush_and_dump_are_about_one_protocol_or_all():
@@ -293,23 +295,23 @@ def test_a_refusal_is_the_header_with_the_errno():
 )
 @pytest.mark.parametrize("type", [SadbType.SADB_ADD, SadbType.SADB_UPDATE])
 def test_an_association_survives_the_way_to_a_message_and_back(association, type):
-    wire = pfkey.encode(writing.sa_add(association, type), LINUX)
+    wire = pfkey.encode(writing.sa_to_message(association, type), LINUX)
     message = pfkey.decode(wire, LINUX)
     assert message.type is type
-    assert reading.association_from(message) == association
+    assert reading.sa_from_message(message) == association
 
 
 def test_a_cipher_means_nothing_to_ah_as_iked_sends_one():
     plain = SecurityAssociation(A, B, IpsecProtocol.AH, 256, authentication=SHA1)
-    message = writing.sa_add(plain._replace(encryption=AES))
+    message = writing.sa_to_message(plain._replace(encryption=AES))
     assert message.require(pfkey.Sa).encrypt
     assert message.get(pfkey.KeyEncrypt)
-    assert reading.association_from(message) == plain
+    assert reading.sa_from_message(message) == plain
 
 
 def test_an_add_has_setkeys_extensions_in_setkeys_order():
     sa = PLAIN._replace(hard=Lifetime(0, 0, 100, 0), soft=Lifetime(0, 0, 90, 0))
-    kinds = [type(extension) for extension in writing.sa_add(sa).extensions]
+    kinds = [type(extension) for extension in writing.sa_to_message(sa).extensions]
     assert kinds == [
         pfkey.KeyEncrypt,
         pfkey.KeyAuth,
@@ -324,17 +326,17 @@ def test_an_add_has_setkeys_extensions_in_setkeys_order():
 
 def test_a_getspi_names_its_spi_or_leaves_the_choice():
     asked = SecurityAssociation(A, B, IpsecProtocol.ESP, 0x9001)
-    message = writing.sa_add(asked, SadbType.SADB_GETSPI)
-    assert reading.spi_wanted_from(message)[1:] == (0x9001, 0x9001)
-    free = writing.sa_add(asked._replace(spi=0), SadbType.SADB_GETSPI)
+    message = writing.sa_to_message(asked, SadbType.SADB_GETSPI)
+    assert reading.larval_from_message(message)[1:] == (0x9001, 0x9001)
+    free = writing.sa_to_message(asked._replace(spi=0), SadbType.SADB_GETSPI)
     assert free.get(pfkey.SpiRange) is None
 
 
 def test_a_delete_of_all_between_two_hosts_has_no_sa():
-    message = writing.sa_delete_all(A, B, IpsecProtocol.ESP)
+    message = writing.sa_ends_to_message(A, B, IpsecProtocol.ESP)
     assert message.satype is SadbSatype.SADB_SATYPE_ESP
-    assert reading.sa_ends_from(message) == (A, B)
-    assert outcome(reading.sa_name_from, message) == errno.EINVAL
+    assert reading.sa_ends_from_message(message) == (A, B)
+    assert outcome(reading.sa_id_from_message, message) == errno.EINVAL
 
 
 def entry(association, **changes):
@@ -342,45 +344,45 @@ def entry(association, **changes):
 
 
 def test_a_reply_keeps_mode_any_and_shows_windows_as_linux_does():
-    shown = writing.sa_entry(entry(PLAIN._replace(mode=Mode.ANY)), SadbType.SADB_GET)
+    shown = writing.sad_entry_to_message(entry(PLAIN._replace(mode=Mode.ANY)), SadbType.SADB_GET)
     assert shown.require(pfkey.Sa2).mode is pfkey.IpsecMode.IPSEC_MODE_ANY
-    wide = writing.sa_entry(entry(PLAIN._replace(replay_window=128)), SadbType.SADB_GET)
+    wide = writing.sad_entry_to_message(entry(PLAIN._replace(replay_window=128)), SadbType.SADB_GET)
     assert wide.require(pfkey.Sa).replay == 32
     esn = PLAIN._replace(replay_window=128, esn=True)
-    shown = writing.sa_entry(entry(esn), SadbType.SADB_GET).require(pfkey.Sa)
+    shown = writing.sad_entry_to_message(entry(esn), SadbType.SADB_GET).require(pfkey.Sa)
     assert (shown.replay, shown.flags) == (128, pfkey.SadbSaflags.SADB_X_SAFLAGS_ESN)
 
 
 def test_a_reply_about_gcm_tells_number_and_key_and_one_about_chacha_neither():
     gcm = PLAIN._replace(encryption=key(Kind.AEAD, "aes-gcm-16", 20), authentication=None)
-    shown = writing.sa_entry(entry(gcm), SadbType.SADB_GET)
+    shown = writing.sad_entry_to_message(entry(gcm), SadbType.SADB_GET)
     assert shown.require(pfkey.Sa).encrypt == 20
     assert shown.require(pfkey.KeyEncrypt).key.bits == 160
     chacha = gcm._replace(encryption=key(Kind.AEAD, "chacha20-poly1305", 36))
-    shown = writing.sa_entry(entry(chacha), SadbType.SADB_GET)
+    shown = writing.sad_entry_to_message(entry(chacha), SadbType.SADB_GET)
     assert shown.require(pfkey.Sa).encrypt == 0
     assert shown.get(pfkey.KeyEncrypt) is None
 
 
 def test_a_reply_for_those_who_may_not_see_keys_has_none():
-    shown = writing.sa_entry(entry(PLAIN), SadbType.SADB_GET, keys=False)
+    shown = writing.sad_entry_to_message(entry(PLAIN), SadbType.SADB_GET, keys=False)
     assert shown.get(pfkey.KeyAuth) is None
     assert shown.get(pfkey.KeyEncrypt) is None
 
 
 def test_a_reply_shows_linux_flags_and_counts_that_fit():
     busy = entry(PLAIN._replace(flags=1, hard=Lifetime(1 << 40)), packets=1 << 33, noecn=True)
-    shown = writing.sa_entry(busy, SadbType.SADB_DUMP)
+    shown = writing.sad_entry_to_message(busy, SadbType.SADB_DUMP)
     assert shown.require(pfkey.Sa).flags == 0x80000000
     assert shown.require(pfkey.LifetimeCurrent).allocations == 0xFFFFFFFF
     assert shown.require(pfkey.LifetimeHard).allocations == 0xFFFFFFFF
-    assert reading.sa_entry_from(shown).noecn
+    assert reading.sad_entry_from_message(shown).noecn
 
 
 def test_no_error_shows_a_key():
     secret = bytes(range(0x40, 0x40 + 19))
-    bad = writing.sa_add(PLAIN._replace(authentication=Key(SHA1.algorithm, secret)))
+    bad = writing.sa_to_message(PLAIN._replace(authentication=Key(SHA1.algorithm, secret)))
     with pytest.raises(KamexfrmError) as error:
-        reading.association_from(bad)
+        reading.sa_from_message(bad)
     assert secret.hex() not in str(error.value)
     assert secret.decode() not in str(error.value)

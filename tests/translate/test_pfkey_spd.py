@@ -78,8 +78,8 @@ def outcome(read, message):
 def test_each_recorded_reply_about_the_spd_is_read_and_written_to_the_same_bytes():
     found = replies(*REPLIES)
     for name, message in found:
-        entry = spd.spd_entry_from(message)
-        again = spd.spd_entry(entry, message.type, references=message.reserved)
+        entry = spd.spd_entry_from_message(message)
+        again = spd.spd_entry_to_message(entry, message.type, references=message.reserved)
         wire = pfkey.encode(common.answering(message, again), LINUX)
         assert wire == pfkey.encode(message, LINUX), name
     assert len(found) > 100
@@ -88,9 +88,11 @@ def test_each_recorded_reply_about_the_spd_is_read_and_written_to_the_same_bytes
 def test_each_recorded_request_makes_a_policy_that_makes_the_same_request():
     seen = 0
     for name, message in requests(*WRITES):
-        if outcome(spd.policy_from, message) or name in LOSSY:
+        if outcome(spd.policy_from_message, message) or name in LOSSY:
             continue
-        again = common.answering(message, spd.spd_add(spd.policy_from(message), message.type))
+        again = common.answering(
+            message, spd.policy_to_message(spd.policy_from_message(message), message.type)
+        )
         assert same_extensions(again, message), name
         seen += 1
     assert seen >= 50
@@ -98,7 +100,7 @@ def test_each_recorded_request_makes_a_policy_that_makes_the_same_request():
 
 def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did():
     for name, message in requests(*WRITES):
-        mine, heard = outcome(spd.policy_from, message), VECTORS[name].heard
+        mine, heard = outcome(spd.policy_from_message, message), VECTORS[name].heard
         if name in KAME:
             assert mine == KAME[name], name
         elif name in STATE:
@@ -127,11 +129,11 @@ def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did():
     ],
 )
 def test_a_policy_that_cannot_be_is_invalid(name):
-    assert outcome(spd.policy_from, request(name)) == errno.EINVAL
+    assert outcome(spd.policy_from_message, request(name)) == errno.EINVAL
 
 
 def test_a_request_is_read_with_all_it_says():
-    unique = spd.policy_from(request("spdadd4-unique"))
+    unique = spd.policy_from_message(request("spdadd4-unique"))
     assert unique == SecurityPolicy(
         Selector(A, 32, B, 32, 17),
         Direction.OUT,
@@ -139,24 +141,24 @@ def test_a_request_is_read_with_all_it_says():
         (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.UNIQUE, 9),),
         0,
     )
-    tunnel = spd.policy_from(request("spdadd6-tunnel"))
+    tunnel = spd.policy_from_message(request("spdadd6-tunnel"))
     assert tunnel.requests == (
         IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.REQUIRE, 0, C, D),
     )
-    assert spd.policy_from(request("spdadd4-proto0")).selector.upper == 255
-    icmp = spd.policy_from(request("spdadd4-icmp-type")).selector
+    assert spd.policy_from_message(request("spdadd4-proto0")).selector.upper == 255
+    icmp = spd.policy_from_message(request("spdadd4-icmp-type")).selector
     assert (icmp.source_port, icmp.destination_port) == (8, None)
-    timed = spd.policy_from(request("spdadd6-lifetime"))
+    timed = spd.policy_from_message(request("spdadd6-lifetime"))
     assert (timed.lifetime, timed.validtime) == (3600, 1800)
-    assert spd.policy_from(request("spdadd4-prio")).priority == 12345
+    assert spd.policy_from_message(request("spdadd4-prio")).priority == 12345
 
 
 def test_level_default_is_kept_where_linux_made_it_require():
     message = request("spdadd6-default-level")
-    policy = spd.policy_from(message)
+    policy = spd.policy_from_message(message)
     assert policy.requests[0].level is Level.DEFAULT
     entry = SpdEntry(policy, 257, 1000, 0, Owner.OURS, 1, policy.priority)
-    shown = spd.spd_entry(entry, SadbType.SADB_X_SPDDUMP).require(pfkey.Policy)
+    shown = spd.spd_entry_to_message(entry, SadbType.SADB_X_SPDDUMP).require(pfkey.Policy)
     assert shown.requests[0].level is pfkey.IpsecLevel.IPSEC_LEVEL_DEFAULT
 
 
@@ -169,16 +171,16 @@ def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so():
         pfkey.IpsecDirection.IPSEC_DIR_OUTBOUND,
         requests=(request,),
     )
-    assert extension.requests_from(policy)[0].reqid == 0
-    assert extension.requests_from(policy, from_kernel=True)[0].reqid == 7
+    assert extension.requests_from_extension(policy)[0].reqid == 0
+    assert extension.requests_from_extension(policy, from_kernel=True)[0].reqid == 7
 
 
 def test_an_entry_is_deleted_by_its_selector_and_direction():
     message = request("spddelete4-with-requests")
-    assert spd.spd_name_from(message) == (Selector(A, 32, B, 32, 17), Direction.OUT, None)
+    assert spd.spidx_from_message(message) == (Selector(A, 32, B, 32, 17), Direction.OUT, None)
     context = SecurityContext(1, 2, b"label")
-    again = spd.spd_delete(Selector(A, 32, B, 32, 17), Direction.OUT, context)
-    assert spd.spd_name_from(pfkey.decode(pfkey.encode(again))) == (
+    again = spd.spidx_to_message(Selector(A, 32, B, 32, 17), Direction.OUT, context)
+    assert spd.spidx_from_message(pfkey.decode(pfkey.encode(again))) == (
         Selector(A, 32, B, 32, 17),
         Direction.OUT,
         context,
@@ -186,12 +188,12 @@ def test_an_entry_is_deleted_by_its_selector_and_direction():
 
 
 def test_an_entry_is_named_by_an_id_that_can_be_one():
-    assert spd.spd_id_from(request("spdget4")) == 1
-    assert spd.spd_id_from(request("spdget4-dir9")) == 1
-    assert outcome(spd.spd_id_from, request("spdget4-enoent")) == errno.EINVAL
-    assert outcome(spd.spd_id_from, request("spdget4-no-policy")) == errno.EINVAL
+    assert spd.spd_id_from_message(request("spdget4")) == 1
+    assert spd.spd_id_from_message(request("spdget4-dir9")) == 1
+    assert outcome(spd.spd_id_from_message, request("spdget4-enoent")) == errno.EINVAL
+    assert outcome(spd.spd_id_from_message, request("spdget4-no-policy")) == errno.EINVAL
     for type in (SadbType.SADB_X_SPDGET, SadbType.SADB_X_SPDDELETE2):
-        assert spd.spd_id_from(spd.spd_by_id(type, 393)) == 393
+        assert spd.spd_id_from_message(spd.spd_id_to_message(type, 393)) == 393
 
 
 @pytest.mark.parametrize(
@@ -213,12 +215,12 @@ def test_an_entry_is_named_by_an_id_that_can_be_one():
     ],
 )
 def test_a_policy_survives_the_way_to_a_message_and_back(policy):
-    message = pfkey.decode(pfkey.encode(spd.spd_add(policy)))
-    assert spd.policy_from(message) == policy
+    message = pfkey.decode(pfkey.encode(spd.policy_to_message(policy)))
+    assert spd.policy_from_message(message) == policy
 
 
 def test_a_request_has_setkeys_extensions_in_setkeys_order():
-    message = spd.spd_add(spd.policy_from(request("spdadd4-prio")))
+    message = spd.policy_to_message(spd.policy_from_message(request("spdadd4-prio")))
     kinds = [type(one) for one in message.extensions]
     assert kinds == [pfkey.Policy, pfkey.AddressSrc, pfkey.AddressDst]
 
@@ -226,25 +228,25 @@ def test_a_request_has_setkeys_extensions_in_setkeys_order():
 def test_a_sockets_own_policy_has_a_direction_of_its_own():
     policy = SecurityPolicy(Selector(A, 0, A, 0), Direction.OUT, PolicyType.NONE, priority=0)
     entry = SpdEntry(policy, 388, 1000, 0, Owner.FOREIGN, 0, 0, socket=True)
-    message = spd.spd_entry(entry, SadbType.SADB_X_SPDDUMP)
+    message = spd.spd_entry_to_message(entry, SadbType.SADB_X_SPDDUMP)
     assert message.require(pfkey.Policy).direction == 5
-    assert spd.spd_entry_from(message) == entry
+    assert spd.spd_entry_from_message(message) == entry
 
 
 @pytest.mark.parametrize("type", PolicyType)
 def test_a_socket_may_ask_for_any_type_as_on_linux(type):
-    value = extension.policy_extension(type, Direction.OUT)
-    assert extension.socket_policy_from(value) == (Direction.OUT, type, ())
-    fwd = extension.policy_extension(type, Direction.FWD)
-    assert outcome(extension.socket_policy_from, fwd) == errno.EINVAL
+    value = extension.policy_to_extension(type, Direction.OUT)
+    assert extension.socket_policy_from_extension(value) == (Direction.OUT, type, ())
+    fwd = extension.policy_to_extension(type, Direction.FWD)
+    assert outcome(extension.socket_policy_from_extension, fwd) == errno.EINVAL
 
 
 def test_a_level_without_a_name_is_require_for_a_socket_as_on_linux():
     request = pfkey.IpsecRequest(50, pfkey.IpsecMode(1), pfkey.IpsecLevel(9))
     value = pfkey.Policy(pfkey.IpsecPolicy(2), pfkey.IpsecDirection(2), requests=(request,))
-    _, _, requests = extension.socket_policy_from(value)
+    _, _, requests = extension.socket_policy_from_extension(value)
     assert [r.level for r in requests] == [Level.REQUIRE]
-    assert outcome(extension.requests_from, value) == errno.EINVAL
+    assert outcome(extension.requests_from_extension, value) == errno.EINVAL
 
 
 def test_flush_and_dump_of_the_spd_are_headers():

@@ -141,29 +141,29 @@ def through_the_wire(message):
 
 @given(associations())
 def test_what_is_added_is_what_was_meant(association):
-    assert reading.association_from(through_the_wire(sad.sa_add(association))) == association
+    assert reading.sa_from_message(through_the_wire(sad.sa_to_message(association))) == association
 
 
 @given(policies())
 def test_a_policy_added_is_the_policy_meant(policy):
-    assert spd.policy_from(through_the_wire(spd.spd_add(policy))) == policy
+    assert spd.policy_from_message(through_the_wire(spd.policy_to_message(policy))) == policy
 
 
 @given(associations(), st.sampled_from(SaState), uint32, uint64)
 def test_a_reply_read_and_written_again_is_the_same_reply(association, state, packets, count):
     entry = SadEntry(association, state, 1000, 2000, count, packets)
-    shown = through_the_wire(sad.sa_entry(entry, SadbType.SADB_DUMP))
-    again = sad.sa_entry(reading.sa_entry_from(shown), SadbType.SADB_DUMP)
+    shown = through_the_wire(sad.sad_entry_to_message(entry, SadbType.SADB_DUMP))
+    again = sad.sad_entry_to_message(reading.sad_entry_from_message(shown), SadbType.SADB_DUMP)
     assert again == shown
 
 
 @given(associations(), st.data())
 def test_an_add_without_some_of_its_parts_is_an_sa_or_an_error_with_an_errno(association, data):
-    message = sad.sa_add(association)
+    message = sad.sa_to_message(association)
     kept = tuple(e for e in message.extensions if data.draw(st.booleans()))
     broken = pfkey.SadbMsg(message.type, message.satype, extensions=kept)
     try:
-        found, number = reading.association_from(broken), 0
+        found, number = reading.sa_from_message(broken), 0
     except KamexfrmError as error:
         found, number = None, error.errno
     assert found.id == association.id if found else number

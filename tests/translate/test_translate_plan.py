@@ -9,12 +9,12 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
-    entries_of,
     has_sidecar,
     is_ordinary,
     sidecars_of,
+    spd_entries_from_kernel,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, install, tunnel_uses
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, tunnel_uses
 from kamexfrm.translate.xfrm.rewrite import (
     catch_alls,
     delete_by_index,
@@ -63,7 +63,7 @@ def installed_kernel(
     kernel = FakeKernel(lambda: NOW)
     for at, policy in enumerate(policies, 1):
         without_sa = () if served else tunnel_uses(policy, in_force)
-        both = install(policy, in_force, Placement(at, at), NOW, without_sa=without_sa)
+        both = policy_to_kernel(policy, in_force, Placement(at, at), NOW, without_sa=without_sa)
         carry_out(kernel, [(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in both if p])
     return kernel
 
@@ -126,7 +126,7 @@ def test_at_no_step_of_a_plan_does_an_entry_read_differently(
 
     def shown() -> set[SecurityPolicy]:
         held = list(kernel.policies())
-        return {e.policy for e in entries_of(held, sidecars_of(held).get)}
+        return {e.policy for e in spd_entries_from_kernel(held, sidecars_of(held).get)}
 
     for step in plan(kernel, after, served=False):
         carry_out(kernel, [step])
@@ -160,13 +160,15 @@ def test_a_newer_entry_and_its_sidecar_are_in_no_plan(
 ) -> None:
     without_sa = tunnel_uses(policy, Knobs())
     newer = []
-    for each in install(policy, Knobs(), Placement(1, 1), NOW, without_sa=without_sa):
+    for each in policy_to_kernel(policy, Knobs(), Placement(1, 1), NOW, without_sa=without_sa):
         if each:
             first = each.lifetime.soft_bytes & ~(0xFF << 32) | version << 32
             life = each.lifetime._replace(soft_bytes=first)
             newer.append(each._replace(lifetime=life))
     assert rewritten(newer, in_force, Serving(served=True), NOW).operations == []
-    assert [e.owner for e in entries_of(newer, sidecars_of(newer).get)] == [Owner.NEWER]
+    assert [e.owner for e in spd_entries_from_kernel(newer, sidecars_of(newer).get)] == [
+        Owner.NEWER
+    ]
 
 
 @given(written_policies, knobs)
@@ -203,7 +205,7 @@ def test_what_is_left_of_a_life_never_grows_and_never_is_no_limit(
     wanted = policy._replace(lifetime=policy.lifetime % 4000, validtime=policy.validtime % 4000)
     kernel = installed_kernel([wanted], Knobs(), served=True)
     held = next(p for p in kernel.policies() if is_ordinary(p))
-    (entry,) = entries_of([held], lambda selector: None)
+    (entry,) = spd_entries_from_kernel([held], lambda selector: None)
     life, valid = remaining(held, entry, NOW + age)
     assert (life == 0) == (wanted.lifetime == 0)
     assert (valid == 0) == (wanted.validtime == 0)

@@ -21,8 +21,6 @@ from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin, fast_path_template
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
-    entries_of,
-    entry_from_kernel,
     has_sidecar,
     is_catch_all,
     is_ordinary,
@@ -30,13 +28,15 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     read_tag,
     selector_from_kernel,
     sidecars_of,
+    spd_entries_from_kernel,
+    spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     TRIGGER_REQID,
     Installed,
     Placement,
     catch_all,
-    install,
+    policy_to_kernel,
     selector_to_kernel,
     tunnel_uses,
 )
@@ -71,7 +71,7 @@ def no_sidecar(selector: XfrmSelector) -> None:
 
 def read(installed: Installed) -> SpdEntry:
     policies = dumped(installed)
-    (entry,) = entries_of(policies, sidecars_of(policies).get)
+    (entry,) = spd_entries_from_kernel(policies, sidecars_of(policies).get)
     return entry
 
 
@@ -91,7 +91,9 @@ def test_what_was_written_comes_back_whatever_the_knobs_and_the_sas(
     twin: bool,
 ) -> None:
     without_sa = () if served else tunnel_uses(policy, in_force)
-    entry = read(install(policy, in_force, placement, at, twin=twin, without_sa=without_sa))
+    entry = read(
+        policy_to_kernel(policy, in_force, placement, at, twin=twin, without_sa=without_sa)
+    )
     assert entry.policy == policy
     assert (entry.owner, entry.twin, entry.created) == (Owner.OURS, twin, at)
     assert (entry.kernel_priority, entry.order) == placement
@@ -103,7 +105,7 @@ def test_what_was_written_comes_back_whatever_the_knobs_and_the_sas(
 def test_levels_are_what_the_kernel_gets(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
-    installed = install(policy, in_force, placement, at).policy
+    installed = policy_to_kernel(policy, in_force, placement, at).policy
     if policy.type is not PolicyType.IPSEC:
         return
     assert len(installed.templates) == len(policy.requests)
@@ -127,7 +129,7 @@ def test_what_linux_refuses_is_never_installed(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     without_sa = tunnel_uses(policy, in_force)
-    for installed in install(policy, in_force, placement, at, without_sa=without_sa):
+    for installed in policy_to_kernel(policy, in_force, placement, at, without_sa=without_sa):
         for template in installed.templates if installed else ():
             assert not (
                 installed and installed.direction == 1 and template.mode and template.optional
@@ -141,7 +143,7 @@ def test_outbound_transport_templates_have_no_addresses(
 ) -> None:
     assume(policy.direction is Direction.OUT)
     without_sa = tunnel_uses(policy, in_force)
-    installed = install(policy, in_force, placement, at, without_sa=without_sa).policy
+    installed = policy_to_kernel(policy, in_force, placement, at, without_sa=without_sa).policy
     for template in installed.templates:
         if template.mode == 0:
             assert template.source.is_unspecified
@@ -154,7 +156,7 @@ def test_a_trigger_stands_for_each_request_that_nothing_serves(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     without_sa = tunnel_uses(policy, in_force)
-    installed = install(policy, in_force, placement, at, without_sa=without_sa)
+    installed = policy_to_kernel(policy, in_force, placement, at, without_sa=without_sa)
     triggers = [t for t in installed.policy.templates if t.reqid == TRIGGER_REQID and t.mode == 0]
     assert len(triggers) >= len([r for r in policy.requests if r in without_sa and without_sa])
     assert bool(installed.sidecar) == has_sidecar(installed.policy)
@@ -166,7 +168,7 @@ def test_a_sidecar_is_never_shown_and_has_the_entrys_selector(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     without_sa = tunnel_uses(policy, in_force)
-    entry, sidecar = install(policy, in_force, placement, at, without_sa=without_sa)
+    entry, sidecar = policy_to_kernel(policy, in_force, placement, at, without_sa=without_sa)
     if sidecar:
         assert is_sidecar(sidecar)
         assert not is_ordinary(sidecar)
@@ -182,14 +184,14 @@ def test_the_short_way_to_bytes_is_the_long_one(
     selector, direction, type_, wanted = policy[:4]
     family = selector.family
     shape = fast_path_template(type_, wanted, direction, family, in_force.of(family))
-    installed = install(policy, in_force, placement, at)
+    installed = policy_to_kernel(policy, in_force, placement, at)
     assert shape.plain == (installed.sidecar is None and not tunnel_uses(policy, in_force))
     if not shape.plain:
         return
     number, order = placement
     assert encode_plain(policy, shape, number, order, at) == encode_policy(installed.policy)
     forward = policy._replace(direction=Direction.FWD)
-    twin = install(forward, in_force, placement, at, twin=True).policy
+    twin = policy_to_kernel(forward, in_force, placement, at, twin=True).policy
     if direction is Direction.IN:
         assert encode_twin(policy, shape, number, order, at) == encode_policy(twin)
 
@@ -207,11 +209,11 @@ def test_a_catch_all_is_no_entry(family: int, direction: int) -> None:
     block = decode_policy(encode_policy(catch_all(family, direction)))
     assert is_catch_all(block)
     assert not is_ordinary(block)
-    assert list(entries_of([block], no_sidecar)) == []
+    assert list(spd_entries_from_kernel([block], no_sidecar)) == []
 
 
 def test_the_marker_is_no_entry() -> None:
-    assert list(entries_of([marker_policy(Marker())], no_sidecar)) == []
+    assert list(spd_entries_from_kernel([marker_policy(Marker())], no_sidecar)) == []
 
 
 # Forgeries
@@ -220,7 +222,7 @@ def test_the_marker_is_no_entry() -> None:
 @given(st.lists(kernel_policies(), max_size=4))
 @slow
 def test_any_dump_is_read_without_an_error(policies: list[Policy]) -> None:
-    for entry in entries_of(policies, sidecars_of(policies).get):
+    for entry in spd_entries_from_kernel(policies, sidecars_of(policies).get):
         assert entry.owner in (Owner.OURS, Owner.FOREIGN)
 
 
@@ -231,7 +233,7 @@ our_shares = share_tags.map(share_of)
 @given(st.lists(kernel_policies(tagged, our_shares), max_size=4))
 @slow
 def test_a_forged_tag_over_anything_is_read_without_an_error(policies: list[Policy]) -> None:
-    for entry in entries_of(policies, sidecars_of(policies).get):
+    for entry in spd_entries_from_kernel(policies, sidecars_of(policies).get):
         assert entry.owner in (Owner.OURS, Owner.FOREIGN)
         assert entry.policy.direction in Direction
 
@@ -243,7 +245,7 @@ def test_one_template_without_our_byte_makes_the_entry_foreign(policy: Policy, s
     spoiled = policy._replace(
         templates=(*policy.templates[:-1], policy.templates[-1]._replace(share=share))
     )
-    assert entry_from_kernel(spoiled).owner is Owner.FOREIGN
+    assert spd_entry_from_kernel(spoiled).owner is Owner.FOREIGN
     assert read_tag(spoiled).tag is None
 
 
@@ -252,11 +254,11 @@ def test_one_template_without_our_byte_makes_the_entry_foreign(policy: Policy, s
 def test_a_flipped_bit_in_the_tag_is_another_entry_or_a_foreign_one_and_no_error(
     policy: SecurityPolicy, word: int, bit: int, placement: Placement, at: int
 ) -> None:
-    installed = install(policy, Knobs(), placement, at).policy
+    installed = policy_to_kernel(policy, Knobs(), placement, at).policy
     life = list(installed.lifetime)
     life[word] ^= 1 << bit
     forged = installed._replace(lifetime=LifetimeConfig(*life))
-    entry = entry_from_kernel(forged)
+    entry = spd_entry_from_kernel(forged)
     assert entry.policy.selector == policy.selector
     assert entry.owner in (Owner.OURS, Owner.FOREIGN, Owner.NEWER)
 
@@ -266,10 +268,10 @@ def test_a_flipped_bit_in_the_tag_is_another_entry_or_a_foreign_one_and_no_error
 def test_a_newer_tag_shows_a_newer_entry(
     policy: SecurityPolicy, version: int, placement: Placement, at: int
 ) -> None:
-    installed = install(policy, Knobs(), placement, at).policy
+    installed = policy_to_kernel(policy, Knobs(), placement, at).policy
     first = installed.lifetime.soft_bytes & ~(0xFF << 32) | version << 32
     newer = installed._replace(lifetime=installed.lifetime._replace(soft_bytes=first))
-    entry = entry_from_kernel(newer)
+    entry = spd_entry_from_kernel(newer)
     assert entry.owner is Owner.NEWER
     assert entry.policy.selector == policy.selector
 
@@ -278,7 +280,7 @@ def test_a_newer_tag_shows_a_newer_entry(
 @slow
 def test_a_sockets_policy_is_shown_as_one_in_its_direction(policy: Policy, direction: int) -> None:
     assume(not policy.if_id)
-    entry = entry_from_kernel(policy._replace(direction=direction))
+    entry = spd_entry_from_kernel(policy._replace(direction=direction))
     assert entry.socket
     assert entry.policy.direction is (Direction.IN if direction == 3 else Direction.OUT)
 
@@ -296,8 +298,8 @@ def test_a_sidecar_that_is_missing_shows_what_is_installed() -> None:
     wanted = IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.USE, 0, *ends)
     selector = Selector(ends[0], 32, ends[1], 32)
     policy = SecurityPolicy(selector, Direction.OUT, PolicyType.IPSEC, (wanted,))
-    installed = install(policy, Knobs(), Placement(1, 1), 0)
-    entry = entry_from_kernel(installed.policy)
+    installed = policy_to_kernel(policy, Knobs(), Placement(1, 1), 0)
+    entry = spd_entry_from_kernel(installed.policy)
     assert entry.policy.requests == (wanted._replace(source=None, destination=None),)
 
 

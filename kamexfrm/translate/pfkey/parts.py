@@ -72,7 +72,7 @@ def echo(request: SadbMsg) -> SadbMsg:
     return error_reply(request, 0)
 
 
-def protocol_of(message: SadbMsg) -> IpsecProtocol:
+def protocol_from_message(message: SadbMsg) -> IpsecProtocol:
     """Return the protocol of a message about one SA; raises KamexfrmError.
 
     Without one that XFRM has, GET and DELETE fail with ESRCH and others with EINVAL, but ADD and
@@ -93,7 +93,7 @@ def protocol_or_all(message: SadbMsg) -> IpsecProtocol | None:
     """Return what a FLUSH, DUMP or REGISTER is about, None for all; raises KamexfrmError."""
     if message.satype == SadbSatype.SADB_SATYPE_UNSPEC:
         return None
-    return protocol_of(message)
+    return protocol_from_message(message)
 
 
 # Messages that are a header
@@ -122,7 +122,7 @@ def spd_dump() -> SadbMsg:
 # Addresses
 
 
-def address_extension(
+def address_to_extension(
     kind: type[A],
     address: Address,
     *,
@@ -140,19 +140,19 @@ def address_extension(
     return kind(Sockaddr(address, port or 0), length, upper)
 
 
-def address_of(sockaddr: AnySockaddr | None) -> Address:
+def address_from_sockaddr(sockaddr: AnySockaddr | None) -> Address:
     """Return the address in a sockaddr; raises KamexfrmError for a family that is not IP's."""
     if not isinstance(sockaddr, Sockaddr):
         raise invalid("an address that is neither IPv4 nor IPv6")
     return sockaddr.address
 
 
-def port_of(sockaddr: AnySockaddr) -> int | None:
+def port_from_sockaddr(sockaddr: AnySockaddr) -> int | None:
     """Return the port in a sockaddr; 0, PF_KEY's wildcard, gives None."""
     return (sockaddr.port or None) if isinstance(sockaddr, Sockaddr) else None
 
 
-def ends_of(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
+def ends_from_message(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
     """Return both address extensions; raises KamexfrmError (EINVAL).
 
     Both must be there, of one family, with prefixes that fit (af_key.c verify_address_len(),
@@ -160,9 +160,12 @@ def ends_of(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
     """
     source, destination = message.require(AddressSrc), message.require(AddressDst)
     for extension in (source, destination):
-        if extension.prefixlen > address_of(extension.sockaddr).bits:
+        if extension.prefixlen > address_from_sockaddr(extension.sockaddr).bits:
             raise invalid(f"a prefix of {extension.prefixlen} bits")
-    if address_of(source.sockaddr).family != address_of(destination.sockaddr).family:
+    if (
+        address_from_sockaddr(source.sockaddr).family
+        != address_from_sockaddr(destination.sockaddr).family
+    ):
         raise invalid("addresses of two families")
     return source, destination
 
@@ -170,7 +173,7 @@ def ends_of(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
 # Security contexts
 
 
-def context_extension(context: SecurityContext | None) -> tuple[SecCtx, ...]:
+def label_to_extensions(context: SecurityContext | None) -> tuple[SecCtx, ...]:
     """Return the extension for a label, with the NUL at its end that Linux wants; or nothing."""
     if context is None:
         return ()
@@ -178,7 +181,7 @@ def context_extension(context: SecurityContext | None) -> tuple[SecCtx, ...]:
     return (SecCtx(context.algorithm, context.doi, label),)
 
 
-def context_of(message: SadbMsg) -> SecurityContext | None:
+def label_from_message(message: SadbMsg) -> SecurityContext | None:
     """Return a message's label without its NUL, None if it has none."""
     extension = message.get(SecCtx)
     if extension is None:

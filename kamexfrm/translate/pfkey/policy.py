@@ -20,7 +20,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, Policy, Sockaddr
 from kamexfrm.pfkey import IpsecRequest as PolicyRequest
-from kamexfrm.translate.pfkey.parts import address_of
+from kamexfrm.translate.pfkey.parts import address_from_sockaddr
 from kamexfrm.xfrm import XFRM_MODE_BEET
 
 #: Linux shows a socket's own policy with a direction three above that of an SPD entry.
@@ -55,7 +55,7 @@ def _request_extension(request: IpsecRequest) -> PolicyRequest:
     )
 
 
-def policy_extension(
+def policy_to_extension(
     type: PolicyType,
     direction: Direction,
     requests: tuple[IpsecRequest, ...] = (),
@@ -82,7 +82,10 @@ def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
     mode, level = _BEET if beet else Mode(int(request.mode)), Level(int(request.level))
     source = destination = None
     if request.source is not None:
-        source, destination = address_of(request.source), address_of(request.destination)
+        source, destination = (
+            address_from_sockaddr(request.source),
+            address_from_sockaddr(request.destination),
+        )
         if source.family != destination.family:
             raise invalid("a request between two families")
         if mode is Mode.TRANSPORT and source.is_unspecified and destination.is_unspecified:
@@ -94,7 +97,9 @@ def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
     return IpsecRequest(protocol, mode, level, reqid, source, destination)
 
 
-def requests_from(extension: Policy, *, from_kernel: bool = False) -> tuple[IpsecRequest, ...]:
+def requests_from_extension(
+    extension: Policy, *, from_kernel: bool = False
+) -> tuple[IpsecRequest, ...]:
     """Return the requests in X_POLICY; raises KamexfrmError as key_msg2sp() does.
 
     EPROTONOSUPPORT for a protocol that is not AH, ESP or IPComp, EINVAL for an unknown mode or
@@ -104,7 +109,7 @@ def requests_from(extension: Policy, *, from_kernel: bool = False) -> tuple[Ipse
     return tuple(_request_from(r, from_kernel=from_kernel) for r in extension.requests)
 
 
-def type_from(extension: Policy, allowed: tuple[PolicyType, ...]) -> PolicyType:
+def type_from_extension(extension: Policy, allowed: tuple[PolicyType, ...]) -> PolicyType:
     """Return the action; raises KamexfrmError (EINVAL) for one that is not allowed."""
     for type in allowed:
         if int(type) == int(extension.type):
@@ -112,7 +117,7 @@ def type_from(extension: Policy, allowed: tuple[PolicyType, ...]) -> PolicyType:
     raise invalid(f"a policy of type {int(extension.type)}")
 
 
-def direction_from(extension: Policy, last: Direction) -> Direction:
+def direction_from_extension(extension: Policy, last: Direction) -> Direction:
     """Return the direction; raises KamexfrmError (EINVAL) for one beyond ``last``."""
     number = int(extension.direction)
     if not Direction.IN <= number <= last:
@@ -120,19 +125,21 @@ def direction_from(extension: Policy, last: Direction) -> Direction:
     return Direction(number)
 
 
-def socket_policy_from(extension: Policy) -> SocketPolicy:
+def socket_policy_from_extension(extension: Policy) -> SocketPolicy:
     """Return the policy that a socket is to have; raises KamexfrmError (EINVAL).
 
     A direction is in or out. Differs from KAME: discard and none are taken, as by Linux's af_key,
     where KAME ipsec_set_policy() refuses them; so are ipsec without a request, which is none, and
     a level without a name, which is require.
     """
-    direction = direction_from(extension, Direction.OUT)
+    direction = direction_from_extension(extension, Direction.OUT)
     known = tuple(
         request
         if request.level <= IpsecLevel.IPSEC_LEVEL_UNIQUE
         else replace(request, level=IpsecLevel.IPSEC_LEVEL_REQUIRE)
         for request in extension.requests
     )
-    type_ = type_from(extension, tuple(PolicyType))
-    return SocketPolicy(direction, type_, requests_from(replace(extension, requests=known)))
+    type_ = type_from_extension(extension, tuple(PolicyType))
+    return SocketPolicy(
+        direction, type_, requests_from_extension(replace(extension, requests=known))
+    )

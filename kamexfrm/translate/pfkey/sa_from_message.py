@@ -38,7 +38,12 @@ from kamexfrm.pfkey import (
     SadbSaflags,
     SpiRange,
 )
-from kamexfrm.translate.pfkey.parts import address_of, context_of, ends_of, protocol_of
+from kamexfrm.translate.pfkey.parts import (
+    address_from_sockaddr,
+    ends_from_message,
+    label_from_message,
+    protocol_from_message,
+)
 from kamexfrm.translate.pfkey.sa_to_message import AEAD_NUMBERS, FLAGS
 from kamexfrm.xfrm import UDP_ENCAP_ESPINUDP
 
@@ -132,7 +137,7 @@ def _nat_from(message: SadbMsg) -> NatTraversal | None:
     return NatTraversal(
         source.port if source else 0,
         destination.port if destination else 0,
-        address_of(original.sockaddr) if original else None,
+        address_from_sockaddr(original.sockaddr) if original else None,
     )
 
 
@@ -140,7 +145,7 @@ def _kernel_flags(flags: int) -> int:
     return sum(kernel for wire, kernel in FLAGS.items() if flags & wire)
 
 
-def association_from(message: SadbMsg) -> SecurityAssociation:
+def sa_from_message(message: SadbMsg) -> SecurityAssociation:
     """Return the SA of an ADD or UPDATE; raises KamexfrmError.
 
     EINVAL where something is missing or does not go together, ENOSYS for an algorithm that Linux
@@ -148,8 +153,8 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
     """
     # Differs from KAME: one lifetime without the other is taken as it is.
     sa, sa2 = message.require(Sa), message.get(Sa2) or Sa2()
-    source, destination = ends_of(message)
-    protocol = protocol_of(message)
+    source, destination = ends_from_message(message)
+    protocol = protocol_from_message(message)
     raw_cpi = sa.flags & SadbSaflags.SADB_X_EXT_RAWCPI
     if protocol is IpsecProtocol.IPCOMP and sa.spi > _CPI_MAX and not raw_cpi:
         raise invalid("a CPI has 16 bits")
@@ -160,8 +165,8 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
         raise invalid(f"UDP encapsulation of type {natt.type}")
     encryption, authentication, compression = _keys_from(message, protocol, sa)
     return SecurityAssociation(
-        address_of(source.sockaddr),
-        address_of(destination.sockaddr),
+        address_from_sockaddr(source.sockaddr),
+        address_from_sockaddr(destination.sockaddr),
         protocol,
         sa.spi,
         Mode(int(sa2.mode)),
@@ -173,37 +178,37 @@ def association_from(message: SadbMsg) -> SecurityAssociation:
         _lifetime_from(message.get(LifetimeHard)),
         _lifetime_from(message.get(LifetimeSoft)),
         _nat_from(message),
-        context_of(message),
+        label_from_message(message),
         bool(sa.flags & SadbSaflags.SADB_X_SAFLAGS_ESN),
         _kernel_flags(sa.flags),
     )
 
 
-def sa_name_from(message: SadbMsg) -> tuple[Address, SaId]:
+def sa_id_from_message(message: SadbMsg) -> tuple[Address, SaId]:
     """Return the source and the name in a GET or DELETE; raises KamexfrmError.
 
     EINVAL where SA or an address is missing, ESRCH without a satype. For the DELETE that has no SA
-    on purpose see ``sa_ends_from``.
+    on purpose see ``sa_ends_from_message``.
     """
     sa = message.require(Sa)
-    source, destination = ends_of(message)
-    name = SaId(address_of(destination.sockaddr), protocol_of(message), sa.spi)
-    return address_of(source.sockaddr), name
+    source, destination = ends_from_message(message)
+    name = SaId(address_from_sockaddr(destination.sockaddr), protocol_from_message(message), sa.spi)
+    return address_from_sockaddr(source.sockaddr), name
 
 
-def sa_ends_from(message: SadbMsg) -> tuple[Address, Address]:
+def sa_ends_from_message(message: SadbMsg) -> tuple[Address, Address]:
     """Return source and destination of a DELETE for all SAs between them; raises KamexfrmError."""
-    source, destination = ends_of(message)
-    return address_of(source.sockaddr), address_of(destination.sockaddr)
+    source, destination = ends_from_message(message)
+    return address_from_sockaddr(source.sockaddr), address_from_sockaddr(destination.sockaddr)
 
 
-def spi_wanted_from(message: SadbMsg) -> tuple[SecurityAssociation, int, int]:
+def larval_from_message(message: SadbMsg) -> tuple[SecurityAssociation, int, int]:
     """Return the larval SA of a GETSPI and the SPIs to choose from, 0 and 0 for any.
 
     Raises KamexfrmError (EINVAL).
     """
-    protocol = protocol_of(message)
-    source, destination = sa_ends_from(message)
+    protocol = protocol_from_message(message)
+    source, destination = sa_ends_from_message(message)
     span = message.get(SpiRange) or SpiRange(0, 0)
     if span.min > span.max:
         raise invalid(f"an SPI from {span.min} to {span.max}")
@@ -214,7 +219,7 @@ def spi_wanted_from(message: SadbMsg) -> tuple[SecurityAssociation, int, int]:
     return larval, span.min, span.max
 
 
-def filter_from(message: SadbMsg) -> Callable[[SadEntry], bool]:
+def filter_from_message(message: SadbMsg) -> Callable[[SadEntry], bool]:
     """Return what tells the SAs that a DUMP asks for; raises KamexfrmError (EINVAL).
 
     Linux's X_FILTER gives prefixes of source and destination (xfrm_state.c
@@ -256,14 +261,14 @@ def _shown_key_from(kind: Kind, number: int, extension: KeyAuth | KeyEncrypt | N
     return Key(row, data, row.icv_bits if row else 0, "" if row else str(number or "none"))
 
 
-def sa_entry_from(message: SadbMsg) -> SadEntry:
+def sad_entry_from_message(message: SadbMsg) -> SadEntry:
     """Return what a kernel's reply says of an SA; raises KamexfrmError where an end is missing.
 
     Nothing else is refused: what PF_KEY has no name for shows as its number.
     """
-    protocol = protocol_of(message)
+    protocol = protocol_from_message(message)
     sa, sa2 = message.require(Sa), message.get(Sa2) or Sa2()
-    source, destination = sa_ends_from(message)
+    source, destination = sa_ends_from_message(message)
     current = message.get(LifetimeCurrent) or LifetimeCurrent()
     compresses = protocol is IpsecProtocol.IPCOMP
     foreign = sa2.mode > IpsecMode.IPSEC_MODE_TUNNEL
@@ -285,7 +290,7 @@ def sa_entry_from(message: SadbMsg) -> SadEntry:
         _lifetime_from(message.get(LifetimeHard)),
         _lifetime_from(message.get(LifetimeSoft)),
         _nat_from(message),
-        context_of(message),
+        label_from_message(message),
         bool(sa.flags & SadbSaflags.SADB_X_SAFLAGS_ESN),
         _kernel_flags(sa.flags),
     )

@@ -37,8 +37,8 @@ from kamexfrm.pfkey import (
     SpiRange,
 )
 from kamexfrm.pfkey import Key as Material
-from kamexfrm.translate.pfkey.parts import address_extension, context_extension, message
-from kamexfrm.translate.pfkey.policy import policy_extension
+from kamexfrm.translate.pfkey.parts import address_to_extension, label_to_extensions, message
+from kamexfrm.translate.pfkey.policy import policy_to_extension
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_MODE_BEET,
@@ -109,8 +109,8 @@ def _limits(association: SecurityAssociation) -> list[Extension]:
 def _ends(source: Address, destination: Address) -> list[Extension]:
     # 255, any protocol, is what setkey and key_setsadbaddr() write for the ends of an SA.
     return [
-        address_extension(AddressSrc, source, upper=0xFF),
-        address_extension(AddressDst, destination, upper=0xFF),
+        address_to_extension(AddressSrc, source, upper=0xFF),
+        address_to_extension(AddressDst, destination, upper=0xFF),
     ]
 
 
@@ -121,11 +121,11 @@ def _nat(association: SecurityAssociation) -> tuple[list[Extension], list[Extens
         return [], []
     before: list[Extension] = [NatTType(UDP_ENCAP_ESPINUDP)]
     if nat.original_address is not None:
-        before.append(address_extension(NatTOa, nat.original_address, upper=0xFF))
+        before.append(address_to_extension(NatTOa, nat.original_address, upper=0xFF))
     return before, [NatTSport(nat.source_port), NatTDport(nat.destination_port)]
 
 
-def sa_add(
+def sa_to_message(
     association: SecurityAssociation,
     type: SadbType = SadbType.SADB_ADD,
     *,
@@ -143,7 +143,7 @@ def sa_add(
         extensions.append(KeyEncrypt(Material(sa.encryption.material)))
     if sa.authentication is not None and sa.authentication.material:
         extensions.append(KeyAuth(Material(sa.authentication.material)))
-    extensions += (*_limits(sa), *context_extension(sa.context))
+    extensions += (*_limits(sa), *label_to_extensions(sa.context))
     if type == SadbType.SADB_GETSPI and sa.spi:
         extensions.append(SpiRange(sa.spi, sa.spi))
     before, behind = _nat(sa)
@@ -157,13 +157,15 @@ def sa_add(
     return message(type, extensions, sa.protocol)
 
 
-def sa_named(type: SadbType, source: Address, id: SaId, *, sadb_flags: int = CYCSEQ) -> SadbMsg:
+def sa_id_to_message(
+    type: SadbType, source: Address, id: SaId, *, sadb_flags: int = CYCSEQ
+) -> SadbMsg:
     """Return the GET or DELETE of one SA; the kernel does not compare the source."""
     extensions = (Sa(id.spi, flags=sadb_flags), Sa2(), *_ends(source, id.destination))
     return message(type, extensions, id.protocol)
 
 
-def sa_delete_all(
+def sa_ends_to_message(
     source: Address, destination: Address, protocol: IpsecProtocol | None = None
 ) -> SadbMsg:
     """Return the DELETE without an SPI that means all SAs between two addresses (KAME)."""
@@ -198,15 +200,15 @@ def _shown_ends(entry: SadEntry) -> list[Extension]:
     association = entry.association
     source = association.source
     ends: list[Extension] = [
-        address_extension(AddressSrc, source),
-        address_extension(AddressDst, association.destination),
+        address_to_extension(AddressSrc, source),
+        address_to_extension(AddressDst, association.destination),
     ]
     # Linux shows the selector of an SA where its source is not the SA's own. Ours is 0/0 as soon as
     # the SA has algorithms.
     keyed = association.encryption or association.authentication or association.compression
     if keyed and not source.is_unspecified:
         nowhere = Address.unspecified(source.family)
-        ends.append(address_extension(AddressProxy, nowhere, prefix=0, upper=0xFF))
+        ends.append(address_to_extension(AddressProxy, nowhere, prefix=0, upper=0xFF))
     return ends
 
 
@@ -222,7 +224,7 @@ def _shown_keys(association: SecurityAssociation) -> list[Extension]:
     return keys
 
 
-def sa_entry(
+def sad_entry_to_message(
     entry: SadEntry, type: SadbType, *, state: SaState | None = None, keys: bool = True
 ) -> SadbMsg:
     """Return what an SA looks like in the reply to a request of this type, or in its broadcast.
@@ -249,7 +251,7 @@ def sa_entry(
         *(_shown_keys(association) if keys else ()),
         Sa2(_shown_mode(entry), association.reqid),
         *natt,
-        *context_extension(association.context),
+        *label_to_extensions(association.context),
     )
     return message(type, extensions, association.protocol)
 
@@ -257,7 +259,7 @@ def sa_entry(
 def sa_expire(entry: SadEntry, *, hard: bool) -> SadbMsg:
     """Return the EXPIRE for an SA: its limit that was reached, and no keys."""
     state = SaState.DEAD if hard else SaState.DYING
-    full = sa_entry(entry, SadbType.SADB_EXPIRE, state=state, keys=False)
+    full = sad_entry_to_message(entry, SadbType.SADB_EXPIRE, state=state, keys=False)
     other = LifetimeSoft if hard else LifetimeHard
     kept = tuple(extension for extension in full.extensions if type(extension) is not other)
     return message(SadbType.SADB_EXPIRE, kept, entry.association.protocol)
@@ -278,9 +280,9 @@ def sa_acquire(
     IPComp there is no proposal.
     """
     extensions: list[Extension] = [
-        address_extension(AddressSrc, source),
-        address_extension(AddressDst, destination),
-        policy_extension(PolicyType.IPSEC, Direction.OUT, priority=priority, id=policy_id),
+        address_to_extension(AddressSrc, source),
+        address_to_extension(AddressDst, destination),
+        policy_to_extension(PolicyType.IPSEC, Direction.OUT, priority=priority, id=policy_id),
     ]
     if protocol is not IpsecProtocol.IPCOMP:
         extensions.append(Proposal(_REPLAY_SHOWN, combs))

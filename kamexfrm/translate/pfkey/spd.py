@@ -27,21 +27,21 @@ from kamexfrm.pfkey import (
     SadbType,
 )
 from kamexfrm.translate.pfkey.parts import (
-    address_extension,
-    address_of,
-    context_extension,
-    context_of,
-    ends_of,
+    address_from_sockaddr,
+    address_to_extension,
+    ends_from_message,
+    label_from_message,
+    label_to_extensions,
     message,
-    port_of,
+    port_from_sockaddr,
 )
 from kamexfrm.translate.pfkey.policy import (
     SOCKET_DIRECTION,
     SPD_TYPES,
-    direction_from,
-    policy_extension,
-    requests_from,
-    type_from,
+    direction_from_extension,
+    policy_to_extension,
+    requests_from_extension,
+    type_from_extension,
 )
 
 #: Ids are kernel policy indexes, whose low bits are the direction: in, out, fwd, in and out of a
@@ -51,17 +51,17 @@ _INDEX_DIRECTIONS = 5
 # Requests about the SPD
 
 
-def selector_extensions(selector: Selector) -> tuple[AddressSrc, AddressDst]:
+def selector_to_extensions(selector: Selector) -> tuple[AddressSrc, AddressDst]:
     """Return the two addresses that say which packets an entry matches."""
     return (
-        address_extension(
+        address_to_extension(
             AddressSrc,
             selector.source,
             prefix=selector.source_prefix,
             upper=selector.upper,
             port=selector.source_port,
         ),
-        address_extension(
+        address_to_extension(
             AddressDst,
             selector.destination,
             prefix=selector.destination_prefix,
@@ -71,83 +71,84 @@ def selector_extensions(selector: Selector) -> tuple[AddressSrc, AddressDst]:
     )
 
 
-def selector_from(message: SadbMsg) -> Selector:
+def selector_from_message(message: SadbMsg) -> Selector:
     """Return the selector of a message; raises KamexfrmError (EINVAL).
 
     Both addresses must name one upper protocol (KAME key_spdadd()); 0 means any, as in Linux.
     """
-    source, destination = ends_of(message)
+    source, destination = ends_from_message(message)
     if source.proto != destination.proto:
         raise invalid(
             f"upper protocol {source.proto} on one side, {destination.proto} on the other"
         )
     return Selector(
-        address_of(source.sockaddr),
+        address_from_sockaddr(source.sockaddr),
         source.prefixlen,
-        address_of(destination.sockaddr),
+        address_from_sockaddr(destination.sockaddr),
         destination.prefixlen,
         source.proto or ULPROTO_ANY,
-        port_of(source.sockaddr),
-        port_of(destination.sockaddr),
+        port_from_sockaddr(source.sockaddr),
+        port_from_sockaddr(destination.sockaddr),
     )
 
 
-def spd_add(policy: SecurityPolicy, type: SadbType = SadbType.SADB_X_SPDADD) -> SadbMsg:
+def policy_to_message(policy: SecurityPolicy, type: SadbType = SadbType.SADB_X_SPDADD) -> SadbMsg:
     """Return the X_SPDADD or X_SPDUPDATE for a policy, in setkey's order of extensions."""
-    wanted = policy_extension(
+    wanted = policy_to_extension(
         policy.type, policy.direction, policy.requests, priority=policy.priority
     )
     lifetimes: tuple[LifetimeHard, ...] = ()
     if policy.lifetime or policy.validtime:
         lifetimes = (LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime),)
-    ends = selector_extensions(policy.selector)
-    return message(type, (wanted, *ends, *lifetimes, *context_extension(policy.context)))
+    ends = selector_to_extensions(policy.selector)
+    return message(type, (wanted, *ends, *lifetimes, *label_to_extensions(policy.context)))
 
 
-def policy_from(message: SadbMsg) -> SecurityPolicy:
+def policy_from_message(message: SadbMsg) -> SecurityPolicy:
     """Return the policy of an X_SPDADD, X_SPDUPDATE or X_SPDSETIDX; raises KamexfrmError.
 
     EINVAL where something is missing, for a direction that does not exist and for types entrust
-    and bypass, which are for sockets; ``requests_from`` and ``selector_from`` say the rest.
+    and bypass, which are for sockets. More are in requests_from_extension() and
+    selector_from_message().
     """
     extension = message.require(Policy)
     hard = message.get(LifetimeHard) or LifetimeHard()
     return SecurityPolicy(
-        selector_from(message),
-        direction_from(extension, Direction.FWD),
-        type_from(extension, SPD_TYPES),
-        requests_from(extension),
+        selector_from_message(message),
+        direction_from_extension(extension, Direction.FWD),
+        type_from_extension(extension, SPD_TYPES),
+        requests_from_extension(extension),
         extension.priority,
         hard.addtime,
         hard.usetime,
-        context_of(message),
+        label_from_message(message),
     )
 
 
-def spd_delete(
+def spidx_to_message(
     selector: Selector,
     direction: Direction,
     context: SecurityContext | None = None,
     type: SadbType = SadbType.SADB_X_SPDDELETE,
 ) -> SadbMsg:
     """Return the X_SPDDELETE of an entry by its selector, of which only the direction counts."""
-    wanted = policy_extension(PolicyType.DISCARD, direction)
-    ends = selector_extensions(selector)
-    return message(type, (wanted, *ends, *context_extension(context)))
+    wanted = policy_to_extension(PolicyType.DISCARD, direction)
+    ends = selector_to_extensions(selector)
+    return message(type, (wanted, *ends, *label_to_extensions(context)))
 
 
-def spd_name_from(message: SadbMsg) -> tuple[Selector, Direction, SecurityContext | None]:
+def spidx_from_message(message: SadbMsg) -> tuple[Selector, Direction, SecurityContext | None]:
     """Return what an X_SPDDELETE is about; raises KamexfrmError (EINVAL)."""
-    direction = direction_from(message.require(Policy), Direction.FWD)
-    return selector_from(message), direction, context_of(message)
+    direction = direction_from_extension(message.require(Policy), Direction.FWD)
+    return selector_from_message(message), direction, label_from_message(message)
 
 
-def spd_by_id(type: SadbType, id: int, direction: Direction = Direction.IN) -> SadbMsg:
+def spd_id_to_message(type: SadbType, id: int, direction: Direction = Direction.IN) -> SadbMsg:
     """Return the X_SPDGET or X_SPDDELETE2 of an entry by its id."""
-    return message(type, (policy_extension(PolicyType.DISCARD, direction, id=id),))
+    return message(type, (policy_to_extension(PolicyType.DISCARD, direction, id=id),))
 
 
-def spd_id_from(message: SadbMsg) -> int:
+def spd_id_from_message(message: SadbMsg) -> int:
     """Return the id in an X_SPDGET or X_SPDDELETE2; raises KamexfrmError (EINVAL).
 
     The direction beside it does not count, but the id's own must exist.
@@ -161,13 +162,13 @@ def spd_id_from(message: SadbMsg) -> int:
 # Replies about the SPD
 
 
-def spd_entry(entry: SpdEntry, type: SadbType, *, references: int = 1) -> SadbMsg:
+def spd_entry_to_message(entry: SpdEntry, type: SadbType, *, references: int = 1) -> SadbMsg:
     """Return what an entry looks like in the reply to a request of this type.
 
     ``references`` stands in ``sadb_msg_reserved``, where KAME and Linux count an entry's users.
     """
     policy = entry.policy
-    extension = policy_extension(
+    extension = policy_to_extension(
         policy.type,
         policy.direction,
         policy.requests,
@@ -176,17 +177,17 @@ def spd_entry(entry: SpdEntry, type: SadbType, *, references: int = 1) -> SadbMs
         socket=entry.socket,
     )
     shown = (
-        *selector_extensions(policy.selector),
+        *selector_to_extensions(policy.selector),
         LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime),
         LifetimeSoft(),
         LifetimeCurrent(addtime=entry.created, usetime=entry.last_used),
         extension,
-        *context_extension(policy.context),
+        *label_to_extensions(policy.context),
     )
     return SadbMsg(type, extensions=shown, reserved=references)
 
 
-def spd_entry_from(message: SadbMsg) -> SpdEntry:
+def spd_entry_from_message(message: SadbMsg) -> SpdEntry:
     """Return what a kernel's reply says of an entry; raises KamexfrmError.
 
     PF_KEY tells neither the entry's owner nor its order: owner FOREIGN, order 0, and the kernel's
@@ -202,14 +203,14 @@ def spd_entry_from(message: SadbMsg) -> SpdEntry:
     hard = message.get(LifetimeHard) or LifetimeHard()
     current = message.get(LifetimeCurrent) or LifetimeCurrent()
     policy = SecurityPolicy(
-        selector_from(message),
+        selector_from_message(message),
         Direction(number),
-        type_from(extension, tuple(PolicyType)),
-        requests_from(extension, from_kernel=True),
+        type_from_extension(extension, tuple(PolicyType)),
+        requests_from_extension(extension, from_kernel=True),
         extension.priority,
         hard.addtime,
         hard.usetime,
-        context_of(message),
+        label_from_message(message),
     )
     return SpdEntry(
         policy,

@@ -129,14 +129,16 @@ def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
     return {p.selector: p for p in policies if p.if_id and is_sidecar(p)}
 
 
-def entries_of(policies: Iterable[Policy], sidecar_of: SidecarOf) -> Iterator[SpdEntry]:
+def spd_entries_from_kernel(
+    policies: Iterable[Policy], sidecar_of: SidecarOf
+) -> Iterator[SpdEntry]:
     """Return what a dump means, in its order, without what is only there for our sake.
 
     Linux's sub policies (of Mobile IPv6) are no entries of the SPD either.
     """
     for policy in policies:
         if is_ordinary(policy) and not policy.policy_type:
-            yield entry_from_kernel(policy, sidecar_of)
+            yield spd_entry_from_kernel(policy, sidecar_of)
 
 
 def has_sidecar(policy: Policy) -> bool:
@@ -147,7 +149,7 @@ def has_sidecar(policy: Policy) -> bool:
     return tag is not None and tag.flags & tags.HAS_SIDECAR != 0
 
 
-def entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> SpdEntry:
+def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> SpdEntry:
     """Return what a dumped policy means."""
     (selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates) = (
         policy[:10]

@@ -188,7 +188,7 @@ def _transparent(family: int) -> tuple[Template, ...]:
 
 
 @lru_cache(maxsize=4096)
-def templates_of(
+def templates_to_kernel(
     type_: PolicyType,
     requests: tuple[IpsecRequest, ...],
     direction: Direction,
@@ -196,7 +196,7 @@ def templates_of(
     knobs: FamilyKnobs,
     without_sa: tuple[IpsecRequest, ...],
 ) -> tuple[Template, ...]:
-    """Return the templates of an entry; ``without_sa`` as for install()."""
+    """Return the templates of an entry; ``without_sa`` as for policy_to_kernel()."""
     if type_ is not PolicyType.IPSEC:
         accepts = type_ is PolicyType.NONE and direction is not Direction.OUT
         return _transparent(family) if accepts else ()
@@ -231,7 +231,7 @@ def _needs_sidecar(policy: SecurityPolicy, without_sa: tuple[IpsecRequest, ...])
     )
 
 
-def install(
+def policy_to_kernel(
     policy: SecurityPolicy,
     knobs: Knobs,
     placement: Placement,
@@ -252,7 +252,7 @@ def install(
     selector, direction, type_, requests, priority, lifetime, validtime, context = policy
     family = selector.source.family
     asked = requests if with_sa_reqids is None else with_sa_reqids
-    templates = templates_of(type_, asked, direction, family, knobs.of(family), without_sa)
+    templates = templates_to_kernel(type_, asked, direction, family, knobs.of(family), without_sa)
     flags = tags.TWIN if twin else 0
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, without_sa):

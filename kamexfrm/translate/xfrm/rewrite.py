@@ -11,19 +11,19 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.xfrm.policy_from_kernel import (
-    entry_from_kernel,
     has_sidecar,
     is_catch_all,
     is_ordinary,
     placed_tag,
     read_tag,
     sidecars_of,
+    spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Placement,
     catch_all,
-    install,
-    templates_of,
+    policy_to_kernel,
+    templates_to_kernel,
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
@@ -102,7 +102,7 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: i
     for policy in policies:
         if not is_ordinary(policy):
             continue
-        entry = entry_from_kernel(policy, sidecars.get)
+        entry = spd_entry_from_kernel(policy, sidecars.get)
         if entry.owner is not Owner.OURS:
             continue
         written = entry.policy
@@ -114,7 +114,7 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: i
             any_unnumbered = True
             with_sa_reqids = serving.with_sa_reqids(written, missing)
         family = written.selector.family
-        wanted = templates_of(
+        wanted = templates_to_kernel(
             written.type, with_sa_reqids, written.direction, family, knobs.of(family), missing
         )
         if wanted == policy.templates or _is_over(policy, entry, now):
@@ -164,7 +164,7 @@ def _again(
     ``has_one`` is whether there is a sidecar now: somebody may have deleted it.
     """
     placement = Placement(entry.kernel_priority, entry.order)
-    new = install(
+    new = policy_to_kernel(
         entry.policy,
         knobs,
         placement,
@@ -195,7 +195,7 @@ def renumbered(
         move = moves.get((tag.priority, tag.order)) if tag else None
         if move is None:
             continue
-        entry = entry_from_kernel(policy)
+        entry = spd_entry_from_kernel(policy)
         if _is_over(policy, entry, now):
             continue
         left = _with_remaining(policy, entry, now)

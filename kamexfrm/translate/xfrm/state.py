@@ -108,7 +108,7 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
     )
 
 
-def state_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
+def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     """Return the kernel's state for an SA; ``mode`` is the one to install where ANY was asked.
 
     Raises KamexfrmError for what the kernel has no word for (ENOSYS, EINVAL).
@@ -154,7 +154,7 @@ def state_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     )
 
 
-def state_id(id: SaId) -> StateId:
+def sa_id_to_kernel(id: SaId) -> StateId:
     """Return the kernel's name of an SA."""
     return StateId(id.destination, id.spi, id.protocol, id.destination.family)
 
@@ -190,7 +190,7 @@ def _is_over(limit: int, since: int, now: float) -> bool:
     return bool(limit and since) and now >= since + limit
 
 
-def entry_from_kernel(state: State, now: float) -> SadEntry:
+def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
     """Return what a dumped state means at ``now``, in seconds since the epoch."""
     limits = state.lifetime
     auth, encap, context = state.authentication, state.encap, state.security_context
