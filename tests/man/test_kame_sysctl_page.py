@@ -25,7 +25,7 @@ def test_the_page_has_the_five_variables_of_a_family() -> None:
 
 
 def test_the_page_has_the_further_variables_with_kames_start_values() -> None:
-    text = section(PAGE, "What new SAs are like", "s")
+    text = section(PAGE, "Variables for new SAs", "s")
     assert rows(text, "Name") == [
         [f"Va {knob.name}", values(knob), str(START.value(knob)), str(knob.kame)]
         for knob in FURTHER_KNOBS
@@ -34,8 +34,8 @@ def test_the_page_has_the_further_variables_with_kames_start_values() -> None:
         assert f".Va {alias.rpartition('.')[2]}\n" in text
 
 
-def test_the_page_has_the_variables_that_linux_has_not() -> None:
-    table = rows(section(PAGE, "What Linux has not", "s"), "Name")
+def test_the_page_has_the_variables_that_linux_lacks() -> None:
+    table = rows(section(PAGE, "Unsupported variables", "s"), "Name")
     named = []
     for cell, reason in table:
         first, *others = cell.removeprefix("Va ").split(" , ")
