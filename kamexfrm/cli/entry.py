@@ -2,7 +2,7 @@
 
 import sys
 
-from kamexfrm.streams import INTERRUPTED, guarded
+from kamexfrm.command_line import INTERRUPTED, guarded
 
 
 def main() -> None:

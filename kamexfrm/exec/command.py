@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kamexfrm.command_line import guarded, say
 from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
 from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
 from kamexfrm.exec.filter import assemble, rules
@@ -14,7 +15,6 @@ from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
 from kamexfrm.exec.log import Journal
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
-from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
     from kamexfrm.exec.policies import Asked

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import kamexfrm
+from kamexfrm.command_line import guarded, say
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.streams import guarded, say
 
 if TYPE_CHECKING:
     from kamexfrm.kamexfrmd.daemon import Service

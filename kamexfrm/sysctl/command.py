@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import kamexfrm
+from kamexfrm.command_line import guarded, say
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.knobs import KNOBS, Knob
-from kamexfrm.streams import guarded, say
 from kamexfrm.sysctl import settings
 from kamexfrm.sysctl.arguments import HELP, USAGE, Options, UsageError, read_options
 
