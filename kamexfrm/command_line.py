@@ -1,16 +1,91 @@
-"""Standard output and standard error of a command, whatever it was started with.
+"""What all commands share: options, standard streams, and text that is safe on a terminal.
 
-Floor 0. Either may be closed, on a full disk, or a pipe whose reader has left: none of them is
-worth a traceback, and none may change what a command says about its work.
+Floor 1. Options are read here since argparse takes longer to load than a command may run. A stream
+may be closed, on a full disk, or a pipe whose reader has left: none of them is worth a traceback,
+and none may change what a command says about its work.
 """
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
+
+from kamexfrm.errors import KamexfrmError
 
 #: What a shell reports of a command that SIGPIPE or SIGINT ended.
 READER_LEFT, INTERRUPTED = 141, 130
+
+
+class UsageError(KamexfrmError):
+    """A command line that does not make sense."""
+
+
+class Syntax(NamedTuple):
+    """The options of a command, and the texts of its errors.
+
+    ``names`` holds ``-x`` and ``--word`` for options without a value, ``-x=`` and ``--word=`` for
+    those with one. Where both are there, only a value in the same word counts.
+
+    The texts are templates: ``{word}`` is the word as given, ``{option}`` the letter with its dash,
+    or the long option; ``{letter}`` has no dash. ``permuted`` allows options after operands.
+    """
+
+    names: frozenset[str]
+    unknown: str
+    unknown_letter: str
+    no_value: str
+    permuted: bool = False
+
+
+def iter_options(words: list[str], syntax: Syntax) -> Iterator[tuple[str, str]]:
+    """Yield options as named in the syntax, with their values, and operands under an empty name.
+
+    As getopt_long(3) reads them, but long options are never abbreviated. Raises UsageError.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            break
+        if word.startswith("--"):
+            yield _long_option(word, rest, syntax)
+        elif word.startswith("-") and word != "-":
+            yield from _letters(word, rest, syntax)
+        else:
+            yield "", word
+            if not syntax.permuted:
+                break
+    for word in rest:
+        yield "", word
+
+
+def _long_option(word: str, rest: Iterator[str], syntax: Syntax) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if f"{name}=" in syntax.names and (equals or name not in syntax.names):
+        return f"{name}=", value if equals else _next_word(name, word, rest, syntax)
+    if equals or word not in syntax.names:
+        raise UsageError(syntax.unknown.format(word=word, option=word))
+    return word, ""
+
+
+def _letters(word: str, rest: Iterator[str], syntax: Syntax) -> Iterator[tuple[str, str]]:
+    for at, letter in enumerate(word[1:], 2):
+        option, value = f"-{letter}", word[at:]
+        if f"{option}=" in syntax.names and (value or option not in syntax.names):
+            yield f"{option}=", value or _next_word(option, word, rest, syntax)
+            return
+        if option not in syntax.names:
+            text = syntax.unknown_letter
+            raise UsageError(text.format(word=word, option=option, letter=letter))
+        yield option, ""
+
+
+def _next_word(option: str, word: str, rest: Iterator[str], syntax: Syntax) -> str:
+    value = next(rest, None)
+    if value is None:
+        text = syntax.no_value
+        raise UsageError(text.format(word=word, option=option, letter=option.lstrip("-")))
+    return value
 
 
 def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
@@ -35,10 +110,26 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
 
 
 def say(text: str) -> None:
-    """Write to standard error, in vain if need be."""
+    """Write to standard error; an error there is ignored."""
     with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Return a text that no terminal takes for a command; the characters ``kept`` stay."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in kept else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if char in "\n\t":
+        return {"\n": "\\n", "\t": "\\t"}[char]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _open_closed() -> None:

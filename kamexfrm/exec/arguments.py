@@ -1,8 +1,8 @@
-"""The command line of ``kamexfrm exec``, read without a library: scripts start it often."""
+"""The command line of ``kamexfrm exec``: its options, usage and help."""
 
 from typing import NamedTuple
 
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.command_line import Syntax, UsageError, iter_options
 from kamexfrm.exec.filter import Barrier
 
 USAGE = """\
@@ -30,10 +30,6 @@ if it was not found.
 """
 
 
-class UsageError(KamexfrmError):
-    """Options that ``kamexfrm exec`` has not."""
-
-
 class Options(NamedTuple):
     """What is asked: ``program`` is empty where help is wanted."""
 
@@ -44,41 +40,37 @@ class Options(NamedTuple):
     verbose: bool = False
 
 
+_SYNTAX = Syntax(
+    frozenset(("-h", "-v", "--barrier=", "--help", "--log=", "--policy=", "--strict", "--verbose")),
+    unknown="unrecognized option '{option}'",
+    unknown_letter="unrecognized option '{word}'",
+    no_value="option '{option}' needs a value",
+)
+
+
 def read_options(arguments: list[str]) -> Options:
     """Read the command line up to the program; raises UsageError."""
     options = Options()
-    rest = list(arguments)
-
-    def value() -> str:
-        if equals:
-            return given
-        if not rest:
-            raise UsageError(f"option '{word}' needs a value")
-        return rest.pop(0)
-
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        name, equals, given = word.partition("=")
+    program = []
+    for name, value in iter_options(arguments, _SYNTAX):
         match name:
-            case "--":
-                break
             case "-h" | "--help":
                 return Options()
-            case "--barrier":
-                options = options._replace(barrier=_barrier(value()))
-            case "--policy":
-                options = options._replace(policies=(*options.policies, value()))
-            case "--log":
-                options = options._replace(log=value())
-            case "--strict" if not equals:
+            case "--barrier=":
+                options = options._replace(barrier=_barrier(value))
+            case "--policy=":
+                options = options._replace(policies=(*options.policies, value))
+            case "--log=":
+                options = options._replace(log=value)
+            case "--strict":
                 options = options._replace(barrier=Barrier.STRICT)
-            case "-v" | "--verbose" if not equals:
+            case "-v" | "--verbose":
                 options = options._replace(verbose=True)
             case _:
-                raise UsageError(f"unrecognized option '{word}'")
-    if not rest:
+                program.append(value)
+    if not program:
         raise UsageError("no program")
-    return options._replace(program=tuple(rest))
+    return options._replace(program=tuple(program))
 
 
 def _barrier(word: str) -> Barrier:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kamexfrm.command_line import guarded, say
+from kamexfrm.command_line import UsageError, guarded, say
 from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
-from kamexfrm.exec.arguments import HELP, USAGE, Options, UsageError, read_options
+from kamexfrm.exec.arguments import HELP, USAGE, Options, read_options
 from kamexfrm.exec.filter import assemble, rules
 from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
 from kamexfrm.exec.log import Journal

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import kamexfrm
-from kamexfrm.command_line import guarded, say
+from kamexfrm.command_line import Syntax, UsageError, guarded, iter_options, say
 from kamexfrm.errors import KamexfrmError, KernelError
 
 if TYPE_CHECKING:
@@ -27,8 +27,13 @@ usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
 _NAME = "\0kamexfrmd"
 
 
-class UsageError(KamexfrmError):
-    """Options that kamexfrmd has not."""
+_UNKNOWN = "unrecognized option '{word}'"
+_SYNTAX = Syntax(
+    frozenset(("-h", "--help", "--netns=", "--once", "--pfkey=", "--quiet", "--version")),
+    unknown=_UNKNOWN,
+    unknown_letter=_UNKNOWN,
+    no_value=_UNKNOWN,
+)
 
 
 class Options:
@@ -38,22 +43,20 @@ class Options:
         self.netns = self.pfkey = ""
         self.once = self.quiet = False
         self.show = ""
-        rest = list(arguments)
-        while rest:
-            word = rest.pop(0)
-            name, equals, value = word.partition("=")
-            if name == "--netns" and (equals or rest):
-                self.netns = value if equals else rest.pop(0)
-            elif name == "--pfkey" and (equals or rest):
-                self.pfkey = value if equals else rest.pop(0)
-            elif word == "--once":
-                self.once = True
-            elif word == "--quiet":
-                self.quiet = True
-            elif word in ("--help", "-h", "--version"):
-                self.show = word
-            else:
-                raise UsageError(f"unrecognized option '{word}'")
+        for name, value in iter_options(arguments, _SYNTAX):
+            match name:
+                case "--netns=":
+                    self.netns = value
+                case "--pfkey=":
+                    self.pfkey = value
+                case "--once":
+                    self.once = True
+                case "--quiet":
+                    self.quiet = True
+                case "":
+                    raise UsageError(_UNKNOWN.format(word=value))
+                case _:
+                    self.show = name
         if self.once and self.pfkey:
             raise UsageError("--once does not serve PF_KEY")
 

@@ -1,9 +1,9 @@
-"""The command line of setkey, read by hand: no library for it starts fast enough."""
+"""The command line of setkey: its options and its usage."""
 
 from typing import Any, NamedTuple
 
 import kamexfrm
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.command_line import Syntax, iter_options
 
 VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
 
@@ -17,10 +17,6 @@ usage: setkey [-Npv] [--json] [--nokeys] file ...
        setkey [-H] -x[x]
        setkey [-V] [-h]
 """
-
-
-class UsageError(KamexfrmError):
-    """An option that does not exist, or lacks its argument; the text is getopt's own line."""
 
 
 class Options(NamedTuple):
@@ -49,60 +45,45 @@ class Options(NamedTuple):
     files: tuple[str, ...] = ()
 
 
-_MODES = "cDFxhV?"
+_MODES = {f"-{letter}": letter for letter in "cDFxhV?"}
+_MODES |= {"--help": "--help", "--version": "--version"}
 _FLAGS: dict[str, dict[str, Any]] = {
-    "P": {"policies": True},
-    "p": {"ports": True},
-    "n": {"no_action": True},
-    "v": {"verbose": True},
-    "N": {"hide_sockets": True},
-    "r": {"twins": True},
-    "k": {"twins": False},
-    "l": {"repeat": True},
-    "H": {"hexdump": True},
-    "a": {},  # dead SAs: Linux keeps none
-    "g": {},  # FreeBSD's scopes of policies: all of ours are global
-    "t": {},
-}
-_LONG: dict[str, dict[str, Any]] = {
+    "-P": {"policies": True},
+    "-p": {"ports": True},
+    "-n": {"no_action": True},
+    "-v": {"verbose": True},
+    "-N": {"hide_sockets": True},
+    "-r": {"twins": True},
+    "-k": {"twins": False},
+    "-l": {"repeat": True},
+    "-H": {"hexdump": True},
+    "-a": {},  # dead SAs: Linux keeps none
+    "-g": {},  # FreeBSD's scopes of policies: all of ours are global
+    "-t": {},
     "--strict": {"strict": True},
     "--json": {"json": True},
     "--nokeys": {"keys": False},
 }
+_SYNTAX = Syntax(
+    frozenset(("-f=", "-e=", *_MODES, *_FLAGS)),
+    unknown="setkey: unrecognized option '{option}'",
+    unknown_letter="setkey: invalid option -- '{letter}'",
+    no_value="setkey: option requires an argument -- '{letter}'",
+)
 
 
 def read_options(arguments: list[str]) -> Options:
-    """Read the command line as getopt would; raises UsageError."""
+    """Read the command line; raises UsageError."""
     options = Options()
-    rest = list(arguments)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        if word == "--":
-            break
-        if word in _LONG:
-            options = options._replace(**_LONG[word])
-        elif word in ("--help", "--version"):
-            options = options._replace(mode=word)
-        elif word.startswith("--"):
-            raise UsageError(f"setkey: unrecognized option '{word}'")
+    files = []
+    for name, value in iter_options(arguments, _SYNTAX):
+        if not name:
+            files.append(value)
+        elif name in _FLAGS:
+            options = options._replace(**_FLAGS[name])
+        elif name in _MODES:
+            unix_time = options.unix_time or (name == "-x" and options.mode == "x")
+            options = options._replace(mode=_MODES[name], unix_time=unix_time)
         else:
-            options = _read_letters(options, word[1:], rest)
-    return options._replace(files=tuple(rest))
-
-
-def _read_letters(options: Options, letters: str, rest: list[str]) -> Options:
-    while letters:
-        letter, letters = letters[0], letters[1:]
-        if letter in "fe":
-            if not letters and not rest:
-                raise UsageError(f"setkey: option requires an argument -- '{letter}'")
-            options = options._replace(mode=letter, script=letters or rest.pop(0))
-            break
-        if letter in _MODES:
-            again = letter == options.mode == "x"
-            options = options._replace(mode=letter, unix_time=again or options.unix_time)
-        elif letter in _FLAGS:
-            options = options._replace(**_FLAGS[letter])
-        else:
-            raise UsageError(f"setkey: invalid option -- '{letter}'")
-    return options
+            options = options._replace(mode=name[1], script=value)
+    return options._replace(files=tuple(files))

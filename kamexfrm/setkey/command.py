@@ -5,9 +5,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kamexfrm.command_line import guarded
+from kamexfrm.command_line import UsageError, guarded
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.setkey.arguments import USAGE, VERSION, Options, UsageError, read_options
+from kamexfrm.setkey.arguments import USAGE, VERSION, Options, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

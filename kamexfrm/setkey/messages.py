@@ -5,6 +5,7 @@ The first lines are those of ipsec-tools, byte for byte; what helps a human come
 
 from collections.abc import Iterable
 
+from kamexfrm.command_line import printable
 from kamexfrm.errors import LanguageError, Place
 
 #: Columns of a source line that are shown around the culprit.
@@ -81,20 +82,6 @@ def format_interactive_refusal(text: str, details: Iterable[str] = ()) -> str:
 def format_warning(place: Place, text: str, token: str) -> str:
     """Return what ``setkey -f`` writes to stderr where it goes on nevertheless."""
     return f"setkey: {printable(place.file)},{place.line}: {text} at `{printable(token)}'\n"
-
-
-def printable(text: str) -> str:
-    """Return a text that no terminal takes for a command; line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in "\n\t" else _escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _token(error: ScriptError) -> str:

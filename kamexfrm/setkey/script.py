@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from kamexfrm.command_line import printable
 from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.setkey import output
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import ScriptError, printable
+from kamexfrm.setkey.messages import ScriptError
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.report import Reporter
 from kamexfrm.setkey.statements import Statement

@@ -1,8 +1,8 @@
-"""The options of kame-sysctl, read by hand: no library for it starts fast enough."""
+"""The command line of kame-sysctl: its options, usage and help."""
 
 from typing import Any, NamedTuple
 
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.command_line import Syntax, UsageError, iter_options
 
 #: What -p reads when it is given no file.
 DEFAULT_FILE = "/etc/kamexfrm/sysctl.conf"
@@ -36,10 +36,6 @@ IPv4, net.inet6.ipsec6.* for IPv6, net.key.* for both; see kame-sysctl(8).
 """
 
 
-class UsageError(KamexfrmError):
-    """A command line that does not make sense."""
-
-
 class Options(NamedTuple):
     """The command line, read. ``files`` and ``operands`` are in the order given."""
 
@@ -58,51 +54,51 @@ class Options(NamedTuple):
     operands: tuple[str, ...] = ()
 
 
-_FLAGS = {
-    "a": "all",
-    "A": "all",
-    "d": "describe",
-    "e": "ignore",
-    "N": "names",
-    "n": "values",
-    "q": "quiet",
-    "w": "write",
-}
-_LONG = {
-    "--all": "all",
-    "--description": "describe",
-    "--ignore": "ignore",
-    "--json": "json",
-    "--load": "load",
-    "--names": "names",
-    "--quiet": "quiet",
-    "--values": "values",
-    "--write": "write",
-}
-_ACTIONS = {"h": "help", "--help": "help", "V": "version", "--version": "version"}
 PRESETS = ("linux", "kame")
+
+_FLAGS = {
+    "-a": "all",
+    "-A": "all",
+    "--all": "all",
+    "-d": "describe",
+    "--description": "describe",
+    "-e": "ignore",
+    "--ignore": "ignore",
+    "-N": "names",
+    "--names": "names",
+    "-n": "values",
+    "--values": "values",
+    "-p": "load",
+    "--load": "load",
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "-w": "write",
+    "--write": "write",
+    "--json": "json",
+}
+_ACTIONS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+_SYNTAX = Syntax(
+    frozenset(("-f=", "-p=", "--load=", "--preset=", *_FLAGS, *_ACTIONS)),
+    unknown="unknown option {option}",
+    unknown_letter="unknown option {option}",
+    no_value="option {option} needs an argument",
+    permuted=True,
+)
 
 
 def read_options(arguments: list[str]) -> Options:
     """Read a command line, options and operands in any order; raises UsageError."""
     options = Options()
-    operands: list[str] = []
-    rest = list(arguments)
-    while rest and not options.action:
-        word = rest.pop(0)
-        if word == "--":
-            operands += rest
-            break
-        if word.startswith("--"):
-            options = _read_long(options, word, rest)
-        elif word.startswith("-") and word != "-":
-            options = _read_letters(options, word[1:], rest)
+    operands = []
+    for name, value in iter_options(arguments, _SYNTAX):
+        if name in _ACTIONS:
+            return options._replace(action=_ACTIONS[name])
+        if name:
+            options = _with_option(options, name, value)
         else:
-            operands.append(word)
-    if options.action:
-        return options
-    if options.load:  # as in procps: whatever else there is is a file
-        files = options.files + tuple(operands)
+            operands.append(value)
+    if options.load:  # as in procps: all operands are files
+        files = (*options.files, *operands)
         options = options._replace(files=files or (DEFAULT_FILE,))
     else:
         options = options._replace(operands=tuple(operands))
@@ -110,49 +106,19 @@ def read_options(arguments: list[str]) -> Options:
     return options
 
 
-def _set(options: Options, flag: str) -> Options:
-    fields: dict[str, Any] = {flag: True}
-    return options._replace(**fields)
-
-
-def _read_letters(options: Options, letters: str, rest: list[str]) -> Options:
-    for at, letter in enumerate(letters, 1):
-        if letter in _FLAGS:
-            options = _set(options, _FLAGS[letter])
-        elif letter in _ACTIONS:
-            return options._replace(action=_ACTIONS[letter])
-        elif letter in "pf":
-            file = letters[at:]
-            if letter == "p":
-                options = options._replace(load=True)
-            elif not file:
-                file = _argument("-f", rest)
-            return options._replace(files=options.files + ((file,) if file else ()))
-        else:
-            raise UsageError(f"unknown option -{letter}")
-    return options
-
-
-def _read_long(options: Options, word: str, rest: list[str]) -> Options:
-    name, equals, value = word.partition("=")
-    if name == "--preset":
-        preset = value if equals else _argument(name, rest)
-        if preset not in PRESETS:
-            raise UsageError(f"unknown preset {preset}: there are {' and '.join(PRESETS)}")
-        return options._replace(preset=preset)
-    if name == "--load" and equals:
-        return options._replace(load=True, files=(*options.files, value))
-    if word in _ACTIONS:
-        return options._replace(action=_ACTIONS[word])
-    if word not in _LONG:
-        raise UsageError(f"unknown option {word}")
-    return _set(options, _LONG[word])
-
-
-def _argument(option: str, rest: list[str]) -> str:
-    if not rest:
-        raise UsageError(f"option {option} needs an argument")
-    return rest.pop(0)
+def _with_option(options: Options, name: str, value: str) -> Options:
+    match name:
+        case "--preset=":
+            if value not in PRESETS:
+                raise UsageError(f"unknown preset {value}: there are {' and '.join(PRESETS)}")
+            return options._replace(preset=value)
+        case "-f=":
+            return options._replace(files=options.files + ((value,) if value else ()))
+        case "-p=" | "--load=":
+            return options._replace(load=True, files=(*options.files, value))
+        case _:
+            flag: dict[str, Any] = {_FLAGS[name]: True}
+            return options._replace(**flag)
 
 
 def _check(options: Options) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import kamexfrm
-from kamexfrm.command_line import guarded, say
+from kamexfrm.command_line import UsageError, guarded, printable, say
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.knobs import KNOBS, Knob
 from kamexfrm.sysctl import settings
-from kamexfrm.sysctl.arguments import HELP, USAGE, Options, UsageError, read_options
+from kamexfrm.sysctl.arguments import HELP, USAGE, Options, read_options
 
 if TYPE_CHECKING:
     from kamexfrm.sysctl.settings import Assignments
@@ -31,7 +31,7 @@ def _run(arguments: list[str]) -> int:
     try:
         return _act(read_options(arguments))
     except UsageError as error:
-        _complain(settings.printable(error.text))
+        _complain(printable(error.text, ""))
         say(USAGE)
         return 2
     except KamexfrmError as error:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from kamexfrm.command_line import printable
 from kamexfrm.errors import KamexfrmError, Place
 from kamexfrm.model.knobs import ALIASES, KNOBS, Knob, KnobError
 from kamexfrm.model.unsupported_knobs import UNSUPPORTED
@@ -20,11 +21,6 @@ class UnknownVariableError(KnobError):
     """A name that is no variable of ours, nor the head of one's, or one that Linux has not."""
 
     errno = errno.ENOENT
-
-
-def printable(text: str) -> str:
-    """Return a word for a message: what would act on a terminal is escaped."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _below(dotted: str, name: str) -> bool:
@@ -44,7 +40,7 @@ def matching(name: str) -> tuple[Knob, ...]:
         text = f"{dotted}: unsupported ({UNSUPPORTED[dotted]})"
         raise UnknownVariableError(text, errno=errno.EOPNOTSUPP)
     if not found:
-        raise UnknownVariableError(f"{printable(name)}: unknown variable{_hint(dotted)}")
+        raise UnknownVariableError(f"{printable(name, '')}: unknown variable{_hint(dotted)}")
     return found
 
 
@@ -92,7 +88,7 @@ def value_of(knob: Knob, text: str) -> int:
     else:
         number = _number(knob, text)
         if number is None:
-            raise knob.error(printable(text))
+            raise knob.error(printable(text, ""))
         value = number
     knob.check(value, text)
     return value
@@ -117,12 +113,12 @@ def read_assignment(text: str) -> tuple[Knob, int]:
     name, value = name.strip(), value.strip()
     if not equals:
         error = os.strerror(errno.EINVAL)
-        raise KnobError(f"{printable(name)}: {error}: not NAME = VALUE", errno=errno.EINVAL)
+        raise KnobError(f"{printable(name, '')}: {error}: not NAME = VALUE", errno=errno.EINVAL)
     found = matching(name)
     if len(found) > 1:
         error = os.strerror(errno.EISDIR)
         raise KnobError(
-            f"{printable(name)}: {error}: {len(found)} variables have this name's beginning",
+            f"{printable(name, '')}: {error}: {len(found)} variables have this name's beginning",
             errno=errno.EISDIR,
         )
     return found[0], value_of(found[0], value)
@@ -135,7 +131,7 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
 
     ``-`` is the standard input. Raises KamexfrmError when the file cannot be read.
     """
-    name = "<stdin>" if path == "-" else printable(path)
+    name = "<stdin>" if path == "-" else printable(path, "")
     try:
         # closefd: the standard input is not ours to close.
         with open(

@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from kamexfrm.exec.arguments import HELP, Options, UsageError, read_options
+from kamexfrm.command_line import UsageError
+from kamexfrm.exec.arguments import HELP, Options, read_options
 from kamexfrm.exec.filter import Barrier
 from kamexfrm.exec.forced_policy import read_policies
 from kamexfrm.rig import Host

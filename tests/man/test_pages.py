@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from kamexfrm.algorithms import Kind, by_name, spellings
+from kamexfrm.command_line import UsageError
 from kamexfrm.model.policy import Level
 from kamexfrm.rig import Gateways, Host, TwoHosts
 from kamexfrm.setkey import arguments, statements
-from kamexfrm.setkey.arguments import UsageError, read_options
+from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.lexer import COMMANDS
 from kamexfrm.setkey.options import OPTIONS
 from kamexfrm.setkey.parser import parse
