@@ -23,8 +23,8 @@ calls itself ``UNKNOWN_n``.
 
 Read on in this order: ``cursor`` and ``layout`` (how bytes are read and structs described),
 ``constants`` (every number under its C name), ``extension``, ``sockaddr``, the extensions by theme
-(``association``, ``address``, ``policy``, ``identity``, ``proposal``, ``selection``), ``dialect``
-and ``dialects``, and at last ``message``.
+(``association``, ``address``, ``policy``, ``identity``, ``proposal``, ``selection``),
+``dialects``, and at last ``message``.
 """
 
 from kamexfrm.errors import WireError
@@ -76,9 +76,6 @@ from kamexfrm.pfkey.constants import (
     SadbSatype,
     SadbType,
 )
-from kamexfrm.pfkey.dialect import (
-    Dialect,
-)
 from kamexfrm.pfkey.dialects import (
     FREEBSD,
     KAME,
@@ -86,6 +83,7 @@ from kamexfrm.pfkey.dialects import (
     NETBSD,
 )
 from kamexfrm.pfkey.extension import (
+    Dialect,
     Extension,
     UnknownExtension,
 )

@@ -5,11 +5,11 @@ sadb_x_nat_t_port, sadb_x_nat_t_frag and the address extensions from number 23 o
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import Extension, FixedExtension
+from kamexfrm.pfkey.extension import Dialect, Extension, FixedExtension
 from kamexfrm.pfkey.layout import (
     WORD,
     Layout,
@@ -27,9 +27,6 @@ from kamexfrm.pfkey.sockaddr import (
     read_sockaddr,
     write_sockaddr,
 )
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 _ADDRESS = Layout("sadb_address", 8, u8("proto"), u8("prefixlen"), u16("reserved"))
 
@@ -56,7 +53,7 @@ class AddressExtension(Extension):
         object.__setattr__(self, "padding", padding)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read head, sockaddr and padding; raises WireError where they do not fit."""
         head = _ADDRESS.unpack(cursor)
         sockaddr = read_sockaddr(cursor, dialect)
@@ -64,7 +61,7 @@ class AddressExtension(Extension):
             raise WireError(f"{cursor.remaining} bytes after a sockaddr", cursor.offset)
         return cls(sockaddr, padding=cursor.rest(), **head)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head, sockaddr and padding; raises FieldError for a family without a number."""
         head = _ADDRESS.pack(self, dialect.byte_order)
         padding = self.padding or bytes(-(_ADDRESS.size + self.sockaddr.size) % WORD)

@@ -5,12 +5,12 @@ net/pfkeyv2.h (sadb_x_sa_replay and the counters of hardware offload).
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.constants import IpsecMode, SadbSastate
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import EXTENSION_HEAD, Extension, FixedExtension
+from kamexfrm.pfkey.extension import EXTENSION_HEAD, Dialect, Extension, FixedExtension
 from kamexfrm.pfkey.layout import (
     FieldError,
     Layout,
@@ -23,9 +23,6 @@ from kamexfrm.pfkey.layout import (
     u32,
     u64,
 )
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +147,7 @@ class KeyExtension(Extension):
         object.__setattr__(self, "padding", padding)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read bits and key; raises WireError at the bits if the key is not all there."""
         start = cursor.offset
         head = _KEY.unpack(cursor)
@@ -160,7 +157,7 @@ class KeyExtension(Extension):
         key = Key(cursor.raw(size, "key"), head["bits"])
         return cls(key, head["reserved"], cursor.rest())
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return bits, key and padding."""
         values = {"bits": self.key.bits, "reserved": self.reserved}
         content = _KEY.pack_values(values, dialect.byte_order) + self.key.data + self.padding

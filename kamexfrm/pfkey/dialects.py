@@ -37,8 +37,7 @@ from kamexfrm.pfkey.association import (
 )
 from kamexfrm.pfkey.constants import SadbExt, SadbType
 from kamexfrm.pfkey.cursor import ByteOrder
-from kamexfrm.pfkey.dialect import Dialect
-from kamexfrm.pfkey.extension import Extension
+from kamexfrm.pfkey.extension import Dialect, Extension
 from kamexfrm.pfkey.identity import IdentityDst, IdentitySrc, KmPrivate, SecCtx, Sensitivity
 from kamexfrm.pfkey.policy import IPSECREQUEST_KAME, IPSECREQUEST_LINUX, KmAddress, Policy
 from kamexfrm.pfkey.proposal import Proposal, SupportedAuth, SupportedEncrypt

@@ -5,12 +5,12 @@ linux/pfkeyv2.h (sadb_x_sec_ctx).
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.constants import SadbIdenttype
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import EXTENSION_HEAD, Extension
+from kamexfrm.pfkey.extension import EXTENSION_HEAD, Dialect, Extension
 from kamexfrm.pfkey.layout import (
     WORD,
     FieldError,
@@ -23,9 +23,6 @@ from kamexfrm.pfkey.layout import (
     u32,
     u64,
 )
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 _IDENT = Layout("sadb_ident", 16, u16("type", SadbIdenttype), u16("reserved"), u64("id"))
 
@@ -54,12 +51,12 @@ class Identity(Extension):
         return cls(kind, text.encode("utf-8", "surrogateescape") + b"\0")
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read the head; all that follows is the identity."""
         values = _IDENT.unpack(cursor)
         return cls(data=cursor.rest(), **values)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head and identity."""
         return _IDENT.pack(self, dialect.byte_order) + self.data
 
@@ -124,7 +121,7 @@ class Sensitivity(Extension):
         }
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read levels and bitmaps; raises WireError when the lengths do not add up."""
         values = _SENS.unpack(cursor)
         for name in ("sens", "integ"):
@@ -137,7 +134,7 @@ class Sensitivity(Extension):
         cursor.finish("sadb_sens")
         return cls(**values)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return levels and bitmaps."""
         words = self.sens_bitmap + self.integ_bitmap
         return _SENS.pack_values(self._head(), dialect.byte_order) + b"".join(
@@ -169,7 +166,7 @@ class SecCtx(Extension):
         return {"alg": self.alg, "doi": self.doi, "len": len(self.context)}
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read the context; raises WireError when its length is not the extension's."""
         values = _SEC_CTX.unpack(cursor)
         context = cursor.raw(values["len"], "a security context")
@@ -177,7 +174,7 @@ class SecCtx(Extension):
             raise WireError(f"{cursor.remaining} bytes after a security context", cursor.offset)
         return cls(values["alg"], values["doi"], context, cursor.rest())
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head, context and padding."""
         head = _SEC_CTX.pack_values(self._head(), dialect.byte_order)
         return fill(head + self.context + self.padding, EXTENSION_HEAD)
@@ -199,11 +196,11 @@ class KmPrivate(Extension):
         object.__setattr__(self, "data", fill(check_bytes(self.data, self.NAME), 0))
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read the head; all that follows is private."""
         values = _KMPRIVATE.unpack(cursor)
         return cls(values["reserved"], cursor.rest())
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head and data."""
         return _KMPRIVATE.pack(self, dialect.byte_order) + self.data

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.constants import PF_KEY_V2, SadbSatype, SadbType
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.dialect import Dialect
 from kamexfrm.pfkey.dialects import LINUX
-from kamexfrm.pfkey.extension import EXTENSION_HEAD, Extension, UnknownExtension
+from kamexfrm.pfkey.extension import EXTENSION_HEAD, Dialect, Extension, UnknownExtension
 from kamexfrm.pfkey.layout import WORD, FieldError, Layout, u8, u16, u32
 from kamexfrm.pfkey.policy import Policy
 

@@ -6,12 +6,12 @@ key_msg2sp(); Linux linux/pfkeyv2.h, and af_key.c parse_ipsecrequests() for what
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.constants import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import EXTENSION_HEAD, Extension
+from kamexfrm.pfkey.extension import EXTENSION_HEAD, Dialect, Extension
 from kamexfrm.pfkey.layout import (
     FieldError,
     Layout,
@@ -22,9 +22,6 @@ from kamexfrm.pfkey.layout import (
     u32,
 )
 from kamexfrm.pfkey.sockaddr import AnySockaddr, check_pair, read_pair, write_pair
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 _REQUEST_LENGTH = 2
 
@@ -76,7 +73,7 @@ class IpsecRequest:
         check_pair(self.source, self.destination, self.trailing, "a request")
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read one request; raises WireError at it if its length is wrong."""
         start = cursor.offset
         length = cursor.u16("sadb_x_ipsecrequest")
@@ -89,7 +86,7 @@ class IpsecRequest:
         source, destination, trailing = read_pair(body, dialect)
         return cls(source=source, destination=destination, trailing=trailing, **values)
 
-    def encode(self, dialect: "Dialect") -> bytes:
+    def encode(self, dialect: Dialect) -> bytes:
         """Return the request; raises FieldError for what the dialect cannot express."""
         layout = dialect.ipsecrequest
         known = {member.name for member in layout.members}
@@ -147,7 +144,7 @@ class Policy(Extension):
         object.__setattr__(self, "padding", padding)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read head and requests; raises WireError at the request that is wrong."""
         values = _POLICY.unpack(cursor)
         requests = []
@@ -156,7 +153,7 @@ class Policy(Extension):
                 requests.append(IpsecRequest.read(cursor, dialect))
         return cls(requests=tuple(requests), padding=cursor.rest(), **values)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head, requests and padding; raises FieldError."""
         if (
             self.type == IpsecPolicy.IPSEC_POLICY_IPSEC
@@ -200,13 +197,13 @@ class KmAddress(Extension):
         object.__setattr__(self, "trailing", trailing)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read the two addresses; raises WireError."""
         values = _KMADDRESS.unpack(cursor)
         local, remote, trailing = read_pair(cursor, dialect)
         return cls(local, remote, values["reserved"], trailing)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return the two addresses; raises FieldError."""
         head = _KMADDRESS.pack(self, dialect.byte_order)
         length = EXTENSION_HEAD + len(head) + _pair_length(self.local, self.remote, b"")

@@ -4,14 +4,11 @@ Sources: RFC 2367 sections 2.3.7 and 2.3.8.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import Extension
+from kamexfrm.pfkey.extension import Dialect, Extension
 from kamexfrm.pfkey.layout import FieldError, Layout, array, u8, u16, u32, u64
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Proposal(Extension):
         object.__setattr__(self, "combs", combs)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read head and combinations; raises WireError when the last one is cut off."""
         values = _PROP.unpack(cursor)
         combs = []
@@ -91,7 +88,7 @@ class Proposal(Extension):
             combs.append(Comb(**Comb.LAYOUT.unpack(cursor)))
         return cls(combs=tuple(combs), **values)
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head and combinations."""
         order = dialect.byte_order
         return _PROP.pack(self, order) + b"".join(c.LAYOUT.pack(c, order) for c in self.combs)
@@ -139,7 +136,7 @@ class Supported(Extension):
         object.__setattr__(self, "algorithms", algorithms)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read head and algorithms."""
         values = _SUPPORTED.unpack(cursor)
         algorithms = []
@@ -147,7 +144,7 @@ class Supported(Extension):
             algorithms.append(Algorithm(**Algorithm.LAYOUT.unpack(cursor)))
         return cls(tuple(algorithms), values["reserved"])
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return head and algorithms."""
         order = dialect.byte_order
         packed = (a.LAYOUT.pack(a, order) for a in self.algorithms)

@@ -5,12 +5,12 @@ FreeBSD net/pfkeyv2.h (sadb_x_if_hw_offl).
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from kamexfrm.errors import WireError
 from kamexfrm.net import ADDRESS_BYTES, Address
 from kamexfrm.pfkey.cursor import Cursor
-from kamexfrm.pfkey.extension import EXTENSION_HEAD, Extension, FixedExtension
+from kamexfrm.pfkey.extension import EXTENSION_HEAD, Dialect, Extension, FixedExtension
 from kamexfrm.pfkey.layout import (
     WORD,
     FieldError,
@@ -23,9 +23,6 @@ from kamexfrm.pfkey.layout import (
     u16,
     u32,
 )
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ class Packet(Extension):
         object.__setattr__(self, "padding", padding)
 
     @classmethod
-    def read(cls, cursor: Cursor, dialect: "Dialect") -> Self:
+    def read(cls, cursor: Cursor, dialect: Dialect) -> Self:
         """Read the packet; raises WireError when its length is not the extension's."""
         values = _PACKET.unpack(cursor)
         packet = cursor.raw(values["copylen"], "the packet")
@@ -143,7 +140,7 @@ class Packet(Extension):
             raise WireError(f"{cursor.remaining} bytes after the packet", cursor.offset)
         return cls(packet, cursor.rest())
 
-    def body(self, dialect: "Dialect") -> bytes:
+    def body(self, dialect: Dialect) -> bytes:
         """Return length, packet and padding."""
         head = _PACKET.pack_values({"copylen": len(self.packet)}, dialect.byte_order)
         return fill(head + self.packet + self.padding, EXTENSION_HEAD)

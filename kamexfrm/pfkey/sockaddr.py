@@ -6,11 +6,11 @@ family that the dialect does not know stays a :class:`RawSockaddr`.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kamexfrm.errors import WireError
 from kamexfrm.net import ADDRESS_BYTES, AF_INET, Address
 from kamexfrm.pfkey.cursor import Cursor
+from kamexfrm.pfkey.extension import Dialect
 from kamexfrm.pfkey.layout import (
     FieldError,
     Layout,
@@ -20,9 +20,6 @@ from kamexfrm.pfkey.layout import (
     check_bytes,
     u32,
 )
-
-if TYPE_CHECKING:
-    from kamexfrm.pfkey.dialect import Dialect
 
 _V4 = (be16("port"), array("packed", 4), array("zero", 8))
 _V6 = (be16("port"), be32("flowinfo"), array("packed", 16), u32("scope_id"))
@@ -93,13 +90,13 @@ class RawSockaddr:
 AnySockaddr = Sockaddr | RawSockaddr
 
 
-def _family(head: bytes, dialect: "Dialect") -> int | None:
+def _family(head: bytes, dialect: Dialect) -> int | None:
     """Return kamexfrm's family for the first two bytes of a sockaddr; None if unknown."""
     number = head[1] if dialect.has_sa_len else int.from_bytes(head[:2], dialect.byte_order)
     return dialect.families.get(number)
 
 
-def read_sockaddr(cursor: Cursor, dialect: "Dialect") -> AnySockaddr:
+def read_sockaddr(cursor: Cursor, dialect: Dialect) -> AnySockaddr:
     """Read one sockaddr; one of unknown family takes all that is left unless it has a sa_len.
 
     Raises WireError when it does not fit, or when its sa_len is not the family's.
@@ -121,14 +118,14 @@ def read_sockaddr(cursor: Cursor, dialect: "Dialect") -> AnySockaddr:
     return Sockaddr(Address(family, values.pop("packed")), **values)
 
 
-def _raw_size(data: bytes, dialect: "Dialect") -> int:
+def _raw_size(data: bytes, dialect: Dialect) -> int:
     """Return how many bytes at the front of ``data`` a sockaddr of unknown family takes."""
     if dialect.has_sa_len and _HEAD <= data[0] <= len(data):
         return data[0]
     return len(data)
 
 
-def write_sockaddr(sockaddr: AnySockaddr, dialect: "Dialect", *, following: bytes = b"") -> bytes:
+def write_sockaddr(sockaddr: AnySockaddr, dialect: Dialect, *, following: bytes = b"") -> bytes:
     """Return a sockaddr's bytes; ``following`` is what will come after it.
 
     Raises FieldError for a raw sockaddr that would be read back as something else.
@@ -164,7 +161,7 @@ def check_sockaddr(value: object, owner: str) -> None:
 
 
 def read_pair(
-    cursor: Cursor, dialect: "Dialect"
+    cursor: Cursor, dialect: Dialect
 ) -> tuple[AnySockaddr | None, AnySockaddr | None, bytes]:
     """Read two sockaddrs back to back and whatever follows them; all empty if nothing is there.
 
@@ -179,7 +176,7 @@ def read_pair(
 
 
 def write_pair(
-    first: AnySockaddr | None, second: AnySockaddr | None, rest: bytes, dialect: "Dialect"
+    first: AnySockaddr | None, second: AnySockaddr | None, rest: bytes, dialect: Dialect
 ) -> bytes:
     """Return two sockaddrs back to back with ``rest`` behind them; raises FieldError."""
     if first is None:
