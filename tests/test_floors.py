@@ -16,6 +16,7 @@ ROOT = Path(kamexfrm.__file__).parent
 FLOORS = {
     "net": 0,
     "errors": 0,
+    "lazy": 0,
     "spelling": 0,
     "wirenumber": 0,
     "algorithms": 1,

@@ -27,112 +27,125 @@ Read on in this order: ``cursor`` and ``layout`` (how bytes are read and structs
 ``dialects``, and at last ``message``.
 """
 
+from typing import TYPE_CHECKING
+
 from kamexfrm.errors import WireError
-from kamexfrm.pfkey.address import (
-    AddressDst,
-    AddressExtension,
-    AddressProxy,
-    AddressSrc,
-    NatTDport,
-    NatTFrag,
-    NatTOa,
-    NatTOai,
-    NatTOar,
-    NatTPort,
-    NatTSport,
-    NatTType,
-    NewAddressDst,
-    NewAddressSrc,
-)
-from kamexfrm.pfkey.association import (
-    Key,
-    KeyAuth,
-    KeyEncrypt,
-    KeyExtension,
-    Lifetime,
-    LifetimeCurrent,
-    LifetimeCurrentHardware,
-    LifetimeCurrentSoftware,
-    LifetimeHard,
-    LifetimeSoft,
-    Sa,
-    Sa2,
-    SaReplay,
-    SpiRange,
-)
-from kamexfrm.pfkey.constants import (
-    PF_KEY_V2,
-    IpsecDirection,
-    IpsecLevel,
-    IpsecMode,
-    IpsecPolicy,
-    SadbAalg,
-    SadbCalg,
-    SadbEalg,
-    SadbExt,
-    SadbIdenttype,
-    SadbSaflags,
-    SadbSastate,
-    SadbSatype,
-    SadbType,
-)
-from kamexfrm.pfkey.dialects import (
-    FREEBSD,
-    KAME,
-    LINUX,
-    NETBSD,
-)
-from kamexfrm.pfkey.extension import (
-    Dialect,
-    Extension,
-    UnknownExtension,
-)
-from kamexfrm.pfkey.identity import (
-    Identity,
-    IdentityDst,
-    IdentitySrc,
-    KmPrivate,
-    SecCtx,
-    Sensitivity,
-)
-from kamexfrm.pfkey.layout import (
-    FieldError,
-)
-from kamexfrm.pfkey.message import (
-    SadbMsg,
-    addressed,
-    decode,
-    decode_base,
-    decode_extension,
-    decode_policy,
-    encode,
-    encode_extension,
-    split,
-)
-from kamexfrm.pfkey.policy import (
-    IpsecRequest,
-    KmAddress,
-    Policy,
-)
-from kamexfrm.pfkey.proposal import (
-    Algorithm,
-    Comb,
-    Proposal,
-    Supported,
-    SupportedAuth,
-    SupportedEncrypt,
-)
-from kamexfrm.pfkey.selection import (
-    Filter,
-    IfHwOffl,
-    Packet,
-    Tag,
-)
-from kamexfrm.pfkey.sockaddr import (
-    AnySockaddr,
-    RawSockaddr,
-    Sockaddr,
-)
+from kamexfrm.lazy import exports
+
+if TYPE_CHECKING:
+    from kamexfrm.pfkey.address import (
+        AddressDst,
+        AddressExtension,
+        AddressProxy,
+        AddressSrc,
+        NatTDport,
+        NatTFrag,
+        NatTOa,
+        NatTOai,
+        NatTOar,
+        NatTPort,
+        NatTSport,
+        NatTType,
+        NewAddressDst,
+        NewAddressSrc,
+    )
+    from kamexfrm.pfkey.association import (
+        Key,
+        KeyAuth,
+        KeyEncrypt,
+        KeyExtension,
+        Lifetime,
+        LifetimeCurrent,
+        LifetimeCurrentHardware,
+        LifetimeCurrentSoftware,
+        LifetimeHard,
+        LifetimeSoft,
+        Sa,
+        Sa2,
+        SaReplay,
+        SpiRange,
+    )
+    from kamexfrm.pfkey.constants import (
+        PF_KEY_V2,
+        IpsecDirection,
+        IpsecLevel,
+        IpsecMode,
+        IpsecPolicy,
+        SadbAalg,
+        SadbCalg,
+        SadbEalg,
+        SadbExt,
+        SadbIdenttype,
+        SadbSaflags,
+        SadbSastate,
+        SadbSatype,
+        SadbType,
+    )
+    from kamexfrm.pfkey.dialects import FREEBSD, KAME, LINUX, NETBSD
+    from kamexfrm.pfkey.extension import Dialect, Extension, UnknownExtension
+    from kamexfrm.pfkey.identity import (
+        Identity,
+        IdentityDst,
+        IdentitySrc,
+        KmPrivate,
+        SecCtx,
+        Sensitivity,
+    )
+    from kamexfrm.pfkey.layout import FieldError
+    from kamexfrm.pfkey.message import (
+        SadbMsg,
+        addressed,
+        decode,
+        decode_base,
+        decode_extension,
+        decode_policy,
+        encode,
+        encode_extension,
+        split,
+    )
+    from kamexfrm.pfkey.policy import IpsecRequest, KmAddress, Policy
+    from kamexfrm.pfkey.proposal import (
+        Algorithm,
+        Comb,
+        Proposal,
+        Supported,
+        SupportedAuth,
+        SupportedEncrypt,
+    )
+    from kamexfrm.pfkey.selection import Filter, IfHwOffl, Packet, Tag
+    from kamexfrm.pfkey.sockaddr import AnySockaddr, RawSockaddr, Sockaddr
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "address": (
+                "AddressDst AddressExtension AddressProxy AddressSrc NatTDport NatTFrag NatTOa "
+                "NatTOai NatTOar NatTPort NatTSport NatTType NewAddressDst NewAddressSrc"
+            ),
+            "association": (
+                "Key KeyAuth KeyEncrypt KeyExtension Lifetime LifetimeCurrent "
+                "LifetimeCurrentHardware LifetimeCurrentSoftware LifetimeHard LifetimeSoft Sa Sa2 "
+                "SaReplay SpiRange"
+            ),
+            "constants": (
+                "PF_KEY_V2 IpsecDirection IpsecLevel IpsecMode IpsecPolicy SadbAalg SadbCalg "
+                "SadbEalg SadbExt SadbIdenttype SadbSaflags SadbSastate SadbSatype SadbType"
+            ),
+            "cursor": "",
+            "dialects": "FREEBSD KAME LINUX NETBSD",
+            "extension": "Dialect Extension UnknownExtension",
+            "identity": "Identity IdentityDst IdentitySrc KmPrivate SecCtx Sensitivity",
+            "layout": "FieldError",
+            "message": (
+                "SadbMsg addressed decode decode_base decode_extension decode_policy encode "
+                "encode_extension split"
+            ),
+            "policy": "IpsecRequest KmAddress Policy",
+            "proposal": "Algorithm Comb Proposal Supported SupportedAuth SupportedEncrypt",
+            "selection": "Filter IfHwOffl Packet Tag",
+            "sockaddr": "AnySockaddr RawSockaddr Sockaddr",
+        },
+    )
 
 __all__ = [
     "FREEBSD",

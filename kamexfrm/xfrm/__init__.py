@@ -9,15 +9,20 @@ A module is loaded when a name of it is first asked for: a program that only wri
 starts without the rest.
 """
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kamexfrm.lazy import exports
 from kamexfrm.xfrm.constants import *  # noqa: F403  # every number, under its C name
 from kamexfrm.xfrm.constants import XfrmMsg
 
 if TYPE_CHECKING:
     from kamexfrm.xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
-    from kamexfrm.xfrm.attributes import Attribute, attribute, attributes, walk
+    from kamexfrm.xfrm.attributes import (
+        Attribute,
+        encode_attribute,
+        encode_attributes,
+        iter_attributes,
+    )
     from kamexfrm.xfrm.decoding import Event, Unknown, decode_event, encode_event
     from kamexfrm.xfrm.events import (
         Acquire,
@@ -126,6 +131,55 @@ if TYPE_CHECKING:
         Statistics,
     )
     from kamexfrm.xfrm.structs import PORTS, USER_TMPL, USERPOLICY_INFO
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "algorithms": "AeadAlgorithm Algorithm AuthAlgorithm",
+            "attributes": "Attribute encode_attribute encode_attributes iter_attributes",
+            "decoding": "Event Unknown decode_event encode_event",
+            "events": (
+                "Acquire DeletedPolicy DeletedState Expire PolicyExpire decode_acquire "
+                "decode_deleted_policy decode_deleted_state decode_expire decode_policy_expire "
+                "encode_acquire encode_deleted_policy encode_deleted_state encode_expire "
+                "encode_policy_expire"
+            ),
+            "identities": (
+                "EMPTY_SELECTOR PolicyId StateId decode_policy_id decode_state_id "
+                "encode_policy_id encode_state_id"
+            ),
+            "info": (
+                "SadInfo SpdInfo decode_sad_info decode_spd_info encode_info_request "
+                "encode_sad_info encode_spd_info"
+            ),
+            "migrate": "KmAddress Migrate Move decode_migrate encode_migrate",
+            "netlink": (
+                "ErrorReply Message Operation decode_done decode_error message split_messages"
+            ),
+            "policy": (
+                "ANY_ALGORITHM POLICY_INFO_BYTES TEMPLATE_BYTES Policy Template brief_policy "
+                "decode_policy encode_policy encode_socket_policy pack_policy_info pack_template "
+                "pack_templates"
+            ),
+            "raw": "has_keys lasting_policy lasting_state policy_index state_name",
+            "reports": (
+                "AsyncEvent Mapping Report decode_async_event decode_mapping decode_report "
+                "encode_async_event encode_mapping encode_report"
+            ),
+            "requests": (
+                "AddressFilter AllocSpi Default PolicyFlush StateDump StateFlush decode_alloc_spi "
+                "decode_default decode_policy_flush decode_state_dump decode_state_flush "
+                "encode_alloc_spi encode_default encode_policy_flush encode_state_dump "
+                "encode_state_flush"
+            ),
+            "selector": (
+                "UNLIMITED UNUSED LifetimeConfig LifetimeCurrent Mark SecurityContext Selector"
+            ),
+            "state": "State brief_state decode_state encode_state",
+            "state_parts": "Encap OffloadDevice ReplayState ReplayStateEsn Statistics",
+            "structs": "PORTS USER_TMPL USERPOLICY_INFO",
+        },
+    )
 
 __all__ = [
     "ANY_ALGORITHM",
@@ -181,8 +235,6 @@ __all__ = [
     "Template",
     "Unknown",
     "XfrmMsg",
-    "attribute",
-    "attributes",
     "brief_policy",
     "brief_state",
     "decode_acquire",
@@ -211,6 +263,8 @@ __all__ = [
     "encode_acquire",
     "encode_alloc_spi",
     "encode_async_event",
+    "encode_attribute",
+    "encode_attributes",
     "encode_default",
     "encode_deleted_policy",
     "encode_deleted_state",
@@ -232,6 +286,7 @@ __all__ = [
     "encode_state_flush",
     "encode_state_id",
     "has_keys",
+    "iter_attributes",
     "lasting_policy",
     "lasting_state",
     "message",
@@ -241,36 +296,4 @@ __all__ = [
     "policy_index",
     "split_messages",
     "state_name",
-    "walk",
 ]
-
-#: Where a name may be, what starts fast first.
-_MODULES = (
-    "selector",
-    "policy",
-    "structs",
-    "netlink",
-    "attributes",
-    "algorithms",
-    "state_parts",
-    "state",
-    "identities",
-    "requests",
-    "info",
-    "events",
-    "reports",
-    "migrate",
-    "decoding",
-    "raw",
-)
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in _MODULES:
-            path = f"{__name__}.{module}"
-            __import__(path)
-            found = vars(sys.modules[path])
-            if name in found:
-                return globals().setdefault(name, found[name])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,7 +35,7 @@ class Span(NamedTuple):
     end: int
 
 
-def attribute(type_: int, payload: bytes) -> bytes:
+def encode_attribute(type_: int, payload: bytes) -> bytes:
     """Return an attribute with its header and padding; raises KamexfrmError over 65531 bytes."""
     length = len(payload)
     try:
@@ -44,12 +44,12 @@ def attribute(type_: int, payload: bytes) -> bytes:
         raise misfit(f"attribute {type_} of {length} bytes", error) from None
 
 
-def attributes(pairs: Iterable[tuple[int, bytes]]) -> bytes:
+def encode_attributes(pairs: Iterable[tuple[int, bytes]]) -> bytes:
     """Return the attributes of a list of (type, payload), in its order."""
-    return b"".join([attribute(type_, payload) for type_, payload in pairs])
+    return b"".join([encode_attribute(type_, payload) for type_, payload in pairs])
 
 
-def walk(payload: Buffer, offset: int) -> Iterator[tuple[int, int, int]]:
+def iter_attributes(payload: Buffer, offset: int) -> Iterator[tuple[int, int, int]]:
     """Yield (type, start, end) of each attribute from ``offset`` on; raises WireError."""
     total = len(payload)
     while offset < total:
@@ -69,7 +69,7 @@ def collect(
     """Return where the known attributes stand, by type, and the others in their order."""
     spans: dict[int, Span] = {}
     others = []
-    for type_, start, end in walk(payload, offset):
+    for type_, start, end in iter_attributes(payload, offset):
         plain = type_ & NLA_TYPE_MASK
         if plain in known:
             spans[plain] = Span(start, end)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import Span, attribute, collect
+from kamexfrm.xfrm.attributes import Span, collect, encode_attribute
 from kamexfrm.xfrm.identities import (
     PolicyId,
     StateId,
@@ -179,7 +179,7 @@ def _hard(hard: int) -> bytes:
 def encode_deleted_state(deleted: DeletedState) -> bytes:
     """Return the payload of the DELSA event; raises KamexfrmError."""
     identity, state = deleted
-    info = attribute(c.XFRMA_SA, pack_state_info(state))
+    info = encode_attribute(c.XFRMA_SA, pack_state_info(state))
     return encode_state_id(identity) + info + state_attributes(state)
 
 
@@ -197,7 +197,7 @@ def decode_deleted_state(payload: Buffer) -> DeletedState | StateId:
 def encode_deleted_policy(deleted: DeletedPolicy) -> bytes:
     """Return the payload of the DELPOLICY event; raises KamexfrmError."""
     identity, policy = deleted
-    info = attribute(c.XFRMA_POLICY, pack_policy_info(policy))
+    info = encode_attribute(c.XFRMA_POLICY, pack_policy_info(policy))
     templates = pack_templates(policy.templates)
     return encode_policy_id(identity) + info + templates + policy_attributes(policy)
 

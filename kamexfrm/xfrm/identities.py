@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import attribute, attributes, collect, read, read_number
+from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
 from kamexfrm.xfrm.policy import tail_attributes
 from kamexfrm.xfrm.selector import (
     Mark,
@@ -112,10 +112,10 @@ def encode_state_id(state: StateId) -> bytes:
     payload = pack_state_id(state)
     if state.source is not None:
         packed = pack_address(state.source, state.family, "state source")
-        payload += attribute(c.XFRMA_SRCADDR, packed)
+        payload += encode_attribute(c.XFRMA_SRCADDR, packed)
     if state.mark is not None:
-        payload += attribute(c.XFRMA_MARK, pack_mark(state.mark))
-    return payload + attributes(state.attributes)
+        payload += encode_attribute(c.XFRMA_MARK, pack_mark(state.mark))
+    return payload + encode_attributes(state.attributes)
 
 
 _STATE_ID_KNOWN = frozenset({c.XFRMA_SRCADDR, c.XFRMA_MARK, c.XFRMA_PAD})

@@ -4,7 +4,7 @@ import struct
 from typing import Any, NamedTuple
 
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import attribute, attributes, collect, read, read_number
+from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
 from kamexfrm.xfrm.structs import HASH_INFO, HASH_THRESHOLD, SPDINFO, U32, Buffer, misfit, short
 
 
@@ -54,18 +54,18 @@ def encode_spd_info(info: SpdInfo) -> bytes:
     try:
         parts = [U32.pack(info.flags)]
         if any(info[:6]):
-            parts.append(attribute(c.XFRMA_SPD_INFO, SPDINFO.pack(*info[:6])))
+            parts.append(encode_attribute(c.XFRMA_SPD_INFO, SPDINFO.pack(*info[:6])))
         if any(info[6:8]):
-            parts.append(attribute(c.XFRMA_SPD_HINFO, HASH_INFO.pack(*info[6:8])))
+            parts.append(encode_attribute(c.XFRMA_SPD_HINFO, HASH_INFO.pack(*info[6:8])))
         if info.threshold_ipv4 is not None:
             packed = HASH_THRESHOLD.pack(*info.threshold_ipv4)
-            parts.append(attribute(c.XFRMA_SPD_IPV4_HTHRESH, packed))
+            parts.append(encode_attribute(c.XFRMA_SPD_IPV4_HTHRESH, packed))
         if info.threshold_ipv6 is not None:
             packed = HASH_THRESHOLD.pack(*info.threshold_ipv6)
-            parts.append(attribute(c.XFRMA_SPD_IPV6_HTHRESH, packed))
+            parts.append(encode_attribute(c.XFRMA_SPD_IPV6_HTHRESH, packed))
     except struct.error as error:
         raise misfit("SPD information", error) from None
-    return b"".join(parts) + attributes(info.attributes)
+    return b"".join(parts) + encode_attributes(info.attributes)
 
 
 def decode_spd_info(payload: Buffer) -> SpdInfo:
@@ -93,9 +93,11 @@ def encode_sad_info(info: SadInfo) -> bytes:
     try:
         return (
             U32.pack(info.flags)
-            + attribute(c.XFRMA_SAD_CNT, U32.pack(info.states))
-            + attribute(c.XFRMA_SAD_HINFO, HASH_INFO.pack(info.buckets, info.buckets_maximum))
-            + attributes(info.attributes)
+            + encode_attribute(c.XFRMA_SAD_CNT, U32.pack(info.states))
+            + encode_attribute(
+                c.XFRMA_SAD_HINFO, HASH_INFO.pack(info.buckets, info.buckets_maximum)
+            )
+            + encode_attributes(info.attributes)
         )
     except struct.error as error:
         raise misfit("SAD information", error) from None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kamexfrm.errors import WireError
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import Span, attribute, collect, read
+from kamexfrm.xfrm.attributes import Span, collect, encode_attribute, read
 from kamexfrm.xfrm.identities import (
     PolicyId,
     decode_policy_id,
@@ -57,7 +57,7 @@ def encode_migrate(migrate: Migrate) -> bytes:
     identity, moves, km_address = migrate
     parts = [
         encode_policy_id(identity),
-        attribute(c.XFRMA_MIGRATE, b"".join([_pack_move(move) for move in moves])),
+        encode_attribute(c.XFRMA_MIGRATE, b"".join([_pack_move(move) for move in moves])),
     ]
     if km_address is not None:
         local, remote, family = km_address
@@ -70,7 +70,7 @@ def encode_migrate(migrate: Migrate) -> bytes:
             )
         except struct.error as error:
             raise misfit("key manager address", error) from None
-        parts.append(attribute(c.XFRMA_KMADDRESS, packed))
+        parts.append(encode_attribute(c.XFRMA_KMADDRESS, packed))
     return b"".join(parts)
 
 

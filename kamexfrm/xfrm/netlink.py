@@ -9,7 +9,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from kamexfrm.errors import WireError
-from kamexfrm.xfrm.attributes import walk
+from kamexfrm.xfrm.attributes import iter_attributes
 from kamexfrm.xfrm.constants import (
     NLA_TYPE_MASK,
     NLM_F_ACK_TLVS,
@@ -112,7 +112,7 @@ def decode_done(payload: Buffer, flags: int) -> ErrorReply:
 
 
 def _reason(payload: Buffer, offset: int) -> str:
-    for type_, start, end in walk(payload, offset):
+    for type_, start, end in iter_attributes(payload, offset):
         if type_ & NLA_TYPE_MASK == NLMSGERR_ATTR_MSG:
             return bytes(payload[start:end]).partition(b"\0")[0].decode("utf-8", "replace")
     return ""

@@ -12,7 +12,14 @@ from typing import NamedTuple
 from kamexfrm.errors import WireError
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import HEADER, Attribute, Span, attribute, attributes, read
+from kamexfrm.xfrm.attributes import (
+    HEADER,
+    Attribute,
+    Span,
+    encode_attribute,
+    encode_attributes,
+    read,
+)
 from kamexfrm.xfrm.selector import (
     UNLIMITED,
     UNUSED,
@@ -134,7 +141,11 @@ def pack_templates(templates: tuple[Template, ...]) -> bytes:
 
     Cached, for real configurations repeat few templates. Raises KamexfrmError.
     """
-    return attribute(c.XFRMA_TMPL, b"".join(map(pack_template, templates))) if templates else b""
+    return (
+        encode_attribute(c.XFRMA_TMPL, b"".join(map(pack_template, templates)))
+        if templates
+        else b""
+    )
 
 
 def pack_template(template: Template) -> bytes:
@@ -195,16 +206,18 @@ def tail_attributes(tail: _Tail, what: str) -> bytes:
     parts = []
     try:
         if if_id:
-            parts.append(attribute(c.XFRMA_IF_ID, U32.pack(if_id)))
+            parts.append(encode_attribute(c.XFRMA_IF_ID, U32.pack(if_id)))
         if policy_type:
-            parts.append(attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0)))
+            parts.append(
+                encode_attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0))
+            )
     except struct.error as error:
         raise misfit(what, error) from None
     if mark is not None:
-        parts.append(attribute(c.XFRMA_MARK, pack_mark(mark)))
+        parts.append(encode_attribute(c.XFRMA_MARK, pack_mark(mark)))
     if context is not None:
-        parts.append(attribute(c.XFRMA_SEC_CTX, pack_context(context)))
-    parts.append(attributes(others))
+        parts.append(encode_attribute(c.XFRMA_SEC_CTX, pack_context(context)))
+    parts.append(encode_attributes(others))
     return b"".join(parts)
 
 

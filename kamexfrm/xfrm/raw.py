@@ -5,7 +5,7 @@ hold the whole of a large database against what it was.
 """
 
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import walk
+from kamexfrm.xfrm.attributes import iter_attributes
 from kamexfrm.xfrm.structs import U32, USERPOLICY_INFO, USERSA_INFO, Buffer, short
 
 #: Offsets in xfrm_userpolicy_info: what was used so far, what is behind it, and padding.
@@ -55,7 +55,7 @@ def lasting_state(payload: bytes) -> tuple[object, ...]:
     """Return what of a state does not change by itself; raises WireError."""
     others = [
         (type_, payload[start:end])
-        for type_, start, end in walk(payload, USERSA_INFO.size)
+        for type_, start, end in iter_attributes(payload, USERSA_INFO.size)
         if type_ & c.NLA_TYPE_MASK not in _COUNTERS
     ]
     return payload[:_STATE_CURRENT], payload[_STATE_REQID:_STATE_END], *others
@@ -64,5 +64,6 @@ def lasting_state(payload: bytes) -> tuple[object, ...]:
 def has_keys(payload: Buffer) -> bool:
     """Whether a state has an algorithm: a larval one has none. Raises WireError."""
     return any(
-        type_ & c.NLA_TYPE_MASK in _ALGORITHMS for type_, _, _ in walk(payload, USERSA_INFO.size)
+        type_ & c.NLA_TYPE_MASK in _ALGORITHMS
+        for type_, _, _ in iter_attributes(payload, USERSA_INFO.size)
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import attribute, attributes, collect, read_number
+from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read_number
 from kamexfrm.xfrm.identities import StateId, pack_state_id, unpack_state_id
 from kamexfrm.xfrm.selector import (
     LifetimeCurrent,
@@ -99,7 +99,7 @@ def encode_mapping(mapping: Mapping) -> bytes:
         )
     except struct.error as error:
         raise misfit("mapping", error) from None
-    return head + attributes(others)
+    return head + encode_attributes(others)
 
 
 def decode_mapping(payload: Buffer) -> Mapping:
@@ -128,8 +128,8 @@ def encode_report(report: Report) -> bytes:
         raise misfit("report", error) from None
     if care_of is not None:
         packed = pack_address(care_of, selector.family, "care-of address")
-        payload += attribute(c.XFRMA_COADDR, packed)
-    return payload + attributes(others)
+        payload += encode_attribute(c.XFRMA_COADDR, packed)
+    return payload + encode_attributes(others)
 
 
 def decode_report(payload: Buffer) -> Report:
@@ -165,7 +165,7 @@ def encode_async_event(event: AsyncEvent) -> bytes:
             parts.append((c.XFRMA_IF_ID, U32.pack(event.if_id)))
     except struct.error as error:
         raise misfit("event", error) from None
-    return payload + attributes(parts) + attributes(event.attributes)
+    return payload + encode_attributes(parts) + encode_attributes(event.attributes)
 
 
 _ASYNC_KNOWN = frozenset(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import attribute, collect, read, read_number
+from kamexfrm.xfrm.attributes import collect, encode_attribute, read, read_number
 from kamexfrm.xfrm.state import State, decode_state_parts, pack_state_info, state_attributes
 from kamexfrm.xfrm.structs import (
     ADDRESS_FILTER,
@@ -86,7 +86,7 @@ def encode_policy_flush(policy_type: int | None = None) -> bytes:
     if policy_type is None:
         return b""
     try:
-        return attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0))
+        return encode_attribute(c.XFRMA_POLICY_TYPE, USERPOLICY_TYPE.pack(policy_type, 0, 0))
     except struct.error as error:
         raise misfit("policy flush", error) from None
 
@@ -145,9 +145,9 @@ def encode_state_dump(dump: StateDump) -> bytes:
                 family,
                 *prefixes,
             )
-            parts.append(attribute(c.XFRMA_ADDRESS_FILTER, packed))
+            parts.append(encode_attribute(c.XFRMA_ADDRESS_FILTER, packed))
         if dump.protocol:
-            parts.append(attribute(c.XFRMA_PROTO, U8.pack(dump.protocol)))
+            parts.append(encode_attribute(c.XFRMA_PROTO, U8.pack(dump.protocol)))
     except struct.error as error:
         raise misfit("state dump", error) from None
     return b"".join(parts)

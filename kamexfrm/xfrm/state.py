@@ -18,7 +18,7 @@ from kamexfrm.xfrm.algorithms import (
     read_algorithm,
     read_authentication,
 )
-from kamexfrm.xfrm.attributes import Span, attributes, collect, read, read_number
+from kamexfrm.xfrm.attributes import Span, collect, encode_attributes, read, read_number
 from kamexfrm.xfrm.selector import (
     UNLIMITED,
     UNUSED,
@@ -223,7 +223,7 @@ def state_attributes(state: State) -> bytes:
         value = getattr(state, name)
         if value != State._field_defaults[name]:
             parts.append((type_, layout.pack(value)))
-    return attributes(parts) + attributes(state.attributes)
+    return encode_attributes(parts) + encode_attributes(state.attributes)
 
 
 def _authentication(algorithm: AuthAlgorithm) -> tuple[int, bytes]:

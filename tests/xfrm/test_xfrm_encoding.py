@@ -30,7 +30,7 @@ def test_a_plain_policy_is_its_struct_and_its_templates() -> None:
 
 def test_templates_come_first_and_the_interface_id_second() -> None:
     policy = POLICY._replace(mark=xfrm.Mark(1), if_id=7, policy_type=1, attributes=((60, b"x"),))
-    types = [type_ for type_, _, _ in xfrm.walk(xfrm.encode_policy(policy), 168)]
+    types = [type_ for type_, _, _ in xfrm.iter_attributes(xfrm.encode_policy(policy), 168)]
     assert types[:2] == [xfrm.XFRMA_TMPL, xfrm.XFRMA_IF_ID]
     assert types[-1] == 60
 
@@ -109,7 +109,7 @@ def test_no_repr_shows_a_key() -> None:
         aead=xfrm.AeadAlgorithm("rfc4106(gcm(aes))", SECRET, BITS, 128),
     )
     payload = xfrm.encode_state(state)
-    policy = xfrm.decode_policy(xfrm.encode_policy(POLICY) + xfrm.attribute(1, SECRET))
+    policy = xfrm.decode_policy(xfrm.encode_policy(POLICY) + xfrm.encode_attribute(1, SECRET))
     shown = repr((state, xfrm.decode_state(payload), xfrm.decode_event(0xFF, payload), policy))
     assert "secret" not in shown
     assert "hmac(sha1)" in shown
@@ -119,20 +119,22 @@ def test_an_authentication_without_truncation_goes_out_the_old_way() -> None:
     for bits, expected in ((0, xfrm.XFRMA_ALG_AUTH), (128, xfrm.XFRMA_ALG_AUTH_TRUNC)):
         algorithm = xfrm.AuthAlgorithm("hmac(sha256)", bytes(32), 256, bits)
         payload = xfrm.encode_state(STATE._replace(authentication=algorithm))
-        assert [type_ for type_, _, _ in xfrm.walk(payload, 224)] == [expected]
+        assert [type_ for type_, _, _ in xfrm.iter_attributes(payload, 224)] == [expected]
 
 
 def test_of_both_authentication_attributes_the_truncated_one_counts() -> None:
     name = b"hmac(sha256)".ljust(64, b"\0")
-    plain = xfrm.attribute(xfrm.XFRMA_ALG_AUTH, name + struct.pack("=I", 8) + b"k")
-    truncated = xfrm.attribute(xfrm.XFRMA_ALG_AUTH_TRUNC, name + struct.pack("=II", 8, 128) + b"k")
+    plain = xfrm.encode_attribute(xfrm.XFRMA_ALG_AUTH, name + struct.pack("=I", 8) + b"k")
+    truncated = xfrm.encode_attribute(
+        xfrm.XFRMA_ALG_AUTH_TRUNC, name + struct.pack("=II", 8, 128) + b"k"
+    )
     for both in (plain + truncated, truncated + plain):
         state = xfrm.decode_state(xfrm.encode_state(STATE) + both)
         assert state.authentication == xfrm.AuthAlgorithm("hmac(sha256)", b"k", 8, 128)
 
 
 def test_of_two_attributes_of_a_type_the_last_counts() -> None:
-    twice = xfrm.attribute(xfrm.XFRMA_IF_ID, struct.pack("=I", 1)) + xfrm.attribute(
+    twice = xfrm.encode_attribute(xfrm.XFRMA_IF_ID, struct.pack("=I", 1)) + xfrm.encode_attribute(
         xfrm.XFRMA_IF_ID, struct.pack("=I", 2)
     )
     assert xfrm.decode_policy(xfrm.encode_policy(POLICY) + twice).if_id == 2
@@ -141,7 +143,9 @@ def test_of_two_attributes_of_a_type_the_last_counts() -> None:
 def test_an_announced_bitmap_that_is_left_out_is_one_of_zeros() -> None:
     for words, fine in ((4, True), (128, True), (129, False), (2**32 - 1, False)):
         header = struct.pack("=6I", words, 1, 2, 3, 4, 32 * 4)
-        payload = xfrm.encode_state(STATE) + xfrm.attribute(xfrm.XFRMA_REPLAY_ESN_VAL, header)
+        payload = xfrm.encode_state(STATE) + xfrm.encode_attribute(
+            xfrm.XFRMA_REPLAY_ESN_VAL, header
+        )
         if fine:
             replay = xfrm.decode_state(payload).replay_esn
             assert replay == xfrm.ReplayStateEsn((0,) * words, 1, 2, 3, 4, 128)
@@ -158,7 +162,7 @@ def test_a_wire_error_says_where() -> None:
     with pytest.raises(WireError, match="policy: 167 bytes where 168 are needed"):
         xfrm.decode_policy(payload[:167])
     with pytest.raises(WireError, match="each has 64"):
-        xfrm.decode_policy(payload[:168] + xfrm.attribute(xfrm.XFRMA_TMPL, bytes(65)))
+        xfrm.decode_policy(payload[:168] + xfrm.encode_attribute(xfrm.XFRMA_TMPL, bytes(65)))
 
 
 def test_a_foreign_message_type_has_a_name() -> None:
@@ -222,8 +226,8 @@ def test_a_message_of_impossible_length_is_an_error_after_the_good_ones(length: 
 def error(number: int, request: bytes, flags: int, *, capped: bool, text: str) -> bytes:
     """Return the payload of NLMSG_ERROR, the request repeated to its header when capped."""
     repeated = request[:16] if capped else request
-    reason = xfrm.attribute(xfrm.NLMSGERR_ATTR_MSG, text.encode() + b"\0")
-    offset = xfrm.attribute(xfrm.NLMSGERR_ATTR_OFFS, bytes(4))
+    reason = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_MSG, text.encode() + b"\0")
+    offset = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_OFFS, bytes(4))
     more = offset + reason if flags & xfrm.NLM_F_ACK_TLVS else b""
     return struct.pack("=i", -number) + repeated + more
 
@@ -246,7 +250,7 @@ def test_an_acknowledgement_is_errno_0_and_may_carry_a_warning() -> None:
 
 
 def test_a_dump_may_end_with_an_error_and_a_reason() -> None:
-    reason = xfrm.attribute(xfrm.NLMSGERR_ATTR_MSG, b"interrupted\0")
+    reason = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_MSG, b"interrupted\0")
     payload = struct.pack("=i", -4) + reason
     assert xfrm.decode_done(payload, xfrm.NLM_F_ACK_TLVS) == (4, 0, "interrupted")
     assert xfrm.decode_done(b"", 0) == (0, 0, "")

@@ -1,0 +1,50 @@
+"""Names of a package that are loaded when they are first asked for.
+
+Floor 0. A program that writes policies starts without the code that reads events: loading all of
+``kamexfrm.pfkey`` takes longer than setkey runs. A package gives its public names to type checkers
+under ``TYPE_CHECKING``, to readers in ``__all__``, and to the interpreter in the table of
+:func:`exports`. A test holds the three against each other.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def exports(
+    package: str, table: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return a package's ``__getattr__`` and ``__dir__``.
+
+    ``table`` gives the names that each module of the package exports, with spaces between. The
+    modules are found by their own names too. ``__getattr__`` raises what importing a module
+    raises, and AttributeError for any other name.
+    """
+    modules = {name: module for module, names in table.items() for name in names.split()}
+    namespace = vars(sys.modules[package])
+
+    def load(name: str) -> Any:
+        if name in modules:
+            value = getattr(_load(f"{package}.{modules[name]}"), name)
+        elif name in table:
+            value = _load(f"{package}.{name}")
+        else:
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}",
+                name=name,
+                obj=sys.modules[package],
+            )
+        namespace[name] = value
+        return value
+
+    def names() -> list[str]:
+        plain = (module for module in table if "." not in module)
+        return sorted({*namespace, *modules, *plain})
+
+    return load, names
+
+
+def _load(path: str) -> Any:
+    # importlib would be one more module to load.
+    __import__(path)
+    return sys.modules[path]
