@@ -112,7 +112,7 @@ def _base_values(message: SadbMsg, words: int) -> dict[str, object]:
     }
 
 
-def decode(data: bytes, dialect: Dialect = LINUX) -> SadbMsg:
+def decode(data: bytes | bytearray | memoryview, dialect: Dialect = LINUX) -> SadbMsg:
     """Return the message that ``data`` is, no more and no less; raises WireError."""
     return _read_message(Cursor(bytes(data), dialect.byte_order), dialect, 0)
 

@@ -12,6 +12,7 @@ import pytest
 
 from kamexfrm import pfkey
 from kamexfrm.errors import WireError
+from kamexfrm.net import Address
 
 LINUX = pfkey.LINUX.with_byte_order("little")
 LINES = [
@@ -55,11 +56,11 @@ SHORT = {
 }
 
 
-def request(name):
+def request(name: str) -> pfkey.SadbMsg:
     return pfkey.decode(bytes.fromhex(BY_NAME[name]["request"]), LINUX)
 
 
-def test_every_recorded_message_is_decoded_and_encoded_to_the_same_bytes():
+def test_every_recorded_message_is_decoded_and_encoded_to_the_same_bytes() -> None:
     for line in LINES:
         sent = [line["request"]] if "request" in line and line["name"] not in MALFORMED else []
         for wire in map(bytes.fromhex, sent + line.get("heard", [])):
@@ -71,20 +72,22 @@ def test_every_recorded_message_is_decoded_and_encoded_to_the_same_bytes():
 
 
 @pytest.mark.parametrize(("name", "offset"), MALFORMED.items())
-def test_a_request_malformed_on_purpose_is_refused_at_the_culprit(name, offset):
+def test_a_request_malformed_on_purpose_is_refused_at_the_culprit(name: str, offset: int) -> None:
     with pytest.raises(WireError) as error:
         request(name)
     assert error.value.offset == offset
 
 
-def test_a_second_decoder_sees_the_same_messages():
+def test_a_second_decoder_sees_the_same_messages() -> None:
     for line in LINES:
         if "request" not in line or line["name"] in MALFORMED:
             continue
         message = request(line["name"])
-        kind, satype, seq, pid, listed = re.fullmatch(
+        said = re.fullmatch(
             r"(\S+) errno=\S+ satype=(\d+) len=\d+ seq=(\d+) pid=(\d+) \[(.*)\]", line["said"]
-        ).groups()
+        )
+        assert said is not None, line["name"]
+        kind, satype, seq, pid, listed = said.groups()
         if message.inner is not None:
             continue
         assert message.type.name in (f"SADB_{kind}", "SADB_RESERVED"), line["name"]
@@ -97,7 +100,7 @@ def test_a_second_decoder_sees_the_same_messages():
             assert name == SHORT.get(short, f"SADB_{short.replace('X_', 'X_EXT_')}")
 
 
-def test_policies_given_to_setsockopt_are_decoded():
+def test_policies_given_to_setsockopt_are_decoded() -> None:
     refused = []
     for line in LINES:
         if "optval" in line:
@@ -111,32 +114,33 @@ def test_policies_given_to_setsockopt_are_decoded():
     assert refused == ["sockopt-short", "sockopt-len-mismatch"]
 
 
-def test_an_unknown_extension_beside_known_ones_is_kept():
+def test_an_unknown_extension_beside_known_ones_is_kept() -> None:
     message = request("ext-type-100-with-valid")
     assert [e.number for e in message.extensions if type(e) is pfkey.UnknownExtension] == [100]
     assert message.require(pfkey.Sa).spi == 1
 
 
-def test_a_get_request_has_the_fields_that_were_sent():
+def test_a_get_request_has_the_fields_that_were_sent() -> None:
     message = request("get4-wrong-satype")
     assert message.type is pfkey.SadbType.SADB_GET
     assert message.satype is pfkey.SadbSatype.SADB_SATYPE_AH
-    assert str(message.require(pfkey.AddressSrc).sockaddr.address) == "10.9.0.1"
-    assert str(message.require(pfkey.AddressDst).sockaddr.address) == "10.9.0.2"
-    assert message.require(pfkey.AddressSrc).prefixlen == 32
+    source, destination = message.require(pfkey.AddressSrc), message.require(pfkey.AddressDst)
+    assert source.sockaddr == pfkey.Sockaddr(Address.parse("10.9.0.1"))
+    assert destination.sockaddr == pfkey.Sockaddr(Address.parse("10.9.0.2"))
+    assert source.prefixlen == 32
 
 
-def test_an_address_of_unknown_family_stays_raw():
+def test_an_address_of_unknown_family_stays_raw() -> None:
     source = request("add-bad-sockaddr-family").require(pfkey.AddressSrc).sockaddr
     assert source == pfkey.RawSockaddr(b"\x4d\0" + bytes(14))
 
 
-def test_key_bits_that_fill_no_byte_are_kept_with_all_that_follows():
+def test_key_bits_that_fill_no_byte_are_kept_with_all_that_follows() -> None:
     key = request("add-bad-key-bits-7").require(pfkey.KeyAuth)
     assert (key.key.bits, len(key.key.data), len(key.padding)) == (7, 1, 23)
 
 
-def test_the_registered_algorithms_are_read_with_their_sizes():
+def test_the_registered_algorithms_are_read_with_their_sizes() -> None:
     message = pfkey.decode(bytes.fromhex(BY_NAME["register-unspec"]["heard"][0]), LINUX)
     sha1 = pfkey.Algorithm(pfkey.SadbAalg.SADB_AALG_SHA1HMAC, 0, 160, 160)
     assert sha1 in message.require(pfkey.SupportedAuth).algorithms
@@ -144,20 +148,20 @@ def test_the_registered_algorithms_are_read_with_their_sizes():
     assert aes in message.require(pfkey.SupportedEncrypt).algorithms
 
 
-def test_a_relayed_message_is_inside_the_promiscuous_one():
+def test_a_relayed_message_is_inside_the_promiscuous_one() -> None:
     message = request("promisc-relay")
     assert message.type is pfkey.SadbType.SADB_X_PROMISC
     assert message.inner == pfkey.SadbMsg(pfkey.SadbType.SADB_DUMP, seq=1, pid=0x4B41)
 
 
-def test_a_recorded_request_list_is_read_in_order():
+def test_a_recorded_request_list_is_read_in_order() -> None:
     policy = request("spdadd6-6-requests").require(pfkey.Policy)
     assert [r.proto for r in policy.requests] == [50] * 6
     assert {r.level for r in policy.requests} == {pfkey.IpsecLevel.IPSEC_LEVEL_REQUIRE}
     assert policy.direction is pfkey.IpsecDirection.IPSEC_DIR_OUTBOUND
 
 
-def test_the_header_of_a_malformed_request_can_be_answered():
+def test_the_header_of_a_malformed_request_can_be_answered() -> None:
     wire = bytes.fromhex(BY_NAME["ext-len-zero"]["request"])
     base = pfkey.decode_base(wire, LINUX)
     assert (base.type, base.satype, base.seq) == (pfkey.SadbType.SADB_GET, 3, 1)
