@@ -159,7 +159,9 @@ SAVED = recorded(SadbType.SADB_DUMP, SadbType.SADB_X_SPDDUMP, SadbType.SADB_GET)
 
 @settings(deadline=None)
 @given(st.data())
-def test_no_bytes_at_all_make_it_stumble(tmp_path_factory: pytest.TempPathFactory, data) -> None:
+def test_no_bytes_at_all_make_it_stumble(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     wire = bytearray(data.draw(st.sampled_from(SAVED) | st.binary(max_size=200)))
     for _ in range(data.draw(st.integers(0, 4))):
         if wire:

@@ -8,6 +8,7 @@ import calendar
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,13 @@ from kamexfrm.setkey.dump_sa import (
 from kamexfrm.setkey.dump_sp import format_hidden_sockets, format_sp, sp_to_dict
 from kamexfrm.setkey.parser import parse
 from kamexfrm.setkey.statements import Add, GetSpi, SpdAdd
+from tests.setkey.setkey_reading import resolve
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.txt"))
 
 
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch):
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     format_date.cache_clear()
@@ -88,7 +90,8 @@ def _find(pattern: str, text: str) -> str:
     return match[1]
 
 
-def _recorded_sas() -> list:
+def _recorded_sas() -> list[tuple[str, str, str, bool]]:
+    """Return name, script, block and whether ports are shown, for each case."""
     cases = []
     for path in SAMPLES:
         text = path.read_text()
@@ -97,19 +100,17 @@ def _recorded_sas() -> list:
                 continue
             for number, block in enumerate(_blocks(output)):
                 if "\tseq=" in block and "sadb_seq" in block:
-                    ports = "-Dp" in title
-                    cases.append(
-                        pytest.param(text, block, ports, id=f"{path.stem}-{title}-{number}")
-                    )
+                    name = f"{path.stem}-{title}-{number}"
+                    cases.append((name, text, block, "-Dp" in title))
     return cases
 
 
-def _association(text: str, block: str, resolver) -> SecurityAssociation:
+def _association(text: str, block: str) -> SecurityAssociation:
     """Find the script's SA with this block's SPI, and make of it what Linux made of it."""
     spi = int(_find(r"spi=(\d+)", block))
     protocol = _find(r"\t(\w+)", block)
     mode = Mode[_find(r"mode=(\w+)", block).upper()]
-    for statement in parse(_script(text), resolve=resolver):
+    for statement in parse(_script(text), resolve=resolve):
         if isinstance(statement, Add | GetSpi):
             for sa in statement.associations:
                 if sa.spi in (spi, 0) and sa.protocol.name.lower() == protocol.partition("-")[0]:
@@ -130,9 +131,16 @@ def _association(text: str, block: str, resolver) -> SecurityAssociation:
     )
 
 
-@pytest.mark.parametrize(("text", "block", "ports"), _recorded_sas())
-def test_sa_is_printed_as_setkey_printed_it(text, block, ports, resolver) -> None:
-    sa = _association(text, block, resolver)
+RECORDED_SAS = _recorded_sas()
+
+
+@pytest.mark.parametrize(
+    ("text", "block", "ports"),
+    [case[1:] for case in RECORDED_SAS],
+    ids=[case[0] for case in RECORDED_SAS],
+)
+def test_sa_is_printed_as_setkey_printed_it(text: str, block: str, ports: bool) -> None:
+    sa = _association(text, block)
     # Names with several addresses gave several entries; the block says which one it is.
     source, destination = re.split(r"(?:\[\d+\])* ", block.partition("\n")[0])[:2]
     sa = sa._replace(source=Address.parse(source), destination=Address.parse(destination))
@@ -156,20 +164,32 @@ def test_sa_is_printed_as_setkey_printed_it(text, block, ports, resolver) -> Non
     assert printed == mended
 
 
-def _recorded_policies() -> list:
+def _recorded_policies() -> list[tuple[str, str, bool]]:
+    """Return name, block and whether ports are shown, for each case."""
     cases = []
     for path in SAMPLES:
         for title, output in _sections(path.read_text()):
             if "-DP" not in title:
                 continue
             for number, block in enumerate(_blocks(output)):
-                ports = "-DPp" in title
-                cases.append(pytest.param(block, ports, id=f"{path.stem}-{title}-{number}"))
+                cases.append((f"{path.stem}-{title}-{number}", block, "-DPp" in title))
     return cases
 
 
-@pytest.mark.parametrize(("block", "ports"), _recorded_policies())
-def test_policy_is_printed_as_setkey_printed_it_and_can_be_read_back(block, ports) -> None:
+RECORDED_POLICIES = _recorded_policies()
+
+
+RECORDED_POLICIES = _recorded_policies()
+
+
+@pytest.mark.parametrize(
+    ("block", "ports"),
+    [case[1:] for case in RECORDED_POLICIES],
+    ids=[case[0] for case in RECORDED_POLICIES],
+)
+def test_policy_is_printed_as_setkey_printed_it_and_can_be_read_back(
+    block: str, ports: bool
+) -> None:
     head, action = block.split("\n\t", 1)
     text = action.split("\tcreated:")[0]
     socket = "per-socket" in head
@@ -206,8 +226,8 @@ def test_policy_is_printed_as_setkey_printed_it_and_can_be_read_back(block, port
 
 
 def test_the_samples_hold_what_they_held_when_they_were_recorded() -> None:
-    assert len(_recorded_sas()) >= 25
-    assert len(_recorded_policies()) >= 55
+    assert len(RECORDED_SAS) >= 25
+    assert len(RECORDED_POLICIES) >= 55
 
 
 def test_hidden_socket_policies_are_counted() -> None:
@@ -217,6 +237,7 @@ def test_hidden_socket_policies_are_counted() -> None:
 
 A, B = Address.parse("10.99.0.1"), Address.parse("10.99.0.2")
 NOW = _date("Nov 23 13:31:24 2026")
+PLAIN = SecurityAssociation(A, B, IpsecProtocol.ESP, 0xC001)
 
 
 def _key(kind: Kind, name: str, length: int, icv_bits: int = 0) -> Key:
@@ -225,13 +246,12 @@ def _key(kind: Kind, name: str, length: int, icv_bits: int = 0) -> Key:
     return Key(algorithm, bytes(range(length)), icv_bits or algorithm.icv_bits)
 
 
-def _sad_entry(**fields) -> SadEntry:
-    sa = SecurityAssociation(A, B, IpsecProtocol.ESP, 0xC001)
-    return SadEntry(sa._replace(**fields), SaState.MATURE, NOW - 4, 0, 0, 0)
+def _sad_entry(sa: SecurityAssociation = PLAIN) -> SadEntry:
+    return SadEntry(sa, SaState.MATURE, NOW - 4, 0, 0, 0)
 
 
-def _lines(entry: SadEntry, **options) -> list[str]:
-    return format_sa(entry, sequence=0, pid=1, now=NOW, **options).splitlines()
+def _lines(entry: SadEntry, *, ports: bool = False, keys: bool = True) -> list[str]:
+    return format_sa(entry, sequence=0, pid=1, now=NOW, ports=ports, keys=keys).splitlines()
 
 
 def test_short_form_is_that_of_option_l() -> None:
@@ -240,11 +260,11 @@ def test_short_form_is_that_of_option_l() -> None:
     assert format_sa_short(entry, now=NOW) == (
         "3124 esp M 0000c001   4/0   10.99.0.1 -> 10.99.0.2\n"
     )
-    entry = _sad_entry(hard=Lifetime(addtime=1000))
+    entry = _sad_entry(PLAIN._replace(hard=Lifetime(addtime=1000)))
     assert format_sa_short(entry, now=NOW) == (
         "3124 esp M 0000c001   4/big 10.99.0.1 -> 10.99.0.2\n"
     )
-    entry = _sad_entry(hard=Lifetime(addtime=100), protocol=IpsecProtocol.IPCOMP)
+    entry = _sad_entry(PLAIN._replace(hard=Lifetime(addtime=100), protocol=IpsecProtocol.IPCOMP))
     entry = entry._replace(state=SaState.DYING)
     assert format_sa_short(entry, now=NOW) == (
         "3124 #9  D 0000c001   4/100 10.99.0.1 -> 10.99.0.2\n"
@@ -263,29 +283,31 @@ def test_mode_without_a_word_is_a_number_and_flags_show_what_linux_was_told() ->
 
 
 def test_aead_key_has_a_line_of_its_own() -> None:
-    entry = _sad_entry(encryption=_key(Kind.AEAD, "aes-gcm-16", 20))
+    entry = _sad_entry(PLAIN._replace(encryption=_key(Kind.AEAD, "aes-gcm-16", 20)))
     assert _lines(entry)[2] == "\tE: aes-gcm-16  00010203 04050607 08090a0b 0c0d0e0f 10111213"
 
 
 def test_icv_of_sha256_shows_in_the_name() -> None:
     for bits, name in ((96, "hmac-sha256"), (128, "hmac-sha256-128")):
-        entry = _sad_entry(authentication=_key(Kind.AUTHENTICATION, "hmac-sha256", 32, bits))
+        entry = _sad_entry(
+            PLAIN._replace(authentication=_key(Kind.AUTHENTICATION, "hmac-sha256", 32, bits))
+        )
         assert _lines(entry)[2].startswith(f"\tA: {name}  00010203")
 
 
 def test_key_whose_length_is_no_multiple_of_four_is_printed_whole() -> None:
-    entry = _sad_entry(encryption=_key(Kind.ENCRYPTION, "blowfish-cbc", 5))
+    entry = _sad_entry(PLAIN._replace(encryption=_key(Kind.ENCRYPTION, "blowfish-cbc", 5)))
     assert _lines(entry)[2] == "\tE: blowfish-cbc  00010203 04"
 
 
 def test_algorithm_without_a_pfkey_name_goes_by_the_kernels() -> None:
-    entry = _sad_entry(authentication=Key(None, bytes(4), 96, "cmac(aes)"))
+    entry = _sad_entry(PLAIN._replace(authentication=Key(None, bytes(4), 96, "cmac(aes)")))
     assert _lines(entry)[2] == "\tA: cmac(aes)  00000000"
 
 
 def test_no_key_is_printed_where_none_is_wanted() -> None:
     key = _key(Kind.ENCRYPTION, "aes-cbc", 16)
-    entry = _sad_entry(encryption=key)
+    entry = _sad_entry(PLAIN._replace(encryption=key))
     printed = "\n".join(_lines(entry, keys=False))
     assert "\tE: aes-cbc  (128 bits)" in printed
     assert "04050607" not in printed
@@ -294,21 +316,25 @@ def test_no_key_is_printed_where_none_is_wanted() -> None:
 
 
 def test_original_address_of_nat_traversal_has_a_line() -> None:
-    entry = _sad_entry(nat_traversal=NatTraversal(4500, 4501, Address.parse("198.51.100.7")))
+    entry = _sad_entry(
+        PLAIN._replace(nat_traversal=NatTraversal(4500, 4501, Address.parse("198.51.100.7")))
+    )
     lines = _lines(entry, ports=True)
     assert lines[0] == "10.99.0.1[0][4500] 10.99.0.2[0][4501] "
     assert lines[1].startswith("\tesp-udp mode=")
     assert lines[2] == "\tNAT OA=198.51.100.7"
 
 
-def _spd_entry(upper=255, source_port=None, destination_port=None, **fields) -> SpdEntry:
+def _spd_entry(
+    upper: int = 255, source_port: int | None = None, destination_port: int | None = None
+) -> SpdEntry:
     policy = SecurityPolicy(
         Selector(A, 32, B, 24, upper, source_port, destination_port),
         Direction.OUT,
         PolicyType.IPSEC,
         (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT),),
     )
-    return SpdEntry(policy._replace(**fields), 9, NOW, 0, Owner.OURS, 1, 5)
+    return SpdEntry(policy, 9, NOW, 0, Owner.OURS, 1, 5)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +351,9 @@ def _spd_entry(upper=255, source_port=None, destination_port=None, **fields) -> 
         (253, None, 7, "10.99.0.1[any] 10.99.0.2/24[7] 253"),
     ],
 )
-def test_selector_line_is_readable_and_can_be_read_back(upper, first, second, line) -> None:
+def test_selector_line_is_readable_and_can_be_read_back(
+    upper: int, first: int | None, second: int | None, line: str
+) -> None:
     entry = _spd_entry(upper, first, second)
     assert format_sp(entry, sequence=0, pid=1).splitlines()[0] == line
     [statement] = parse(f"spdadd {line} -P out none;")
@@ -346,9 +374,11 @@ def test_selector_line_is_readable_and_can_be_read_back(upper, first, second, li
         (Level.UNIQUE, 0x4000, "unique#16384"),
     ],
 )
-def test_level_is_printed_as_written(level, reqid, text) -> None:
+def test_level_is_printed_as_written(level: Level, reqid: int, text: str) -> None:
     requests = (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, level, reqid),)
-    printed = format_sp(_spd_entry(requests=requests), sequence=0, pid=1)
+    entry = _spd_entry()
+    entry = entry._replace(policy=entry.policy._replace(requests=requests))
+    printed = format_sp(entry, sequence=0, pid=1)
     assert printed.splitlines()[2] == f"\tesp/transport//{text}"
 
 
@@ -368,9 +398,11 @@ def test_policy_as_data_has_stable_names() -> None:
 
 def test_association_as_data_can_be_written_as_json() -> None:
     entry = _sad_entry(
-        context=SecurityContext(1, 1, b"label\0"),
-        nat_traversal=NatTraversal(4500, 4500, A),
-        authentication=_key(Kind.AUTHENTICATION, "hmac-sha256", 32, 128),
+        PLAIN._replace(
+            context=SecurityContext(1, 1, b"label\0"),
+            nat_traversal=NatTraversal(4500, 4500, A),
+            authentication=_key(Kind.AUTHENTICATION, "hmac-sha256", 32, 128),
+        )
     )
     data = sa_to_dict(entry)
     assert json.loads(json.dumps(data)) == data

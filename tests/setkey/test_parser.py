@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from kamexfrm.algorithms import Kind, by_name
+from kamexfrm.algorithms import Algorithm, Kind, by_name
 from kamexfrm.errors import Place
 from kamexfrm.model.association import Key, Lifetime, NatTraversal, SaId
 from kamexfrm.model.policy import (
@@ -37,6 +37,7 @@ from kamexfrm.setkey.statements import (
     GetSpi,
     Update,
 )
+from tests.setkey.setkey_reading import read, refused, resolve
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
@@ -44,19 +45,25 @@ AES = bytes(range(16))
 AES_TEXT = "-E aes-cbc 0x000102030405060708090a0b0c0d0e0f"
 
 
-def _algorithm(kind: Kind, name: str):
+def _algorithm(kind: Kind, name: str) -> Algorithm:
     found = by_name(kind, name)
     assert found
     return found
 
 
-def test_add_carries_all_options(read) -> None:
+def _algorithm_of(key: Key | None) -> Algorithm:
+    assert key
+    assert key.algorithm
+    return key.algorithm
+
+
+def test_add_carries_all_options() -> None:
     statement = read(
+        Add,
         "add 10.0.0.1 10.0.0.2 esp 0x1001 -m tunnel -u 100 -r 64 -lh 100 -ls 90 -bh 1000 -bs 900"
         f' -f zero-pad -f random-pad -ctx 1 2 "a:b" -esn -natt_mtu 1400 -hwif eth0 {AES_TEXT}'
-        " -A hmac-sha256-128 0x" + "11" * 32 + ";"
+        " -A hmac-sha256-128 0x" + "11" * 32 + ";",
     )
-    assert isinstance(statement, Add)
     [sa] = statement.associations
     assert (sa.source, sa.destination, sa.protocol, sa.spi) == (A, B, ESP, 0x1001)
     assert (sa.mode, sa.reqid, sa.replay_window, sa.esn) == (Mode.TUNNEL, 100, 64, True)
@@ -72,18 +79,18 @@ def test_add_carries_all_options(read) -> None:
     assert statement.place == Place("f", 1, 1)
 
 
-def test_update_is_like_add(read) -> None:
-    statement = read(f"update 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};")
-    assert isinstance(statement, Update)
+def test_update_is_like_add() -> None:
+    statement = read(Update, f"update 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};")
     assert statement.associations[0].spi == 5
 
 
-def test_add_without_mode_is_of_mode_any(read) -> None:
-    assert read(f"add 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};").associations[0].mode is Mode.ANY
+def test_add_without_mode_is_of_mode_any() -> None:
+    assert read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 {AES_TEXT};").associations[0].mode is Mode.ANY
 
 
-def test_of_a_repeated_option_the_last_holds(read) -> None:
-    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -u 1 -m tunnel -u 2 -m transport {AES_TEXT};")
+def test_of_a_repeated_option_the_last_holds() -> None:
+    options = "-u 1 -m tunnel -u 2 -m transport"
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 {options} {AES_TEXT};")
     assert statement.associations[0].reqid == 2
     assert statement.associations[0].mode is Mode.TRANSPORT
 
@@ -96,149 +103,150 @@ def test_of_a_repeated_option_the_last_holds(read) -> None:
         ("esp-old 5", SADB_X_EXT_CYCSEQ | SADB_X_EXT_OLD),
     ],
 )
-def test_flags_are_those_that_setkey_sends(read, words, flags) -> None:
-    assert read(f"add 10.0.0.1 10.0.0.2 {words} {AES_TEXT};").sadb_flags == flags
+def test_flags_are_those_that_setkey_sends(words: str, flags: int) -> None:
+    assert read(Add, f"add 10.0.0.1 10.0.0.2 {words} {AES_TEXT};").sadb_flags == flags
 
 
-def test_flavours_of_des_are_flags(read, refused) -> None:
+def test_flavours_of_des_are_flags() -> None:
     key = "0x0011223344556677"
-    statement = read(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-32iv {key};")
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-32iv {key};")
     assert statement.sadb_flags & SADB_X_EXT_IV4B
     assert statement.word == "esp-old"
-    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -E des-deriv {key};")
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 -E des-deriv {key};")
     assert statement.sadb_flags & SADB_X_EXT_DERIV
-    assert statement.associations[0].encryption.algorithm.name == "des-cbc"
+    assert _algorithm_of(statement.associations[0].encryption).name == "des-cbc"
     error = refused(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-deriv {key};")
     assert error.reason == "algorithm mismatched"
 
 
-def test_compression_takes_no_key_and_perhaps_raw_cpi(read) -> None:
-    statement = read("add 10.0.0.1 10.0.0.2 ipcomp 0x600 -C deflate -R;")
-    assert statement.associations[0].compression.algorithm.name == "deflate"
+def test_compression_takes_no_key_and_perhaps_raw_cpi() -> None:
+    statement = read(Add, "add 10.0.0.1 10.0.0.2 ipcomp 0x600 -C deflate -R;")
+    assert _algorithm_of(statement.associations[0].compression).name == "deflate"
     assert statement.sadb_flags & SADB_X_EXT_RAWCPI
 
 
 @pytest.mark.parametrize("name", ["aes-gcm-16", "chacha20-poly1305"])
-def test_aead_goes_with_option_e(read, name) -> None:
-    statement = read(f"add 10.0.0.1 10.0.0.2 esp 5 -E {name} 0x{'00' * 36};")
-    assert statement.associations[0].encryption.algorithm.kind is Kind.AEAD
+def test_aead_goes_with_option_e(name: str) -> None:
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 -E {name} 0x{'00' * 36};")
+    assert _algorithm_of(statement.associations[0].encryption).kind is Kind.AEAD
 
 
-def test_obsolete_algorithm_is_null_with_a_warning(read) -> None:
-    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -E simple;")
-    assert statement.associations[0].encryption.algorithm.name == "null"
+def test_obsolete_algorithm_is_null_with_a_warning() -> None:
+    statement = read(Add, "add 10.0.0.1 10.0.0.2 esp 5 -E simple;")
+    assert _algorithm_of(statement.associations[0].encryption).name == "null"
     [warning] = statement.warnings
     assert (warning.text, warning.token) == ("WARNING: obsolete algorithm", "simple")
 
 
-def test_quoted_key_may_hold_any_bytes(read) -> None:
+def test_quoted_key_may_hold_any_bytes() -> None:
     key = bytes(range(1, 34)) + b"\xff\x80\xc3\xa9;#\n\r$\\-"
     key = key.replace(b'"', b"")[:32]
-    statement = read(b'add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc "' + key + b'";')
-    assert statement.associations[0].encryption.material == key
+    statement = read(Add, b'add 10.0.0.1 10.0.0.2 esp 5 -E aes-cbc "' + key + b'";')
+    [sa] = statement.associations
+    assert sa.encryption
+    assert sa.encryption.material == key
 
 
-def test_hexadecimal_key_with_an_odd_digit_begins_with_zero(read) -> None:
-    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -E blowfish-cbc 0x123456789;")
-    assert statement.associations[0].encryption.material == bytes.fromhex("0123456789")
+def test_hexadecimal_key_with_an_odd_digit_begins_with_zero() -> None:
+    statement = read(Add, "add 10.0.0.1 10.0.0.2 esp 5 -E blowfish-cbc 0x123456789;")
+    [sa] = statement.associations
+    assert sa.encryption
+    assert sa.encryption.material == bytes.fromhex("0123456789")
 
 
-def test_key_of_an_unregistered_algorithm_is_refused(refused) -> None:
+def test_key_of_an_unregistered_algorithm_is_refused() -> None:
     error = refused(f"add 10.0.0.1 10.0.0.2 ah 5 -A keyed-md5 0x{'00' * 16};")
     assert error.reason == "Not supported"
 
 
-def test_names_with_several_addresses_make_an_sa_for_each_pair(read) -> None:
-    statement = read(f"add multi1 multi2 esp 5 {AES_TEXT};")
+def test_names_with_several_addresses_make_an_sa_for_each_pair() -> None:
+    statement = read(Add, f"add multi1 multi2 esp 5 {AES_TEXT};")
     pairs = [(str(sa.source), str(sa.destination)) for sa in statement.associations]
     assert pairs == list(itertools.product(("10.5.0.1", "10.5.0.2"), ("10.6.0.1", "10.6.0.2")))
-    statement = read("add dual1 dual2 esp 5 -E null;")
+    statement = read(Add, "add dual1 dual2 esp 5 -E null;")
     assert [sa.source.family for sa in statement.associations] == [2, 10]
 
 
 @pytest.mark.parametrize(("flag", "families"), [("-4", [2]), ("-6", [10]), ("-46", [10])])
-def test_family_flags_choose_addresses(read, flag, families) -> None:
-    statement = read(f"add {flag} dual1 dual2 esp 5 -E null;")
+def test_family_flags_choose_addresses(flag: str, families: list[int]) -> None:
+    statement = read(Add, f"add {flag} dual1 dual2 esp 5 -E null;")
     assert [sa.source.family for sa in statement.associations] == families
 
 
-def test_flag_n_asks_for_no_names(refused) -> None:
+def test_flag_n_asks_for_no_names() -> None:
     error = refused("add -n multi1 10.0.0.2 esp 5 -E null;")
     assert (error.reason, error.token) == ("Name or service not known", "10.0.0.2")
     assert error.place == Place("f", 1, 8)
 
 
-def test_scope_is_read_and_dropped(read) -> None:
-    statement = read("add ::1 fe80::1%lo ah 5 -A null;")
+def test_scope_is_read_and_dropped() -> None:
+    statement = read(Add, "add ::1 fe80::1%lo ah 5 -A null;")
     assert statement.associations[0].destination == Address.parse("fe80::1")
 
 
-def test_udp_encapsulation_has_ports_and_perhaps_an_address(read) -> None:
-    statement = read("add 10.0.0.1[4500] 10.0.0.2[30000] esp-udp 5 -E null;")
+def test_udp_encapsulation_has_ports_and_perhaps_an_address() -> None:
+    statement = read(Add, "add 10.0.0.1[4500] 10.0.0.2[30000] esp-udp 5 -E null;")
     assert statement.associations[0].nat_traversal == NatTraversal(4500, 30000)
-    statement = read("add 10.0.0.1 10.0.0.2 esp-udp 198.51.100.7 0x7002 -E null;")
+    statement = read(Add, "add 10.0.0.1 10.0.0.2 esp-udp 198.51.100.7 0x7002 -E null;")
     original = Address.parse("198.51.100.7")
     assert statement.associations[0].nat_traversal == NatTraversal(4500, 4500, original)
     assert statement.word == "esp-udp"
-    statement = read("add 10.0.0.1[1000] 10.0.0.2[2000] esp 5 -E null;")
+    statement = read(Add, "add 10.0.0.1[1000] 10.0.0.2[2000] esp 5 -E null;")
     assert statement.associations[0].nat_traversal is None
 
 
-def test_freebsds_nat_traversal_option_is_read(read) -> None:
-    statement = read("add 10.0.0.1 10.0.0.2 esp 5 -natt 10.0.0.7 [4500] 10.0.0.2[500] -E null;")
+def test_freebsds_nat_traversal_option_is_read() -> None:
+    option = "-natt 10.0.0.7 [4500] 10.0.0.2[500]"
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 {option} -E null;")
     original = Address.parse("10.0.0.7")
     assert statement.associations[0].nat_traversal == NatTraversal(4500, 500, original)
 
 
-def test_add_without_protocol_has_no_associations(read) -> None:
-    statement = read("add 10.0.0.1 10.0.0.2 5 -E null;")
+def test_add_without_protocol_has_no_associations() -> None:
+    statement = read(Add, "add 10.0.0.1 10.0.0.2 5 -E null;")
     assert (statement.word, statement.associations) == ("", ())
 
 
-def test_get_and_delete_name_one_sa_by_destination_protocol_and_spi(read) -> None:
-    get = read("get multi1 10.0.0.2 ah 7;")
-    assert isinstance(get, Get)
+def test_get_and_delete_name_one_sa_by_destination_protocol_and_spi() -> None:
+    get = read(Get, "get multi1 10.0.0.2 ah 7;")
     assert get.ids == (SaId(B, AH, 7), SaId(B, AH, 7))
-    delete = read("delete 10.0.0.1 10.0.0.2 esp 7 -m tunnel;")
-    assert isinstance(delete, Delete)
+    delete = read(Delete, "delete 10.0.0.1 10.0.0.2 esp 7 -m tunnel;")
     assert delete.id == SaId(B, ESP, 7)
     assert delete.source == A
     assert delete.warnings[0][:2] == ("WARNING: mode is obsolete", ";")
-    assert read("delete 10.0.0.1 10.0.0.2 7;").id is None
+    assert read(Delete, "delete 10.0.0.1 10.0.0.2 7;").id is None
 
 
-def test_getspi_makes_larval_associations(read) -> None:
-    statement = read("getspi 10.0.0.1 10.0.0.2 esp 0 -u 5;")
-    assert isinstance(statement, GetSpi)
+def test_getspi_makes_larval_associations() -> None:
+    statement = read(GetSpi, "getspi 10.0.0.1 10.0.0.2 esp 0 -u 5;")
     [sa] = statement.associations
     assert (sa.spi, sa.reqid, sa.encryption) == (0, 5, None)
 
 
-def test_deleteall_covers_pairs_and_protocols(read) -> None:
-    statement = read("deleteall dual1 dual2 ipcomp;")
-    assert isinstance(statement, DeleteAll)
+def test_deleteall_covers_pairs_and_protocols() -> None:
+    statement = read(DeleteAll, "deleteall dual1 dual2 ipcomp;")
     assert len(statement.pairs) == 2
     assert statement.protocols == (IPCOMP,)
-    assert read("deleteall 10.0.0.1 10.0.0.2;").protocols == ALL_PROTOCOLS
+    assert read(DeleteAll, "deleteall 10.0.0.1 10.0.0.2;").protocols == ALL_PROTOCOLS
 
 
-def test_flush_and_dump_cover_one_protocol_or_all(read) -> None:
-    assert read("flush;") == Flush(Place("f", 1, 1), 1, ALL_PROTOCOLS)
-    assert read("flush esp-udp;").protocols == (ESP,)
-    assert read("dump ah;") == Dump(Place("f", 1, 1), 1, (AH,))
-    assert read("flush tcp;").protocols == ()
+def test_flush_and_dump_cover_one_protocol_or_all() -> None:
+    assert read(Flush, "flush;") == Flush(Place("f", 1, 1), 1, ALL_PROTOCOLS)
+    assert read(Flush, "flush esp-udp;").protocols == (ESP,)
+    assert read(Dump, "dump ah;") == Dump(Place("f", 1, 1), 1, (AH,))
+    assert read(Flush, "flush tcp;").protocols == ()
 
 
-def test_statements_before_an_error_come_out_first(resolver) -> None:
-    read = parse("flush; dump; bogus; spdflush;", resolve=resolver)
+def test_statements_before_an_error_come_out_first() -> None:
+    read = parse("flush; dump; bogus; spdflush;", resolve=resolve)
     assert isinstance(next(read), Flush)
     assert isinstance(next(read), Dump)
     with pytest.raises(ScriptError):
         next(read)
 
 
-def test_reading_can_go_on_behind_the_bad_statement(resolver) -> None:
-    parser = Parser('flush;\nbogus "a;b" # c;d\n x; dump;\nadd $;\nspdflush;', resolve=resolver)
+def test_reading_can_go_on_behind_the_bad_statement() -> None:
+    parser = Parser('flush;\nbogus "a;b" # c;d\n x; dump;\nadd $;\nspdflush;', resolve=resolve)
     read: list[str] = []
     lines: list[int] = []
     ended = False
@@ -253,23 +261,23 @@ def test_reading_can_go_on_behind_the_bad_statement(resolver) -> None:
     assert lines == [2, 4]
 
 
-def test_nothing_after_exit_is_read(resolver) -> None:
+def test_nothing_after_exit_is_read() -> None:
     for word in ("exit", "quit", "bye"):
-        [statement] = parse(f"{word};\n$$$ \x00", resolve=resolver)
+        [statement] = parse(f"{word};\n$$$ \x00", resolve=resolve)
         assert isinstance(statement, Exit)
 
 
-def test_places_count_lines_and_columns(resolver) -> None:
+def test_places_count_lines_and_columns() -> None:
     text = (
         'flush; dump;\n# c\n\n  add 10.0.0.1 10.0.0.2 esp 5\r\n -E aes-cbc "1234567\n01234567";\n'
     )
     text += "\tspdadd 10.0.0.1 10.0.0.2 any -P out none;\n \\\n spdflush;"
-    places = [(s.place.line, s.place.column, s.end_line) for s in parse(text, resolve=resolver)]
+    places = [(s.place.line, s.place.column, s.end_line) for s in parse(text, resolve=resolve)]
     assert places == [(1, 1, 1), (1, 8, 1), (4, 3, 6), (7, 2, 7), (9, 2, 9)]
 
 
-def test_first_line_may_have_another_number(resolver) -> None:
-    [statement] = Parser("\nflush;", line=7, resolve=resolver)
+def test_first_line_may_have_another_number() -> None:
+    [statement] = Parser("\nflush;", line=7, resolve=resolve)
     assert statement.place.line == 8
 
 
@@ -286,7 +294,7 @@ def test_first_line_may_have_another_number(resolver) -> None:
         ("spdadd a b any -P out ipsec esp/transport//unique#5; x", 52),
     ],
 )
-def test_complete_length_ends_at_the_last_semicolon(text, length) -> None:
+def test_complete_length_ends_at_the_last_semicolon(text: str, length: int) -> None:
     assert complete_length(text) == length
 
 

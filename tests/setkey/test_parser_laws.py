@@ -167,8 +167,10 @@ def _scripts() -> list[str]:
 
 
 SCRIPTS = _scripts()
-_BITS = (b"", b";", b'"', b"#", b"\n", b"\\", b"\0", b"\xff", b"-P", b"[", b"/", b"0x", b"-", b"9")
-_BITS += (b"\r", b"\xc2\xb2", b"any", b"spdadd ", b"unique#", b"9" * 30, b",", b"%", b"\x1b")
+_BITS = (
+    *(b"", b";", b'"', b"#", b"\n", b"\\", b"\0", b"\xff", b"-P", b"[", b"/", b"0x", b"-", b"9"),
+    *(b"\r", b"\xc2\xb2", b"any", b"spdadd ", b"unique#", b"9" * 30, b",", b"%", b"\x1b"),
+)
 
 
 def _check(text: bytes) -> None:
@@ -191,7 +193,9 @@ def _check(text: bytes) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(SCRIPTS), st.integers(1, 8))
-def test_damaged_scripts_raise_nothing_but_script_errors(seed, script, times) -> None:
+def test_damaged_scripts_raise_nothing_but_script_errors(
+    seed: int, script: str, times: int
+) -> None:
     chance = random.Random(seed)
     text = bytearray(script.encode())
     for _ in range(times):

@@ -24,17 +24,18 @@ from kamexfrm.setkey.statements import (
     SpdUpdate,
     Tagged,
 )
+from tests.setkey.setkey_reading import read, refused
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
 
 
-def test_spdadd_carries_a_policy(read) -> None:
+def test_spdadd_carries_a_policy() -> None:
     statement = read(
+        SpdAdd,
         'spdadd 10.0.0.0/8[80] 10.0.0.2[any] tcp -ctx 1 1 "l" -P out prio high ipsec\n'
-        "  ah/transport # inner\n  esp/tunnel/10.0.0.1-10.0.0.2/unique:5;"
+        "  ah/transport # inner\n  esp/tunnel/10.0.0.1-10.0.0.2/unique:5;",
     )
-    assert isinstance(statement, SpdAdd)
     policy = statement.policy
     assert policy.selector == Selector(Address.parse("10.0.0.0"), 8, B, 32, 6, 80, None)
     assert (policy.direction, policy.type) == (Direction.OUT, PolicyType.IPSEC)
@@ -47,20 +48,20 @@ def test_spdadd_carries_a_policy(read) -> None:
     assert (statement.place.line, statement.end_line) == (1, 3)
 
 
-def test_other_commands_about_policies_are_read(read) -> None:
-    assert isinstance(read("spdupdate ::1 ::1 any -P in discard;"), SpdUpdate)
-    delete = read("spddelete 10.0.0.1 10.0.0.2 any -P out;")
-    assert isinstance(delete, SpdDelete)
+def test_other_commands_about_policies_are_read() -> None:
+    assert read(SpdUpdate, "spdupdate ::1 ::1 any -P in discard;")
+    delete = read(SpdDelete, "spddelete 10.0.0.1 10.0.0.2 any -P out;")
     assert delete.direction is Direction.OUT
     assert delete.selector == Selector(A, 32, B, 32)
-    assert isinstance(read("spdget 10.0.0.1 10.0.0.2 any -P out;"), SpdGet)
-    assert isinstance(read("spddump;"), SpdDump)
-    assert isinstance(read("spdflush ;"), SpdFlush)
-    assert read('spdadd tagged "foo" -P out none;') == Tagged(Place("f", 1, 1), 1, b"foo", False)
+    assert read(SpdGet, "spdget 10.0.0.1 10.0.0.2 any -P out;")
+    assert read(SpdDump, "spddump;")
+    assert read(SpdFlush, "spdflush ;")
+    tagged = read(Tagged, 'spdadd tagged "foo" -P out none;')
+    assert tagged == Tagged(Place("f", 1, 1), 1, b"foo", False)
 
 
-def test_freebsds_device_after_the_policy_is_read(read) -> None:
-    statement = read("spdadd ::1 ::1 any -P in ipsec esp/transport//require -hwif mce0;")
+def test_freebsds_device_after_the_policy_is_read() -> None:
+    statement = read(SpdAdd, "spdadd ::1 ::1 any -P in ipsec esp/transport//require -hwif mce0;")
     assert statement.interface == "mce0"
     assert len(statement.policy.requests) == 1
 
@@ -91,8 +92,10 @@ def test_freebsds_device_after_the_policy_is_read(read) -> None:
         ("gre", (47, None, None)),
     ],
 )
-def test_upper_protocol_with_type_code_or_key(read, upper, expected) -> None:
-    selector = read(f"spdadd 10.0.0.1 10.0.0.2 {upper} -P out none;").policy.selector
+def test_upper_protocol_with_type_code_or_key(
+    upper: str, expected: tuple[int, int | None, int | None]
+) -> None:
+    selector = read(SpdAdd, f"spdadd 10.0.0.1 10.0.0.2 {upper} -P out none;").policy.selector
     assert (selector.upper, selector.source_port, selector.destination_port) == expected
 
 
@@ -109,14 +112,15 @@ def test_upper_protocol_with_type_code_or_key(read, upper, expected) -> None:
         "any 5",
     ],
 )
-def test_type_code_and_key_out_of_place_or_range_are_refused(refused, words) -> None:
+def test_type_code_and_key_out_of_place_or_range_are_refused(words: str) -> None:
     error = refused(f"spdadd 10.0.0.1 10.0.0.2 {words} -P out none;")
     assert (error.reason, error.token) == ("invalid an upper layer protocol spec", " out none;")
+    assert error.place
     assert error.place.column == 26 + len(words.split()[0]) + 1
 
 
-def test_ports_are_numbers_names_of_udp_or_any(read, refused) -> None:
-    statement = read("spdadd 10.0.0.1[domain] 10.0.0.2[0] tcp -P out none;")
+def test_ports_are_numbers_names_of_udp_or_any() -> None:
+    statement = read(SpdAdd, "spdadd 10.0.0.1[domain] 10.0.0.2[0] tcp -P out none;")
     assert statement.policy.selector.source_port == 53
     assert statement.policy.selector.destination_port is None
     error = refused("spdadd 10.0.0.1[nosuch] 10.0.0.2 tcp -P out none;")
@@ -124,16 +128,17 @@ def test_ports_are_numbers_names_of_udp_or_any(read, refused) -> None:
     assert error.place == Place("f", 1, 17)
 
 
-def test_port_beside_a_type_is_refused(refused) -> None:
+def test_port_beside_a_type_is_refused() -> None:
     error = refused("spdadd 10.0.0.1[80] 10.0.0.2 icmp 8 -P out none;")
     assert error.reason == "invalid an upper layer protocol spec"
     error = refused("spdadd 10.0.0.1[300] 10.0.0.2 icmp -P out none;")
     assert error.reason == "invalid an upper layer protocol spec"
 
 
-def test_several_addresses_are_too_many_for_a_policy(refused) -> None:
+def test_several_addresses_are_too_many_for_a_policy() -> None:
     error = refused("spdadd 10.0.0.1 multi1 any -P out none;")
     assert (error.reason, error.token) == ("multiple address specified", " out none;")
+    assert error.place
     assert error.place.column == 17
     error = refused("delete multi1 10.0.0.2 esp 5;")
     assert (error.reason, error.token) == ("multiple address specified", ";")
@@ -153,10 +158,10 @@ def test_several_addresses_are_too_many_for_a_policy(refused) -> None:
         (f"spdadd 10.0.0.1 10.0.0.2 {'9' * 5000} -P out none;", "invalid upper layer protocol"),
     ],
 )
-def test_numbers_that_would_be_truncated_are_refused(refused, text, reason) -> None:
+def test_numbers_that_would_be_truncated_are_refused(text: str, reason: str) -> None:
     assert refused(text).reason == reason
 
 
-def test_zeros_before_a_number_do_not_matter(read) -> None:
-    statement = read(f"spdadd 10.0.0.1[{'0' * 5000}80] 10.0.0.2 tcp -P out none;")
+def test_zeros_before_a_number_do_not_matter() -> None:
+    statement = read(SpdAdd, f"spdadd 10.0.0.1[{'0' * 5000}80] 10.0.0.2 tcp -P out none;")
     assert statement.policy.selector.source_port == 80

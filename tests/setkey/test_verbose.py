@@ -13,6 +13,7 @@ from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.requests import Rejected, SaAdd
 from kamexfrm.errors import KernelError
+from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
@@ -141,7 +142,7 @@ TUNNEL = (
 )
 
 
-def association():
+def association() -> SecurityAssociation:
     aes = by_name(Kind.ENCRYPTION, "aes-cbc")
     sha1 = by_name(Kind.AUTHENTICATION, "hmac-sha1")
     return SecurityAssociation(
@@ -159,7 +160,7 @@ def association():
     )
 
 
-def bare(type, errno=0, satype=0):
+def bare(type: int, errno: int = 0, satype: int = 0) -> str:
     """Return the text of a message that is a header, with the blank line behind it."""
     return (
         f"sadb_msg{{ version=2 type={type} errno={errno} satype={satype}\n"
@@ -167,7 +168,7 @@ def bare(type, errno=0, satype=0):
     )
 
 
-def heads(text):
+def heads(text: str) -> list[tuple[int, int]]:
     """Return (type, errno) of each message in a text, in order."""
     found = re.findall(r"^sadb_msg\{ version=2 type=(\d+) errno=(\d+)", text, re.M)
     return [(int(type), int(number)) for type, number in found]
@@ -176,14 +177,14 @@ def heads(text):
 # The text of messages
 
 
-def test_an_add_and_its_reply_look_as_they_did_but_for_the_keys():
+def test_an_add_and_its_reply_look_as_they_did_but_for_the_keys() -> None:
     assert format_message(stamped(sa_to_message(association()), pid=2782)) == ADD
     entry = SadEntry(association(), SaState.MATURE, 1795441375, 0, 0, 0)
     reply = sad_entry_to_message(entry, pfkey.SadbType.SADB_ADD)
     assert format_message(stamped(reply, pid=2782)) == ADDED
 
 
-def test_supported_algorithms_look_as_they_did():
+def test_supported_algorithms_look_as_they_did() -> None:
     message = pfkey.SadbMsg(
         pfkey.SadbType.SADB_REGISTER,
         pid=2862,
@@ -195,26 +196,26 @@ def test_supported_algorithms_look_as_they_did():
     assert format_message(message) == SUPPORTED
 
 
-def test_a_long_key_is_covered_in_lines_of_32_bytes():
+def test_a_long_key_is_covered_in_lines_of_32_bytes() -> None:
     key = pfkey.KeyAuth(pfkey.Key(bytes(range(36))))
     message = pfkey.SadbMsg(pfkey.SadbType.SADB_ADD, extensions=(key,))
     assert format_message(message).endswith(f"  key={' ........' * 8}\n ........ }}\n")
 
 
-def test_no_text_holds_a_key():
+def test_no_text_holds_a_key() -> None:
     text = format_message(sa_to_message(association()))
     assert "00010203" not in text
     assert "31323334" not in text
 
 
-def test_a_message_inside_a_promiscuous_one_is_shown_behind_it():
+def test_a_message_inside_a_promiscuous_one_is_shown_behind_it() -> None:
     inner = pfkey.SadbMsg(pfkey.SadbType.SADB_FLUSH, pid=7)
     outer = pfkey.SadbMsg(pfkey.SadbType.SADB_X_PROMISC, inner=inner)
     assert heads(format_message(outer)) == [(11, 0), (9, 0)]
     assert "len=4" in format_message(outer)
 
 
-def test_an_unknown_extension_does_not_end_the_message():
+def test_an_unknown_extension_does_not_end_the_message() -> None:
     message = pfkey.SadbMsg(
         pfkey.SadbType.SADB_ADD,
         extensions=(pfkey.UnknownExtension(99, b"secret"), pfkey.NatTType(2)),
@@ -225,13 +226,13 @@ def test_an_unknown_extension_does_not_end_the_message():
     assert "secret" not in text
 
 
-def test_identities_are_shown_with_what_cannot_be_printed_in_octal():
+def test_identities_are_shown_with_what_cannot_be_printed_in_octal() -> None:
     name = pfkey.IdentitySrc.named(pfkey.SadbIdenttype.SADB_IDENTTYPE_FQDN, "a\tb")
     message = pfkey.SadbMsg(pfkey.SadbType.SADB_ADD, extensions=(name,))
     assert format_message(message).endswith('sadb_ident_src{ type=2 id=0\n  str="a\\011b" }\n')
 
 
-def test_an_ipv6_address_has_flow_and_scope():
+def test_an_ipv6_address_has_flow_and_scope() -> None:
     there = pfkey.AddressDst(pfkey.Sockaddr(Address.parse("fe80::1"), 5, 1, 2), 128)
     message = pfkey.SadbMsg(pfkey.SadbType.SADB_GET, extensions=(there,))
     little = pfkey.LINUX.with_byte_order("little")
@@ -248,15 +249,19 @@ def test_an_ipv6_address_has_flow_and_scope():
 class RefusingEngine(TracingEngine):
     """An engine whose kernel has no ESP."""
 
-    def flush(self):
+    def flush(self, *, follow: bool = True) -> None:
         while self._queue:
             self.on_refusal(Rejected(self._queue.popleft(), KernelError(93)))
 
 
-def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported():
+def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported() -> None:
     out = io.StringIO()
-    engine = RefusingEngine(None, out)
-    engine.on_refusal = lambda refused: out.write(f"said {refused.error.errno}\n")
+    engine = RefusingEngine(FakeKernel(), out)
+
+    def report(refused: Rejected) -> None:
+        out.write(f"said {refused.error.errno}\n")
+
+    engine.on_refusal = report
     engine.submit(SaAdd(association()))
     shown = ADD.replace("pid=2782", f"pid={os.getpid()}")
     assert out.getvalue() == f"{shown}\n{bare(3, 93, 3)}said 93\n"
@@ -266,7 +271,9 @@ def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported():
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_dump_shows_request_and_reply_and_then_the_policy(capsys):
+def test_a_dump_shows_request_and_reply_and_then_the_policy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["-e", TUNNEL]) == 0
     assert main(["-DP"]) == 0
     plain = capsys.readouterr().out
@@ -279,7 +286,9 @@ def test_a_dump_shows_request_and_reply_and_then_the_policy(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_each_entry_of_a_dump_comes_behind_its_own_message(capsys):
+def test_each_entry_of_a_dump_comes_behind_its_own_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     main(["-k", "-e", "spdadd ::1 ::2 any -P out none; spdadd ::3 ::4 any -P out none;"])
     assert main(["-DPv"]) == 0
     text = capsys.readouterr().out
@@ -287,7 +296,7 @@ def test_each_entry_of_a_dump_comes_behind_its_own_message(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_an_empty_dump_and_a_flush_are_headers(capsys):
+def test_an_empty_dump_and_a_flush_are_headers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-DPv"]) == 0
     assert capsys.readouterr().out == bare(18) + bare(18, 2) + "No SPD entries.\n"
     assert main(["-FPv"]) == 0
@@ -295,7 +304,7 @@ def test_an_empty_dump_and_a_flush_are_headers(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_an_in_entry_is_two_messages_with_a_reply_each(capsys):
+def test_an_in_entry_is_two_messages_with_a_reply_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-v", "-e", "spdadd ::1 ::2 any -P in none;"]) == 0
     text = capsys.readouterr().out
     assert heads(text) == [(14, 0)] * 4
@@ -305,7 +314,9 @@ def test_an_in_entry_is_two_messages_with_a_reply_each(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_refusal_is_shown_with_its_errno_and_reported_as_ever(capsys):
+def test_a_refusal_is_shown_with_its_errno_and_reported_as_ever(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     script = "spdadd ::1 ::2 any -P out none;\nspdadd ::1 ::2 any -P out discard;"
     assert main(["-v", "-e", script]) == 0
     shown = capsys.readouterr()
@@ -315,7 +326,9 @@ def test_a_refusal_is_shown_with_its_errno_and_reported_as_ever(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_spddump_and_spddelete_in_a_script_show_what_was_there(capsys):
+def test_spddump_and_spddelete_in_a_script_show_what_was_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     script = f"{TUNNEL}spddump;spddelete 10.0.1.0/24[80] 10.0.2.0/24 tcp -P out;spddump;"
     assert main(["-v", "-e", script]) == 0
     shown = capsys.readouterr()
@@ -327,7 +340,9 @@ def test_spddump_and_spddelete_in_a_script_show_what_was_there(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_missing_sa_is_asked_for_with_the_source_that_was_written(capsys):
+def test_a_missing_sa_is_asked_for_with_the_source_that_was_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["-v", "-e", "get 10.0.0.1 10.0.0.2 esp 0x1001;"]) == 0
     text = capsys.readouterr().out
     assert heads(text) == [(5, 0), (5, 3)]
@@ -336,20 +351,22 @@ def test_a_missing_sa_is_asked_for_with_the_source_that_was_written(capsys):
 
 
 @pytest.mark.usefixtures("namespace")
-def test_with_n_nothing_is_sent_and_nothing_shown(capsys):
+def test_with_n_nothing_is_sent_and_nothing_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-nv", "-e", TUNNEL]) == 0
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("namespace")
-def test_json_is_not_mixed_with_messages(capsys):
+def test_json_is_not_mixed_with_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-DPv", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
 
 
 @pytest.mark.dataplane
 @pytest.mark.usefixtures("namespace")
-def test_an_sa_that_is_added_read_and_deleted_is_shown_at_each_step(capsys):
+def test_an_sa_that_is_added_read_and_deleted_is_shown_at_each_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     keys = '-E aes-cbc 0x000102030405060708090a0b0c0d0e0f -A hmac-sha1 "12345678901234567890"'
     script = f"""
     add 10.0.0.1 10.0.0.2 esp 0x1001 -m tunnel -u 9 -r 4 -lh 100 -ls 90 {keys};

@@ -10,6 +10,7 @@ import pytest
 
 from kamexfrm.setkey.messages import ScriptError
 from kamexfrm.setkey.parser import parse
+from tests.setkey.setkey_reading import resolve
 
 MACROS = {
     "A B": "10.0.0.1 10.0.0.2",
@@ -375,14 +376,14 @@ VERDICTS = (
 
 
 @pytest.mark.parametrize("verdict", VERDICTS, ids=lambda verdict: str(verdict.number))
-def test_verdict_is_that_of_setkey_or_a_better_one(verdict: Verdict, resolver) -> None:
+def test_verdict_is_that_of_setkey_or_a_better_one(verdict: Verdict) -> None:
     text = verdict.text
     for short, long in MACROS.items():
         text = text.replace(short, long)
     read = []
     error = None
     try:
-        for statement in parse(text, "f", resolve=resolver):
+        for statement in parse(text, "f", resolve=resolve):
             read.append(type(statement).__name__)
     except ScriptError as caught:
         error = caught
@@ -391,6 +392,7 @@ def test_verdict_is_that_of_setkey_or_a_better_one(verdict: Verdict, resolver) -
         assert error is None
     else:
         assert error is not None
+        assert error.place is not None
         assert (error.place.line, error.reason, error.token) == verdict.error
         assert error.before == verdict.before
 

@@ -1,6 +1,7 @@
 """Messages recorded from Linux's own AF_KEY, decoded: see tests/pfkey/test_pfkey_recorded.py."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,30 +20,32 @@ class Vector(NamedTuple):
     heard: tuple[pfkey.SadbMsg, ...]
 
 
-def _decode(text):
+def _decode(text: str) -> pfkey.SadbMsg | None:
     try:
         return pfkey.decode(bytes.fromhex(text), LINUX)
     except WireError:
         return None
 
 
-def _read():
+def _read() -> Iterator[Vector]:
     for line in _FILE.read_text().splitlines():
         row = json.loads(line)
         request = _decode(row["request"]) if row.get("request") else None
-        heard = tuple(_decode(wire) for wire in row.get("heard", ()))
+        heard = tuple(pfkey.decode(bytes.fromhex(wire), LINUX) for wire in row.get("heard", ()))
         yield Vector(row["name"], request, heard)
 
 
 VECTORS = {vector.name: vector for vector in _read()}
 
 
-def request(name):
-    """Return a recorded request."""
-    return VECTORS[name].request
+def request(name: str) -> pfkey.SadbMsg:
+    """Return a recorded request that is well-formed."""
+    message = VECTORS[name].request
+    assert message is not None, name
+    return message
 
 
-def requests(*types):
+def requests(*types: pfkey.SadbType) -> list[tuple[str, pfkey.SadbMsg]]:
     """Return (name, request) for all recorded requests of some types."""
     return [
         (vector.name, vector.request)
@@ -51,7 +54,7 @@ def requests(*types):
     ]
 
 
-def replies(*types):
+def replies(*types: pfkey.SadbType) -> list[tuple[str, pfkey.SadbMsg]]:
     """Return (name, message) for all recorded messages of some types that are not errors."""
     return [
         (vector.name, message)
@@ -61,6 +64,6 @@ def replies(*types):
     ]
 
 
-def same_extensions(first, second):
+def same_extensions(first: pfkey.SadbMsg, second: pfkey.SadbMsg) -> bool:
     """Whether two messages have the same extensions, in whatever order."""
     return {type(e): e for e in first.extensions} == {type(e): e for e in second.extensions}

@@ -36,6 +36,7 @@ from kamexfrm.xfrm import (
     Acquire,
     Default,
     DeletedPolicy,
+    Policy,
     PolicyId,
     StateFlush,
     XfrmMsg,
@@ -79,14 +80,20 @@ C, D = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 EVERYTHING = Selector(A, 32, B, 32)
 
 
-def told(name):
+def event_of(name: str) -> pfkey.SadbMsg | None:
     line = BY_NAME[name]
     event = decode_event(line["type"], bytes.fromhex(line["event"]))
     # Recorded with a clock in which no soft limit is reached yet.
     return broadcast(line["type"], event, now=0, sequence=line["sequence"], pid=line["pid"])
 
 
-def heard(name):
+def told(name: str) -> pfkey.SadbMsg:
+    message = event_of(name)
+    assert message is not None, name
+    return message
+
+
+def heard(name: str) -> pfkey.SadbMsg:
     message = pfkey.decode(bytes.fromhex(BY_NAME[name]["heard"]), LINUX)
     if message.type.name.startswith("SADB_X_SPD"):
         # How many users a policy has is not in the event.
@@ -98,7 +105,7 @@ HEARD = [name for name, line in BY_NAME.items() if "heard" in line]
 
 
 @pytest.mark.parametrize("name", [n for n in HEARD if n not in DIFFERENT and n not in QUIET_HERE])
-def test_listeners_are_told_what_af_key_told_them(name):
+def test_listeners_are_told_what_af_key_told_them(name: str) -> None:
     mine, theirs = told(name), heard(name)
     if theirs.type in (SadbType.SADB_ACQUIRE, SadbType.SADB_X_NAT_T_NEW_MAPPING):
         # af_key leaves bytes unset in these, and counts mappings by itself.
@@ -117,7 +124,7 @@ def test_listeners_are_told_what_af_key_told_them(name):
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_what_is_told_otherwise_differs_where_it_is_known_to(name):
+def test_what_is_told_otherwise_differs_where_it_is_known_to(name: str) -> None:
     mine, theirs = told(name), heard(name)
     assert (mine.type, mine.satype, mine.seq, mine.pid) == (
         theirs.type,
@@ -129,21 +136,23 @@ def test_what_is_told_otherwise_differs_where_it_is_known_to(name):
     assert {k for k in kinds if mine.get(k) != theirs.get(k)} == DIFFERENT[name][0]
 
 
-def test_what_af_key_keeps_quiet_about_is_not_told_but_for_policies_that_it_cannot_express():
+def test_what_af_key_keeps_quiet_about_is_not_told_but_for_policies_that_it_cannot_express() -> (
+    None
+):
     quiet = [name for name in BY_NAME if name not in HEARD]
     assert {"ip-sa-ro", "ip-policy-sub", "ip-policy-flush-sub", "setdefault"} <= set(quiet)
     for name in quiet:
-        message = told(name)
+        message = event_of(name)
         assert (message.type if message else None) == TOLD_HERE.get(name), name
 
 
-def test_the_end_of_an_sa_that_was_wanted_and_never_came_is_not_told():
+def test_the_end_of_an_sa_that_was_wanted_and_never_came_is_not_told() -> None:
     assert heard("larval-expires").type is SadbType.SADB_EXPIRE
-    assert told("larval-expires") is None
+    assert event_of("larval-expires") is None
     assert told("getspi-expires").require(pfkey.Sa).spi == 0x600
 
 
-def test_a_policy_that_expires_is_told_with_the_limit_that_it_reached():
+def test_a_policy_that_expires_is_told_with_the_limit_that_it_reached() -> None:
     kinds = [type(e) for e in told("policy-expires-hard").extensions]
     assert kinds == [
         pfkey.LifetimeCurrent,
@@ -156,15 +165,17 @@ def test_a_policy_that_expires_is_told_with_the_limit_that_it_reached():
     assert told("policy-expires-soft").get(pfkey.LifetimeHard) is None
 
 
-def test_a_flush_of_a_protocol_that_pf_key_does_not_have_is_not_told():
+def test_a_flush_of_a_protocol_that_pf_key_does_not_have_is_not_told() -> None:
     assert broadcast(XfrmMsg.FLUSHSA, StateFlush(43), now=0) is None
-    assert broadcast(XfrmMsg.FLUSHSA, StateFlush(0), now=0).type is SadbType.SADB_FLUSH
+    told_of = broadcast(XfrmMsg.FLUSHSA, StateFlush(0), now=0)
+    assert told_of is not None
+    assert told_of.type is SadbType.SADB_FLUSH
 
 
 # Policies of ours
 
 
-def tunnel(level=Level.USE):
+def tunnel(level: Level = Level.USE) -> SecurityPolicy:
     return SecurityPolicy(
         EVERYTHING,
         Direction.OUT,
@@ -173,14 +184,16 @@ def tunnel(level=Level.USE):
     )
 
 
-def swapped_out():
+def swapped_out() -> tuple[Policy, Policy | None]:
     policy = tunnel()
     return policy_to_kernel(policy, Knobs(), Placement(7, 1), 1000, without_sa=policy.requests)
 
 
 @pytest.mark.parametrize("type", [XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY])
-def test_what_is_there_for_our_sake_is_not_told(type):
-    ours = [marker_policy(Marker()), swapped_out().sidecar]
+def test_what_is_there_for_our_sake_is_not_told(type: XfrmMsg) -> None:
+    _, sidecar = swapped_out()
+    assert sidecar is not None
+    ours = [marker_policy(Marker()), sidecar]
     ours += [catch_all(AF_INET, direction) for direction in range(3)]
     for policy in ours:
         assert broadcast(type, policy, now=0) is None
@@ -188,35 +201,43 @@ def test_what_is_there_for_our_sake_is_not_told(type):
         assert broadcast(XfrmMsg.DELPOLICY, gone, now=0) is None
 
 
-def test_setdefault_arrives_as_getdefault_and_is_not_told():
+def test_setdefault_arrives_as_getdefault_and_is_not_told() -> None:
     assert broadcast(XfrmMsg.GETDEFAULT, Default(0, 0, 0), now=0) is None
 
 
-def test_a_policy_is_told_as_written_whatever_is_installed():
+def test_a_policy_is_told_as_written_whatever_is_installed() -> None:
     policy, sidecar = swapped_out()
     message = broadcast(XfrmMsg.NEWPOLICY, policy, now=0, sidecar_of=lambda _: sidecar)
+    assert message is not None
     [request] = message.require(pfkey.Policy).requests
     assert request.level is pfkey.IpsecLevel.IPSEC_LEVEL_USE
-    assert (request.source.address, request.destination.address) == (C, D)
+    assert (request.source, request.destination) == (pfkey.Sockaddr(C), pfkey.Sockaddr(D))
     assert message.require(pfkey.Policy).priority == 0x80000000
 
 
-def test_a_policy_of_ours_is_deleted_by_its_selector_to_those_who_hear_of_it():
+def test_a_policy_of_ours_is_deleted_by_its_selector_to_those_who_hear_of_it() -> None:
     policy = policy_to_kernel(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
     gone = DeletedPolicy(PolicyId(policy.selector, 9, policy.direction), policy)
     message = broadcast(XfrmMsg.DELPOLICY, gone, now=0)
+    assert message is not None
     assert message.type is SadbType.SADB_X_SPDDELETE
 
 
-def acquired(policy, source, destination, sidecar=None):
+def acquired(
+    policy: Policy, source: Address, destination: Address, sidecar: Policy | None = None
+) -> tuple[int, Address, Address]:
     wanted = Acquire(destination, source, 0, 50, AF_INET, policy.selector, policy, sequence=3)
     event = decode_event(XfrmMsg.ACQUIRE, encode_event(wanted))
     message = broadcast(XfrmMsg.ACQUIRE, event, now=0, sidecar_of=lambda _: sidecar)
-    ends = (message.require(pfkey.AddressSrc), message.require(pfkey.AddressDst))
-    return message.seq, *(end.sockaddr.address for end in ends)
+    assert message is not None
+    first = message.require(pfkey.AddressSrc).sockaddr
+    second = message.require(pfkey.AddressDst).sockaddr
+    assert isinstance(first, pfkey.Sockaddr)
+    assert isinstance(second, pfkey.Sockaddr)
+    return message.seq, first.address, second.address
 
 
-def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet():
+def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet() -> None:
     policy, sidecar = swapped_out()
     assert acquired(policy, A, B, sidecar) == (3, C, D)
     assert acquired(policy, A, B) == (3, A, B)
@@ -229,7 +250,7 @@ def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet()
 
 @settings(deadline=None)
 @given(st.data())
-def test_an_event_with_bytes_changed_is_told_or_an_error_with_an_errno(data):
+def test_an_event_with_bytes_changed_is_told_or_an_error_with_an_errno(data: st.DataObject) -> None:
     line = data.draw(st.sampled_from(LINES))
     payload = bytearray.fromhex(line["event"])
     for _ in range(data.draw(st.integers(1, 4))):

@@ -1,6 +1,8 @@
 """SPD entries as PF_KEY messages, held against what Linux's AF_KEY said and heard."""
 
 import errno
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
@@ -34,6 +36,8 @@ from tests.translate.pfkey_vectors import (
 )
 
 A, B = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
+T = TypeVar("T")
+
 C, D = Address.parse("fd00:9::1"), Address.parse("fd00:9::2")
 
 WRITES = (SadbType.SADB_X_SPDADD, SadbType.SADB_X_SPDUPDATE, SadbType.SADB_X_SPDSETIDX)
@@ -67,7 +71,8 @@ LOSSY = {
 }
 
 
-def outcome(read, message):
+def outcome(read: Callable[[T], object], message: T) -> int | None:
+    """Return the errno with which something cannot be read, 0 when it can."""
     try:
         read(message)
     except KamexfrmError as error:
@@ -75,7 +80,7 @@ def outcome(read, message):
     return 0
 
 
-def test_each_recorded_reply_about_the_spd_is_read_and_written_to_the_same_bytes():
+def test_each_recorded_reply_about_the_spd_is_read_and_written_to_the_same_bytes() -> None:
     found = replies(*REPLIES)
     for name, message in found:
         entry = spd.spd_entry_from_message(message)
@@ -85,7 +90,7 @@ def test_each_recorded_reply_about_the_spd_is_read_and_written_to_the_same_bytes
     assert len(found) > 100
 
 
-def test_each_recorded_request_makes_a_policy_that_makes_the_same_request():
+def test_each_recorded_request_makes_a_policy_that_makes_the_same_request() -> None:
     seen = 0
     for name, message in requests(*WRITES):
         if outcome(spd.policy_from_message, message) or name in LOSSY:
@@ -98,7 +103,7 @@ def test_each_recorded_request_makes_a_policy_that_makes_the_same_request():
     assert seen >= 50
 
 
-def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did():
+def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did() -> None:
     for name, message in requests(*WRITES):
         mine, heard = outcome(spd.policy_from_message, message), VECTORS[name].heard
         if name in KAME:
@@ -128,11 +133,11 @@ def test_each_recorded_request_is_taken_or_refused_as_linux_or_kame_did():
         "spdadd6-bad-dir4",
     ],
 )
-def test_a_policy_that_cannot_be_is_invalid(name):
+def test_a_policy_that_cannot_be_is_invalid(name: str) -> None:
     assert outcome(spd.policy_from_message, request(name)) == errno.EINVAL
 
 
-def test_a_request_is_read_with_all_it_says():
+def test_a_request_is_read_with_all_it_says() -> None:
     unique = spd.policy_from_message(request("spdadd4-unique"))
     assert unique == SecurityPolicy(
         Selector(A, 32, B, 32, 17),
@@ -153,7 +158,7 @@ def test_a_request_is_read_with_all_it_says():
     assert spd.policy_from_message(request("spdadd4-prio")).priority == 12345
 
 
-def test_level_default_is_kept_where_linux_made_it_require():
+def test_level_default_is_kept_where_linux_made_it_require() -> None:
     message = request("spdadd6-default-level")
     policy = spd.policy_from_message(message)
     assert policy.requests[0].level is Level.DEFAULT
@@ -162,7 +167,7 @@ def test_level_default_is_kept_where_linux_made_it_require():
     assert shown.requests[0].level is pfkey.IpsecLevel.IPSEC_LEVEL_DEFAULT
 
 
-def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so():
+def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so() -> None:
     request = pfkey.IpsecRequest(
         50, pfkey.IpsecMode.IPSEC_MODE_TRANSPORT, pfkey.IpsecLevel.IPSEC_LEVEL_USE, 7
     )
@@ -175,7 +180,7 @@ def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so():
     assert extension.requests_from_extension(policy, from_kernel=True)[0].reqid == 7
 
 
-def test_an_entry_is_deleted_by_its_selector_and_direction():
+def test_an_entry_is_deleted_by_its_selector_and_direction() -> None:
     message = request("spddelete4-with-requests")
     assert spd.spidx_from_message(message) == (Selector(A, 32, B, 32, 17), Direction.OUT, None)
     context = SecurityContext(1, 2, b"label")
@@ -187,7 +192,7 @@ def test_an_entry_is_deleted_by_its_selector_and_direction():
     )
 
 
-def test_an_entry_is_named_by_an_id_that_can_be_one():
+def test_an_entry_is_named_by_an_id_that_can_be_one() -> None:
     assert spd.spd_id_from_message(request("spdget4")) == 1
     assert spd.spd_id_from_message(request("spdget4-dir9")) == 1
     assert outcome(spd.spd_id_from_message, request("spdget4-enoent")) == errno.EINVAL
@@ -214,18 +219,18 @@ def test_an_entry_is_named_by_an_id_that_can_be_one():
         ),
     ],
 )
-def test_a_policy_survives_the_way_to_a_message_and_back(policy):
+def test_a_policy_survives_the_way_to_a_message_and_back(policy: SecurityPolicy) -> None:
     message = pfkey.decode(pfkey.encode(spd.policy_to_message(policy)))
     assert spd.policy_from_message(message) == policy
 
 
-def test_a_request_has_setkeys_extensions_in_setkeys_order():
+def test_a_request_has_setkeys_extensions_in_setkeys_order() -> None:
     message = spd.policy_to_message(spd.policy_from_message(request("spdadd4-prio")))
     kinds = [type(one) for one in message.extensions]
     assert kinds == [pfkey.Policy, pfkey.AddressSrc, pfkey.AddressDst]
 
 
-def test_a_sockets_own_policy_has_a_direction_of_its_own():
+def test_a_sockets_own_policy_has_a_direction_of_its_own() -> None:
     policy = SecurityPolicy(Selector(A, 0, A, 0), Direction.OUT, PolicyType.NONE, priority=0)
     entry = SpdEntry(policy, 388, 1000, 0, Owner.FOREIGN, 0, 0, socket=True)
     message = spd.spd_entry_to_message(entry, SadbType.SADB_X_SPDDUMP)
@@ -234,14 +239,14 @@ def test_a_sockets_own_policy_has_a_direction_of_its_own():
 
 
 @pytest.mark.parametrize("type", PolicyType)
-def test_a_socket_may_ask_for_any_type_as_on_linux(type):
+def test_a_socket_may_ask_for_any_type_as_on_linux(type: PolicyType) -> None:
     value = extension.policy_to_extension(type, Direction.OUT)
     assert extension.socket_policy_from_extension(value) == (Direction.OUT, type, ())
     fwd = extension.policy_to_extension(type, Direction.FWD)
     assert outcome(extension.socket_policy_from_extension, fwd) == errno.EINVAL
 
 
-def test_a_level_without_a_name_is_require_for_a_socket_as_on_linux():
+def test_a_level_without_a_name_is_require_for_a_socket_as_on_linux() -> None:
     request = pfkey.IpsecRequest(50, pfkey.IpsecMode(1), pfkey.IpsecLevel(9))
     value = pfkey.Policy(pfkey.IpsecPolicy(2), pfkey.IpsecDirection(2), requests=(request,))
     _, _, requests = extension.socket_policy_from_extension(value)
@@ -249,7 +254,7 @@ def test_a_level_without_a_name_is_require_for_a_socket_as_on_linux():
     assert outcome(extension.requests_from_extension, value) == errno.EINVAL
 
 
-def test_flush_and_dump_of_the_spd_are_headers():
+def test_flush_and_dump_of_the_spd_are_headers() -> None:
     assert pfkey.encode(common.spd_flush()) == pfkey.encode(pfkey.SadbMsg(SadbType.SADB_X_SPDFLUSH))
     assert common.spd_dump().type is SadbType.SADB_X_SPDDUMP
     assert common.echo(request("spdflush4")) == request("spdflush4")

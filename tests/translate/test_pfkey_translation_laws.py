@@ -35,12 +35,12 @@ uint64 = st.integers(0, 0xFFFFFFFFFFFFFFFF)
 families = st.sampled_from([AF_INET, AF_INET6])
 
 
-def addresses(family):
+def addresses(family: int) -> st.SearchStrategy[Address]:
     size = 4 if family == AF_INET else 16
     return st.binary(min_size=size, max_size=size).map(lambda packed: Address(family, packed))
 
 
-def keys(kind, *left_out):
+def keys(kind: Kind, *left_out: str) -> st.SearchStrategy[Key]:
     rows = [row for row in TABLE if row.kind is kind and row.name not in left_out]
     return st.sampled_from(rows).flatmap(
         lambda row: (
@@ -55,12 +55,13 @@ lifetimes = st.builds(Lifetime, uint32, uint64, uint64, uint64)
 
 
 @st.composite
-def associations(draw):
+def associations(draw: st.DrawFn) -> SecurityAssociation:
     family = draw(families)
     protocol = draw(st.sampled_from(IpsecProtocol))
     encryption = authentication = compression = nat = None
     if protocol is IpsecProtocol.ESP:
         encryption = draw(st.one_of(keys(Kind.ENCRYPTION), keys(Kind.AEAD, "chacha20-poly1305")))
+        assert encryption.algorithm is not None
         if encryption.algorithm.kind is not Kind.AEAD:
             authentication = draw(st.none() | keys(Kind.AUTHENTICATION, "tcp-md5"))
         if draw(st.booleans()):
@@ -92,7 +93,7 @@ def associations(draw):
 
 
 @st.composite
-def ipsec_requests(draw):
+def ipsec_requests(draw: st.DrawFn) -> IpsecRequest:
     mode = draw(st.sampled_from([Mode.TRANSPORT, Mode.TUNNEL]))
     level = draw(st.sampled_from(Level))
     source = destination = None
@@ -107,7 +108,7 @@ def ipsec_requests(draw):
 
 
 @st.composite
-def policies(draw):
+def policies(draw: st.DrawFn) -> SecurityPolicy:
     family = draw(families)
     prefix = st.integers(0, 32 if family == AF_INET else 128)
     ports = st.none() | st.integers(1, 0xFFFF)
@@ -121,7 +122,7 @@ def policies(draw):
         draw(ports),
     )
     action = draw(st.sampled_from([PolicyType.DISCARD, PolicyType.NONE, PolicyType.IPSEC]))
-    listed = ()
+    listed: tuple[IpsecRequest, ...] = ()
     if action is PolicyType.IPSEC:
         listed = tuple(draw(st.lists(ipsec_requests(), max_size=6)))
     return SecurityPolicy(
@@ -135,22 +136,24 @@ def policies(draw):
     )
 
 
-def through_the_wire(message):
+def through_the_wire(message: pfkey.SadbMsg) -> pfkey.SadbMsg:
     return pfkey.decode(pfkey.encode(message))
 
 
 @given(associations())
-def test_what_is_added_is_what_was_meant(association):
+def test_what_is_added_is_what_was_meant(association: SecurityAssociation) -> None:
     assert reading.sa_from_message(through_the_wire(sad.sa_to_message(association))) == association
 
 
 @given(policies())
-def test_a_policy_added_is_the_policy_meant(policy):
+def test_a_policy_added_is_the_policy_meant(policy: SecurityPolicy) -> None:
     assert spd.policy_from_message(through_the_wire(spd.policy_to_message(policy))) == policy
 
 
 @given(associations(), st.sampled_from(SaState), uint32, uint64)
-def test_a_reply_read_and_written_again_is_the_same_reply(association, state, packets, count):
+def test_a_reply_read_and_written_again_is_the_same_reply(
+    association: SecurityAssociation, state: SaState, packets: int, count: int
+) -> None:
     entry = SadEntry(association, state, 1000, 2000, count, packets)
     shown = through_the_wire(sad.sad_entry_to_message(entry, SadbType.SADB_DUMP))
     again = sad.sad_entry_to_message(reading.sad_entry_from_message(shown), SadbType.SADB_DUMP)
@@ -158,7 +161,9 @@ def test_a_reply_read_and_written_again_is_the_same_reply(association, state, pa
 
 
 @given(associations(), st.data())
-def test_an_add_without_some_of_its_parts_is_an_sa_or_an_error_with_an_errno(association, data):
+def test_an_add_without_some_of_its_parts_is_an_sa_or_an_error_with_an_errno(
+    association: SecurityAssociation, data: st.DataObject
+) -> None:
     message = sad.sa_to_message(association)
     kept = tuple(e for e in message.extensions if data.draw(st.booleans()))
     broken = pfkey.SadbMsg(message.type, message.satype, extensions=kept)

@@ -64,7 +64,7 @@ def installed_kernel(
     for at, policy in enumerate(policies, 1):
         without_sa = () if served else tunnel_uses(policy, in_force)
         both = policy_to_kernel(policy, in_force, Placement(at, at), NOW, without_sa=without_sa)
-        carry_out(kernel, [(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in both if p])
+        carry_out(kernel, [Operation(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in both if p])
     return kernel
 
 

@@ -1,12 +1,15 @@
-"""A resolver with names of its own, so that no test asks the network."""
+"""Reading scripts with a resolver that has names of its own, so that no test asks the network."""
 
 import socket
-from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
 from kamexfrm.setkey.messages import ScriptError
 from kamexfrm.setkey.parser import parse
+from kamexfrm.setkey.statements import Statement
+
+S = TypeVar("S", bound=Statement)
 
 NAMES = {
     "multi1": ("10.5.0.1", "10.5.0.2"),
@@ -18,11 +21,16 @@ NAMES = {
     "fe80::1%lo": ("fe80::1%lo",),
     "10.0.0.1": ("10.0.0.1",),
 }
-SERVICES = {None: 0, "domain": 53, "isakmp": 500}
+SERVICES: dict[str | None, int] = {None: 0, "domain": 53, "isakmp": 500}
 NUMERIC_FLAG = socket.AI_NUMERICHOST
 
+#: One answer of socket.getaddrinfo(): family, type, protocol, canonical name, address and port.
+Found = tuple[int, int, int, str, tuple[str, int]]
 
-def resolve(host, service, family, kind, protocol, flags):
+
+def resolve(
+    host: str, service: str | None, family: int, kind: int, protocol: int, flags: int
+) -> list[Found]:
     """Answer as socket.getaddrinfo() of a system with the names above."""
     assert kind == socket.SOCK_DGRAM
     assert protocol == socket.IPPROTO_UDP
@@ -32,7 +40,7 @@ def resolve(host, service, family, kind, protocol, flags):
         raise socket.gaierror(-9, "Address family for hostname not supported")
     if host not in NAMES or (flags & NUMERIC_FLAG and "." not in host and ":" not in host):
         raise socket.gaierror(-2, "Name or service not known")
-    found = []
+    found: list[Found] = []
     for text in NAMES[host]:
         known = socket.AF_INET6 if ":" in text else socket.AF_INET
         if family in (0, known):
@@ -42,25 +50,15 @@ def resolve(host, service, family, kind, protocol, flags):
     return found
 
 
-@pytest.fixture
-def resolver() -> Callable:
-    return resolve
+def read(kind: type[S], text: str | bytes) -> S:
+    """Return the one statement that a text consists of, which is of this kind."""
+    [statement] = parse(text, "f", resolve=resolve)
+    assert isinstance(statement, kind)
+    return statement
 
 
-@pytest.fixture
-def read(resolver):
-    def one(text):
-        [statement] = parse(text, "f", resolve=resolver)
-        return statement
-
-    return one
-
-
-@pytest.fixture
-def refused(resolver):
-    def why(text) -> ScriptError:
-        with pytest.raises(ScriptError) as caught:
-            list(parse(text, "f", resolve=resolver))
-        return caught.value
-
-    return why
+def refused(text: str) -> ScriptError:
+    """Return the error that reading a text ends with."""
+    with pytest.raises(ScriptError) as caught:
+        list(parse(text, "f", resolve=resolve))
+    return caught.value
