@@ -10,7 +10,7 @@ from kamexfrm.errors import KamexfrmError, WireError
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
 from kamexfrm.setkey.arguments import Options
-from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.pfkey.sa_from_message import sad_entry_from_message
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
 

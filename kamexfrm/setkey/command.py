@@ -112,15 +112,15 @@ def _dump(engine: "Engine", options: Options) -> int:
 
 
 def _show(engine: "Engine", options: Options) -> None:
-    from kamexfrm.setkey import output
+    from kamexfrm.setkey import dump
 
     announce = getattr(engine, "announce", None)  # -v: an engine that shows its messages
     if options.policies:
-        shown = output.dump_spd(engine.spd(), sys.stdout, options, announce)
+        shown = dump.dump_spd(engine.spd(), sys.stdout, options, announce)
     elif options.repeat:
-        shown = output.dump_sad_short(engine.sad(), sys.stdout)
+        shown = dump.dump_sad_short(engine.sad(), sys.stdout)
     else:
-        shown = output.dump_sad(engine.sad(), sys.stdout, options, announce)
+        shown = dump.dump_sad(engine.sad(), sys.stdout, options, announce)
     if not shown and not options.json:
         from kamexfrm.setkey import dump_sa, dump_sp
 

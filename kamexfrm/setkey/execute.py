@@ -30,8 +30,8 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.setkey import statements as s
-from kamexfrm.setkey.explanation import explain, reason_of, text_of
-from kamexfrm.setkey.report import Reporter
+from kamexfrm.setkey.error_hints import explain, reason_of, text_of
+from kamexfrm.setkey.reporter import Reporter
 
 
 @lru_cache(maxsize=1024)

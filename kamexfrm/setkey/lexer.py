@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from kamexfrm.errors import Place
 from kamexfrm.model.policy_text import decimal, is_decimal
-from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
 
 #: A number sign that belongs to a level of a policy: ``//unique#70000``.

@@ -11,7 +11,7 @@ from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.hexdump import format_hexdump
-from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.event import broadcast
 from kamexfrm.translate.xfrm.sidecars import Sidecars
 from kamexfrm.xfrm import (

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from kamexfrm.setkey import associations, policies
+from kamexfrm.setkey import sa_commands, spd_commands
+from kamexfrm.setkey.errors import ScriptError
+from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.lexer import COMMANDS, SKIP, STATEMENT, Words
-from kamexfrm.setkey.messages import ScriptError
-from kamexfrm.setkey.plain import plain_statement
 from kamexfrm.setkey.statements import Exit, Statement
 
-_READERS = {**associations.READERS, **policies.READERS}
+_READERS = {**sa_commands.READERS, **spd_commands.READERS}
 _ENDINGS = ("exit", "quit", "bye")
 
 

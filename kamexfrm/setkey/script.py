@@ -9,13 +9,13 @@ from typing import TextIO
 from kamexfrm.command_line import printable
 from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.setkey import output
+from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
+from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import ScriptError
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.report import Reporter
+from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.statements import Statement
 
 #: Characters of an unfinished statement of -c from which on it is not looked at for every line.
@@ -71,8 +71,8 @@ def make_executor(
     executor = kind(
         engine,
         reporter,
-        lambda entries: output.dump_sad(entries, out, options, announce),
-        lambda entries: output.dump_spd(entries, out, options, announce),
+        lambda entries: dump.dump_sad(entries, out, options, announce),
+        lambda entries: dump.dump_spd(entries, out, options, announce),
         twins=options.twins,
     )
     executor.engine.on_refusal = executor.hear

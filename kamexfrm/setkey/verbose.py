@@ -40,7 +40,7 @@ from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hexdump import format_hexdump
-from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.pfkey.parts import (
     dump,
     echo,

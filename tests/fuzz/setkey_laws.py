@@ -9,10 +9,10 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.model.policy_text import PolicyError, PolicyText, format_policy
 from kamexfrm.setkey.dump_sp import format_sp
+from kamexfrm.setkey.errors import ScriptError, format_interactive_error, format_script_error
+from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import ScriptError, format_interactive_error, format_script_error
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.plain import plain_statement
 from kamexfrm.setkey.statements import SpdAdd, SpdUpdate, Statement
 
 NOWHERE = Place("f", 1, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kamexfrm.setkey.messages import format_interactive_error, format_script_error
+from kamexfrm.setkey.errors import format_interactive_error, format_script_error
 from tests.fuzz.setkey_laws import read
 
 DIGITS = "00112233445566778899aabbccddeeff"

@@ -17,8 +17,8 @@ from kamexfrm.rig import Gateways, Host, TwoHosts
 from kamexfrm.setkey import arguments, statements
 from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.lexer import COMMANDS
-from kamexfrm.setkey.options import OPTIONS
 from kamexfrm.setkey.parser import parse
+from kamexfrm.setkey.sa_options import OPTIONS
 from tests.man.manual_source import FOLDER, SETKEY, configure, page, rows, section
 
 PAGES = sorted(FOLDER.iterdir())

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pytest
 
-from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.parser import parse
 from kamexfrm.setkey.statements import Statement
 

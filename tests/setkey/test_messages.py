@@ -3,7 +3,7 @@
 import pytest
 
 from kamexfrm.errors import Place
-from kamexfrm.setkey.messages import (
+from kamexfrm.setkey.errors import (
     format_interactive_error,
     format_refusal,
     format_script_error,

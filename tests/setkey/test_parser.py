@@ -13,10 +13,10 @@ from kamexfrm.model.policy import (
     SecurityContext,
 )
 from kamexfrm.net import Address
-from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import (
+from kamexfrm.setkey.errors import (
     ScriptError,
 )
+from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.parser import Parser, parse
 from kamexfrm.setkey.statements import (
     ALL_PROTOCOLS,

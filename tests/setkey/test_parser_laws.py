@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kamexfrm.setkey.errors import ScriptError, format_interactive_error, format_script_error
+from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.lexer import STATEMENT, WORD, complete_length
-from kamexfrm.setkey.messages import ScriptError, format_interactive_error, format_script_error
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.plain import plain_statement
 from kamexfrm.setkey.statements import Statement
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.txt"))

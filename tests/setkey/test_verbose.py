@@ -18,7 +18,7 @@ from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState, Securit
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
 from kamexfrm.setkey.command import main
-from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.setkey.message_text import format_message
 from kamexfrm.setkey.verbose import TracingEngine
 from kamexfrm.translate.pfkey.parts import stamped
 from kamexfrm.translate.pfkey.sa_to_message import sa_to_message, sad_entry_to_message

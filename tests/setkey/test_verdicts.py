@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kamexfrm.setkey.messages import ScriptError
+from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.parser import parse
 from tests.setkey.setkey_reading import resolve
 

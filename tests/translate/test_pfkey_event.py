@@ -28,7 +28,7 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import AF_INET, Address
 from kamexfrm.pfkey import SadbType
 from kamexfrm.setkey.hexdump import format_hexdump
-from kamexfrm.setkey.kdebug import format_message
+from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.event import broadcast
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, catch_all, policy_to_kernel

@@ -18,8 +18,8 @@ from kamexfrm.model.policy_text import PolicyError
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS
-from kamexfrm.setkey.options import MODES
-from kamexfrm.setkey.policies import TYPED_UPPERS, UPPER_KEYWORDS
+from kamexfrm.setkey.sa_options import MODES
+from kamexfrm.setkey.spd_commands import TYPED_UPPERS, UPPER_KEYWORDS
 from kamexfrm.setkey.statements import SADB_X_EXT_CYCSEQ, Add, SpdAdd
 
 _ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"

@@ -26,7 +26,7 @@ from kamexfrm.setkey.hosts import (
     upper_protocol,
 )
 from kamexfrm.setkey.lexer import KEYWORDS, Words, is_name
-from kamexfrm.setkey.options import read_context
+from kamexfrm.setkey.sa_options import read_context
 from kamexfrm.setkey.statements import (
     SpdAdd,
     SpdDelete,

@@ -8,10 +8,10 @@ from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
-from kamexfrm.setkey.ciphers import read_algorithms
 from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name
 from kamexfrm.setkey.lexer import Words, is_hexadecimal, is_name
-from kamexfrm.setkey.options import Options, read_options, resolve_named
+from kamexfrm.setkey.sa_algorithms import read_algorithms
+from kamexfrm.setkey.sa_options import Options, read_options, resolve_named
 from kamexfrm.setkey.statements import (
     PROTOCOL_WORDS,
     SADB_X_EXT_OLD,

@@ -3,7 +3,7 @@
 from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings, written_icv
 from kamexfrm.model.association import Key
 from kamexfrm.setkey.lexer import Words, is_hexadecimal
-from kamexfrm.setkey.options import OPTIONS, Options
+from kamexfrm.setkey.sa_options import OPTIONS, Options
 from kamexfrm.setkey.statements import (
     SADB_X_EXT_DERIV,
     SADB_X_EXT_IV4B,

@@ -9,7 +9,7 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.model.policy_text import format_request
-from kamexfrm.setkey.ciphers import key_length_hint
+from kamexfrm.setkey.sa_algorithms import key_length_hint
 
 #: setkey's own words for errors that strerror() words otherwise, about policies.
 _SPD_TEXTS = {errno.ENOENT: "No entry"}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from kamexfrm.errors import Place
-from kamexfrm.setkey.messages import (
+from kamexfrm.setkey.errors import (
     ScriptError,
     format_interactive_error,
     format_interactive_refusal,
