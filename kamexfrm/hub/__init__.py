@@ -8,21 +8,22 @@ Read on in this order: ``client_queue`` (one client's messages), ``bus`` (which 
 message), ``feed`` (kernel events in, broadcasts out), ``handlers`` (requests), ``hub``.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kamexfrm.lazy import exports
 
 if TYPE_CHECKING:
     from kamexfrm.hub.client_queue import Client
     from kamexfrm.hub.hub import Hub
     from kamexfrm.hub.process_socket import PfKeySocket
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "client_queue": "Client",
+            "hub": "Hub",
+            "process_socket": "PfKeySocket",
+        },
+    )
 
 __all__ = ["Client", "Hub", "PfKeySocket"]
-
-_MODULES = {"Client": "client_queue", "Hub": "hub", "PfKeySocket": "process_socket"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        from importlib import import_module
-
-        return getattr(import_module(f"kamexfrm.hub.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'kamexfrm.hub' has no attribute {name!r}")

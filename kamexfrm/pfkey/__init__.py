@@ -142,6 +142,7 @@ else:
             ),
             "policy": "IpsecRequest KmAddress Policy",
             "proposal": "Algorithm Comb Proposal Supported SupportedAuth SupportedEncrypt",
+            "saflags": "",
             "selection": "Filter IfHwOffl Packet Tag",
             "sockaddr": "AnySockaddr RawSockaddr Sockaddr",
         },

@@ -8,6 +8,7 @@ first; which one is meant is a matter of the dialect (see ``kamexfrm.pfkey.diale
 
 from enum import IntFlag
 
+from kamexfrm.pfkey import saflags
 from kamexfrm.wirenumber import WireNumber
 
 PF_KEY_V2 = 2
@@ -193,13 +194,13 @@ class SadbSaflags(IntFlag):
     """Bits of ``sadb_sa_flags``."""
 
     SADB_SAFLAGS_PFS = 0x1
-    SADB_X_EXT_OLD = 0x1  # KAME and its heirs give this bit their own meaning
-    SADB_X_EXT_IV4B = 0x10
-    SADB_X_EXT_DERIV = 0x20
-    SADB_X_EXT_CYCSEQ = 0x40
-    SADB_X_EXT_RAWCPI = 0x80
-    SADB_X_EXT_PRAND = 0x100
-    SADB_X_EXT_PZERO = 0x200
+    SADB_X_EXT_OLD = saflags.SADB_X_EXT_OLD  # KAME and its heirs give this bit their own meaning
+    SADB_X_EXT_IV4B = saflags.SADB_X_EXT_IV4B
+    SADB_X_EXT_DERIV = saflags.SADB_X_EXT_DERIV
+    SADB_X_EXT_CYCSEQ = saflags.SADB_X_EXT_CYCSEQ
+    SADB_X_EXT_RAWCPI = saflags.SADB_X_EXT_RAWCPI
+    SADB_X_EXT_PRAND = saflags.SADB_X_EXT_PRAND
+    SADB_X_EXT_PZERO = saflags.SADB_X_EXT_PZERO
     SADB_X_SAFLAGS_ESN = 0x400  # FreeBSD
     SADB_SAFLAGS_NOPMTUDISC = 0x20000000  # Linux, as the next two
     SADB_SAFLAGS_DECAP_DSCP = 0x40000000

@@ -29,6 +29,7 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     SpdEntry,
 )
+from kamexfrm.pfkey.saflags import SADB_X_EXT_PRAND, SADB_X_EXT_PZERO, SADB_X_EXT_RAWCPI
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.error_hints import explain, reason_of, text_of
 from kamexfrm.setkey.reporter import Reporter
@@ -232,9 +233,9 @@ def _without_effect(statement: s.Add | s.Update) -> list[str]:
     if statement.word in ("esp-old", "ah-old"):
         new = statement.word[:-4]
         remarks.append(f"Linux has no {statement.word}: the SA is made as {new}")
-    if statement.sadb_flags & (s.SADB_X_EXT_PRAND | s.SADB_X_EXT_PZERO):
+    if statement.sadb_flags & (SADB_X_EXT_PRAND | SADB_X_EXT_PZERO):
         remarks.append("Linux always pads with 1, 2, 3 and so on")
-    if statement.sadb_flags & s.SADB_X_EXT_RAWCPI:
+    if statement.sadb_flags & SADB_X_EXT_RAWCPI:
         remarks.append("Linux looks IPComp up by its CPI, -R or not")
     if statement.natt_mtu:
         remarks.append("Linux takes no -natt_mtu: fragments are as large as the path allows")

@@ -6,6 +6,12 @@ from kamexfrm.model.association import Key, Lifetime, NatTraversal
 from kamexfrm.model.policy import Mode, SecurityContext
 from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
+from kamexfrm.pfkey.saflags import (
+    SADB_X_EXT_CYCSEQ,
+    SADB_X_EXT_OLD,
+    SADB_X_EXT_PRAND,
+    SADB_X_EXT_PZERO,
+)
 from kamexfrm.setkey.hosts import (
     Flags,
     Host,
@@ -16,12 +22,6 @@ from kamexfrm.setkey.hosts import (
     resolve,
 )
 from kamexfrm.setkey.lexer import Words
-from kamexfrm.setkey.statements import (
-    SADB_X_EXT_CYCSEQ,
-    SADB_X_EXT_OLD,
-    SADB_X_EXT_PRAND,
-    SADB_X_EXT_PZERO,
-)
 
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF

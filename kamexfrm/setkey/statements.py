@@ -16,15 +16,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
-
-#: SA flags as setkey sends them in sadb_sa_flags (KAME net/pfkeyv2.h).
-SADB_X_EXT_OLD = 0x0001
-SADB_X_EXT_IV4B = 0x0010
-SADB_X_EXT_DERIV = 0x0020
-SADB_X_EXT_CYCSEQ = 0x0040
-SADB_X_EXT_RAWCPI = 0x0080
-SADB_X_EXT_PRAND = 0x0100
-SADB_X_EXT_PZERO = 0x0200
+from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 
 #: What ``flush``, ``dump`` and ``deleteall`` cover where no protocol is written.
 ALL_PROTOCOLS = (IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP)

@@ -13,6 +13,7 @@ from kamexfrm.model.policy import (
     SecurityContext,
 )
 from kamexfrm.net import Address
+<<<<<<< Updated upstream
 from kamexfrm.setkey.errors import (
     ScriptError,
 )
@@ -20,6 +21,9 @@ from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.parser import Parser, parse
 from kamexfrm.setkey.statements import (
     ALL_PROTOCOLS,
+=======
+from kamexfrm.pfkey.saflags import (
+>>>>>>> Stashed changes
     SADB_X_EXT_CYCSEQ,
     SADB_X_EXT_DERIV,
     SADB_X_EXT_IV4B,
@@ -27,6 +31,14 @@ from kamexfrm.setkey.statements import (
     SADB_X_EXT_PRAND,
     SADB_X_EXT_PZERO,
     SADB_X_EXT_RAWCPI,
+)
+from kamexfrm.setkey.lexer import complete_length
+from kamexfrm.setkey.messages import (
+    ScriptError,
+)
+from kamexfrm.setkey.parser import Parser, parse
+from kamexfrm.setkey.statements import (
+    ALL_PROTOCOLS,
     Add,
     Delete,
     DeleteAll,
