@@ -19,15 +19,9 @@ from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS
-<<<<<<< Updated upstream:kamexfrm/setkey/fast_parser.py
 from kamexfrm.setkey.sa_options import MODES
 from kamexfrm.setkey.spd_commands import TYPED_UPPERS, UPPER_KEYWORDS
-from kamexfrm.setkey.statements import SADB_X_EXT_CYCSEQ, Add, SpdAdd
-=======
-from kamexfrm.setkey.options import MODES
-from kamexfrm.setkey.policies import TYPED_UPPERS, UPPER_KEYWORDS
 from kamexfrm.setkey.statements import Add, SpdAdd
->>>>>>> Stashed changes:kamexfrm/setkey/plain.py
 
 _ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"
 _RANGE = _ADDRESS + r"(?:/([0-9]{1,3}))?(?:\[([0-9]{1,5})\])?[ \t]+"

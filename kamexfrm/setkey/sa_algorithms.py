@@ -2,20 +2,14 @@
 
 from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings, written_icv
 from kamexfrm.model.association import Key
-<<<<<<< Updated upstream:kamexfrm/setkey/sa_algorithms.py
-from kamexfrm.setkey.lexer import Words, is_hexadecimal
-from kamexfrm.setkey.sa_options import OPTIONS, Options
-from kamexfrm.setkey.statements import (
-=======
 from kamexfrm.pfkey.saflags import (
->>>>>>> Stashed changes:kamexfrm/setkey/ciphers.py
     SADB_X_EXT_DERIV,
     SADB_X_EXT_IV4B,
     SADB_X_EXT_OLD,
     SADB_X_EXT_RAWCPI,
 )
 from kamexfrm.setkey.lexer import Words, is_hexadecimal
-from kamexfrm.setkey.options import OPTIONS, Options
+from kamexfrm.setkey.sa_options import OPTIONS, Options
 
 #: Flavours of DES that are flags for the kernel: word, flag, whether it wants esp-old.
 _DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT_IV4B, True)}

@@ -8,11 +8,7 @@ from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
-<<<<<<< Updated upstream:kamexfrm/setkey/sa_commands.py
-=======
 from kamexfrm.pfkey.saflags import SADB_X_EXT_OLD
-from kamexfrm.setkey.ciphers import read_algorithms
->>>>>>> Stashed changes:kamexfrm/setkey/associations.py
 from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name
 from kamexfrm.setkey.lexer import Words, is_hexadecimal, is_name
 from kamexfrm.setkey.sa_algorithms import read_algorithms

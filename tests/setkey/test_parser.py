@@ -13,17 +13,7 @@ from kamexfrm.model.policy import (
     SecurityContext,
 )
 from kamexfrm.net import Address
-<<<<<<< Updated upstream
-from kamexfrm.setkey.errors import (
-    ScriptError,
-)
-from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.parser import Parser, parse
-from kamexfrm.setkey.statements import (
-    ALL_PROTOCOLS,
-=======
 from kamexfrm.pfkey.saflags import (
->>>>>>> Stashed changes
     SADB_X_EXT_CYCSEQ,
     SADB_X_EXT_DERIV,
     SADB_X_EXT_IV4B,
@@ -32,10 +22,10 @@ from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_PZERO,
     SADB_X_EXT_RAWCPI,
 )
-from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.messages import (
+from kamexfrm.setkey.errors import (
     ScriptError,
 )
+from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.parser import Parser, parse
 from kamexfrm.setkey.statements import (
     ALL_PROTOCOLS,
