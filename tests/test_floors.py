@@ -111,6 +111,17 @@ def test_imports_between_the_parts_of_a_scenario_go_down_only(path: Path) -> Non
         assert floor < SCENARIO_FLOORS[here], f"scenario/{here} imports {module}"
 
 
+@pytest.mark.parametrize("wing", ["pfkey", "xfrm"])
+def test_a_wing_of_translate_imports_nothing_else_of_translate(wing: str) -> None:
+    own = f"kamexfrm.translate.{wing}"
+    files = list((ROOT / "translate" / wing).rglob("*.py"))
+    assert files
+    for path in files:
+        others = {m for m in imports_of(path) if m.startswith("kamexfrm.translate")}
+        others -= {m for m in others if m == own or m.startswith(f"{own}.")}
+        assert not others, f"{path} imports {others}"
+
+
 @pytest.mark.parametrize("part", ["pfkey", "model", "xfrm", "translate"])
 def test_pure_parts_do_no_input_or_output(part: str) -> None:
     forbidden = {"os", "subprocess", "select", "selectors", "fcntl", "threading", "time"}

@@ -15,7 +15,7 @@ from kamexfrm.model.policy import (
     Selector,
     SpdEntry,
 )
-from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel, sad_entry_from_kernel
+from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
@@ -151,6 +151,8 @@ class Engine:
         ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises KernelError:
         ENOENT when no SPI of the range is free.
         """
+        from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
+
         self.flush(follow=False)
         if not low:
             low = high = association.spi
@@ -200,15 +202,16 @@ class Engine:
         self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises KernelError (ENOENT)."""
+        from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
-        from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
+        from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
         from kamexfrm.xfrm import PolicyId
 
         self.flush()
         wanted = PolicyId(
             selector_to_kernel(selector),
             index=0,
-            direction=direction - 1,
+            direction=direction_to_kernel(direction),
             security_context=label_to_kernel(label),
         )
         return spd_entry_from_kernel(self._kernel.policy(wanted), self._sidecar)
@@ -237,5 +240,7 @@ class Engine:
 
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises KernelError (ESRCH)."""
+        from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
+
         self.flush()
         return sad_entry_from_kernel(self._kernel.state(sa_id_to_kernel(id)), self._clock())

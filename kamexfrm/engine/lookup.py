@@ -40,11 +40,12 @@ def spd_policy_by_id(kernel: Kernel, id: int) -> Policy:
     where there is none, EINVAL for an id of no direction (of a socket's policy), as AF_KEY does.
     """
     from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
-    from kamexfrm.xfrm import decode_policy, policy_index
+    from kamexfrm.xfrm import decode_policy, direction_of_index, policy_index
 
     if not id:
         raise KernelError(errno.ENOENT)  # to the kernel, 0 asks for a selector
-    policy = find_policy(kernel, PolicyId(EMPTY_SELECTOR, index=id, direction=id & 7))
+    wanted = PolicyId(EMPTY_SELECTOR, index=id, direction=direction_of_index(id))
+    policy = find_policy(kernel, wanted)
     if policy is None:
         payload = next((p for p in kernel.raw_policies() if policy_index(p) == id), None)
         policy = decode_policy(payload) if payload else None

@@ -15,7 +15,7 @@ from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_REQID_SA
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
 from kamexfrm.translate.xfrm.sa_lookup import is_any_reqid
-from kamexfrm.translate.xfrm.state import recreate, sa_id_to_kernel, sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import recreate, sa_id_to_kernel, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,

@@ -10,11 +10,11 @@ from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityP
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
 from kamexfrm.translate.xfrm.marker import HAS_ANY_REQID, HAS_TUNNEL_USE
+from kamexfrm.translate.xfrm.numbers import label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
     Placement,
-    label_to_kernel,
     policy_to_kernel,
     selector_to_kernel,
     tunnel_uses,

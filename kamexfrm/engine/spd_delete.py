@@ -17,13 +17,14 @@ from kamexfrm.translate.xfrm.marker import (
     Marker,
     marker_policy,
 )
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_ordinary,
     is_sidecar,
     read_tag,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import label_to_kernel, selector_to_kernel
+from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
@@ -43,7 +44,7 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises KernelError (ENOENT)."""
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
-    there = session.find(selector, request.direction - 1, label=label)
+    there = session.find(selector, direction_to_kernel(request.direction), label=label)
     twin = None
     if request.twin and request.direction is Direction.IN:
         twin = session.find(selector, XFRM_POLICY_FWD, label=label)

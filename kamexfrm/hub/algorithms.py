@@ -2,7 +2,8 @@
 
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
+from kamexfrm.translate.pfkey.register import NAMEABLE
+from kamexfrm.translate.xfrm.probe import first_associations, found, probe
 
 _cached: tuple[Algorithm, ...] = ()
 

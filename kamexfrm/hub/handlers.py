@@ -36,6 +36,7 @@ from kamexfrm.translate.pfkey.spd import (
     spd_id_from_message,
     spidx_from_message,
 )
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.xfrm import (
@@ -224,7 +225,8 @@ def _migrate(core: Core, client: Client, message: SadbMsg) -> None:
 
 
 def _is_about(policy: Policy, selector: Selector, direction: Direction) -> bool:
-    return policy.selector == selector and policy.direction == direction - 1 and is_ordinary(policy)
+    name = (policy.selector, policy.direction)
+    return name == (selector, direction_to_kernel(direction)) and is_ordinary(policy)
 
 
 def _spd_add(core: Core, client: Client, message: SadbMsg) -> None:

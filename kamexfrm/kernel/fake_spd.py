@@ -29,6 +29,7 @@ from kamexfrm.xfrm import (
     Selector,
     SpdInfo,
     Template,
+    direction_of_index,
 )
 
 #: Selector, direction, interface id, mark (value under its mask, mask), policy type.
@@ -116,7 +117,7 @@ def check_policy(policy: Policy) -> Policy:
         invalid("Invalid selector family")
     check_prefixes(policy.selector)
     check_direction(policy.direction)
-    if policy.index and policy.index & 7 != policy.direction:
+    if policy.index and direction_of_index(policy.index) != policy.direction:
         invalid("Policy index doesn't match direction")
     check_type(policy.policy_type)
     value, mask = _masked(policy.mark)

@@ -50,11 +50,15 @@ class Direction(IntEnum):
 
 
 class Mode(WireNumber):
-    """KAME IPSEC_MODE_*."""
+    """KAME IPSEC_MODE_*; a larger number is a mode of Linux, one above its XFRM_MODE_*."""
 
     ANY = 0
     TRANSPORT = 1
     TUNNEL = 2
+
+
+#: Linux's BEET: the one mode that PF_KEY has a number for besides KAME's three.
+MODE_BEET = Mode(5)
 
 
 class IpsecProtocol(WireNumber):

@@ -8,11 +8,9 @@ pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it keeps quiet.
 from kamexfrm.errors import invalid
 from kamexfrm.model.association import SaState
 from kamexfrm.model.policy import (
-    Direction,
     IpsecProtocol,
     IpsecRequest,
     Level,
-    Mode,
     PolicyType,
     SpdEntry,
 )
@@ -43,6 +41,7 @@ from kamexfrm.translate.pfkey.parts import (
 from kamexfrm.translate.pfkey.policy import policy_to_extension
 from kamexfrm.translate.pfkey.sa_to_message import sa_acquire, sa_expire, sad_entry_to_message
 from kamexfrm.translate.pfkey.spd import selector_to_extensions, spd_entry_to_message
+from kamexfrm.translate.xfrm.numbers import direction_from_kernel, mode_from_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     SidecarOf,
     is_ordinary,
@@ -51,13 +50,11 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     selector_from_kernel,
     spd_entry_from_kernel,
 )
-from kamexfrm.translate.xfrm.state import sad_entry_from_kernel
+from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.tag import read_share
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
     XFRM_POLICY_FWD,
-    XFRM_POLICY_IN,
-    XFRM_POLICY_OUT,
     XFRM_POLICY_TYPE_MAIN,
     Acquire,
     DeletedPolicy,
@@ -78,11 +75,6 @@ from kamexfrm.xfrm import (
 #: A flush of all protocols, as ``ip xfrm`` and as PF_KEY say it (IPSEC_PROTO_ANY).
 _ALL_PROTOCOLS = (0, 255)
 
-_DIRECTIONS = {
-    XFRM_POLICY_IN: Direction.IN,
-    XFRM_POLICY_OUT: Direction.OUT,
-    XFRM_POLICY_FWD: Direction.FWD,
-}
 _SA_TYPES = {XfrmMsg.NEWSA: SadbType.SADB_ADD, XfrmMsg.UPDSA: SadbType.SADB_UPDATE}
 _POLICY_TYPES = {
     XfrmMsg.NEWPOLICY: SadbType.SADB_X_SPDADD,
@@ -264,14 +256,14 @@ def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
 
 def _moved(move: Move, source: Address, destination: Address) -> IpsecRequest:
     level = Level.UNIQUE if move.reqid else Level.REQUIRE
-    mode = Mode(move.mode + 1)
+    mode = mode_from_kernel(move.mode)
     return IpsecRequest(IpsecProtocol(move.protocol), mode, level, move.reqid, source, destination)
 
 
 def _migrate(migrate: Migrate) -> SadbMsg | None:
     if not migrate.moves or not _is_ours_to_tell(migrate.moves[0].protocol):
         return None
-    if migrate.id.direction not in _DIRECTIONS:
+    if migrate.id.direction > XFRM_POLICY_FWD:
         raise invalid(f"a policy of direction {migrate.id.direction}")
     requests: list[IpsecRequest] = []
     for move in migrate.moves:
@@ -285,8 +277,9 @@ def _migrate(migrate: Migrate) -> SadbMsg | None:
     if migrate.km_address is not None:
         local, remote, _ = migrate.km_address
         extensions.append(KmAddress(Sockaddr(local), Sockaddr(remote)))
+    direction = direction_from_kernel(migrate.id.direction)
     extensions += (
         *selector_to_extensions(selector),
-        policy_to_extension(PolicyType.IPSEC, _DIRECTIONS[migrate.id.direction], tuple(requests)),
+        policy_to_extension(PolicyType.IPSEC, direction, tuple(requests)),
     )
     return message(SadbType.SADB_X_MIGRATE, extensions, IpsecProtocol(migrate.moves[0].protocol))

@@ -1,4 +1,4 @@
-"""X_MIGRATE: a policy and its SAs go to other addresses. Pure; ``pfkey_event`` is the way back.
+"""X_MIGRATE: a policy and its SAs go to other addresses. Pure; ``event`` is the way back.
 
 Its X_POLICY holds requests in pairs, where a tunnel is and where it goes (Linux af_key.c
 pfkey_migrate(), ipsecrequests_to_migrate()).
@@ -11,6 +11,7 @@ from kamexfrm.pfkey import KmAddress, Policy, SadbMsg
 from kamexfrm.translate.pfkey.parts import address_from_sockaddr
 from kamexfrm.translate.pfkey.policy import direction_from_extension, requests_from_extension
 from kamexfrm.translate.pfkey.spd import selector_from_message
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel, mode_to_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.xfrm import XFRM_MAX_DEPTH, Migrate, Move, PolicyId
 from kamexfrm.xfrm import KmAddress as XfrmKmAddress
@@ -20,12 +21,12 @@ def migrate_from_message(message: SadbMsg) -> Migrate:
     """Return what an X_MIGRATE asks for; raises KamexfrmError (EINVAL)."""
     policy = message.require(Policy)
     selector = selector_from_message(message)
-    direction = direction_from_extension(policy, Direction.FWD)
+    direction = direction_to_kernel(direction_from_extension(policy, Direction.FWD))
     requests = requests_from_extension(policy, from_kernel=True)
     pairs = tuple(zip(requests[::2], requests[1::2], strict=False))
     if not pairs or len(requests) % 2 or len(pairs) > XFRM_MAX_DEPTH:
         raise invalid(f"{len(requests)} requests are no pairs of old and new ones")
-    identity = PolicyId(selector_to_kernel(selector), index=0, direction=direction - 1)
+    identity = PolicyId(selector_to_kernel(selector), index=0, direction=direction)
     return Migrate(identity, tuple(_move(*pair) for pair in pairs), _km_address(message))
 
 
@@ -40,7 +41,7 @@ def _move(old: IpsecRequest, new: IpsecRequest) -> Move:
         new_destination,
         new_source,
         int(old.protocol),
-        old.mode - 1,
+        mode_to_kernel(old.mode),
         old.reqid if old.level is Level.UNIQUE else 0,
         old_source.family,
         new_source.family,

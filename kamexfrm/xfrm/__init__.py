@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         StateId,
         decode_policy_id,
         decode_state_id,
+        direction_of_index,
         encode_policy_id,
         encode_state_id,
     )
@@ -260,6 +261,7 @@ __all__ = [
     "decode_state_dump",
     "decode_state_flush",
     "decode_state_id",
+    "direction_of_index",
     "encode_acquire",
     "encode_alloc_spi",
     "encode_async_event",

@@ -47,6 +47,11 @@ class PolicyId(NamedTuple):
     attributes: tuple[tuple[int, bytes], ...] = ()
 
 
+def direction_of_index(index: int) -> int:
+    """Return the direction in a policy's index (Linux xfrm_policy_id2dir()), from 0 to 7."""
+    return index & 7
+
+
 class StateId(NamedTuple):
     """Struct xfrm_usersa_id: a state by destination, SPI, protocol; ``source`` where SPI is 0."""
 

@@ -38,7 +38,7 @@ from kamexfrm.model.packet import Path
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.rig import Host, Rig, until
-from kamexfrm.translate.xfrm.state import sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.xfrm import (
     XFRM_USERPOLICY_ACCEPT,
     Default,

@@ -15,7 +15,7 @@ from kamexfrm.model.knobs import POLICY_KNOBS
 from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
 from kamexfrm.translate.xfrm.marker import UNFINISHED
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
-from kamexfrm.translate.xfrm.state import sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.xfrm import (
     Operation,
     XfrmMsg,

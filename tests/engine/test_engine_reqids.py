@@ -21,7 +21,7 @@ from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Mode, SecurityPolicy, Selector
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
-from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
 from kamexfrm.xfrm import XfrmMsg, encode_state, encode_state_id
 from tests.engine.engine_samples import (

@@ -21,7 +21,7 @@ from kamexfrm.pfkey import SadbType
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
-from kamexfrm.translate.xfrm.state import sa_id_to_kernel, sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy, encode_state, encode_state_id
 from tests.hub.pfkey_samples import (
     DUMP,

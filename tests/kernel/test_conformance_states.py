@@ -10,7 +10,8 @@ from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
-from kamexfrm.translate.pfkey.register import NAMEABLE, first_associations, found, probe
+from kamexfrm.translate.pfkey.register import NAMEABLE
+from kamexfrm.translate.xfrm.probe import first_associations, found, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_STATE_AF_UNSPEC,

@@ -7,7 +7,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.state import recreate, sa_to_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import recreate, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     Operation,

@@ -5,7 +5,8 @@ import errno
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind
 from kamexfrm.pfkey import SadbEalg, SadbMsg, SadbSatype, SadbType
-from kamexfrm.translate.pfkey.register import NAMEABLE, found, supported
+from kamexfrm.translate.pfkey.register import NAMEABLE, supported
+from kamexfrm.translate.xfrm.probe import found
 from tests.translate.pfkey_vectors import VECTORS
 
 REQUEST = SadbMsg(SadbType.SADB_REGISTER, SadbSatype.SADB_X_SATYPE_IPCOMP, seq=4, pid=0x4B41)

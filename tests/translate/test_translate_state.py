@@ -11,12 +11,12 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import Key, Lifetime, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.state import (
+from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import (
     REPLAY_WINDOW_MAX,
     SEQUENCE_MARGIN,
     recreate,
     sa_to_kernel,
-    sad_entry_from_kernel,
 )
 from kamexfrm.xfrm import (
     XFRM_INF,

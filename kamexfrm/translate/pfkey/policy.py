@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from kamexfrm.errors import invalid
 from kamexfrm.model.policy import (
+    MODE_BEET,
     Direction,
     IpsecProtocol,
     IpsecRequest,
@@ -21,7 +22,6 @@ from kamexfrm.model.policy import (
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, Policy, Sockaddr
 from kamexfrm.pfkey import IpsecRequest as PolicyRequest
 from kamexfrm.translate.pfkey.parts import address_from_sockaddr
-from kamexfrm.xfrm import XFRM_MODE_BEET
 
 #: Linux shows a socket's own policy with a direction three above that of an SPD entry.
 SOCKET_DIRECTION = 3
@@ -32,13 +32,9 @@ SPD_TYPES = (PolicyType.DISCARD, PolicyType.NONE, PolicyType.IPSEC)
 _PROTOCOLS = {int(protocol): protocol for protocol in IpsecProtocol}
 
 
-#: How the model counts the one mode that has a PF_KEY number besides KAME's three.
-_BEET = Mode(XFRM_MODE_BEET + 1)
-
-
 def _shown_mode(mode: Mode) -> IpsecMode:
     """Return PF_KEY's number of a mode; one without a number of its own is shown as none."""
-    if mode == _BEET:
+    if mode == MODE_BEET:
         return IpsecMode.IPSEC_MODE_BEET
     return IpsecMode(mode) if mode <= Mode.TUNNEL else IpsecMode.IPSEC_MODE_ANY
 
@@ -79,7 +75,7 @@ def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
         raise invalid(f"a request of mode {int(request.mode)}")
     if request.level > IpsecLevel.IPSEC_LEVEL_UNIQUE:
         raise invalid(f"a request of level {int(request.level)}")
-    mode, level = _BEET if beet else Mode(int(request.mode)), Level(int(request.level))
+    mode, level = MODE_BEET if beet else Mode(int(request.mode)), Level(int(request.level))
     source = destination = None
     if request.source is not None:
         source, destination = (

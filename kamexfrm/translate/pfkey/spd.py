@@ -43,10 +43,11 @@ from kamexfrm.translate.pfkey.policy import (
     requests_from_extension,
     type_from_extension,
 )
+from kamexfrm.xfrm import direction_of_index
 
-#: Ids are kernel policy indexes, whose low bits are the direction: in, out, fwd, in and out of a
-#: socket. Any other value names nothing (Linux xfrm_policy_id2dir(), verify_policy_dir()).
-_INDEX_DIRECTIONS = 5
+#: Ids are kernel policy indexes. Their directions are in, out, fwd, in and out of a socket; any
+#: other names nothing (Linux verify_policy_dir()).
+_LAST_DIRECTION = 4
 
 # Requests about the SPD
 
@@ -154,7 +155,7 @@ def spd_id_from_message(message: SadbMsg) -> int:
     The direction beside it does not count, but the id's own must exist.
     """
     id = message.require(Policy).id
-    if id & 7 >= _INDEX_DIRECTIONS:
+    if direction_of_index(id) > _LAST_DIRECTION:
         raise invalid(f"no policy has the id {id}")
     return id
 

@@ -9,11 +9,9 @@ from functools import lru_cache
 
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
-    Direction,
     IpsecProtocol,
     IpsecRequest,
     Level,
-    Mode,
     Owner,
     PolicyType,
     SecurityPolicy,
@@ -21,7 +19,13 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.translate.xfrm import tag as tags
-from kamexfrm.translate.xfrm.policy_to_kernel import is_entrusting, label_from_kernel
+from kamexfrm.translate.xfrm.numbers import (
+    DIRECTIONS,
+    direction_from_kernel,
+    label_from_kernel,
+    mode_from_kernel,
+)
+from kamexfrm.translate.xfrm.policy_to_kernel import is_entrusting
 from kamexfrm.translate.xfrm.tag import ShareTag, TagReading
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -40,7 +44,6 @@ _Requests = tuple[IpsecRequest, ...]
 SidecarOf = Callable[[XfrmSelector], Policy | None]
 
 _OURS_IF_IDS = frozenset((tags.MARKER_IF_ID, tags.SIDECAR_IF_ID))
-_DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
 _BROKEN = TagReading(None, broken=True)
 
 # Looking up a member of an enumeration takes a twentieth of what an entry takes.
@@ -170,7 +173,7 @@ def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) ->
             requests = _requests_ours(sidecar.templates) or ()
     written = (
         selector_from_kernel(selector),
-        _DIRECTIONS[direction],
+        DIRECTIONS[direction],
         _type_of(action, requests),
         requests,
         priority,
@@ -206,7 +209,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
     entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
         selector_from_kernel(policy.selector),
-        _DIRECTIONS[policy.direction % 5],
+        direction_from_kernel(policy.direction),
         PolicyType.ENTRUST if entrusts else _type_of(policy.action, requests),
         requests,
         policy.priority,
@@ -244,7 +247,7 @@ def _request_ours(template: Template, share: ShareTag) -> IpsecRequest:
     shows = template.mode != XFRM_MODE_TRANSPORT or share.endpoints
     return IpsecRequest(
         IpsecProtocol(template.protocol),
-        Mode(template.mode + 1),
+        mode_from_kernel(template.mode),
         level,
         (template.reqid or template.calgos) if level is Level.UNIQUE else 0,
         template.source if shows else None,
@@ -262,7 +265,7 @@ def _request_foreign(template: Template) -> IpsecRequest:
     shows = template.mode != XFRM_MODE_TRANSPORT
     return IpsecRequest(
         IpsecProtocol(template.protocol),
-        Mode(template.mode + 1),
+        mode_from_kernel(template.mode),
         Level.USE if template.optional else level,
         template.reqid,
         template.source if shows else None,

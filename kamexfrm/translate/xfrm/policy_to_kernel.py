@@ -18,12 +18,12 @@ from kamexfrm.model.policy import (
     Level,
     Mode,
     PolicyType,
-    SecurityContext,
     SecurityPolicy,
     Selector,
 )
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel, mode_to_kernel
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag
 from kamexfrm.xfrm import (
     ANY_ALGORITHM,
@@ -36,7 +36,6 @@ from kamexfrm.xfrm import (
     Policy,
     Template,
 )
-from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: The reqid of trigger templates: no SA has it, so they only provoke ACQUIRE.
@@ -57,16 +56,6 @@ class Installed(NamedTuple):
 
     policy: Policy
     sidecar: Policy | None = None
-
-
-def label_to_kernel(context: SecurityContext | None) -> XfrmSecurityContext | None:
-    """Return the kernel's form of an LSM's label."""
-    return None if context is None else XfrmSecurityContext(*context)
-
-
-def label_from_kernel(context: XfrmSecurityContext | None) -> SecurityContext | None:
-    """Return an LSM's label from the kernel's form."""
-    return None if context is None else SecurityContext(*context)
 
 
 def selector_to_kernel(selector: Selector) -> XfrmSelector:
@@ -112,7 +101,7 @@ def _as_written(request: IpsecRequest, family: int) -> Template:
         destination,
         source,
         protocol=request.protocol,
-        mode=request.mode - 1,
+        mode=mode_to_kernel(request.mode),
         reqid=request.reqid,
         family=source.family,
         share=tags.share_of(ShareTag(request.level, endpoints and request.mode is Mode.TRANSPORT)),
@@ -265,7 +254,7 @@ def policy_to_kernel(
     label = label_to_kernel(context)
     kernel = Policy(
         kernel_selector,
-        direction - 1,
+        direction_to_kernel(direction),
         action=XFRM_POLICY_BLOCK if type_ is PolicyType.DISCARD else XFRM_POLICY_ALLOW,
         priority=placement.kernel_priority,
         lifetime=LifetimeConfig(*words, 0, hard_add, 0, hard_use),
@@ -304,7 +293,7 @@ def entrusting(family: int, direction: Direction) -> Policy:
     Nothing else takes away the policy of one direction alone. Source: Linux xfrm_policy.c
     xfrm_sk_policy_lookup().
     """
-    return Policy(_no_packet(family), direction - 1)
+    return Policy(_no_packet(family), direction_to_kernel(direction))
 
 
 def is_entrusting(policy: Policy) -> bool:

@@ -1,31 +1,26 @@
-"""Security associations: KAME's model to the kernel's states, and back. Pure."""
+"""Security associations to the kernel: what its states get from KAME's model. Pure."""
 
 import errno
 
-from kamexfrm.algorithms import Algorithm, Kind, by_kernel_name
+from kamexfrm.algorithms import Algorithm, Kind
 from kamexfrm.errors import KamexfrmError, invalid
 from kamexfrm.model.association import (
     Key,
     Lifetime,
-    NatTraversal,
-    SadEntry,
     SaId,
-    SaState,
     SecurityAssociation,
 )
-from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
+from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.tag import created_tag, is_mode_any, read_created_tag, sa_user
+from kamexfrm.translate.xfrm.numbers import label_to_kernel
+from kamexfrm.translate.xfrm.tag import created_tag, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_STATE_AF_UNSPEC,
-    XFRM_STATE_DECAP_DSCP,
     XFRM_STATE_ESN,
-    XFRM_STATE_NOECN,
-    XFRM_STATE_NOPMTUDISC,
     AeadAlgorithm,
     AuthAlgorithm,
     Encap,
@@ -35,7 +30,6 @@ from kamexfrm.xfrm import (
     StateId,
 )
 from kamexfrm.xfrm import Algorithm as XfrmAlgorithm
-from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: The widest replay window that fits the fixed fields; wider ones need the ESN structure.
@@ -57,10 +51,6 @@ def _lifetimes(hard: Lifetime, soft: Lifetime) -> LifetimeConfig:
         soft.usetime,
         hard.usetime,
     )
-
-
-def _finite(limit: int) -> int:
-    return 0 if limit == XFRM_INF else limit
 
 
 def kernel_name(algorithm: Algorithm) -> str:
@@ -150,106 +140,13 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         aead=aead,
         encap=encap,
         replay_esn=replay_esn,
-        security_context=None if sa.context is None else XfrmSecurityContext(*sa.context),
+        security_context=label_to_kernel(sa.context),
     )
 
 
 def sa_id_to_kernel(id: SaId) -> StateId:
     """Return the kernel's name of an SA."""
     return StateId(id.destination, id.spi, id.protocol, id.destination.family)
-
-
-def _key(kind: Kind, kernel: str, material: bytes, icv_bits: int = 0) -> Key:
-    return Key(by_kernel_name(kind, kernel), material, icv_bits, kernel)
-
-
-def _encryption_from(state: State) -> Key | None:
-    if state.aead is not None:
-        name, material, _bits, icv = state.aead
-        return _key(Kind.AEAD, name, material, icv)
-    if state.encryption is not None:
-        return _key(Kind.ENCRYPTION, state.encryption.name, state.encryption.key)
-    return None
-
-
-def _life_of(state: State, now: float) -> SaState:
-    """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
-    if not state.spi or not state.is_keyed:
-        return SaState.LARVAL
-    limits, current = state.lifetime, state.current
-    dying = (
-        current.bytes >= limits.soft_bytes
-        or current.packets >= limits.soft_packets
-        or _is_over(limits.soft_add, current.add_time, now)
-        or _is_over(limits.soft_use, current.use_time, now)
-    )
-    return SaState.DYING if dying else SaState.MATURE
-
-
-def _is_over(limit: int, since: int, now: float) -> bool:
-    return bool(limit and since) and now >= since + limit
-
-
-def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
-    """Return what a dumped state means at ``now``, in seconds since the epoch."""
-    limits = state.lifetime
-    auth, encap, context = state.authentication, state.encap, state.security_context
-    any_mode = is_mode_any(state.selector.user)
-    made = state.current.add_time
-    created = read_created_tag(state.care_of_address, made) if any_mode else made
-    before = made - created  # seconds that an SA had lived when it was made anew
-    known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
-    mode = Mode(state.mode + 1) if known else Mode.ANY
-    esn = state.replay_esn
-    original = encap.original_address if encap else None
-    return SadEntry(
-        SecurityAssociation(
-            state.source,
-            state.destination,
-            IpsecProtocol(state.protocol),
-            state.spi,
-            Mode.ANY if any_mode else mode,
-            state.reqid,
-            esn.replay_window if esn else state.replay_window,
-            _encryption_from(state),
-            _key(Kind.AUTHENTICATION, auth.name, auth.key, auth.truncation_bits) if auth else None,
-            _key(Kind.COMPRESSION, state.compression.name, b"") if state.compression else None,
-            Lifetime(
-                _finite(limits.hard_packets),
-                _finite(limits.hard_bytes),
-                limits.hard_add and limits.hard_add + before,
-                limits.hard_use,
-            ),
-            Lifetime(
-                _finite(limits.soft_packets),
-                _finite(limits.soft_bytes),
-                limits.soft_add and limits.soft_add + before,
-                limits.soft_use,
-            ),
-            NatTraversal(
-                encap.source_port,
-                encap.destination_port,
-                None if original is None or original.is_unspecified else original,
-            )
-            if encap
-            else None,
-            None
-            if context is None
-            else SecurityContext(context.doi, context.algorithm, context.text),
-            bool(state.flags & XFRM_STATE_ESN),
-            state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
-        ),
-        _life_of(state, now),
-        created,
-        state.last_used or state.current.use_time,
-        state.current.bytes,
-        state.current.packets,
-        mode if known else Mode.TRANSPORT,
-        None if known else state.mode,
-        noecn=bool(state.flags & XFRM_STATE_NOECN),
-        decap_dscp=bool(state.flags & XFRM_STATE_DECAP_DSCP),
-        nopmtudisc=bool(state.flags & XFRM_STATE_NOPMTUDISC),
-    )
 
 
 #: How far a re-made SA's outgoing number jumps: more packets than leave between reading and delete.

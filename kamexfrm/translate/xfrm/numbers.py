@@ -1,0 +1,42 @@
+"""The numbers and small parts that KAME and XFRM have in common, one pair of functions for each.
+
+KAME counts directions and modes from one, with 0 for any; XFRM counts them from zero. The kernel's
+modes that KAME has no word for are numbers of ``Mode`` without a name.
+"""
+
+from kamexfrm.model.policy import Direction, Mode, SecurityContext
+from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
+
+#: KAME's direction by the kernel's: XFRM_POLICY_IN, OUT, FWD, then in and out of a socket's own
+#: policy. Hot paths look it up here.
+DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
+
+
+def direction_to_kernel(direction: Direction) -> int:
+    """Return XFRM_POLICY_IN, OUT or FWD."""
+    return direction - 1
+
+
+def direction_from_kernel(direction: int) -> Direction:
+    """Return KAME's direction of an SPD entry or of a socket's policy; never raises."""
+    return DIRECTIONS[direction % 5]
+
+
+def mode_to_kernel(mode: Mode) -> int:
+    """Return the XFRM_MODE_* number of a mode other than any."""
+    return mode - 1
+
+
+def mode_from_kernel(mode: int) -> Mode:
+    """Return KAME's mode, a ``Mode`` without a name where KAME has none."""
+    return Mode(mode + 1)
+
+
+def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None:
+    """Return the kernel's form of an LSM's label."""
+    return None if label is None else XfrmSecurityContext(*label)
+
+
+def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
+    """Return an LSM's label from the kernel's form."""
+    return None if label is None else SecurityContext(*label)

@@ -1,0 +1,120 @@
+"""Security associations from the kernel: what its states mean to KAME. Pure."""
+
+from kamexfrm.algorithms import Kind, by_kernel_name
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    NatTraversal,
+    SadEntry,
+    SaState,
+    SecurityAssociation,
+)
+from kamexfrm.model.policy import IpsecProtocol, Mode
+from kamexfrm.translate.xfrm.numbers import label_from_kernel, mode_from_kernel
+from kamexfrm.translate.xfrm.tag import is_mode_any, read_created_tag
+from kamexfrm.xfrm import (
+    XFRM_INF,
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
+    XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_DECAP_DSCP,
+    XFRM_STATE_ESN,
+    XFRM_STATE_NOECN,
+    XFRM_STATE_NOPMTUDISC,
+    State,
+)
+
+
+def _finite(limit: int) -> int:
+    return 0 if limit == XFRM_INF else limit
+
+
+def _key(kind: Kind, kernel: str, material: bytes, icv_bits: int = 0) -> Key:
+    return Key(by_kernel_name(kind, kernel), material, icv_bits, kernel)
+
+
+def _encryption_from(state: State) -> Key | None:
+    if state.aead is not None:
+        name, material, _bits, icv = state.aead
+        return _key(Kind.AEAD, name, material, icv)
+    if state.encryption is not None:
+        return _key(Kind.ENCRYPTION, state.encryption.name, state.encryption.key)
+    return None
+
+
+def _life_of(state: State, now: float) -> SaState:
+    """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
+    if not state.spi or not state.is_keyed:
+        return SaState.LARVAL
+    limits, current = state.lifetime, state.current
+    dying = (
+        current.bytes >= limits.soft_bytes
+        or current.packets >= limits.soft_packets
+        or _is_over(limits.soft_add, current.add_time, now)
+        or _is_over(limits.soft_use, current.use_time, now)
+    )
+    return SaState.DYING if dying else SaState.MATURE
+
+
+def _is_over(limit: int, since: int, now: float) -> bool:
+    return bool(limit and since) and now >= since + limit
+
+
+def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
+    """Return what a dumped state means at ``now``, in seconds since the epoch."""
+    limits = state.lifetime
+    auth, encap = state.authentication, state.encap
+    any_mode = is_mode_any(state.selector.user)
+    made = state.current.add_time
+    created = read_created_tag(state.care_of_address, made) if any_mode else made
+    before = made - created  # seconds that an SA had lived when it was last made again
+    known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
+    mode = mode_from_kernel(state.mode) if known else Mode.ANY
+    esn = state.replay_esn
+    original = encap.original_address if encap else None
+    return SadEntry(
+        SecurityAssociation(
+            state.source,
+            state.destination,
+            IpsecProtocol(state.protocol),
+            state.spi,
+            Mode.ANY if any_mode else mode,
+            state.reqid,
+            esn.replay_window if esn else state.replay_window,
+            _encryption_from(state),
+            _key(Kind.AUTHENTICATION, auth.name, auth.key, auth.truncation_bits) if auth else None,
+            _key(Kind.COMPRESSION, state.compression.name, b"") if state.compression else None,
+            Lifetime(
+                _finite(limits.hard_packets),
+                _finite(limits.hard_bytes),
+                limits.hard_add and limits.hard_add + before,
+                limits.hard_use,
+            ),
+            Lifetime(
+                _finite(limits.soft_packets),
+                _finite(limits.soft_bytes),
+                limits.soft_add and limits.soft_add + before,
+                limits.soft_use,
+            ),
+            NatTraversal(
+                encap.source_port,
+                encap.destination_port,
+                None if original is None or original.is_unspecified else original,
+            )
+            if encap
+            else None,
+            label_from_kernel(state.security_context),
+            bool(state.flags & XFRM_STATE_ESN),
+            state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
+        ),
+        _life_of(state, now),
+        created,
+        state.last_used or state.current.use_time,
+        state.current.bytes,
+        state.current.packets,
+        mode if known else Mode.TRANSPORT,
+        None if known else state.mode,
+        noecn=bool(state.flags & XFRM_STATE_NOECN),
+        decap_dscp=bool(state.flags & XFRM_STATE_DECAP_DSCP),
+        nopmtudisc=bool(state.flags & XFRM_STATE_NOPMTUDISC),
+    )
