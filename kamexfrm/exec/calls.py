@@ -1,7 +1,7 @@
 """The system calls that the filter sends us, each with its answer.
 
-Who asks, and what his arguments point to, is read while the caller waits; whether it still waits
-is asked afterwards, before anything is done. A socket is only given to a caller that does.
+The caller's rights, and what its arguments point to, are read while it waits; that it still waits
+is checked afterwards, before anything is done. A socket is only given to a caller that does.
 """
 
 import errno
@@ -14,12 +14,13 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, namespace_of_socket
 from kamexfrm.exec.filter import AF_KEY, IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
-from kamexfrm.exec.log import Journal
-from kamexfrm.exec.netns import Space, Spaces
-from kamexfrm.exec.policies import LONGEST, Asked, make_socket, read_value, set_on
+from kamexfrm.exec.log import Log
+from kamexfrm.exec.netns import Netns, NetnsTable
+from kamexfrm.exec.policies import MAX_VALUE, make_socket, read_value, set_on
 from kamexfrm.exec.seccomp import Gone, Listener, Notification
 from kamexfrm.exec.sockets import Sockets
 from kamexfrm.exec.strict import sent_message
+from kamexfrm.model.policy import SocketPolicy
 
 #: PF_KEY_V2 of linux/pfkeyv2.h, the one protocol of the family.
 _PF_KEY_V2 = 2
@@ -32,20 +33,20 @@ _POLLFD = struct.Struct("=i4x")  # struct pollfd
 
 
 class Calls:
-    """Answers system calls; ``policies`` are what each IP socket gets, or empty."""
+    """Answers system calls; ``policies`` are the forced policies of each IP socket, or empty."""
 
     def __init__(
         self,
         listener: Listener,
         sockets: Sockets,
-        spaces: Spaces,
-        journal: Journal,
-        policies: Sequence[Asked],
+        netns_table: NetnsTable,
+        log: Log,
+        policies: Sequence[SocketPolicy],
     ) -> None:
         self._listener = listener
         self._sockets = sockets
-        self._spaces = spaces
-        self._journal = journal
+        self._netns_table = netns_table
+        self._log = log
         self._policies = policies
         machine = self._machine = system.machine()
         self._names = {machine.socket: "socket", machine.setsockopt: "setsockopt"}
@@ -68,19 +69,19 @@ class Calls:
                 raise
             except (OSError, KamexfrmError) as error:
                 said = error.strerror if isinstance(error, OSError) else error
-                self._note(notification, f"refused: {said}")
+                self._write_log(notification, f"refused: {said}")
                 self._listener.refuse(notification, error.errno or errno.EPERM)
             except Exception:  # the program gets an error, the supervisor goes on
-                self._journal.failure("a system call could not be served")
+                self._log.failure("a system call could not be served")
                 self._listener.refuse(notification, errno.EIO)
         except Gone:
             pass
 
-    def _note(self, notification: Notification, text: str) -> None:
-        if self._journal.listens:
+    def _write_log(self, notification: Notification, text: str) -> None:
+        if self._log.is_open:
             name = Caller(notification.tid).name() if notification.tid else "?"
             call = self._names.get(notification.number, "send")
-            self._journal.note(f"{name} ({notification.tid}): {call}: {text}")
+            self._log.write(f"{name} ({notification.tid}): {call}: {text}")
 
     # socket(2)
 
@@ -90,13 +91,13 @@ class Calls:
         if kind & ~_TYPE_MASK & ~_FLAGS or kind & _TYPE_MASK >= _TYPES:
             raise system.error(errno.EINVAL)
         caller = Caller(notification.tid)
-        space = self._spaces.of_caller(caller)
+        netns = self._netns_table.of_caller(caller)
         try:
             if family == AF_KEY:
-                made = self._pf_key(notification, caller, space, kind & _TYPE_MASK, protocol)
+                made = self._pf_key(notification, caller, netns, kind & _TYPE_MASK, protocol)
             else:
                 self._listener.check(notification)
-                made = make_socket(caller, space, (family, kind, protocol), self._policies)
+                made = make_socket(caller, netns, (family, kind, protocol), self._policies)
             try:
                 if kind & socket.SOCK_NONBLOCK:
                     made.setblocking(False)
@@ -105,22 +106,22 @@ class Calls:
             finally:
                 made.close()
         finally:
-            self._spaces.release(space)
+            self._netns_table.release(netns)
 
     def _pf_key(
-        self, notification: Notification, caller: Caller, space: Space, kind: int, protocol: int
+        self, notification: Notification, caller: Caller, netns: Netns, kind: int, protocol: int
     ) -> socket.SocketType:
         """Return the program's end of a PF_KEY socket; errors as in af_key.c pfkey_create()."""
-        if not caller.is_capable(CAP_NET_ADMIN, space.owners):
+        if not caller.is_capable(CAP_NET_ADMIN, netns.owners):
             raise system.error(errno.EPERM)
         if kind != socket.SOCK_RAW:
             raise system.error(errno.ESOCKTNOSUPPORT)
         if protocol != _PF_KEY_V2:
             raise system.error(errno.EPROTONOSUPPORT)
-        if not space.is_open:  # it is this caller's, and we shall have to do with it
+        if not netns.is_open:  # before we open it, for this caller
             self._listener.check(notification)
-        self._note(notification, "a PF_KEY socket")
-        return self._sockets.open(space)
+        self._write_log(notification, "a PF_KEY socket")
+        return self._sockets.open(netns)
 
     # setsockopt(2)
 
@@ -134,33 +135,33 @@ class Calls:
     def _ipsec_policy(self, notification: Notification, option: int) -> None:
         """Set what IP_IPSEC_POLICY asks for.
 
-        What is none of ours goes on to the kernel, which finds no more in it than the program's
-        own rights allow, whatever became of the descriptor meanwhile: it says EBADF or
-        ENOPROTOOPT, and takes an empty value itself.
+        What we do not serve goes on to the kernel, which allows no more than the program's own
+        rights do, even if the descriptor has changed meanwhile: it returns EBADF or ENOPROTOOPT,
+        and takes an empty value itself.
         """
         number, _, _, where, _, _ = notification.arguments
         length = notification.integer(4)
         caller = Caller(notification.tid)
         sock = self._inet_socket(caller, number & 0xFFFFFFFF)
-        if sock is None or not 0 < length <= LONGEST:
+        if sock is None or not 0 < length <= MAX_VALUE:
             self._listener.let_through(notification)
             return
         with sock:
             if option == IPV6_IPSEC_POLICY and sock.family == socket.AF_INET:
                 raise system.error(errno.ENOPROTOOPT)
-            space = self._spaces.of(namespace_of_socket(sock.fileno()))
+            netns = self._netns_table.of(namespace_of_socket(sock.fileno()))
             try:
-                if not caller.is_capable(CAP_NET_ADMIN, space.owners):
+                if not caller.is_capable(CAP_NET_ADMIN, netns.owners):
                     raise system.error(errno.EPERM)
                 value = caller.read(where, length)
                 self._listener.check(notification)
-                set_on(sock, read_value(value, option, sock.family), space.engine)
+                set_on(sock, read_value(value, option, sock.family), netns.engine)
             finally:
-                self._spaces.release(space)
+                self._netns_table.release(netns)
         self._listener.answer(notification)
 
     def _inet_socket(self, caller: Caller, number: int) -> socket.socket | None:
-        """Return a duplicate of a program's IP socket, None if that is something else."""
+        """Return a duplicate of a program's IP socket, None for any other descriptor."""
         try:
             descriptor = caller.duplicate(number)
         except OSError as error:
@@ -189,24 +190,24 @@ class Calls:
             )
         self._listener.answer(notification)
 
-    # recvfrom(2) and recvmsg(2), or sendto(2) and its kind: what the barrier is made of
+    # The barrier: receiving and polling calls (peek and strict), sending calls (strict)
 
     def _receiver(self, notification: Notification) -> None:
         """Serve what was sent on a socket before its program looks for the replies."""
         if self._sockets:
             try:
-                inode = self._looked_at(notification)
+                inode = self._inode_of_receiver(notification)
             except FileNotFoundError:
                 pass
-            except OSError:  # we may not look at it: it could be any of ours
+            except OSError:  # we may not read its descriptors: it could be any of ours
                 for inode in self._sockets:
                     self._sockets.drain(inode)
             else:
-                if self._sockets.find(inode):
+                if inode in self._sockets:
                     self._sockets.drain(inode)
         self._listener.let_through(notification)
 
-    def _looked_at(self, notification: Notification) -> int:
+    def _inode_of_receiver(self, notification: Notification) -> int:
         """Return the inode of the socket that a call receives from or polls."""
         caller = Caller(notification.tid)
         number = notification.integer(0)
@@ -216,18 +217,19 @@ class Calls:
 
     def _sender(self, notification: Notification) -> None:
         """Carry out the request that a call sends, and return what send(2) on PF_KEY would."""
-        message = None
-        if self._sockets:
-            caller = Caller(notification.tid)
-            try:
-                inode = caller.socket_inode(notification.integer(0))
-            except OSError:
-                inode = 0
-            if self._sockets.find(inode):
-                message = sent_message(notification, caller, self._machine)
-                self._listener.check(notification)
-        if message is None:
+        caller = Caller(notification.tid) if self._sockets else None
+        inode = self._inode_of_sender(notification, caller) if caller else 0
+        if caller is None or inode not in self._sockets:
             self._listener.let_through(notification)
-        else:
-            self._sockets.send(inode, message)
-            self._listener.answer(notification, len(message))
+            return
+        message = sent_message(notification, caller, self._machine)
+        self._listener.check(notification)
+        self._sockets.send(inode, message)
+        self._listener.answer(notification, len(message))
+
+    def _inode_of_sender(self, notification: Notification, caller: Caller) -> int:
+        """Return the inode of the socket that a call sends on, 0 if it is none."""
+        try:
+            return caller.socket_inode(notification.integer(0))
+        except OSError:
+            return 0

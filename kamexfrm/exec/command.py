@@ -12,12 +12,12 @@ from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
 from kamexfrm.exec.arguments import HELP, USAGE, Options, read_options
 from kamexfrm.exec.filter import assemble, rules
 from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
-from kamexfrm.exec.log import Journal
+from kamexfrm.exec.log import Log
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
 
 if TYPE_CHECKING:
-    from kamexfrm.exec.policies import Asked
+    from kamexfrm.model.policy import SocketPolicy
 
 #: Exit status as of env(1): nothing started, not executable, not found.
 STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND = 125, 126, 127
@@ -60,38 +60,38 @@ def _main(arguments: list[str]) -> int:
 
 def _supervise(options: Options) -> None:
     """Put this process under a filter, with a supervisor that serves it; raises KamexfrmError."""
-    policies: tuple[Asked, ...] = ()
+    policies: tuple[SocketPolicy, ...] = ()
     if options.policies:
-        from kamexfrm.exec.forced_policy import outsiders, read_policies
+        from kamexfrm.exec.forced_policy import inherited_sockets, read_policies
 
         policies = read_policies(options.policies)
-        for line in outsiders():
+        for line in inherited_sockets():
             say(f"kamexfrm exec: {line} from before, outside the policies\n")
-    log = _open_log(options)
+    descriptor = _open_log(options)
     numbers = machine()
     wanted = rules(numbers, options.barrier, policies=bool(policies))
     program = assemble(numbers, wanted, refuse_foreign=bool(policies))
-    speaks_for = os.getpid() if options.verbose and not options.log else 0
-    kept = (log,) if log >= 0 else ()
-    hand_over(program, start_supervisor(partial(_prepare, log, policies, speaks_for), kept))
-    if log >= 0:
-        os.close(log)
+    logs_for = os.getpid() if options.verbose and not options.log else 0
+    kept = (descriptor,) if descriptor >= 0 else ()
+    hand_over(program, start_supervisor(partial(_prepare, descriptor, policies, logs_for), kept))
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
-def _prepare(log: int, policies: "Sequence[Asked]", speaks_for: int) -> Serve:
+def _prepare(descriptor: int, policies: "Sequence[SocketPolicy]", logs_for: int) -> Serve:
     """Load what takes long: the program starts when that is done, and its first call is fast."""
     from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
 
     def serve(listener: Listener) -> None:
-        journal = Journal(log)
+        log = Log(descriptor)
         try:
             use_all_descriptors()
-            supervisor = Supervisor(listener, journal, policies)
-            if speaks_for:
-                supervisor.speak_while_runs(speaks_for)
+            supervisor = Supervisor(listener, log, policies)
+            if logs_for:
+                supervisor.log_while_runs(logs_for)
             supervisor.run()
-        except Exception:  # nobody else would hear of it
-            journal.failure("the supervisor ended")
+        except Exception:  # nothing else would report it
+            log.failure("the supervisor ended")
 
     return serve
 

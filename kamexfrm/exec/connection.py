@@ -1,13 +1,10 @@
-"""A program's PF_KEY socket, seen from the supervisor's loop."""
+"""A program's PF_KEY socket as kamexfrm exec serves it: the program has no kernel's send(2)."""
 
 import select
-import socket
 import sys
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.exec.loop import READABLE, WRITABLE, Loop
-from kamexfrm.hub.hub import Hub
-from kamexfrm.hub.unix_socket import ServedSocket
+from kamexfrm.hub.served import ServedSocket
 from kamexfrm.pfkey import PF_KEY_V2
 
 _HEADER = 16  # struct sadb_msg
@@ -24,31 +21,7 @@ _TURNS = 22
 
 
 class Connection(ServedSocket):
-    """Our end of a pair; ``inode`` is that of the program's end, by which the program's is known.
-
-    It puts itself on the list ``due`` when the hub has something for it.
-    """
-
-    def __init__(
-        self, hub: Hub, ours: socket.SocketType, inode: int, loop: Loop, due: "list[Connection]"
-    ) -> None:
-        super().__init__(hub, ours)
-        self.inode = inode
-        self._loop = loop
-        self._due = due
-        self._watches_room = False
-
-    def _note(self) -> None:
-        if not self.dirty:
-            self._due.append(self)
-        super()._note()
-
-    def write(self) -> None:
-        """Send what waits as far as there is room, and have the loop tell when there is more."""
-        super().write()
-        if self.writable != self._watches_room:
-            self._watches_room = self.writable
-            self._loop.want(self.fileno(), READABLE | (WRITABLE if self.writable else 0))
+    """Our end of a pair whose other end is the program's PF_KEY socket."""
 
     def refused(self, request: bytes, error: KamexfrmError) -> None:
         """Answer a request that send(2) of AF_KEY would have refused: it has returned already.
@@ -59,6 +32,11 @@ class Connection(ServedSocket):
             words = (_HEADER // 8).to_bytes(2, sys.byteorder)
             head = bytes((PF_KEY_V2, request[1], error.errno, request[3]))
             self.client.put(head + words + request[6:_HEADER])
+
+    def send(self, message: bytes) -> None:
+        """Carry out one more request, after those sent so far; see Client.send()."""
+        self.drain()
+        self.client.send(message)
 
     def drain(self) -> None:
         """Serve all that the program has sent so far, and fill the room for what waits.

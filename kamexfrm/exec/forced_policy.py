@@ -1,4 +1,4 @@
-"""Policies that the command line imposes on a program: read and tried before it starts."""
+"""Forced policies, which the command line gives a program: read and tried before it starts."""
 
 import contextlib
 import errno
@@ -9,36 +9,37 @@ from collections.abc import Iterator, Sequence
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError, KernelError, LanguageError, Place
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, owners
-from kamexfrm.exec.policies import Asked, asked_by, set_on
+from kamexfrm.exec.policies import set_on, socket_policy_of
 from kamexfrm.kernel.namespace import open_here
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.language import parse_policy
+from kamexfrm.model.policy import SocketPolicy
 from kamexfrm.model.policy_text import PolicyError
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
-def read_policies(texts: Sequence[str]) -> tuple[Asked, ...]:
-    """Return what texts ask for, at most one for each direction, each tried on a socket of ours.
+def read_policies(texts: Sequence[str]) -> tuple[SocketPolicy, ...]:
+    """Return the policies of texts, at most one for each direction, each tried on a socket of ours.
 
     Raises LanguageError with its place, KernelError (EPERM) without CAP_NET_ADMIN.
     """
-    found: dict[int, Asked] = {}
+    found: dict[int, SocketPolicy] = {}
     places = []
     for position, text in enumerate(texts, 1):
         place = Place("--policy", position)
         with _at(place):
-            asked = asked_by(parse_policy(text))
-            if asked[0] in found:
+            policy = socket_policy_of(parse_policy(text))
+            if policy.direction in found:
                 raise KamexfrmError("a second policy for this direction")
-        found[asked[0]] = asked
+        found[policy.direction] = policy
         places.append(place)
     _check_right()
     kernel = NetlinkKernel()
     try:
-        for asked, place in zip(found.values(), places, strict=True):
+        for policy, place in zip(found.values(), places, strict=True):
             with _at(place):
-                _try(asked, Engine(kernel))
+                _try(policy, Engine(kernel))
     finally:
         kernel.close()
     return tuple(found.values())
@@ -66,7 +67,7 @@ def _check_right() -> None:
         raise KernelError(errno.EPERM, "--policy needs CAP_NET_ADMIN in this network namespace")
 
 
-def _try(asked: Asked, engine: Engine) -> None:
+def _try(policy: SocketPolicy, engine: Engine) -> None:
     for family in _FAMILIES:
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -74,13 +75,13 @@ def _try(asked: Asked, engine: Engine) -> None:
             continue  # a kernel without the family
         with sock:
             try:
-                set_on(sock, asked, lambda: engine)
+                set_on(sock, policy, lambda: engine)
             except OSError as error:
                 raise KernelError(error.errno or errno.EIO) from None
 
 
-def outsiders() -> list[str]:
-    """Return a line on each open file that the program inherits and that policies do not reach."""
+def inherited_sockets() -> list[str]:
+    """Return a line on each descriptor that the program inherits and policies do not reach."""
     found = []
     for name in sorted(os.listdir("/proc/self/fd"), key=int):
         try:

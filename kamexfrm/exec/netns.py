@@ -10,10 +10,10 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KernelError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, NS_GET_USERNS, Caller, owners
-from kamexfrm.exec.connection import Connection
-from kamexfrm.exec.loop import Loop
 from kamexfrm.hub.algorithms import prepare
+from kamexfrm.hub.event_loop import EventLoop
 from kamexfrm.hub.hub import Hub
+from kamexfrm.hub.served import ServedSockets
 from kamexfrm.kernel.namespace import HERE, name_of, switch
 from kamexfrm.kernel.netlink import NetlinkKernel
 
@@ -21,26 +21,22 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 #: another.
 LINGER = 1.0
 
-#: Namespaces at a time: each costs descriptors, and a program can make as many as it likes.
-MOST = 256
+#: Namespaces at a time: each costs descriptors, and a program can make any number of them.
+MAX_NETNS = 256
 
 
-class Space:
+class Netns:
     """A network namespace; ``descriptor`` keeps it alive, and is ours from now on."""
 
-    def __init__(self, descriptor: int, loop: Loop) -> None:
+    def __init__(self, descriptor: int, loop: EventLoop) -> None:
         self.name = name_of("net", descriptor)
         self.owners = owners(descriptor)
-        #: The programs' PF_KEY sockets in this namespace.
-        self.connections: set[Connection] = set()
-        #: Those of them that have something to be sent.
-        self.due: list[Connection] = []
         self.unused_since = time.monotonic()
         self._descriptor = descriptor
         self._loop = loop
         self._kernel: NetlinkKernel | None = None
         self._engine: Engine | None = None
-        self._hub: Hub | None = None
+        self._served: ServedSockets | None = None
 
     @property
     def elsewhere(self) -> int | None:
@@ -49,8 +45,13 @@ class Space:
 
     @property
     def is_open(self) -> bool:
-        """Whether we have to do with the namespace's kernel."""
+        """Whether we have a connection to the namespace's kernel."""
         return self._kernel is not None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether programs have PF_KEY sockets in this namespace."""
+        return bool(self._served)
 
     def kernel(self) -> NetlinkKernel:
         """Return the namespace's XFRM; raises KamexfrmError (EPERM)."""
@@ -68,8 +69,9 @@ class Space:
         """Enter the namespace for good, by way of the user namespace that owns it.
 
         An ordinary user may enter no network namespace, but may become root of a user namespace
-        that is his own, where the program already is. There is no way back, nor any need if we
-        have no right where we are: else we stay for the others' sake. Raises KernelError (EPERM).
+        that the user owns, where the program already is. There is no way back, and none is needed
+        if we have no rights where we are; if we have, we stay, to serve other programs. Raises
+        KernelError (EPERM).
         """
         if system.effective_capabilities(os.getpid()) >> CAP_NET_ADMIN & 1:
             raise KernelError(
@@ -91,110 +93,90 @@ class Space:
             self._engine = Engine(self.kernel())
         return self._engine
 
-    def hub(self) -> Hub:
-        """Return the namespace's hub, which the loop watches; raises KamexfrmError.
+    def served(self) -> ServedSockets:
+        """Return the namespace's PF_KEY sockets, with their hub; raises KamexfrmError.
 
         Before the first one of all, modules are loaded. The kernel takes that time in the send() of
         a REGISTER, or of an ADD; here a program would be waiting for the reply by then, and setkey
-        waits no longer than a second. Nobody hurries a socket().
+        waits no longer than a second. A socket() may take longer.
         """
-        if self._hub is None:
-            with contextlib.suppress(KernelError):  # REGISTER says so
+        if self._served is None:
+            with contextlib.suppress(KernelError):  # REGISTER reports it
                 prepare(self.kernel())
-            self._hub = Hub(self.kernel())
-            self._loop.watch(self._hub.fileno(), self._hear)
-        return self._hub
+            self._served = ServedSockets(Hub(self.kernel()), self._loop)
+        return self._served
 
-    def _hear(self, _: int) -> None:
-        try:
-            if self._hub is not None:
-                self._hub.process_events()
-        finally:
-            self.flush()
-
-    def settle(self) -> float | None:
-        """See Hub.settle()."""
-        if self._hub is None:
-            return None
-        pause = self._hub.run_deferred()
-        self.flush()
-        return pause
-
-    def flush(self) -> None:
-        """Send what the hub has queued for the sockets of this namespace."""
-        while self.due:
-            connection = self.due.pop()
-            if connection.dirty:
-                connection.write()
+    def run_deferred(self) -> float | None:
+        """See Hub.run_deferred()."""
+        return None if self._served is None else self._served.run_deferred()
 
     def close(self) -> None:
-        """Let go of the namespace."""
-        if self._hub is not None:
-            self._loop.forget(self._hub.fileno())
-            self._hub.close()
+        """Release the namespace, with all sockets in it."""
+        if self._served is not None:
+            self._served.close()
         if self._kernel is not None:
             self._kernel.close()
         os.close(self._descriptor)
 
 
-class Spaces:
-    """The namespaces in use, and those of a moment ago."""
+class NetnsTable:
+    """The namespaces in use, and those used a moment ago."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self._by_name: dict[str, Space] = {}
+        self._by_name: dict[str, Netns] = {}
 
-    def of_caller(self, caller: Caller) -> Space:
+    def of_caller(self, caller: Caller) -> Netns:
         """Return the namespace that a thread is in; release() it. Raises OSError."""
         known = self._by_name.get(caller.network_namespace())
         return known or self.of(caller.open_network_namespace())
 
-    def of(self, descriptor: int) -> Space:
+    def of(self, descriptor: int) -> Netns:
         """Return the namespace of a descriptor, which becomes ours; release() it. Raises OSError.
 
         ENFILE: there are too many.
         """
         known = self._by_name.get(name_of("net", descriptor))
-        if known is None and len(self._by_name) < MOST:
+        if known is None and len(self._by_name) < MAX_NETNS:
             try:
-                space = Space(descriptor, self._loop)
+                netns = Netns(descriptor, self._loop)
             except OSError:
                 os.close(descriptor)
                 raise
-            self._by_name[space.name] = space
-            return space
+            self._by_name[netns.name] = netns
+            return netns
         os.close(descriptor)
         if known is None:
             raise OSError(errno.ENFILE, "too many network namespaces")
         return known
 
-    def release(self, space: Space) -> None:
-        """Say that a call is done with a namespace: only one in which we do something is kept."""
-        space.unused_since = time.monotonic()
-        if not space.is_open:
-            self._forget(space)
+    def release(self, netns: Netns) -> None:
+        """Say that a call is done with a namespace: it is kept only if we opened its kernel."""
+        netns.unused_since = time.monotonic()
+        if not netns.is_open:
+            self._forget(netns)
 
-    def sweep(self) -> float | None:
-        """Do what can wait: let follow what was written, and close what is unused for long enough.
+    def run_deferred(self) -> float | None:
+        """Do what the hubs put off, and close namespaces that are unused for long enough.
 
-        Return after how many seconds to look again, None for never.
+        Return in how many seconds to call again, None for never.
         """
         pauses = []
-        for space in tuple(self._by_name.values()):
-            pause = space.settle()
+        for netns in tuple(self._by_name.values()):
+            pause = netns.run_deferred()
             if pause is not None:
                 pauses.append(pause)
-            elif not space.connections:
+            elif not netns.is_used:
                 pauses.append(LINGER)
-                if space.unused_since <= time.monotonic() - LINGER:
-                    self._forget(space)
+                if netns.unused_since <= time.monotonic() - LINGER:
+                    self._forget(netns)
         return min(pauses, default=None)
 
     def close(self) -> None:
-        """Let go of all, and leave nothing undone."""
-        for space in tuple(self._by_name.values()):
-            self._forget(space)
+        """Release all, and leave nothing undone."""
+        for netns in tuple(self._by_name.values()):
+            self._forget(netns)
 
-    def _forget(self, space: Space) -> None:
-        del self._by_name[space.name]
-        space.close()
+    def _forget(self, netns: Netns) -> None:
+        del self._by_name[netns.name]
+        netns.close()

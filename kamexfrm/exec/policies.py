@@ -1,7 +1,7 @@
-"""Per-socket policies: IP_IPSEC_POLICY as IP_XFRM_POLICY, and those that the command line gives.
+"""Per-socket policies: IP_IPSEC_POLICY as IP_XFRM_POLICY, and those forced by the command line.
 
 The kernel's own IP_IPSEC_POLICY comes with af_key. A socket takes either option for one direction
-at a time; IP_XFRM_POLICY needs CAP_NET_ADMIN, ours here, so the caller's rights are asked before.
+at a time; IP_XFRM_POLICY needs CAP_NET_ADMIN, ours here, so the caller's rights are checked before.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_RAW, Caller
 from kamexfrm.exec.filter import IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
-from kamexfrm.exec.netns import Space
+from kamexfrm.exec.netns import Netns
 from kamexfrm.kernel.namespace import within
 from kamexfrm.model.policy import Direction, PolicyType, SocketPolicy
 from kamexfrm.model.policy_text import PolicyText
@@ -24,29 +24,27 @@ from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
 from kamexfrm.translate.pfkey.policy import socket_policy_from_extension
 
 #: The longest value that Linux takes: a page (xfrm_user_policy()).
-LONGEST = 4096
+MAX_VALUE = 4096
 
-_SHORTEST = 16  # struct sadb_x_policy
+_MIN_VALUE = 16  # struct sadb_x_policy
 _TYPE_MASK = 0xF
-_SOCK_PACKET = 10  # the packet family by another name
+_SOCK_PACKET = 10  # the packet family under another name
 _PING = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
-
-Asked = SocketPolicy
 
 _FAMILIES = {IP_IPSEC_POLICY: socket.AF_INET, IPV6_IPSEC_POLICY: socket.AF_INET6}
 
 
-def read_value(value: bytes, option: int, family: int) -> Asked:
-    """Return what a value of IP_IPSEC_POLICY or IPV6_IPSEC_POLICY asks for a socket of a family.
+def read_value(value: bytes, option: int, family: int) -> SocketPolicy:
+    """Return the policy in a value of IP_IPSEC_POLICY or IPV6_IPSEC_POLICY for a family's socket.
 
-    Raises KamexfrmError as Linux does: EOPNOTSUPP for the option of another family, EINVAL for
-    what is no policy; neither the number of the extension is looked at nor what does not make a
-    word behind it (af_key.c pfkey_compile_policy()).
+    Raises KamexfrmError as Linux does: EOPNOTSUPP for the option of another family, EINVAL for a
+    malformed policy; the number of the extension is not checked, and an incomplete word at the end
+    is ignored (af_key.c pfkey_compile_policy()).
     """
     if _FAMILIES[option] != family:
         raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
     words = len(value) // 8
-    if len(value) < _SHORTEST or int.from_bytes(value[:2], LINUX.byte_order) != words:
+    if len(value) < _MIN_VALUE or int.from_bytes(value[:2], LINUX.byte_order) != words:
         raise KamexfrmError(f"a policy of {len(value)} bytes")
     number = SadbExt.SADB_X_EXT_POLICY.to_bytes(2, LINUX.byte_order)
     extension = decode_extension(value[:2] + number + value[4 : words * 8])
@@ -55,15 +53,15 @@ def read_value(value: bytes, option: int, family: int) -> Asked:
     return socket_policy_from_extension(extension)
 
 
-def set_on(sock: socket.socket, asked: Asked, engine: Callable[[], Engine]) -> None:
+def set_on(sock: socket.socket, policy: SocketPolicy, engine: Callable[[], Engine]) -> None:
     """Give a socket, of IPv4 or IPv6, a policy; raises KamexfrmError, OSError."""
     level, option = OPTIONS[socket.AddressFamily(sock.family)]
-    needed = engine() if asked.type is PolicyType.IPSEC else None
-    sock.setsockopt(level, option, option_value(asked, int(sock.family), needed))
+    needed = engine() if policy.type is PolicyType.IPSEC else None
+    sock.setsockopt(level, option, option_value(policy, int(sock.family), needed))
 
 
-def asked_by(policy: PolicyText) -> Asked:
-    """Return what a text of the command line asks for; raises KamexfrmError."""
+def socket_policy_of(policy: PolicyText) -> SocketPolicy:
+    """Return the policy that a text of the command line describes; raises KamexfrmError."""
     if policy.direction is Direction.FWD:
         raise KamexfrmError("sockets have in and out policies only")
     if policy.type is None:
@@ -74,7 +72,7 @@ def asked_by(policy: PolicyText) -> Asked:
 
 
 def make_socket(
-    caller: Caller, space: Space, arguments: tuple[int, int, int], policies: Sequence[Asked]
+    caller: Caller, netns: Netns, arguments: tuple[int, int, int], policies: Sequence[SocketPolicy]
 ) -> socket.socket:
     """Make the IP socket that a program asks for, with policies; raises OSError, KamexfrmError.
 
@@ -88,15 +86,15 @@ def make_socket(
     if protocol == socket.IPPROTO_SCTP:
         raise OSError(errno.EPROTONOSUPPORT, "SCTP's further sockets would have no policies")
     raw = kind & _TYPE_MASK == socket.SOCK_RAW
-    with within(space.elsewhere), _in_the_name_of(caller, kind, protocol):
+    with within(netns.elsewhere), _in_the_name_of(caller, kind, protocol):
         made = socket.socket(family, kind, protocol)
     try:
-        if raw and not caller.is_capable(CAP_NET_RAW, space.owners):
+        if raw and not caller.is_capable(CAP_NET_RAW, netns.owners):
             raise OSError(errno.EPERM, "a raw socket needs CAP_NET_RAW")
         if family == socket.AF_INET6 and not raw:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for asked in policies:
-            set_on(made, asked, space.engine)
+        for policy in policies:
+            set_on(made, policy, netns.engine)
     except BaseException:
         made.close()
         raise

@@ -82,6 +82,7 @@ def install(program: bytes) -> int:
     def attempt(flags: int) -> int:
         return system.call(number, _SET_MODE_FILTER, flags, system.address(header))
 
+    refused = errno.EINVAL
     for flags in _FLAGS:
         try:
             try:

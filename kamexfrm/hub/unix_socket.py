@@ -32,7 +32,7 @@ _ROOM = memoryview(bytearray(MESSAGE_BYTES + 1))
 _FULL = (errno.EAGAIN, errno.ENOBUFS)
 
 
-class ServedSocket:
+class UnixSocketClient:
     """One PF_KEY socket of a program: ``sock`` is our end, which we own from now on.
 
     ``writable`` is true while messages wait that the socket has no room for: the event loop then
@@ -47,9 +47,9 @@ class ServedSocket:
         self._is_wide = False
         #: Set by the hub whenever it queues something: write() is due.
         self.dirty = False
-        self.client: Client = hub.attach(self._note)
+        self.client: Client = hub.attach(self._queued)
 
-    def _note(self) -> None:
+    def _queued(self) -> None:
         self.dirty = True
 
     def fileno(self) -> int:

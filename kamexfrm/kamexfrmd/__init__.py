@@ -1,1 +1,1 @@
-"""Programs that stay: the resident kamexfrmd, which lets policies follow everybody's changes."""
+"""The daemon kamexfrmd: keeps policies consistent with all changes, and serves PF_KEY."""

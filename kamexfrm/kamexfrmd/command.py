@@ -1,4 +1,4 @@
-"""The command kamexfrmd: one resident for each network namespace, in the foreground."""
+"""The command kamexfrmd: one daemon for each network namespace, in the foreground."""
 
 import errno
 import os
@@ -14,6 +14,7 @@ from kamexfrm.command_line import Syntax, UsageError, guarded, iter_options, say
 from kamexfrm.errors import KamexfrmError, KernelError
 
 if TYPE_CHECKING:
+    from kamexfrm.hub.event_loop import EventLoop
     from kamexfrm.kamexfrmd.daemon import Service
     from kamexfrm.kernel.netlink import NetlinkKernel
 
@@ -23,7 +24,7 @@ usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
        kamexfrmd --help | --version
 """
 
-#: The name under which a namespace's resident is known; such names belong to a namespace.
+#: The abstract socket name of a namespace's kamexfrmd; such names belong to a namespace.
 _NAME = "\0kamexfrmd"
 
 
@@ -85,8 +86,9 @@ def _main(arguments: list[str]) -> int:
 
 
 def _serve(options: Options) -> int:
+    from kamexfrm.hub.event_loop import EventLoop
     from kamexfrm.kamexfrmd.daemon import run
-    from kamexfrm.kamexfrmd.reconciler import Resident, tell_systemd
+    from kamexfrm.kamexfrmd.reconciler import Reconciler, notify_systemd
     from kamexfrm.kernel.netlink import NetlinkKernel
 
     if options.netns:
@@ -99,26 +101,29 @@ def _serve(options: Options) -> int:
             say(f"kamexfrmd: {text}\n")
 
     kernel = NetlinkKernel()
-    resident = Resident(kernel, log)
+    reconciler = Reconciler(kernel, log)
     if options.once:
-        resident.look()
+        reconciler.reconcile()
         return 0
-    with _alone():
-        service = _service(kernel, options.pfkey, log) if options.pfkey else None
+    with _only_one():
+        loop = EventLoop()
+        service = _service(kernel, options.pfkey, loop, log) if options.pfkey else None
         try:
             stop = _stop_descriptor()
-            resident.look()
+            reconciler.reconcile()
             log("following this namespace's SAs and policies")
-            tell_systemd("READY=1")
-            run(resident, service, stop)
-            tell_systemd("STOPPING=1")
+            notify_systemd("READY=1")
+            run(loop, reconciler, service, stop)
+            notify_systemd("STOPPING=1")
         finally:
             if service is not None:
                 service.close()
     return 0
 
 
-def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> "Service":
+def _service(
+    kernel: "NetlinkKernel", path: str, loop: "EventLoop", log: Callable[[str], None]
+) -> "Service":
     """Open PF_KEY at a path; raises KernelError."""
     from kamexfrm.hub.algorithms import prepare
     from kamexfrm.hub.hub import Hub
@@ -129,13 +134,13 @@ def _service(kernel: "NetlinkKernel", path: str, log: Callable[[str], None]) -> 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = Listener(path)
-    prepare(kernel)  # no client is to wait for modules: setkey gives up after a second
+    prepare(kernel)  # clients must not wait for modules: setkey gives up after a second
     log(f"serving PF_KEY at {path}")
-    return Service(Hub(kernel), listener, log)
+    return Service(Hub(kernel), listener, loop, log)
 
 
-def _alone() -> socket.socket:
-    """Take the namespace's name for a resident; raises KernelError (EADDRINUSE) if there is one."""
+def _only_one() -> socket.socket:
+    """Take the namespace's socket name; raises KernelError (EADDRINUSE) if another has it."""
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
         name.bind(_NAME)

@@ -40,7 +40,7 @@ class Consequence(IntEnum):
 
     NOTHING = 0
     FORGET_ROUTES = 1  # connected flows have to look again
-    LOOK = 2  # something may have to be rewritten
+    RESYNC = 2  # something may have to be rewritten
 
 
 def consequence(event: Event, flags: int) -> Consequence:
@@ -48,33 +48,33 @@ def consequence(event: Event, flags: int) -> Consequence:
     try:
         return _consequence(event, flags)
     except WireError:
-        return Consequence.LOOK
+        return Consequence.RESYNC
 
 
 def _consequence(event: Event, flags: int) -> Consequence:
     payload = event.payload
     match event.type:
         case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
-            return Consequence.LOOK if _may_serve(event, flags) else Consequence.FORGET_ROUTES
+            return Consequence.RESYNC if _may_serve(event, flags) else Consequence.FORGET_ROUTES
         case XfrmMsg.DELSA | XfrmMsg.FLUSHSA:
-            return Consequence.LOOK if follows_sas(flags) else Consequence.NOTHING
+            return Consequence.RESYNC if follows_sas(flags) else Consequence.NOTHING
         case XfrmMsg.EXPIRE:
             ends = payload[_STATE_BYTES : _STATE_BYTES + 1] != b"\0"
-            return Consequence.LOOK if ends and _may_serve(event, flags) else Consequence.NOTHING
+            return Consequence.RESYNC if ends and _may_serve(event, flags) else Consequence.NOTHING
         case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
             tunnels = flags & HAS_MODE_ANY and _has_tunnels(decode_policy(payload))
-            return Consequence.LOOK if tunnels else Consequence.NOTHING
+            return Consequence.RESYNC if tunnels else Consequence.NOTHING
         case XfrmMsg.DELPOLICY:
             priority, _ = brief_policy(payload, _DELETED_POLICY_OFFSET)
             ours = priority == CATCH_ALL_PRIORITY  # a marker or a catch-all
             looks = ours or flags & HAS_MODE_ANY
-            return Consequence.LOOK if looks else Consequence.FORGET_ROUTES
+            return Consequence.RESYNC if looks else Consequence.FORGET_ROUTES
         case XfrmMsg.POLEXPIRE:
             if payload[POLICY_INFO_BYTES : POLICY_INFO_BYTES + 1] == b"\0":
                 return Consequence.NOTHING
-            return Consequence.LOOK if flags & HAS_MODE_ANY else Consequence.FORGET_ROUTES
+            return Consequence.RESYNC if flags & HAS_MODE_ANY else Consequence.FORGET_ROUTES
         case XfrmMsg.FLUSHPOLICY:
-            return Consequence.LOOK
+            return Consequence.RESYNC
         case _:
             return Consequence.NOTHING
 

@@ -1,108 +1,67 @@
-"""kamexfrmd's event loop: the resident's part, and PF_KEY's for whoever connects."""
+"""kamexfrmd's event loop: the reconciler, and PF_KEY at a path for programs that connect."""
 
 import select
-import selectors
 from collections.abc import Callable
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.hub.event_loop import EventLoop
 from kamexfrm.hub.hub import Hub
-from kamexfrm.hub.unix_socket import ServedSocket
+from kamexfrm.hub.served import ServedSocket, ServedSockets
 from kamexfrm.kamexfrmd.listener import Listener
-from kamexfrm.kamexfrmd.reconciler import Resident
+from kamexfrm.kamexfrmd.reconciler import Reconciler
 
-#: Seconds in which events gather while nobody waits for an answer: to wake up for each of many
+#: Seconds in which events gather while no client waits for an answer: to wake up for each of many
 #: costs more than to read them.
 _GATHERING = 0.002
 
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
 
 class Service:
-    """PF_KEY at a path: a hub, a listener, and those who were let in.
+    """PF_KEY at a path: a hub, a listener, and the sockets of those that were let in.
 
     ``log`` gets a sentence for what went wrong with one of them.
     """
 
-    def __init__(self, hub: Hub, listener: Listener, log: Callable[[str], None]) -> None:
-        self._hub = hub
+    def __init__(
+        self, hub: Hub, listener: Listener, loop: EventLoop, log: Callable[[str], None]
+    ) -> None:
         self._listener = listener
         self._log = log
-        self._served: dict[ServedSocket, int] = {}
-        self._selector: selectors.BaseSelector | None = None
+        self._served = ServedSockets(hub, loop)
+        loop.watch(listener.fileno(), self._accept)
 
-    def join(self, selector: selectors.BaseSelector) -> None:
-        """Have an event loop watch; the data of each key is what to call with its events."""
-        self._selector = selector
-        selector.register(self._hub, _READ, lambda _: self._hub.process_events())
-        selector.register(self._listener, _READ, lambda _: self._admit())
-
-    def _admit(self) -> None:
-        assert self._selector is not None  # noqa: S101
+    def _accept(self, _: int) -> None:
         peer = self._listener.accept()
         if peer is None:
             return
         try:
-            served = ServedSocket(self._hub, peer)
+            self._served.add(peer, ServedSocket)
         except KamexfrmError as error:
             peer.close()
             self._log(f"could not serve PF_KEY: {error}")
-            return
-        self._served[served] = _READ
-        self._selector.register(served, _READ, lambda events: _turn(served, events))
 
-    def settle(self) -> float | None:
-        """Send what was queued for anybody, and let go of those who have left.
-
-        Return in how many seconds to come back, None where nothing can be waited for.
-        """
-        assert self._selector is not None  # noqa: S101
-        pause = self._hub.run_deferred()
-        for served, watched in tuple(self._served.items()):
-            if served.dirty:
-                served.write()
-            if served.gone:
-                self._selector.unregister(served)
-                served.close()
-                del self._served[served]
-                continue
-            wanted = _READ | _WRITE if served.writable else _READ
-            if wanted != watched:
-                self._served[served] = wanted
-                self._selector.modify(served, wanted, self._selector.get_key(served).data)
-        return pause
+    def run_deferred(self) -> float | None:
+        """Let the hub do what was put off; return in how many seconds to call again, or None."""
+        return self._served.run_deferred()
 
     def close(self) -> None:
-        """Let go of everybody and take the path away."""
-        for served in self._served:
-            served.close()
-        self._served.clear()
+        """Close all sockets and remove the path."""
         self._listener.close()
-        self._hub.close()
+        self._served.close()
 
 
-def _turn(served: ServedSocket, events: int) -> None:
-    if events & _READ:
-        served.read()
-    else:
-        served.write()
-
-
-def run(resident: Resident, service: Service | None, stop: int) -> None:
+def run(loop: EventLoop, reconciler: Reconciler, service: Service | None, stop: int) -> None:
     """Follow the kernel, and serve, until the descriptor ``stop`` is readable."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stop, _READ)
-        selector.register(resident, _READ, lambda _: resident.hear())
+    stopped: list[int] = []
+    loop.watch(stop, stopped.append)
+    loop.watch(reconciler.fileno(), lambda _: reconciler.process_events())
+    pause: float | None = None
+    while True:
+        pauses = [seconds for seconds in (pause, reconciler.pause()) if seconds is not None]
+        loop.dispatch(loop.wait(min(pauses, default=None)))
+        if stopped:
+            return
+        reconciler.run_deferred()
         if service is not None:
-            service.join(selector)
-        pause: float | None = None
-        while True:
-            pauses = [seconds for seconds in (pause, resident.pause()) if seconds is not None]
-            for key, events in selector.select(min(pauses, default=None)):
-                if key.fd == stop:
-                    return
-                key.data(events)
-            resident.work()
-            if service is not None:
-                pause = service.settle()
-            elif select.select([stop], [], [], _GATHERING)[0]:
-                return
+            pause = service.run_deferred()
+        elif select.select([stop], [], [], _GATHERING)[0]:
+            return

@@ -1,4 +1,4 @@
-"""A listening Unix socket at a path: whoever may connect gets a PF_KEY socket."""
+"""A listening Unix socket at a path: a process that may connect gets a PF_KEY socket."""
 
 import contextlib
 import errno
@@ -22,10 +22,10 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class Listener:
-    """Listens at a path, which is there as long as this is open.
+    """Listens at a path, which exists as long as this is open.
 
-    What a killed one left at the path is replaced. Raises KernelError: EADDRINUSE where somebody
-    listens, EEXIST where something else than a socket is.
+    What a killed process left at the path is replaced. Raises KernelError: EADDRINUSE where another
+    process listens, EEXIST for a file that is no socket.
     """
 
     def __init__(self, path: str) -> None:
@@ -34,7 +34,7 @@ class Listener:
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
-            _make_way(path)
+            _remove_stale(path)
             mask = os.umask(0o777 & ~_MODE)
             try:
                 self._socket.bind(path)
@@ -48,20 +48,20 @@ class Listener:
         except KernelError:
             self._socket.close()
             raise
-        # Given up to let somebody in and out again, when there is no other descriptor left.
+        # Closed to accept and drop a connection, when there is no other descriptor left.
         self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable while somebody waits."""
+        """Return the descriptor that is readable while a connection waits."""
         return self._socket.fileno()
 
     def accept(self) -> socket.socket | None:
-        """Let one in who waits; None where nobody does, or where he has no right to."""
+        """Accept a connection; return None if none waits, or if its user has no right to it."""
         try:
             peer, _ = self._socket.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                self._turn_away()
+                self._drop_one()
             return None
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         if _CREDENTIALS.unpack(credentials)[1] not in (0, os.geteuid()):
@@ -69,14 +69,14 @@ class Listener:
             return None
         return peer
 
-    def _turn_away(self) -> None:
+    def _drop_one(self) -> None:
         os.close(self._spare)
         with contextlib.suppress(OSError):
             self._socket.accept()[0].close()
         self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Stop listening, and take the path away if it is still ours."""
+        """Stop listening, and remove the path if it is still ours."""
         self._socket.close()
         os.close(self._spare)
         with contextlib.suppress(OSError):
@@ -89,8 +89,8 @@ def _inode(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _make_way(path: str) -> None:
-    """Take away a socket at which nobody listens; raises KernelError, OSError."""
+def _remove_stale(path: str) -> None:
+    """Remove a socket on which no process listens; raises KernelError, OSError."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

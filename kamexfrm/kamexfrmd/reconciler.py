@@ -1,7 +1,7 @@
-"""The resident: follows the kernel's events, so that others' changes have KAME's consequences.
+"""The reconciler: follows the kernel's events, so that all changes have KAME's consequences.
 
-It has no state of its own but what it last read of the marker. A command of ours does all this
-for its own changes; the resident does it for those of everybody else, and for SAs that expire.
+Its only state is the marker as last read. A command of ours reconciles after its own changes; the
+reconciler does so after those of other programs, and when SAs expire.
 """
 
 import contextlib
@@ -20,67 +20,67 @@ from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Poli
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 
-#: Seconds after which a writer that has left something unfinished is taken for dead.
+#: Seconds after which a writer that left something unfinished is taken for dead.
 _PATIENCE = 2.0
 
 
-class Resident:
-    """Looks after the namespace of a kernel; ``log`` gets a sentence for what it had to mend."""
+class Reconciler:
+    """Reconciles the namespace of a kernel; ``log`` gets a sentence for what it had to repair."""
 
     def __init__(self, kernel: Kernel, log: Callable[[str], None]) -> None:
         self._engine = Engine(kernel)
         self._events = kernel.subscribe(GROUPS)
         self._log = log
-        self._known: Marker | None = None
-        self._wanted = Consequence.NOTHING
+        self._marker: Marker | None = None
+        self._due = Consequence.NOTHING
         self._backoff = Backoff()
-        self._heard_at = 0.0
+        self._last_event = 0.0
 
-    def look(self) -> None:
-        """Bring everything to where it should be; raises KernelError."""
-        before = self._known
-        self._known = self._engine.reconcile(before)
+    def reconcile(self) -> None:
+        """Resync, and rewrite what has to change; raises KernelError."""
+        before = self._marker
+        self._marker = self._engine.reconcile(before)
         if self._engine.restored:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable while something happened."""
+        """Return a descriptor that is readable while kernel events wait."""
         return self._events.fileno()
 
     def pause(self) -> float | None:
-        """Return how many seconds there are until work() has something to do, None for no end."""
-        if self._wanted is not Consequence.NOTHING:
+        """Return the seconds until run_deferred() has work to do, None if there is none."""
+        if self._due is not Consequence.NOTHING:
             return self._backoff.remaining()
         if self._flags & UNFINISHED:
-            return max(0.0, self._heard_at + _PATIENCE - time.monotonic())
+            return max(0.0, self._last_event + _PATIENCE - time.monotonic())
         return None
 
-    def hear(self) -> None:
-        """Take note of what happened."""
-        self._wanted = max(self._wanted, self._hear())
-        self._heard_at = time.monotonic()
+    def process_events(self) -> None:
+        """Read the events that wait, and remember what they ask for."""
+        self._due = max(self._due, self._read_events())
+        self._last_event = time.monotonic()
 
-    def work(self) -> None:
-        """Do what events ask for, but not all the time."""
+    def run_deferred(self) -> None:
+        """Do what events ask for, if the pause since the last time is over."""
         if self.pause() != 0:
             return
-        wanted, self._wanted = self._wanted or Consequence.LOOK, Consequence.NOTHING
+        wanted, self._due = self._due or Consequence.RESYNC, Consequence.NOTHING
         began = time.monotonic()
         try:
-            if wanted is Consequence.LOOK:
-                self.look()
+            if wanted is Consequence.RESYNC:
+                self.reconcile()
             else:
                 self._engine.forget_routes()
         except KernelError as error:
             self._log(f"could not look after the policies: {error}")
         self._backoff.start(began)
-        self._heard_at = time.monotonic()
+        self._last_event = time.monotonic()
 
     @property
     def _flags(self) -> int:
-        return self._known.flags if self._known else 0
+        return self._marker.flags if self._marker else 0
 
-    def _hear(self) -> Consequence:
+    def _read_events(self) -> Consequence:
         """Read all events that wait; return what they ask for."""
         wanted = Consequence.NOTHING
         mine = self._engine.port
@@ -91,7 +91,7 @@ class Resident:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self._log("events were lost: looking at everything")
-                wanted = Consequence.LOOK
+                wanted = Consequence.RESYNC
                 continue
             if not events:
                 return wanted
@@ -100,21 +100,21 @@ class Resident:
                     continue
                 marker = written_marker(event)
                 if marker is not None:
-                    self._remember(marker)
-                elif wanted is not Consequence.LOOK:
+                    self._update_marker(marker)
+                elif wanted is not Consequence.RESYNC:
                     wanted = max(wanted, consequence(event, self._flags))
 
-    def _remember(self, policy: Policy) -> None:
+    def _update_marker(self, policy: Policy) -> None:
         with contextlib.suppress(UnsupportedError):
-            self._known = read_marker(policy)
+            self._marker = read_marker(policy)
 
     def close(self) -> None:
         """Stop listening."""
         self._events.close()
 
 
-def tell_systemd(state: str) -> None:
-    """Tell a service manager that asked for it (sd_notify(3)), e.g. ``READY=1``."""
+def notify_systemd(state: str) -> None:
+    """Notify a service manager that wants it (sd_notify(3)), e.g. ``READY=1``."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return

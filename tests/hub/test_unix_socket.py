@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kamexfrm.hub import Hub
-from kamexfrm.hub.unix_socket import TURN, ServedSocket
+from kamexfrm.hub.unix_socket import TURN, UnixSocketClient
 from kamexfrm.kernel.fake import FakeKernel
 from tests.hub.pfkey_samples import (
     DUMP,
@@ -26,7 +26,7 @@ class Pair:
     def __init__(self, hub: Hub) -> None:
         ours, self.program = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.program.setblocking(False)
-        self.served = ServedSocket(hub, ours)
+        self.served = UnixSocketClient(hub, ours)
 
     def heard(self) -> list[str]:
         found = []
