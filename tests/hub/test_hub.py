@@ -283,7 +283,7 @@ class TestPolicies:
         sender, other = real.attach(), real.attach()
         ends = ["src", "10.0.0.1/32", "dst", "10.0.0.2/32", "dir", "out"]
         ip("policy", "add", *ends, *words)
-        real.hear()
+        real.process_events()
         assert len(received(sender)) == len(received(other)) == 1
         (entry,) = real.engine.spd()
         get = pfkey.encode(
