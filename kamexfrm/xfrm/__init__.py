@@ -146,8 +146,8 @@ else:
                 "encode_policy_expire"
             ),
             "identities": (
-                "EMPTY_SELECTOR PolicyId StateId decode_policy_id decode_state_id direction_of_index "
-                "encode_policy_id encode_state_id"
+                "EMPTY_SELECTOR PolicyId StateId decode_policy_id decode_state_id "
+                "direction_of_index encode_policy_id encode_state_id"
             ),
             "info": (
                 "SadInfo SpdInfo decode_sad_info decode_spd_info encode_info_request "
