@@ -1,6 +1,6 @@
 """What can be asked of the engine: writes are queued and answered in order, reads act at once.
 
-``context`` is the asker's own (setkey's statement, a server's client); it comes back untouched.
+``cookie`` is the asker's own (setkey's statement, a server's client); it comes back untouched.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class SpdAdd(NamedTuple):
     policy: SecurityPolicy
     twin: bool = True
     replace: bool = False
-    context: object = None
+    cookie: object = None
 
 
 class SpdDelete(NamedTuple):
@@ -39,7 +39,7 @@ class SpdDelete(NamedTuple):
     selector: Selector
     direction: Direction
     twin: bool = True
-    context: object = None
+    cookie: object = None
     label: SecurityContext | None = None
 
 
@@ -47,13 +47,13 @@ class SpdDeleteId(NamedTuple):
     """Delete a policy by its id, and its fwd copy."""
 
     id: int
-    context: object = None
+    cookie: object = None
 
 
 class SpdFlush(NamedTuple):
     """Delete all policies, foreign ones too; knobs and def_policy stay."""
 
-    context: object = None
+    cookie: object = None
 
 
 class SaAdd(NamedTuple):
@@ -64,7 +64,7 @@ class SaAdd(NamedTuple):
 
     association: SecurityAssociation
     replace: bool = False
-    context: object = None
+    cookie: object = None
     sequence: int = 0
 
 
@@ -72,7 +72,7 @@ class SaDelete(NamedTuple):
     """Delete one SA."""
 
     id: SaId
-    context: object = None
+    cookie: object = None
 
 
 class SaDeleteAll(NamedTuple):
@@ -81,14 +81,14 @@ class SaDeleteAll(NamedTuple):
     source: Address
     destination: Address
     protocol: IpsecProtocol | None = None
-    context: object = None
+    cookie: object = None
 
 
 class SaFlush(NamedTuple):
     """Delete all SAs of one protocol or of all (None)."""
 
     protocol: IpsecProtocol | None = None
-    context: object = None
+    cookie: object = None
 
 
 class SetKnob(NamedTuple):
@@ -96,7 +96,7 @@ class SetKnob(NamedTuple):
 
     knob: Knob
     value: int
-    context: object = None
+    cookie: object = None
 
 
 Write = (

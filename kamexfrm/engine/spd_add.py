@@ -58,13 +58,13 @@ def check_number(requests: tuple[IpsecRequest, ...]) -> None:
 def spd_add(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy with its fwd twin and sidecar; raises KamexfrmError."""
     policy, twin, replace, _ = request
-    selector, direction, type_, requests, priority, lifetime, validtime, context = policy
+    selector, direction, type_, requests, priority, lifetime, validtime, label = policy
     unusual = not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC
     if unusual or lifetime | validtime > LIFETIME_MAX:
         check(policy)
     family = selector[0][0]
     template = session.template(type_, requests, direction, family)
-    if replace or context is not None or not template.plain or direction is Direction.FWD:
+    if replace or label is not None or not template.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
     if template.any_reqid:
@@ -145,7 +145,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
 
 def _add_pair(session: Session, request: SpdAdd, entry: Operation, copy: Operation) -> None:
     selector = selector_to_kernel(request.policy.selector)
-    label = label_to_kernel(request.policy.context)
+    label = label_to_kernel(request.policy.label)
     undo = (
         lambda: delete_policy(selector, XFRM_POLICY_IN, label),
         lambda: delete_policy(selector, XFRM_POLICY_FWD, label),

@@ -243,13 +243,13 @@ def _spd_add(core: Core, client: Client, message: SadbMsg) -> None:
         return isinstance(event, Policy) and _is_about(event, selector, policy.direction)
 
     if not _broadcast(core, client, message, type_, own, is_subject):
-        entry = core.engine.spd_entry(policy.selector, policy.direction, policy.context)
+        entry = core.engine.spd_entry(policy.selector, policy.direction, policy.label)
         core.reply(client, message, spd_entry_to_message(entry, type_))
 
 
 def _spd_delete(core: Core, client: Client, message: SadbMsg) -> None:
-    selector, direction, context = spidx_from_message(message)
-    own = core.writer.write(SpdDelete(selector, direction, label=context))
+    selector, direction, label = spidx_from_message(message)
+    own = core.writer.write(SpdDelete(selector, direction, label=label))
     wanted = selector_to_kernel(selector)
 
     def is_subject(event: XfrmEvent) -> bool:

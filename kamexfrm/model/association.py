@@ -86,7 +86,7 @@ class SecurityAssociation(NamedTuple):
     hard: Lifetime = Lifetime()
     soft: Lifetime = Lifetime()
     nat_traversal: NatTraversal | None = None
-    context: SecurityContext | None = None
+    label: SecurityContext | None = None
     esn: bool = False
     flags: int = 0
 

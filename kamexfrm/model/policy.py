@@ -138,7 +138,7 @@ class SecurityPolicy(NamedTuple):
     priority: int = PRIORITY_DEFAULT
     lifetime: int = 0
     validtime: int = 0
-    context: SecurityContext | None = None
+    label: SecurityContext | None = None
 
 
 class SocketPolicy(NamedTuple):

@@ -67,7 +67,7 @@ def format_sa(
         f"\tcurrent: {entry.bytes}(bytes)\thard: {hard.bytes}(bytes)\tsoft: {soft.bytes}(bytes)",
         f"\tallocated: {entry.packets}\thard: {hard.allocations}\tsoft: {soft.allocations}",
     )
-    lines += context_lines(sa.context)
+    lines += context_lines(sa.label)
     lines.append(f"\tsadb_seq={sequence} pid={pid} refcnt=0\n")
     return "\n".join(lines)
 
@@ -184,7 +184,7 @@ def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
             "destination_port": nat.destination_port,
             "original_address": nat.original_address and str(nat.original_address),
         },
-        "context": context_to_dict(sa.context),
+        "context": context_to_dict(sa.label),
         "noecn": entry.noecn,
         "decap_dscp": entry.decap_dscp,
         "nopmtudisc": entry.nopmtudisc,

@@ -138,7 +138,7 @@ def sp_to_dict(entry: SpdEntry) -> dict[str, Any]:
         "last_used": entry.last_used or None,
         "lifetime": policy.lifetime or None,
         "validtime": policy.validtime or None,
-        "context": context_to_dict(policy.context),
+        "context": context_to_dict(policy.label),
     }
 
 

@@ -36,7 +36,7 @@ def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
         match request:
             case SpdAdd() if error.errno == errno.EEXIST:
                 selector, direction = request.policy.selector, request.policy.direction
-                there = engine.spd_entry(selector, direction, request.policy.context)
+                there = engine.spd_entry(selector, direction, request.policy.label)
                 lines.append(in_the_way(there))
             case SpdDelete() if error.errno == errno.ENOENT:
                 lines += _similar(engine, request)

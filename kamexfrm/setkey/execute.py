@@ -68,7 +68,7 @@ class Executor:
 
     def hear(self, refused: Rejected) -> None:
         """Report a write that the engine could not make; for Engine's ``on_refusal``."""
-        request, error, statement = refused.request, refused.error, refused.request.context
+        request, error, statement = refused.request, refused.error, refused.request.cookie
         text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
         place: Place = getattr(statement, "place", Place("-", 0))
         end_line: int = getattr(statement, "end_line", 0)
@@ -95,7 +95,7 @@ class Executor:
                         statement.direction,
                         self._twins,
                         statement,
-                        statement.context,
+                        statement.label,
                     )
                 )
             case s.SpdFlush():
@@ -130,7 +130,7 @@ class Executor:
                     self._dump(statement)
                 case s.SpdGet():
                     entry = self.engine.spd_entry(
-                        statement.selector, statement.direction, statement.context
+                        statement.selector, statement.direction, statement.label
                     )
                     self._dump_spd([entry])
                 case s.SpdDump():

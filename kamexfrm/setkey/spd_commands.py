@@ -72,7 +72,7 @@ def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
     if words.skip("tagged"):
         return _read_tagged(words)
     written = _read_selector(words)
-    context = _read_context(words)
+    label = _read_context(words)
     policy, interface = _read_policy(words)
     at = words.at - 1
     words.expect(";")
@@ -93,7 +93,7 @@ def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
             policy.type,
             policy.requests,
             policy.priority,
-            context=context,
+            label=label,
         ),
         interface,
     )
@@ -104,11 +104,11 @@ def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
     command = SpdDelete if words.words[0] == "spddelete" else SpdGet
     words.at = 1
     written = _read_selector(words)
-    context = _read_context(words)
+    label = _read_context(words)
     policy, _ = _read_policy(words)
     words.expect(";")
     selector = _resolve_selector(words, written, ask)
-    return command(words.place(), words.end_line, selector, policy.direction, context)
+    return command(words.place(), words.end_line, selector, policy.direction, label)
 
 
 def read_spddump(words: Words, ask: Resolver) -> SpdDump:

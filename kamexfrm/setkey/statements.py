@@ -155,7 +155,7 @@ class SpdDelete(NamedTuple):
     end_line: int
     selector: Selector
     direction: Direction
-    context: SecurityContext | None = None
+    label: SecurityContext | None = None
 
 
 class SpdGet(NamedTuple):
@@ -165,7 +165,7 @@ class SpdGet(NamedTuple):
     end_line: int
     selector: Selector
     direction: Direction
-    context: SecurityContext | None = None
+    label: SecurityContext | None = None
 
 
 class SpdDump(NamedTuple):

@@ -158,14 +158,14 @@ class TracingEngine(Engine):
     def _sa_add(self, request: SaAdd) -> _Exchange:
         association = request.association
         type = SadbType.SADB_UPDATE if request.replace else SadbType.SADB_ADD
-        message = sa_to_message(association, type, sadb_flags=_sadb_flags(request.context))
+        message = sa_to_message(association, type, sadb_flags=_sadb_flags(request.cookie))
         return message, lambda: sad_entry_to_message(
             super(TracingEngine, self).sa(association.id), type
         )
 
     def _sa_delete(self, request: SaDelete) -> _Exchange:
         message = sa_id_to_message(
-            SadbType.SADB_DELETE, _source_of(request.context, request.id), request.id
+            SadbType.SADB_DELETE, _source_of(request.cookie, request.id), request.id
         )
         try:
             before = super().sa(request.id)
@@ -182,7 +182,7 @@ class TracingEngine(Engine):
 
         def reply(policy: SecurityPolicy) -> Callable[[], SadbMsg]:
             return lambda: spd_entry_to_message(
-                self._entry(policy.selector, policy.direction, policy.context), type
+                self._entry(policy.selector, policy.direction, policy.label), type
             )
 
         return [(policy_to_message(policy, type), reply(policy)) for policy in policies]

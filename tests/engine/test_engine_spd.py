@@ -223,17 +223,17 @@ def test_a_refusal_by_the_kernel_keeps_its_text_and_leaves_nothing(asker: Asker)
 def test_refusals_come_in_the_order_of_the_requests_with_their_context(asker: Asker) -> None:
     bad = selector()._replace(destination_prefix=33)
     requests: list[Write] = [
-        SpdAdd(ipsec(0), context="fine"),
-        SpdAdd(ipsec(0), context="again"),
-        SpdAdd(verdict(PolicyType.BYPASS), context="bypass"),
-        SpdAdd(ipsec(1, IN), context="fine"),
-        SpdDelete(selector(7), OUT, context="not there"),
-        SpdAdd(ipsec(1, IN), context="again in"),
-        SpdAdd(ipsec(bad), context="prefix"),
-        SpdDeleteId(0x7001, context="no such id"),
-        SpdAdd(ipsec(1, OUT, request(ends=(A, B))), context="fine"),
-        SpdAdd(ipsec(1, OUT, request(ends=(A, B))), context="again with sidecar"),
-        SpdAdd(ipsec(2), context="fine"),
+        SpdAdd(ipsec(0), cookie="fine"),
+        SpdAdd(ipsec(0), cookie="again"),
+        SpdAdd(verdict(PolicyType.BYPASS), cookie="bypass"),
+        SpdAdd(ipsec(1, IN), cookie="fine"),
+        SpdDelete(selector(7), OUT, cookie="not there"),
+        SpdAdd(ipsec(1, IN), cookie="again in"),
+        SpdAdd(ipsec(bad), cookie="prefix"),
+        SpdDeleteId(0x7001, cookie="no such id"),
+        SpdAdd(ipsec(1, OUT, request(ends=(A, B))), cookie="fine"),
+        SpdAdd(ipsec(1, OUT, request(ends=(A, B))), cookie="again with sidecar"),
+        SpdAdd(ipsec(2), cookie="fine"),
     ]
     assert asker.ask(*requests) == [
         "EEXIST",
@@ -244,7 +244,7 @@ def test_refusals_come_in_the_order_of_the_requests_with_their_context(asker: As
         "ENOENT",
         "EEXIST",
     ]
-    assert [one.request.context for one in asker.refused] == [
+    assert [one.request.cookie for one in asker.refused] == [
         "again",
         "bypass",
         "not there",
@@ -385,7 +385,7 @@ def test_what_a_refused_statement_takes_back_is_named_with_its_label() -> None:
     """Linux deletes a labelled policy only if the label is named too (xfrm_sec_ctx_match())."""
     kernel = Recording()
     write(kernel, foreign(0, 2))
-    labelled = ipsec(0, IN, context=SecurityContext(1, 1, b"label\0"))
+    labelled = ipsec(0, IN, label=SecurityContext(1, 1, b"label\0"))
     assert Asker(kernel).ask(SpdAdd(labelled)) == ["EEXIST"]
     assert [id.security_context for id in kernel.deleted] == [labelled.context]
 

@@ -119,7 +119,7 @@ def _no_key_is_told(error: ScriptError, text: str) -> None:
 
 def _printed_policy_is_read_again(statement: SpdAdd | SpdUpdate) -> None:
     """Read the first line of a dump and the policy in setkey's words: the same policy."""
-    policy = statement.policy._replace(context=None)
+    policy = statement.policy._replace(label=None)
     head = format_sp(SpdEntry(policy, 1, 0, 0, Owner.OURS, 1, 1), sequence=0, pid=0).partition(
         "\n"
     )[0]

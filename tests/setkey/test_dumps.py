@@ -120,14 +120,14 @@ def _association(text: str, block: str) -> SecurityAssociation:
             break
     else:
         raise AssertionError(f"no SA with SPI {spi}")
-    nat, context = sa.nat_traversal, sa.context
+    nat, label = sa.nat_traversal, sa.label
     return sa._replace(
         spi=spi,
         mode=mode,
         replay_window=min(sa.replay_window, 32),
         hard=Lifetime(addtime=30) if "larval" in block else sa.hard,
         nat_traversal=nat and nat._replace(original_address=None),
-        context=context and context._replace(label=context.label + b"\0\0"),
+        label=label and label._replace(label=label.label + b"\0\0"),
     )
 
 
@@ -204,7 +204,7 @@ def test_policy_is_printed_as_setkey_printed_it_and_can_be_read_back(
         policy = policy._replace(priority=0)
     if "security context" in block:
         label = _find(r"context: (.*)", block).encode() + b"\0\0"
-        policy = policy._replace(context=SecurityContext(1, 1, label))
+        policy = policy._replace(label=SecurityContext(1, 1, label))
     entry = SpdEntry(
         policy,
         id=int(_find(r"spid=(\d+)", block)),
@@ -399,7 +399,7 @@ def test_policy_as_data_has_stable_names() -> None:
 def test_association_as_data_can_be_written_as_json() -> None:
     entry = _sad_entry(
         PLAIN._replace(
-            context=SecurityContext(1, 1, b"label\0"),
+            label=SecurityContext(1, 1, b"label\0"),
             nat_traversal=NatTraversal(4500, 4500, A),
             authentication=_key(Kind.AUTHENTICATION, "hmac-sha256", 32, 128),
         )

@@ -71,7 +71,7 @@ def test_add_carries_all_options() -> None:
     assert (sa.mode, sa.reqid, sa.replay_window, sa.esn) == (Mode.TUNNEL, 100, 64, True)
     assert sa.hard == Lifetime(bytes=1000, addtime=100)
     assert sa.soft == Lifetime(bytes=900, addtime=90)
-    assert sa.context == SecurityContext(1, 2, b"a:b")
+    assert sa.label == SecurityContext(1, 2, b"a:b")
     assert sa.encryption == Key(_algorithm(Kind.ENCRYPTION, "aes-cbc"), AES)
     assert sa.authentication
     assert sa.authentication.algorithm == _algorithm(Kind.AUTHENTICATION, "hmac-sha256-128")

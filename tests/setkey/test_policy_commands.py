@@ -44,7 +44,7 @@ def test_spdadd_carries_a_policy() -> None:
         IpsecRequest(AH, Mode.TRANSPORT),
         IpsecRequest(ESP, Mode.TUNNEL, Level.UNIQUE, 5, A, B),
     )
-    assert policy.context == SecurityContext(1, 1, b"l")
+    assert policy.label == SecurityContext(1, 1, b"l")
     assert (statement.place.line, statement.end_line) == (1, 3)
 
 

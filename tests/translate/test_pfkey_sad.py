@@ -283,7 +283,7 @@ def test_a_refusal_is_the_header_with_the_errno() -> None:
         PLAIN._replace(mode=Mode.ANY, hard=Lifetime(0, 0, 100, 0)),
         PLAIN._replace(soft=Lifetime(0, 5, 0, 0), esn=True, replay_window=64, flags=5),
         PLAIN._replace(nat_traversal=NatTraversal(4500, 30000, A)),
-        PLAIN._replace(context=SecurityContext(1, 1, b"system_u:object_r:x_t")),
+        PLAIN._replace(label=SecurityContext(1, 1, b"system_u:object_r:x_t")),
         PLAIN._replace(encryption=key(Kind.AEAD, "aes-gcm-16", 20), authentication=None),
         PLAIN._replace(
             encryption=Key(row(Kind.ENCRYPTION, "null"), b""),

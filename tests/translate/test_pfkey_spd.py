@@ -215,7 +215,7 @@ def test_an_entry_is_named_by_an_id_that_can_be_one() -> None:
                 IpsecRequest(IpsecProtocol.ESP, Mode.TUNNEL, Level.UNIQUE, 70000, C, D),
                 IpsecRequest(IpsecProtocol.AH, Mode.TRANSPORT),
             ),
-            context=SecurityContext(1, 1, b"u:r:t"),
+            label=SecurityContext(1, 1, b"u:r:t"),
         ),
     ],
 )

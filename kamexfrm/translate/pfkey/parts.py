@@ -173,12 +173,12 @@ def ends_from_message(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
 # Security contexts
 
 
-def label_to_extensions(context: SecurityContext | None) -> tuple[SecCtx, ...]:
+def label_to_extensions(label: SecurityContext | None) -> tuple[SecCtx, ...]:
     """Return the extension for a label, with the NUL at its end that Linux wants; or nothing."""
-    if context is None:
+    if label is None:
         return ()
-    label = context.label if context.label.endswith(b"\0") else context.label + b"\0"
-    return (SecCtx(context.algorithm, context.doi, label),)
+    doi, algorithm, text = label
+    return (SecCtx(algorithm, doi, text if text.endswith(b"\0") else text + b"\0"),)
 
 
 def label_from_message(message: SadbMsg) -> SecurityContext | None:

@@ -143,7 +143,7 @@ def sa_to_message(
         extensions.append(KeyEncrypt(Material(sa.encryption.material)))
     if sa.authentication is not None and sa.authentication.material:
         extensions.append(KeyAuth(Material(sa.authentication.material)))
-    extensions += (*_limits(sa), *label_to_extensions(sa.context))
+    extensions += (*_limits(sa), *label_to_extensions(sa.label))
     if type == SadbType.SADB_GETSPI and sa.spi:
         extensions.append(SpiRange(sa.spi, sa.spi))
     before, behind = _nat(sa)
@@ -251,7 +251,7 @@ def sad_entry_to_message(
         *(_shown_keys(association) if keys else ()),
         Sa2(_shown_mode(entry), association.reqid),
         *natt,
-        *label_to_extensions(association.context),
+        *label_to_extensions(association.label),
     )
     return message(type, extensions, association.protocol)
 

@@ -102,7 +102,7 @@ def policy_to_message(policy: SecurityPolicy, type: SadbType = SadbType.SADB_X_S
     if policy.lifetime or policy.validtime:
         lifetimes = (LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime),)
     ends = selector_to_extensions(policy.selector)
-    return message(type, (wanted, *ends, *lifetimes, *label_to_extensions(policy.context)))
+    return message(type, (wanted, *ends, *lifetimes, *label_to_extensions(policy.label)))
 
 
 def policy_from_message(message: SadbMsg) -> SecurityPolicy:
@@ -129,13 +129,13 @@ def policy_from_message(message: SadbMsg) -> SecurityPolicy:
 def spidx_to_message(
     selector: Selector,
     direction: Direction,
-    context: SecurityContext | None = None,
+    label: SecurityContext | None = None,
     type: SadbType = SadbType.SADB_X_SPDDELETE,
 ) -> SadbMsg:
     """Return the X_SPDDELETE of an entry by its selector, of which only the direction counts."""
     wanted = policy_to_extension(PolicyType.DISCARD, direction)
     ends = selector_to_extensions(selector)
-    return message(type, (wanted, *ends, *label_to_extensions(context)))
+    return message(type, (wanted, *ends, *label_to_extensions(label)))
 
 
 def spidx_from_message(message: SadbMsg) -> tuple[Selector, Direction, SecurityContext | None]:
@@ -183,7 +183,7 @@ def spd_entry_to_message(entry: SpdEntry, type: SadbType, *, references: int = 1
         LifetimeSoft(),
         LifetimeCurrent(addtime=entry.created, usetime=entry.last_used),
         extension,
-        *label_to_extensions(policy.context),
+        *label_to_extensions(policy.label),
     )
     return SadbMsg(type, extensions=shown, reserved=references)
 

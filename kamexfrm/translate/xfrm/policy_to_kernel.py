@@ -238,7 +238,7 @@ def policy_to_kernel(
     ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
     that is written again: UPDPOLICY restarts its clock.
     """
-    selector, direction, type_, requests, priority, lifetime, validtime, context = policy
+    selector, direction, type_, requests, priority, lifetime, validtime, label = policy
     family = selector.source.family
     asked = requests if with_sa_reqids is None else with_sa_reqids
     templates = templates_to_kernel(type_, asked, direction, family, knobs.of(family), without_sa)
@@ -251,7 +251,7 @@ def policy_to_kernel(
     )
     hard_add, hard_use = remaining or (lifetime, validtime)
     kernel_selector = selector_to_kernel(selector)
-    label = label_to_kernel(context)
+    kernel_label = label_to_kernel(label)
     kernel = Policy(
         kernel_selector,
         direction_to_kernel(direction),
@@ -259,7 +259,7 @@ def policy_to_kernel(
         priority=placement.kernel_priority,
         lifetime=LifetimeConfig(*words, 0, hard_add, 0, hard_use),
         templates=templates,
-        security_context=label,
+        security_context=kernel_label,
     )
     if flags & tags.HAS_SIDECAR:
         words = tags.policy_words(

@@ -140,7 +140,7 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         aead=aead,
         encap=encap,
         replay_esn=replay_esn,
-        security_context=label_to_kernel(sa.context),
+        security_context=label_to_kernel(sa.label),
     )
 
 
