@@ -39,7 +39,7 @@ class _Printer:
         self._options = options
 
     def show(self, message: SadbMsg) -> None:
-        """Print what a reply says; raises KamexfrmError. Requests say nothing."""
+        """Print the entry or the error of a reply; raises KamexfrmError. Requests are skipped."""
         if message.type not in _SA_TYPES + _SP_TYPES:
             return
         options = self._options
@@ -47,7 +47,7 @@ class _Printer:
         if options.verbose and not options.json:
             text = f"{format_message(message)}\n"
         if message.errno:
-            text += "" if options.json else _refusal(message)
+            text += "" if options.json else _error_text(message)
         elif not message.extensions:
             pass
         elif message.type in _SA_TYPES:
@@ -86,7 +86,7 @@ class _Printer:
         )
 
     def finish(self) -> None:
-        """Print what is known at the end only."""
+        """Print the JSON, or the number of hidden policies."""
         if self._options.json:
             import json
 
@@ -96,26 +96,26 @@ class _Printer:
             self._out.write(dump_sp.format_hidden_sockets(self.hidden))
 
 
-def _refusal(message: SadbMsg) -> str:
+def _error_text(message: SadbMsg) -> str:
     if message.errno == errno.ENOENT and message.type in _NOTHING:
         return _NOTHING[message.type]
     return f"{os.strerror(message.errno)}.\n"
 
 
 def show_files(names: tuple[str, ...], out: TextIO, err: TextIO, options: Options) -> int:
-    """Print what files of messages say; return 1 where one cannot be read or understood, else 0."""
+    """Print files of messages; return 1 where one cannot be read or decoded, else 0."""
     printer, status = _Printer(out, options), 0
     for name in names:
-        for trouble in _show_file(name, printer):
+        for problem in _show_file(name, printer):
             out.flush()
-            err.write(f"setkey: {name}: {trouble}\n")
+            err.write(f"setkey: {name}: {problem}\n")
             status = 1
     printer.finish()
     return status
 
 
 def _show_file(name: str, printer: _Printer) -> Iterator[str]:
-    """Print a file; yield what is wrong with it."""
+    """Print a file; yield its errors."""
     try:
         with open(name, "rb") as file:
             data = file.read()
@@ -140,7 +140,7 @@ def _show_file(name: str, printer: _Printer) -> Iterator[str]:
 
 
 def _pieces(data: bytes) -> tuple[list[_Piece], WireError | None]:
-    """Cut a file into messages, up to where its lengths make no sense."""
+    """Cut a file into messages, up to the first invalid length."""
     try:
         found, end = pfkey.split(data), None
     except WireError as error:
@@ -153,6 +153,6 @@ def _pieces(data: bytes) -> tuple[list[_Piece], WireError | None]:
 
 
 def _reason(error: KamexfrmError) -> str:
-    """Return an error behind the words that setkey has for its errno."""
+    """Return an error's text after setkey's text for its errno."""
     text, words = str(error), os.strerror(error.errno)
     return text if text.startswith(words) else f"{words} ({text})"

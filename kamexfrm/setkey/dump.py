@@ -1,4 +1,4 @@
-"""Dumps to stdout: how entries are numbered, and the JSON form of both databases."""
+"""Dumps of both databases to stdout: in setkey's form with sequence numbers, or as JSON."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,14 +11,14 @@ from kamexfrm.setkey.arguments import Options
 
 _T = TypeVar("_T")
 
-#: Hears of each entry of a dump and of its number before it is printed.
+#: Called with each entry of a dump and its sequence number before it is printed.
 Announce = Callable[[SadEntry | SpdEntry, int], None]
 
 
 def _write(texts: Iterator[str], out: TextIO, announce: Announce | None) -> bool:
     """Write in large pieces, as stdout may be unbuffered; return whether there was something.
 
-    What is announced is written by itself: the announcement is on the same output.
+    With ``announce`` each entry is written alone: the announcement goes to the same output.
     """
     count = 1 if announce else 256
     written = False
@@ -28,7 +28,7 @@ def _write(texts: Iterator[str], out: TextIO, announce: Announce | None) -> bool
     return written
 
 
-def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
+def _with_sequence(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
     """Count entries as the kernel's PF_KEY dumps do: 1, 2, 3 and so on, and 0 for the last."""
     rest = iter(entries)
     for first in islice(rest, 1):
@@ -40,17 +40,17 @@ def _numbered(entries: Iterable[_T]) -> Iterator[tuple[int, _T]]:
 
 
 def dump_sad(
-    entries: Iterable[SadEntry], out: TextIO, choices: Options, announce: Announce | None = None
+    entries: Iterable[SadEntry], out: TextIO, options: Options, announce: Announce | None = None
 ) -> bool:
     """Print SAs; return whether there was one."""
     from kamexfrm.setkey import dump_sa
 
-    if choices.json:
+    if options.json:
         return _json([dump_sa.sa_to_dict(e) for e in entries], out)
-    pid, ports, keys = os.getpid(), choices.ports, choices.keys
+    pid, ports, keys = os.getpid(), options.ports, options.keys
 
     def texts() -> Iterator[str]:
-        for number, entry in _numbered(entries):
+        for number, entry in _with_sequence(entries):
             if announce:
                 announce(entry, number)
             yield dump_sa.format_sa(entry, ports=ports, sequence=number, pid=pid, keys=keys)
@@ -68,19 +68,19 @@ def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
 
 
 def dump_spd(
-    entries: Iterable[SpdEntry], out: TextIO, choices: Options, announce: Announce | None = None
+    entries: Iterable[SpdEntry], out: TextIO, options: Options, announce: Announce | None = None
 ) -> bool:
     """Print policies; return whether there was one."""
     from kamexfrm.setkey import dump_sp
 
-    if choices.json:
+    if options.json:
         return _json([dump_sp.sp_to_dict(e) for e in entries], out)
-    pid, ports, hides = os.getpid(), choices.ports, choices.hide_sockets
+    pid, ports, hides = os.getpid(), options.ports, options.hide_sockets
     hidden = 0
 
     def texts() -> Iterator[str]:
         nonlocal hidden
-        for number, entry in _numbered(entries):
+        for number, entry in _with_sequence(entries):
             if announce:
                 announce(entry, number)
             if hides and entry.socket:

@@ -104,9 +104,9 @@ def context_lines(context: SecurityContext | None) -> list[str]:
 
 
 def key_name(key: Key) -> str:
-    """Return an algorithm's name with its ICV length where the plain name would say another one.
+    """Return an algorithm's name, with its ICV length where that is not the name's usual one.
 
-    An algorithm that has no PF_KEY name goes by the kernel's.
+    An algorithm without a PF_KEY name has the kernel's.
     """
     algorithm = key.algorithm
     if algorithm is None:
@@ -151,7 +151,7 @@ def _mode_name(entry: SadEntry) -> str:
 
 
 def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
-    """Return an SA as plain data for JSON; the keys themselves only where they are asked for.
+    """Return an SA as plain data for JSON; with ``keys`` the keys themselves too.
 
     Times are seconds since the epoch or None, limits are None where there is none, lengths bits.
     """

@@ -79,7 +79,7 @@ def _upper(upper: int) -> str:
 def _misc(selector: Selector) -> str:
     """Return type and code or a GRE key as setkey shows them, with 0 for any.
 
-    Differs from ipsec-tools: type 0, which it cannot tell from any, is shown as a type alone.
+    Differs from ipsec-tools: type 0, which there is the same as any, is shown as a type alone.
     """
     first, second = selector.source_port, selector.destination_port
     if first is None and second is None:
@@ -89,7 +89,7 @@ def _misc(selector: Selector) -> str:
     return " 0" if first == 0 and second is None else f" {first or 0},{second or 0}"
 
 
-#: A policy behind its selector: direction, type, requests, priority, lifetime, validtime, context.
+#: A policy without its selector: direction, type, requests, priority, lifetime, validtime, context.
 _Rest = tuple[
     Direction, PolicyType, tuple[IpsecRequest, ...], int, int, int, SecurityContext | None
 ]
@@ -103,7 +103,7 @@ def _body(rest: _Rest, socket: bool, created: int, last_used: int, ports: bool) 
     if priority:
         words.append(format_priority(priority))
     if action is PolicyType.IPSEC and not requests:
-        action = PolicyType.NONE  # which is what it does
+        action = PolicyType.NONE  # its effect
     words.append(action.name.lower())
     lines = [
         " ".join(words),

@@ -1,4 +1,4 @@
-"""Why a command was refused, in further lines: what is in the way, what would do."""
+"""Lines behind an error: the entry that conflicts, similar entries, valid key lengths."""
 
 import errno
 import os
@@ -11,17 +11,17 @@ from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.model.policy_text import format_request
 from kamexfrm.setkey.sa_algorithms import key_length_hint
 
-#: setkey's own words for errors that strerror() words otherwise, about policies.
+#: setkey's own texts of errors about policies, where they are not those of strerror().
 _SPD_TEXTS = {errno.ENOENT: "No entry"}
 
 
 def text_of(error: KamexfrmError, *, policy: bool) -> str:
-    """Return setkey's words for an error, about a policy or an SA."""
+    """Return setkey's text of an error about a policy or an SA."""
     return (_SPD_TEXTS if policy else {}).get(error.errno) or os.strerror(error.errno)
 
 
 def reason_of(error: KamexfrmError) -> list[str]:
-    """Return what the kernel, or we, said beyond the errno."""
+    """Return the kernel's or the engine's reason beyond the errno."""
     reason = error.reason if isinstance(error, KernelError) else error.text
     text = os.strerror(error.errno)
     if reason.startswith(f"{text} (") and reason.endswith(")"):
@@ -30,14 +30,14 @@ def reason_of(error: KamexfrmError) -> list[str]:
 
 
 def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
-    """Return lines about a refused write; asks the kernel what is there."""
+    """Return lines about a rejected write; reads from the kernel what is there."""
     lines = reason_of(error)
     try:
         match request:
             case SpdAdd() if error.errno == errno.EEXIST:
                 selector, direction = request.policy.selector, request.policy.direction
                 there = engine.spd_entry(selector, direction, request.policy.label)
-                lines.append(in_the_way(there))
+                lines.append(_conflict(there))
             case SpdDelete() if error.errno == errno.ENOENT:
                 lines += _similar(engine, request)
             case SaAdd():
@@ -48,21 +48,21 @@ def explain(engine: Engine, request: Write, error: KamexfrmError) -> list[str]:
                     f"no {id.protocol.name.lower()} SA to {id.destination} with spi {id.spi:#x}"
                 )
     except KernelError:
-        pass  # it went while we looked: nothing more to say
+        pass  # deleted in the meantime
     return lines
 
 
-def in_the_way(entry: SpdEntry) -> str:
-    """Return a line about the entry that a new one would have to replace."""
+def _conflict(entry: SpdEntry) -> str:
+    """Return a line about the existing entry that conflicts with a new one."""
     policy = entry.policy
     requests = " ".join(format_request(request) for request in policy.requests)
-    whose = "" if entry.owner is Owner.OURS else " (not made by setkey)"
+    foreign = "" if entry.owner is Owner.OURS else " (not made by setkey)"
     action = f"{policy.type.name.lower()} {requests}".rstrip()
-    return f"in the way: spid={entry.id} {policy.direction.name.lower()} {action}{whose}"
+    return f"in the way: spid={entry.id} {policy.direction.name.lower()} {action}{foreign}"
 
 
 def _similar(engine: Engine, request: SpdDelete) -> list[str]:
-    """Name entries that somebody may have meant who did not write the selector as it is."""
+    """Return lines about entries of the same addresses that differ in the rest of the selector."""
     wanted = request.selector
     found = []
     for entry in engine.spd():

@@ -1,6 +1,6 @@
-"""How setkey words its trouble: on stderr for a file, on stdout for a terminal.
+"""The texts of setkey's errors and warnings.
 
-The first lines are those of ipsec-tools, byte for byte; what helps a human comes after them.
+The first lines are those of ipsec-tools, byte for byte; further lines for people follow them.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ _SHOWN = 100
 class ScriptError(LanguageError):
     """A statement that the grammar or its meaning forbids.
 
-    ``before`` holds lines that the original writes before its message, ``fatal`` says that the
-    lexer met a character of no word (setkey then ends at once), ``source`` is the culprit's line
-    with keys covered and ``caret`` the culprit's index in it. An empty reason is setkey's silent
+    ``before`` holds lines that ipsec-tools writes before its message. ``fatal`` is true for a
+    character that belongs to no word: setkey then ends at once. ``source`` is the line of the
+    error with keys masked, ``caret`` the index in it. Where the reason is empty, setkey says only
     ``parse failed``.
     """
 
@@ -64,23 +64,23 @@ def format_interactive_error(error: ScriptError) -> tuple[str, str]:
     return text + "".join(f"{line}\n" for line in _detail(error)), before
 
 
-def format_refusal(place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> str:
-    """Return what ``setkey -f`` writes to stderr about a command that the kernel refuses.
+def format_rejection(place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> str:
+    """Return what ``setkey -f`` writes to stderr about a command that is rejected.
 
-    ``details`` are further lines for a human; they are indented.
+    ``details`` are further lines for people; they are indented.
     """
     lines = [f"setkey: {printable(place.file)},{end_line}: {text}"]
     lines += (f"    {printable(detail)}" for detail in details)
     return "".join(f"{line}\n" for line in lines)
 
 
-def format_interactive_refusal(text: str, details: Iterable[str] = ()) -> str:
+def format_interactive_rejection(text: str, details: Iterable[str] = ()) -> str:
     """Return what ``setkey -c`` and ``-D`` write to stdout: the text with a full stop."""
     return f"{text}.\n" + "".join(f"    {printable(detail)}\n" for detail in details)
 
 
 def format_warning(place: Place, text: str, token: str) -> str:
-    """Return what ``setkey -f`` writes to stderr where it goes on nevertheless."""
+    """Return what ``setkey -f`` writes to stderr about a command that it carries out."""
     return f"setkey: {printable(place.file)},{place.line}: {text} at `{printable(token)}'\n"
 
 

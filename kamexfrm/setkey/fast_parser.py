@@ -1,8 +1,8 @@
-"""Plain ``spdadd`` and ``add`` lines, quickly: one expression each instead of the readers.
+"""A fast path for plain ``spdadd`` and ``add`` lines: one regular expression each.
 
 Large files are nearly always one plain command per line with numeric addresses. Reading such a
-spdadd takes 4 us here against 13 us in general (an add 8 us against 19). Whatever is not plain, and
-whatever is wrong, is left to the readers; a property test holds the two together.
+spdadd takes 4 us here against 13 us in general (an add 8 us against 19). All other lines, those
+with errors too, are left to the general readers; a property test compares the two.
 """
 
 import re
@@ -165,10 +165,10 @@ def _plain_key(name: str, digits: str, kinds: tuple[Kind, ...]) -> Key | None:
 def _plain_options(text: str) -> tuple[Mode, int, int, Lifetime, Lifetime]:
     """Return mode, reqid, replay window, hard and soft lifetime; of repeated ones the last."""
     words = text.split()
-    said = dict(zip(words[::2], words[1::2], strict=True))
-    number = {option: int(said.get(option, "0")) for option in ("-u", "-r", *_LIFETIMES)}
+    values = dict(zip(words[::2], words[1::2], strict=True))
+    number = {option: int(values.get(option, "0")) for option in ("-u", "-r", *_LIFETIMES)}
     return (
-        MODES[said.get("-m", "any")],
+        MODES[values.get("-m", "any")],
         number["-u"],
         number["-r"],
         Lifetime(0, number["-bh"], number["-lh"], 0),

@@ -1,4 +1,4 @@
-"""PF_KEY messages as rows of bytes, the way setkey -H shows them, with keys covered."""
+"""PF_KEY messages as rows of bytes, the way setkey -H shows them, with keys masked."""
 
 from kamexfrm import pfkey
 

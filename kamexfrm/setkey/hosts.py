@@ -1,4 +1,4 @@
-"""Addresses, ports and upper protocols of a statement, with setkey's wording where they fail."""
+"""Addresses, ports and upper protocols of a statement, with setkey's errors about them."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Resolver = Callable[..., Sequence[tuple[Any, ...]]]
 
 _inet_pton = socket.inet_pton
 
-#: Upper protocols that need no look at /etc/protocols, or that it names otherwise.
+#: Upper protocols that are not looked up in /etc/protocols, which names some otherwise.
 _UPPERS = {
     "any": ULPROTO_ANY,
     "ip": ULPROTO_ANY,
@@ -43,7 +43,7 @@ _UPPERS = {
 class UnknownHostError(KamexfrmError):
     """A name or a service that the resolver does not find; the text is the resolver's.
 
-    ``service`` says that it was the service.
+    ``service`` is true where it was the service.
     """
 
     def __init__(self, text: str, *, service: bool = False) -> None:
@@ -55,7 +55,7 @@ class UnknownHostError(KamexfrmError):
         return host.port_at if self.service else host.at
 
     def hints(self) -> tuple[str, ...]:
-        """Return what a human may try."""
+        """Return hints for people."""
         if self.service:
             return ("services are looked up as those of udp: write the port's number",)
         return ()
@@ -71,7 +71,7 @@ class Host(NamedTuple):
 
 
 class Flags(NamedTuple):
-    """What ``-4``, ``-6`` and ``-n`` ask of the resolver."""
+    """What ``-4``, ``-6`` and ``-n`` mean to the resolver."""
 
     family: int = 0
     numeric: bool = False
@@ -149,11 +149,11 @@ def numeric_address(word: str) -> Address | None:
 def system_resolver(
     host: str, port: str | None, family: int, kind: int, protocol: int, flags: int
 ) -> Sequence[tuple[Any, ...]]:
-    """Ask getaddrinfo(3); as bytes, so that no IDNA rule stands between the word and it."""
+    """Call getaddrinfo(3), with the name as bytes so that Python applies no IDNA rule."""
     return socket.getaddrinfo(host.encode(), port, family, kind, protocol, flags)
 
 
-def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...], int]:
+def resolve(host: Host, flags: Flags, resolver: Resolver) -> tuple[tuple[Address, ...], int]:
     """Return a host's addresses and its port, 0 for any; raises UnknownHostError.
 
     Services are looked up as UDP's, as setkey does for every protocol.
@@ -170,7 +170,9 @@ def resolve(host: Host, flags: Flags, ask: Resolver) -> tuple[tuple[Address, ...
         return (address,), port
     mode = socket.AI_NUMERICHOST if flags.numeric else 0
     try:
-        found = ask(host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode)
+        found = resolver(
+            host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode
+        )
     except socket.gaierror as error:
         raise UnknownHostError(
             error.strerror or str(error), service=error.errno == socket.EAI_SERVICE

@@ -1,7 +1,7 @@
 """From the text of a script to the words of one statement, and back from a word to its place.
 
 A statement is cut out and split into words by two compiled expressions; where a word stands is
-computed again only when somebody asks, that is, for an error.
+computed for errors only.
 """
 
 import re
@@ -43,13 +43,13 @@ COMMANDS = (
     *("spdadd", "spdupdate", "spddelete", "spdget", "spddump", "spdflush"),
 )
 
-#: Words that can name no host.
+#: Words that cannot be the name of a host.
 KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged"))
 
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
 
-#: What may be a key wherever it stands, in a comment too; and what a bad key goes on with.
+#: What may be a key wherever it stands, in a comment too; and the rest of a malformed key.
 _LONG_HEX = re.compile(r"0[xX][0-9A-Fa-f]{9,}")
 _QUOTED = re.compile(r'"[^"\n]+"')
 _BLACK = re.compile(r"[^\s;]+")
@@ -62,7 +62,7 @@ def _without_keys(text: str) -> str:
 def complete_length(text: str) -> int:
     """Return how much of an interactive input is whole statements, in characters.
 
-    What comes after is the beginning of a statement that has no semicolon yet, or nothing.
+    The rest is the beginning of a statement that has no semicolon yet, or nothing.
     """
     end = 0
     while match := STATEMENT.match(text, end):
@@ -106,7 +106,7 @@ class Words:
         return word
 
     def skip(self, word: str) -> bool:
-        """Step over the next word if it is this one, and say whether it was."""
+        """Step over the next word if it is this one; return whether it was."""
         if self.words[self.at] != word:
             return False
         self.at += 1
@@ -146,7 +146,7 @@ class Words:
         return self._place_of(self.offset(at)) if at else Place(self.file, self.line, self.column)
 
     def shown(self, at: int) -> str:
-        """Return a word as setkey names it, with the digits of a key covered."""
+        """Return a word as setkey names it, with the digits of a key masked."""
         word = self.words[at]
         if word.startswith("-P"):
             return "-P"
@@ -157,11 +157,11 @@ class Words:
         return word
 
     def warn(self, text: str, at: int) -> None:
-        """Note a remark about a word."""
+        """Add a warning about a word."""
         self.warnings += (LanguageWarning(text, self.shown(at), self.place(at)),)
 
     def unexpected(self, *hints: str, among: tuple[str, ...] = ()) -> NoReturn:
-        """Raise about the next word, which the grammar does not allow here."""
+        """Raise ScriptError about the next word, which the grammar does not allow here."""
         word = self.words[self.at]
         if not word:
             self.fail("syntax error", hints=(*hints, "the text ends before the statement's `;'"))
@@ -211,7 +211,7 @@ class Words:
         line, shift = self._source(offset)
         raise ScriptError(
             reason,
-            token=_without_keys(token),  # a policy that goes on over the next line, say
+            token=_without_keys(token),  # such as a policy over several lines
             place=place,
             hints=hints,
             before=tuple(map(_without_keys, before)),
@@ -241,14 +241,14 @@ class Words:
         return not self.text[self.text.rfind("\n", 0, offset) + 1 : offset].strip()
 
     def _source(self, offset: int) -> tuple[str, int]:
-        """Return the line with this offset, keys covered, and the offset in it."""
-        text = self._covered()
+        """Return the line with this offset, keys masked, and the offset in it."""
+        text = self._masked()
         start = text.rfind("\n", 0, offset) + 1
         end = text.find("\n", offset)
         return text[start : end if end >= 0 else len(text)], offset - start
 
     def _is_key(self, at: int) -> bool:
-        """Whether a word is a key, or stands where one should and may be one, badly written."""
+        """Whether a word is a key, or stands where one should and may be one, malformed."""
         word = self.words[at]
         if word[:1] == '"':
             return len(word) > 1
@@ -256,7 +256,7 @@ class Words:
             return True
         return at > 1 and self.words[at - 2] in ("-E", "-A") and word[:1] not in ("-", ";", "")
 
-    def _covered(self) -> str:
+    def _masked(self) -> str:
         """Return the text with every key replaced by as many asterisks."""
         pieces = []
         end = 0

@@ -1,7 +1,7 @@
 """PF_KEY messages as text, the way ipsec-tools' libipsec shows them for setkey -v and -x.
 
 The form is that of version 0.9.1 byte for byte (key_debug.c kdebug_sadb()) but for two things: a
-key is shown covered, and an extension that the original does not know does not end the message.
+key is masked, and an extension that the original does not know does not end the message.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _UINT32 = 0xFFFFFFFF
 
 
 def format_message(message: pfkey.SadbMsg, dialect: pfkey.Dialect = pfkey.LINUX) -> str:
-    """Return a message as lines, without the blank one that setkey prints behind it.
+    """Return a message as lines, without the blank one that setkey prints after it.
 
     An X_PROMISC message is shown with the message inside it.
     """
@@ -66,7 +66,7 @@ def _extension(extension: pfkey.Extension, number: int, dialect: pfkey.Dialect) 
             yield _sockaddr(extension.sockaddr, dialect)
         case pfkey.KeyExtension():
             yield f"sadb_key{{ bits={extension.key.bits} reserved={extension.reserved}\n"
-            yield f"  key={covered(extension.key.bits // 8)} }}\n"
+            yield f"  key={masked_key(extension.key.bits // 8)} }}\n"
         case pfkey.Sa2():
             yield f"sadb_x_sa2{{ mode={extension.mode:d} reqid={extension.reqid}\n"
             yield f"  reserved1={extension.reserved1} reserved2={extension.reserved2} "
@@ -159,7 +159,7 @@ def _sockaddr(sockaddr: pfkey.AnySockaddr | None, dialect: pfkey.Dialect) -> str
 
 
 def _words(digits: str) -> str:
-    """Cut digits into groups of four bytes, each behind a space, and lines of 32 bytes."""
+    """Cut digits into groups of four bytes, each after a space, and lines of 32 bytes."""
     lines = (digits[at : at + 64] for at in range(0, len(digits), 64))
     return "\n".join(
         "".join(f" {line[at : at + 8]}" for at in range(0, len(line), 8)) for line in lines
@@ -170,7 +170,7 @@ def _hexadecimal(data: bytes) -> str:
     return _words(data.hex())
 
 
-def covered(size: int) -> str:
-    """Return what stands for a key of ``size`` bytes: its length is seen, its bytes are not."""
+def masked_key(size: int) -> str:
+    """Return what is shown for a key of ``size`` bytes: its length, not its bytes."""
     # Differs from ipsec-tools: it prints the key. Keys are for setkey -D alone to print.
     return _words(".." * size)

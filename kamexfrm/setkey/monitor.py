@@ -1,4 +1,4 @@
-"""setkey -x: what a listener on PF_KEY would hear, told from the kernel's netlink events."""
+"""setkey -x: the messages that a PF_KEY socket would receive, made from netlink events."""
 
 import errno
 import os
@@ -35,19 +35,19 @@ GROUPS = (
 
 _LOST = "setkey: WARNING: messages were lost: the kernel had more to tell than could be printed\n"
 
-#: What poll(2) says of an output that nobody reads any more.
+#: What poll(2) reports of an output whose reader is gone.
 _LEFT = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 class Monitor:
-    """Prints messages to ``out`` as they come, and what is amiss to ``err``."""
+    """Prints messages to ``out`` as they come, and warnings to ``err``."""
 
     def __init__(self, kernel: Kernel, out: TextIO, err: TextIO, options: Options) -> None:
         self._out = out
         self._err = err
         self._options = options
         self._events = kernel.subscribe(GROUPS)
-        # Subscribed first: what changes meanwhile is in the dump or among the events, or in both.
+        # Subscribed first: a change in between is in the dump, among the events, or in both.
         self._sidecars = Sidecars(list(kernel.policies()))
 
     def close(self) -> None:
@@ -55,10 +55,10 @@ class Monitor:
         self._events.close()
 
     def announce(self) -> None:
-        """Print a time alone, which says that what happens from now on is heard.
+        """Print a time alone: events are received from now on.
 
-        It stands for the answer to the X_PROMISC with which setkey asks a PF_KEY socket for
-        everybody's messages.
+        It stands for the reply to the X_PROMISC with which setkey makes a PF_KEY socket receive
+        all messages.
         """
         self._out.write(self._time())
         if self._options.hexdump:
@@ -67,7 +67,7 @@ class Monitor:
         self._out.flush()
 
     def run(self) -> None:
-        """Print what comes until a signal; raises BrokenPipeError once nobody reads ``out``."""
+        """Print events until a signal; raises BrokenPipeError when ``out`` has no reader."""
         self.announce()
         poll = select.poll()
         poll.register(self._events.fileno(), select.POLLIN)
@@ -77,10 +77,10 @@ class Monitor:
             for descriptor, what in poll.poll():
                 if descriptor == output and what & _LEFT:
                     raise BrokenPipeError
-            self.hear()
+            self.print_events()
 
-    def hear(self) -> None:
-        """Print what waits; raises KernelError where the kernel does not go on telling."""
+    def print_events(self) -> None:
+        """Print the events that are waiting; raises KernelError if the socket fails."""
         try:
             events = self._events.receive()
         except KernelError as problem:
@@ -100,11 +100,11 @@ class Monitor:
                 self._show(message)
 
     def _translate(self, event: Event) -> SadbMsg | None:
-        told = decode_event(event.type, event.payload)
-        self._sidecars.note(told)
+        decoded = decode_event(event.type, event.payload)
+        self._sidecars.note(decoded)
         return broadcast(
             event.type,
-            told,
+            decoded,
             now=time.time(),
             sequence=event.sequence,
             pid=event.pid,

@@ -1,4 +1,4 @@
-"""A script as a stream of statements, read one by one: those before a syntax error come out too."""
+"""A script as a stream of statements, read one by one: those before a syntax error too."""
 
 from collections.abc import Iterator
 
@@ -25,9 +25,9 @@ def parse(
 
 
 class Parser:
-    """Reads a script; may go on after an error.
+    """Reads a script; can continue after an error.
 
-    Iterating again after a ScriptError goes on behind the bad statement's semicolon. ``line`` is
+    Iterating again after a ScriptError continues after the bad statement's semicolon. ``line`` is
     the number of the text's first line.
     """
 

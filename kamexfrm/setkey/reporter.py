@@ -1,4 +1,4 @@
-"""Where setkey's trouble goes: for a script to stderr with a place, for -c to stdout without."""
+"""Where setkey's errors go: of a script to stderr with a place, of -c to stdout without."""
 
 from collections.abc import Iterable
 from typing import TextIO
@@ -7,28 +7,28 @@ from kamexfrm.errors import Place
 from kamexfrm.setkey.errors import (
     ScriptError,
     format_interactive_error,
-    format_interactive_refusal,
-    format_refusal,
+    format_interactive_rejection,
+    format_rejection,
     format_script_error,
     format_warning,
 )
 
 
 class Reporter:
-    """Words trouble; ``interactive`` is the manner of -c and of the options without a script.
+    """Writes errors and warnings; ``interactive`` is the form of -c and of -D, -F and -x.
 
-    ``refusals`` counts the commands that were not carried out.
+    ``rejections`` counts the commands that were not carried out.
     """
 
     def __init__(self, out: TextIO, err: TextIO, *, interactive: bool = False) -> None:
-        self.refusals = 0
+        self.rejections = 0
         self._out = out
         self._err = err
         self._interactive = interactive
 
     def rejected(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
-        """Report that the kernel, or we for it, refused a command."""
-        self.refusals += 1
+        """Report that the kernel, or the engine, rejected a command."""
+        self.rejections += 1
         self._answer(place, end_line, text, details)
 
     def empty(self, place: Place, end_line: int, text: str) -> None:
@@ -37,10 +37,10 @@ class Reporter:
 
     def _answer(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
         if self._interactive:
-            self._out.write(format_interactive_refusal(text, details))
+            self._out.write(format_interactive_rejection(text, details))
         else:
             self._out.flush()
-            self._err.write(format_refusal(place, end_line, text, details))
+            self._err.write(format_rejection(place, end_line, text, details))
 
     def script_error(self, error: ScriptError) -> None:
         """Report a statement that cannot be read."""
@@ -57,5 +57,5 @@ class Reporter:
         self._err.write(format_warning(place, text, token))
 
     def remark(self, place: Place, text: str) -> None:
-        """Report something that a reader of the script should know."""
+        """Report one of our warnings, which names the line only."""
         self._err.write(f"setkey: {place.file},{place.line}: WARNING: {text}\n")

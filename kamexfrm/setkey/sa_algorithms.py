@@ -9,7 +9,7 @@ from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_RAWCPI,
 )
 from kamexfrm.setkey.lexer import Words, is_hexadecimal
-from kamexfrm.setkey.sa_options import OPTIONS, Options
+from kamexfrm.setkey.sa_options import SA_OPTIONS, SaOptions
 
 #: Flavours of DES that are flags for the kernel: word, flag, whether it wants esp-old.
 _DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT_IV4B, True)}
@@ -18,7 +18,7 @@ _DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT
 _TCP_MD5 = "tcp-md5"
 
 
-def read_algorithms(words: Words, options: Options, word: str) -> None:
+def read_algorithms(words: Words, options: SaOptions, word: str) -> None:
     """Step over ``-E encryption [-A authentication]``, ``-A authentication`` or ``-C compression``.
 
     ``word`` is the protocol. Nothing may follow but ``-R`` after ``-C``.
@@ -39,11 +39,11 @@ def read_algorithms(words: Words, options: Options, word: str) -> None:
             options.sadb_flags |= SADB_X_EXT_RAWCPI
     else:
         words.unexpected("the algorithm comes last: -E, -A or -C")
-    if words.words[words.at] in OPTIONS:
+    if words.words[words.at] in SA_OPTIONS:
         words.unexpected("options come before the algorithms")
 
 
-def _encryption(words: Words, options: Options) -> Key:
+def _encryption(words: Words, options: SaOptions) -> Key:
     at = words.at
     name = words.words[at]
     algorithm = by_name(Kind.ENCRYPTION, name) or by_name(Kind.AEAD, name)

@@ -12,7 +12,7 @@ from kamexfrm.pfkey.saflags import SADB_X_EXT_OLD
 from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name
 from kamexfrm.setkey.lexer import Words, is_hexadecimal, is_name
 from kamexfrm.setkey.sa_algorithms import read_algorithms
-from kamexfrm.setkey.sa_options import Options, read_options, resolve_named
+from kamexfrm.setkey.sa_options import SaOptions, read_sa_options, resolve_named
 from kamexfrm.setkey.statements import (
     PROTOCOL_WORDS,
     Add,
@@ -52,17 +52,17 @@ class _Ends(NamedTuple):
         ]
 
 
-def read_add(words: Words, ask: Resolver) -> Add | Update:
+def read_add(words: Words, resolver: Resolver) -> Add | Update:
     """Read ``add [-46n] source destination [protocol] spi {option} algorithms;``, or ``update``."""
     command = Add if words.words[0] == "add" else Update
     words.at = 1
-    ends = _read_ends(words, ask)
-    word, original = _read_protocol(words, ask)
+    ends = _read_ends(words, resolver)
+    word, original = _read_protocol(words, resolver)
     spi = _read_spi(words)
-    options = Options()
+    options = SaOptions()
     if word.endswith("-old"):
         options.sadb_flags |= SADB_X_EXT_OLD
-    read_options(words, options, ask)
+    read_sa_options(words, options, resolver)
     read_algorithms(words, options, word)
     words.expect(";")
     return command(
@@ -77,9 +77,9 @@ def read_add(words: Words, ask: Resolver) -> Add | Update:
     )
 
 
-def read_getspi(words: Words, ask: Resolver) -> GetSpi:
+def read_getspi(words: Words, resolver: Resolver) -> GetSpi:
     """Read ``getspi [-46n] source destination [protocol] spi {option};``."""
-    ends, word, original, spi, options = _read_named(words, ask)
+    ends, word, original, spi, options = _read_named(words, resolver)
     return GetSpi(
         words.place(),
         words.end_line,
@@ -89,18 +89,18 @@ def read_getspi(words: Words, ask: Resolver) -> GetSpi:
     )
 
 
-def read_get(words: Words, ask: Resolver) -> Get:
+def read_get(words: Words, resolver: Resolver) -> Get:
     """Read ``get [-46n] source destination [protocol] spi {option};``."""
-    ends, word, _, spi, _ = _read_named(words, ask)
+    ends, word, _, spi, _ = _read_named(words, resolver)
     pairs = _pairs(words, ends)
     protocol = _protocol_of(word)
     ids = () if protocol is None else tuple(SaId(pair[1], protocol, spi) for pair in pairs)
     return Get(words.place(), words.end_line, word, pairs[0][0], ids, words.warnings)
 
 
-def read_delete(words: Words, ask: Resolver) -> Delete:
+def read_delete(words: Words, resolver: Resolver) -> Delete:
     """Read ``delete [-46n] source destination [protocol] spi {option};``."""
-    ends, word, _, spi, _ = _read_named(words, ask)
+    ends, word, _, spi, _ = _read_named(words, resolver)
     if len(ends.sources) > 1 or len(ends.destinations) > 1:
         at = ends.source_at if len(ends.sources) > 1 else ends.at
         token, hints = words.words[words.at - 1], ("use a numeric address",)
@@ -111,44 +111,46 @@ def read_delete(words: Words, ask: Resolver) -> Delete:
     return Delete(words.place(), words.end_line, word, source, name, words.warnings)
 
 
-def read_deleteall(words: Words, ask: Resolver) -> DeleteAll:
+def read_deleteall(words: Words, resolver: Resolver) -> DeleteAll:
     """Read ``deleteall [-46n] source destination [protocol];``."""
     words.at = 1
     flags = read_flags(words)
     source = Host(*read_name(words), "", 0)
-    sources = resolve_named(words, source, flags, ask)[0]
+    sources = resolve_named(words, source, flags, resolver)[0]
     destination = Host(*read_name(words), "", 0)
-    destinations = resolve_named(words, destination, flags, ask)[0]
-    word, _ = _read_protocol(words, ask)
+    destinations = resolve_named(words, destination, flags, resolver)[0]
+    word, _ = _read_protocol(words, resolver)
     words.expect(";")
     pairs = _pairs(words, _Ends(sources, destinations, 0, 0, source.at, destination.at))
     return DeleteAll(words.place(), words.end_line, tuple(pairs), PROTOCOL_WORDS[word])
 
 
-def read_flush(words: Words, ask: Resolver) -> Flush:
+def read_flush(words: Words, resolver: Resolver) -> Flush:
     """Read ``flush [protocol];``."""
     words.at = 1
-    word, _ = _read_protocol(words, ask)
+    word, _ = _read_protocol(words, resolver)
     words.expect(";")
     return Flush(words.place(), words.end_line, PROTOCOL_WORDS[word])
 
 
-def read_dump(words: Words, ask: Resolver) -> Dump:
+def read_dump(words: Words, resolver: Resolver) -> Dump:
     """Read ``dump [protocol];``."""
     words.at = 1
-    word, _ = _read_protocol(words, ask)
+    word, _ = _read_protocol(words, resolver)
     words.expect(";")
     return Dump(words.place(), words.end_line, PROTOCOL_WORDS[word])
 
 
-def _read_named(words: Words, ask: Resolver) -> tuple[_Ends, str, Address | None, int, Options]:
+def _read_named(
+    words: Words, resolver: Resolver
+) -> tuple[_Ends, str, Address | None, int, SaOptions]:
     """Read what getspi, get and delete have in common, up to the semicolon."""
     words.at = 1
-    ends = _read_ends(words, ask)
-    word, original = _read_protocol(words, ask)
+    ends = _read_ends(words, resolver)
+    word, original = _read_protocol(words, resolver)
     spi = _read_spi(words)
-    options = Options()
-    read_options(words, options, ask)
+    options = SaOptions()
+    read_sa_options(words, options, resolver)
     if options.mode is not Mode.ANY:
         words.warn("WARNING: mode is obsolete", words.at)
     words.expect(";")
@@ -161,12 +163,12 @@ def _protocol_of(word: str) -> IpsecProtocol | None:
     return protocols[0] if len(protocols) == 1 else None
 
 
-def _read_ends(words: Words, ask: Resolver) -> _Ends:
+def _read_ends(words: Words, resolver: Resolver) -> _Ends:
     flags = read_flags(words)
     source_at = words.at
-    sources, source_port = resolve_named(words, read_host(words), flags, ask)
+    sources, source_port = resolve_named(words, read_host(words), flags, resolver)
     at = words.at
-    destinations, destination_port = resolve_named(words, read_host(words), flags, ask)
+    destinations, destination_port = resolve_named(words, read_host(words), flags, resolver)
     return _Ends(sources, destinations, source_port, destination_port, source_at, at)
 
 
@@ -179,7 +181,7 @@ def _pairs(words: Words, ends: _Ends) -> list[tuple[Address, Address]]:
     return pairs
 
 
-def _read_protocol(words: Words, ask: Resolver) -> tuple[str, Address | None]:
+def _read_protocol(words: Words, resolver: Resolver) -> tuple[str, Address | None]:
     """Return the protocol word, empty where none is, and the address after ``esp-udp``."""
     word = words.words[words.at]
     if not word or word not in PROTOCOL_WORDS:
@@ -194,7 +196,7 @@ def _read_protocol(words: Words, ask: Resolver) -> tuple[str, Address | None]:
     ):
         return word, None
     host = Host(*read_name(words), "", 0)
-    return word, resolve_named(words, host, Flags(), ask)[0][0]
+    return word, resolve_named(words, host, Flags(), resolver)[0][0]
 
 
 def _read_spi(words: Words) -> int:
@@ -220,7 +222,7 @@ def _associations(
     ends: _Ends,
     word: str,
     spi: int,
-    options: Options,
+    options: SaOptions,
     original: Address | None,
 ) -> tuple[SecurityAssociation, ...]:
     pairs = _pairs(words, ends)

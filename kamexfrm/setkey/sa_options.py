@@ -39,8 +39,8 @@ _PADS = {
 _NO_LIFETIME = Lifetime()
 
 
-class Options:
-    """What the options of a command say, while they are read."""
+class SaOptions:
+    """The options of a command about SAs, while they are read."""
 
     __slots__ = (
         "authentication",
@@ -86,25 +86,25 @@ class Options:
 
 
 def resolve_named(
-    words: Words, host: Host, flags: Flags, ask: Resolver
+    words: Words, host: Host, flags: Flags, resolver: Resolver
 ) -> tuple[tuple[Address, ...], int]:
-    """Resolve a host that was just read; setkey names the word that its grammar looks at then."""
+    """Resolve a host that was just read; an error names the word at which setkey's grammar is."""
     try:
-        return resolve(host, flags, ask)
+        return resolve(host, flags, resolver)
     except UnknownHostError as error:
         token = "]" if host.port else words.shown(words.at)
         words.fail(error.text, at=error.culprit(host), token=token, hints=error.hints())
 
 
-def read_options(words: Words, options: Options, ask: Resolver) -> None:
+def read_sa_options(words: Words, options: SaOptions, resolver: Resolver) -> None:
     """Step over the options; of a repeated one the last holds, pads add up."""
     texts = words.words
-    while (option := OPTIONS.get(texts[words.at])) is not None:
+    while (option := SA_OPTIONS.get(texts[words.at])) is not None:
         words.at += 1
-        option(words, options, ask)
+        option(words, options, resolver)
 
 
-def _mode(words: Words, options: Options, ask: Resolver) -> None:
+def _mode(words: Words, options: SaOptions, resolver: Resolver) -> None:
     mode = MODES.get(words.words[words.at])
     if mode is None:
         words.unexpected("a mode is transport, tunnel or any", among=tuple(MODES))
@@ -112,7 +112,7 @@ def _mode(words: Words, options: Options, ask: Resolver) -> None:
     options.mode = mode
 
 
-def _flag(words: Words, options: Options, ask: Resolver) -> None:
+def _flag(words: Words, options: SaOptions, resolver: Resolver) -> None:
     found = _PADS.get(words.words[words.at])
     if found is None:
         words.unexpected(among=tuple(_PADS))
@@ -120,33 +120,33 @@ def _flag(words: Words, options: Options, ask: Resolver) -> None:
     options.sadb_flags = (options.sadb_flags | found[0]) & ~found[1]
 
 
-def _reqid(words: Words, options: Options, ask: Resolver) -> None:
+def _reqid(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.reqid = words.number(_UINT32, "reqid")
 
 
-def _replay(words: Words, options: Options, ask: Resolver) -> None:
+def _replay(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.replay = words.number(_UINT32, "replay window")
     if options.sadb_flags & SADB_X_EXT_OLD and options.replay:
         words.fail("replay prevention cannot be used with ah/esp-old", at=words.at - 1)
 
 
-def _hard(words: Words, options: Options, ask: Resolver) -> None:
+def _hard(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.hard = words.number(_UINT64, "lifetime")
 
 
-def _soft(words: Words, options: Options, ask: Resolver) -> None:
+def _soft(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.soft = words.number(_UINT64, "lifetime")
 
 
-def _hard_bytes(words: Words, options: Options, ask: Resolver) -> None:
+def _hard_bytes(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.hard_bytes = words.number(_UINT64, "lifetime")
 
 
-def _soft_bytes(words: Words, options: Options, ask: Resolver) -> None:
+def _soft_bytes(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.soft_bytes = words.number(_UINT64, "lifetime")
 
 
-def _context(words: Words, options: Options, ask: Resolver) -> None:
+def _context(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.context = read_context(words)
 
 
@@ -158,7 +158,7 @@ def read_context(words: Words) -> SecurityContext:
     return SecurityContext(doi, algorithm, label)
 
 
-def _natt(words: Words, options: Options, ask: Resolver) -> None:
+def _natt(words: Words, options: SaOptions, resolver: Resolver) -> None:
     """FreeBSD's ``-natt ADDRESS [PORT] ADDRESS [PORT]``: initiator and requester."""
     addresses = []
     ports = []
@@ -167,26 +167,26 @@ def _natt(words: Words, options: Options, ask: Resolver) -> None:
         if not is_decimal(host.port):
             words.at -= 1 if host.port else 0
             words.unexpected("-natt wants a port in brackets after each address")
-        found, port = resolve_named(words, host, Flags(), ask)
+        found, port = resolve_named(words, host, Flags(), resolver)
         addresses.append(found[0])
         ports.append(port)
     options.nat = NatTraversal(ports[0], ports[1], addresses[0])
 
 
-def _natt_mtu(words: Words, options: Options, ask: Resolver) -> None:
+def _natt_mtu(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.natt_mtu = words.number(0xFFFF, "MTU")
 
 
-def _esn(words: Words, options: Options, ask: Resolver) -> None:
+def _esn(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.esn = True
 
 
-def _hwif(words: Words, options: Options, ask: Resolver) -> None:
+def _hwif(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.interface = read_name(words)[1]
 
 
 #: What reads each option.
-OPTIONS: dict[str, Callable[[Words, Options, Resolver], None]] = {
+SA_OPTIONS: dict[str, Callable[[Words, SaOptions, Resolver], None]] = {
     "-m": _mode,
     "-f": _flag,
     "-u": _reqid,

@@ -1,4 +1,4 @@
-"""Scripts (-f FILE, -e TEXT, -c): what came before an error stays done."""
+"""Scripts (-f FILE, -e TEXT, -c): the commands before an error stay in effect."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.statements import Statement
 
-#: Characters of an unfinished statement of -c from which on it is not looked at for every line.
+#: Characters of an unfinished statement of -c from which on it is not scanned at every line.
 _LONG = 65536
 
 
@@ -52,7 +52,7 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
             f"setkey: WARNING: {executor.engine.lock_holder} held this namespace's lock for long: "
             "went on without it\n"
         )
-    return status or int(options.strict and reporter.refusals > 0)
+    return status or int(options.strict and reporter.rejections > 0)
 
 
 def make_executor(
@@ -144,7 +144,7 @@ def _whole_statements(lines: Iterator[str]) -> Iterator[str]:
         if length:
             yield pending[:length]
         pending = pending[length:]
-        # What goes on over thousands of lines must not be looked at again for each of them.
+        # A statement of thousands of lines must not be scanned again for each of them.
         enough = len(pending) * 5 // 4 if len(pending) > _LONG else 0
     length = complete_length(pending) if enough else 0
     if length:
@@ -152,7 +152,7 @@ def _whole_statements(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _lines() -> Iterator[str]:
-    """Yield the lines of stdin: from a terminal with editing and history, else plainly."""
+    """Yield the lines of stdin: from a terminal with editing and history."""
     if sys.stdin is None:  # it was closed
         return
     if not sys.stdin.isatty():

@@ -65,7 +65,7 @@ class _Written(NamedTuple):
     misc_at: int
 
 
-def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
+def read_spdadd(words: Words, resolver: Resolver) -> SpdAdd | SpdUpdate | Tagged:
     """Read ``spdadd selector [context] policy;`` or with ``tagged "TAG"``, or ``spdupdate``."""
     command = SpdAdd if words.words[0] == "spdadd" else SpdUpdate
     words.at = 1
@@ -76,7 +76,7 @@ def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
     policy, interface = _read_policy(words)
     at = words.at - 1
     words.expect(";")
-    selector = _resolve_selector(words, written, ask)
+    selector = _resolve_selector(words, written, resolver)
     if policy.type is None:
         words.fail(
             "Too few arguments",
@@ -99,7 +99,7 @@ def read_spdadd(words: Words, ask: Resolver) -> SpdAdd | SpdUpdate | Tagged:
     )
 
 
-def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
+def read_spddelete(words: Words, resolver: Resolver) -> SpdDelete | SpdGet:
     """Read ``spddelete selector [context] policy;``, or ``spdget``."""
     command = SpdDelete if words.words[0] == "spddelete" else SpdGet
     words.at = 1
@@ -107,18 +107,18 @@ def read_spddelete(words: Words, ask: Resolver) -> SpdDelete | SpdGet:
     label = _read_context(words)
     policy, _ = _read_policy(words)
     words.expect(";")
-    selector = _resolve_selector(words, written, ask)
+    selector = _resolve_selector(words, written, resolver)
     return command(words.place(), words.end_line, selector, policy.direction, label)
 
 
-def read_spddump(words: Words, ask: Resolver) -> SpdDump:
+def read_spddump(words: Words, resolver: Resolver) -> SpdDump:
     """Read ``spddump;``."""
     words.at = 1
     words.expect(";")
     return SpdDump(words.place(), words.end_line)
 
 
-def read_spdflush(words: Words, ask: Resolver) -> SpdFlush:
+def read_spdflush(words: Words, resolver: Resolver) -> SpdFlush:
     """Read ``spdflush;``."""
     words.at = 1
     words.expect(";")
@@ -199,13 +199,13 @@ def _read_policy(words: Words) -> tuple[PolicyText, str]:
     return policy, interface
 
 
-def _resolve_selector(words: Words, written: _Written, ask: Resolver) -> Selector:
+def _resolve_selector(words: Words, written: _Written, resolver: Resolver) -> Selector:
     """Resolve the names once the statement is read: setkey's errors then name the policy text."""
     token = words.words[words.at - 2][2:] + ";"
     found = []
     for side in (written.source, written.destination):
         try:
-            addresses, port = resolve(side.host, written.flags, ask)
+            addresses, port = resolve(side.host, written.flags, resolver)
         except UnknownHostError as error:
             at = error.culprit(side.host)
             words.fail(error.text, at=at, token=token, hints=error.hints())
@@ -233,7 +233,7 @@ def _resolve_selector(words: Words, written: _Written, ask: Resolver) -> Selecto
 def _typed(
     words: Words, written: _Written, first: int | None, second: int | None, token: str
 ) -> tuple[int | None, int | None]:
-    """Return type and code, or the halves of a GRE key, from behind the protocol or the ports."""
+    """Return type and code, or the halves of a GRE key: from ``misc``, else from the ports."""
     reason = "invalid an upper layer protocol spec"
     if not written.misc:
         limit = 0xFFFF if written.upper == IPPROTO_GRE else 0xFF

@@ -1,7 +1,7 @@
 """What a setkey script consists of: one NamedTuple per command, all in the union ``Statement``.
 
 ``place`` is where the command's first word stands. ``end_line`` is the line of its ``;``, which is
-the line that setkey names when the kernel refuses the command.
+the line that setkey names when the command is rejected.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 #: What ``flush``, ``dump`` and ``deleteall`` cover where no protocol is written.
 ALL_PROTOCOLS = (IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP)
 
-#: The protocol words; ``tcp`` (FreeBSD's TCP-MD5) names one that XFRM does not have.
+#: The protocol words; ``tcp`` (FreeBSD's TCP-MD5) names one that XFRM lacks.
 PROTOCOL_WORDS: dict[str, tuple[IpsecProtocol, ...]] = {
     "": ALL_PROTOCOLS,
     "esp": (IpsecProtocol.ESP,),
@@ -35,7 +35,7 @@ PROTOCOL_WORDS: dict[str, tuple[IpsecProtocol, ...]] = {
 
 
 class LanguageWarning(NamedTuple):
-    """A remark on a command that is carried out nevertheless, with setkey's token."""
+    """A warning about a command that is carried out, with setkey's token."""
 
     text: str
     token: str
@@ -77,7 +77,7 @@ class GetSpi(NamedTuple):
 
 
 class Get(NamedTuple):
-    """``get``: print the SAs named; the source is only for show, it is not compared.
+    """``get``: print the SAs named; the source is not compared.
 
     ``ids`` holds one for each pair of addresses. It is empty for ``tcp`` and for no protocol.
     """
@@ -149,7 +149,7 @@ class SpdUpdate(SpdAdd):
 
 
 class SpdDelete(NamedTuple):
-    """``spddelete``: action and requests, where written, are read and do not matter."""
+    """``spddelete``: action and requests, where written, are read and ignored."""
 
     place: Place
     end_line: int
@@ -183,7 +183,7 @@ class SpdFlush(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """``spdadd tagged "TAG"``: PF's packet tags, which no Linux has; ``update`` for spdupdate."""
+    """``spdadd tagged "TAG"``: PF's packet tags, which Linux lacks; ``update`` for spdupdate."""
 
     place: Place
     end_line: int

@@ -18,7 +18,7 @@ from kamexfrm.setkey import arguments, statements
 from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.lexer import COMMANDS
 from kamexfrm.setkey.parser import parse
-from kamexfrm.setkey.sa_options import OPTIONS
+from kamexfrm.setkey.sa_options import SA_OPTIONS
 from tests.man.manual_source import FOLDER, SETKEY, configure, page, rows, section
 
 PAGES = sorted(FOLDER.iterdir())
@@ -122,7 +122,7 @@ def test_setkeys_page_has_the_options_of_an_sa() -> None:
     listed = options_of(section(SETKEY_PAGE, "Options of an SA", "s"))
     refused_ones = {"-hwif"}
     assert ".Fl hwif\n" in section(SETKEY_PAGE, "BUGS")
-    assert listed | refused_ones == set(OPTIONS)
+    assert listed | refused_ones == set(SA_OPTIONS)
 
 
 def test_setkeys_page_has_the_protocols() -> None:

@@ -5,7 +5,7 @@ import pytest
 from kamexfrm.errors import Place
 from kamexfrm.setkey.errors import (
     format_interactive_error,
-    format_refusal,
+    format_rejection,
     format_script_error,
 )
 from tests.setkey.setkey_reading import refused
@@ -99,5 +99,5 @@ def test_missing_semicolon_is_guessed() -> None:
 
 
 def test_refusal_names_the_line_of_the_semicolon() -> None:
-    text = format_refusal(Place("f", 3, 1), 5, "File exists", ["by this entry"])
+    text = format_rejection(Place("f", 3, 1), 5, "File exists", ["by this entry"])
     assert text == "setkey: f,5: File exists\n    by this entry\n"

@@ -169,12 +169,12 @@ class TestTrouble:
         monitor, out, err = self.monitor(kernel)
         monkeypatch.setattr(monitor._events, "_limit", 2)
         kernel.apply([policy_numbered(number) for number in (1, 2, 3)])
-        monitor.hear()
+        monitor.print_events()
         assert err.getvalue().startswith("setkey: WARNING: messages were lost")
         assert err.getvalue().count("\n") == 1
-        monitor.hear()
+        monitor.print_events()
         kernel.apply([policy_numbered(4)])
-        monitor.hear()
+        monitor.print_events()
         assert re.findall(r"priority=(\d)", out.getvalue()) == ["1", "2", "4"]
         monitor.close()
 
@@ -184,7 +184,7 @@ class TestTrouble:
         monitor, out, err = self.monitor(FakeKernel())
         broken = [Event(XfrmMsg.NEWSA, b"short", 1, 0)]
         monkeypatch.setattr(monitor._events, "receive", lambda: broken)
-        monitor.hear()
+        monitor.print_events()
         assert out.getvalue() == ""
         assert err.getvalue().startswith("setkey: WARNING: event 0x10 is not shown: state")
         monitor.close()
