@@ -1,7 +1,7 @@
-"""What follows from an event: mostly nothing, which has to cost nothing.
+"""What follows from an event: mostly nothing, which must cost nothing.
 
-Somebody may write fifty thousand policies beside us. So an event is read no further than it takes
-to see that it cannot matter; what there is that could follow, the marker's flags say.
+Another program may write fifty thousand policies while we run. So an event is read only as far as
+it takes to see that it cannot matter; the marker's flags say what could follow.
 """
 
 from enum import IntEnum
@@ -17,7 +17,6 @@ from kamexfrm.translate.xfrm.marker import (
 )
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, MARKER_IF_ID
 from kamexfrm.xfrm import (
-    POLICY_INFO_BYTES,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_POLICY_FWD,
@@ -27,24 +26,23 @@ from kamexfrm.xfrm import (
     brief_state,
     decode_policy,
 )
+from kamexfrm.xfrm.attributes import HEADER as ATTRIBUTE_HEADER
+from kamexfrm.xfrm.structs import USERPOLICY_ID, USERPOLICY_INFO, USERSA_INFO
 
-#: Where the policy is in the event of a deletion: behind its name and an attribute's header.
-_DELETED_POLICY_OFFSET = 68
-
-#: Where the hard flag is in the event of an end.
-_STATE_BYTES = 224
+#: Where the policy is in the event of a deletion: after its id and an attribute's header.
+_DELETED_POLICY_OFFSET = USERPOLICY_ID.size + ATTRIBUTE_HEADER.size
 
 
 class Consequence(IntEnum):
     """What an event asks for, the greater one including the less."""
 
     NOTHING = 0
-    FORGET_ROUTES = 1  # connected flows have to look again
+    FORGET_ROUTES = 1  # connected flows must look up policies and SAs again
     RESYNC = 2  # something may have to be rewritten
 
 
 def consequence(event: Event, flags: int) -> Consequence:
-    """Tell what follows from an event, with the marker's flags as they are."""
+    """Return what follows from an event, given the marker's flags."""
     try:
         return _consequence(event, flags)
     except WireError:
@@ -59,18 +57,18 @@ def _consequence(event: Event, flags: int) -> Consequence:
         case XfrmMsg.DELSA | XfrmMsg.FLUSHSA:
             return Consequence.RESYNC if follows_sas(flags) else Consequence.NOTHING
         case XfrmMsg.EXPIRE:
-            ends = payload[_STATE_BYTES : _STATE_BYTES + 1] != b"\0"
-            return Consequence.RESYNC if ends and _may_serve(event, flags) else Consequence.NOTHING
+            hard = _is_hard(payload, USERSA_INFO.size)
+            return Consequence.RESYNC if hard and _may_serve(event, flags) else Consequence.NOTHING
         case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
             tunnels = flags & HAS_MODE_ANY and _has_tunnels(decode_policy(payload))
             return Consequence.RESYNC if tunnels else Consequence.NOTHING
         case XfrmMsg.DELPOLICY:
             priority, _ = brief_policy(payload, _DELETED_POLICY_OFFSET)
             ours = priority == CATCH_ALL_PRIORITY  # a marker or a catch-all
-            looks = ours or flags & HAS_MODE_ANY
-            return Consequence.RESYNC if looks else Consequence.FORGET_ROUTES
+            resync = ours or flags & HAS_MODE_ANY
+            return Consequence.RESYNC if resync else Consequence.FORGET_ROUTES
         case XfrmMsg.POLEXPIRE:
-            if payload[POLICY_INFO_BYTES : POLICY_INFO_BYTES + 1] == b"\0":
+            if not _is_hard(payload, USERPOLICY_INFO.size):
                 return Consequence.NOTHING
             return Consequence.RESYNC if flags & HAS_MODE_ANY else Consequence.FORGET_ROUTES
         case XfrmMsg.FLUSHPOLICY:
@@ -79,10 +77,15 @@ def _consequence(event: Event, flags: int) -> Consequence:
             return Consequence.NOTHING
 
 
-def _may_serve(event: Event, flags: int) -> bool:
-    """Whether an SA may serve, or have served, what follows SAs.
+def _is_hard(payload: bytes, offset: int) -> bool:
+    """Whether a lifetime's hard limit is reached: the flag is after the entry."""
+    return payload[offset : offset + 1] != b"\0"
 
-    One of mode any is ours, and who writes or deletes it with our commands has seen to it.
+
+def _may_serve(event: Event, flags: int) -> bool:
+    """Whether a policy that depends on SAs may use, or have used, an SA.
+
+    One of mode any is ours, and the command that wrote or deleted it has reconciled.
     """
     reqid, mode = brief_state(event.payload)
     if flags & HAS_ANY_REQID and (reqid or flags & HAS_REQID_SA):
