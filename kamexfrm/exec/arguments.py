@@ -31,7 +31,7 @@ if it was not found.
 
 
 class Options(NamedTuple):
-    """What is asked: ``program`` is empty where help is wanted."""
+    """The options; ``program`` is empty where help is wanted."""
 
     program: tuple[str, ...] = ()
     barrier: Barrier = Barrier.PEEK

@@ -1,4 +1,4 @@
-"""Who makes a call: what /proc and the namespaces tell of a thread, and what it may do.
+"""The caller of a system call: what /proc and the namespaces show of a thread, and its rights.
 
 All that is read here holds only if the call still waits afterwards (Listener.check()): then its
 thread was there, and did nothing else, all the time. Sources: ioctl_ns(2), user_namespaces(7),
@@ -18,7 +18,7 @@ CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID = 0xB701, 0xB702, 0xB704
 _SIOCGSKNS = 0x894C
 _PIDFD_THREAD = os.O_EXCL
-#: What the kernel shows for a user that our user namespace does not know.
+#: What the kernel shows for a user that is not mapped in our user namespace.
 _NOBODY = 65534
 
 
@@ -44,10 +44,10 @@ def _socket_inode(path: str) -> int:
 
 
 def owners(namespace: int) -> Owners:
-    """Return who owns a network namespace (a descriptor).
+    """Return the owners of a network namespace (a descriptor).
 
-    Nobody does as far as we are concerned, and the chain is empty, where the owner is not our own
-    user namespace or one beneath it. Raises OSError.
+    The chain is empty where the owner is not our own user namespace or a descendant of it. Raises
+    OSError.
     """
     chain = []
     try:
@@ -77,7 +77,7 @@ class Caller:
         self.tid = tid
 
     def name(self) -> str:
-        """Return what the thread calls itself, for people."""
+        """Return the thread's name (comm), for people."""
         try:
             with open(
                 f"/proc/{self.tid}/comm", encoding="utf-8", errors="backslashreplace"
@@ -97,25 +97,25 @@ class Caller:
     def is_capable(self, capability: int, owners: Owners) -> bool:
         """Return whether the thread has a capability in a network namespace that has these owners.
 
-        It has if it has it in the owner or in an ancestor of it; so has, without, who made the
-        owner (or an ancestor) from the parent of that. Any process can show a full set: in a user
-        namespace of its own making, where it counts for nothing outside.
+        It has if it holds it in the owner or in an ancestor of that, or if its user made one of
+        these and it is in the parent of that one. Any process can show a full set in a user
+        namespace that it made, where it counts for nothing outside.
         """
         home = os.readlink(f"/proc/{self.tid}/ns/user")
-        beneath = None
-        for space in owners.chain:
-            if space.name == home:
+        child = None
+        for namespace in owners.chain:
+            if namespace.name == home:
                 if system.effective_capabilities(self.tid) >> capability & 1:
                     return True
-                return beneath is not None and beneath.owner == self._effective_user() != _NOBODY
-            beneath = space
+                return child is not None and child.owner == self._effective_user() != _NOBODY
+            child = namespace
         return False
 
     def _effective_user(self) -> int:
         return int(self.status("Uid").split()[1])
 
     def file_owner(self) -> tuple[int, int]:
-        """Return the user and the group that what the thread makes belongs to."""
+        """Return the file-system user and group: the owners of what the thread makes."""
         return int(self.status("Uid").split()[3]), int(self.status("Gid").split()[3])
 
     def groups(self) -> tuple[int, list[int]]:
@@ -162,7 +162,7 @@ class Caller:
         return found
 
     def read(self, address: int, count: int) -> bytes:
-        """Return what lies at an address of the thread's memory; raises OSError (EFAULT)."""
+        """Return bytes at an address of the thread's memory; raises OSError (EFAULT)."""
         memory = os.open(f"/proc/{self.tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = os.pread(memory, count, address)

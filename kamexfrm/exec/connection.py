@@ -1,4 +1,4 @@
-"""A program's PF_KEY socket as kamexfrm exec serves it: the program has no kernel's send(2)."""
+"""A program's PF_KEY socket under kamexfrm exec: its send(2) has returned when we read."""
 
 import select
 import sys
@@ -9,9 +9,9 @@ from kamexfrm.pfkey import PF_KEY_V2
 
 _HEADER = 16  # struct sadb_msg
 
-#: Bytes of requests that wait for us before their program has to. AF_KEY takes each at once, and a
-#: program that will not wait would lose it: racoon deletes a peer's SAs one by one and never looks
-#: whether it could. The kernel doubles the number and counts 768 bytes for a short message, so
+#: Bytes of requests that may wait for us before their program has to. AF_KEY takes each at once,
+#: and a program that does not wait would lose it: racoon deletes a peer's SAs one by one and never
+#: checks send(2). The kernel doubles the number and counts 768 bytes for a short message, so
 #: 1365 of them fit where the usual buffer takes 277.
 ROOM = 1 << 19
 

@@ -2,7 +2,7 @@
 
 A filter is a list of rules, tried in order; a call that meets none is let through. For a call that
 no rule names the kernel does not even run the filter (Linux 5.11, its cache of allowed calls), so
-whatever we do not want costs nothing. Sources: linux/seccomp.h, linux/filter.h.
+all other calls cost nothing. Sources: linux/seccomp.h, linux/filter.h.
 """
 
 import errno
@@ -22,20 +22,20 @@ RET_ERRNO = 0x00050000
 RET_NOTIFY = 0x7FC00000
 RET_ALLOW = 0x7FFF0000
 
-#: What a receiver says that will not wait.
-_IMPATIENT = socket.MSG_PEEK | socket.MSG_DONTWAIT
+#: Flags of a receiver that does not wait.
+_NON_BLOCKING = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
-#: Milliseconds that a poll(2) may wait and still expect, of AF_KEY, that the reply is there.
-_A_MOMENT = 1000
+#: Milliseconds: a poll(2) that waits less expects, as on AF_KEY, that the reply is there.
+_SHORT_POLL = 1000
 
 #: With this flag, which means nothing between two of our own processes, the message that brings
-#: the listener to the supervisor passes a filter that nobody serves yet.
+#: the listener to the supervisor passes a filter that is not served yet.
 UNTRAPPED = socket.MSG_EOR
 
 _IO_URING = (425, 426, 427)  # io_uring_setup, io_uring_enter, io_uring_register
 
 #: Families whose sockets a program with policies may have besides IPv4's and IPv6's: none of them
-#: sends IP. Others (packet, smc, rds, rxrpc...) have ways to the wire that no policy of ours sees.
+#: sends IP. Others (packet, smc, rds, rxrpc...) can send without a policy of ours.
 #: AF_UNIX, AF_NETLINK, AF_CAN, AF_BLUETOOTH, AF_ALG, AF_VSOCK: a Python may lack the names.
 _HARMLESS = (1, 16, 29, 31, 38, 40)
 
@@ -48,12 +48,12 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 
 
 class Barrier(Enum):
-    """How an answer comes to be there when the program looks for it right after send(2).
+    """How the answer is made to be there when the program reads right after send(2).
 
-    As with AF_KEY, where send(2) returns once the answer is queued. ``PEEK`` holds a receiver
+    With AF_KEY, send(2) returns once the answer is queued. ``PEEK`` holds a receiver
     that will not wait until what was sent before is answered, ``STRICT`` holds each sender, and
-    each receiver until all that there is room for is in its socket. With ``NONE`` answers come
-    when they come.
+    each receiver until all that there is room for is in its socket. With ``NONE`` there is no
+    guarantee.
     """
 
     NONE = "none"
@@ -62,7 +62,7 @@ class Barrier(Enum):
 
 
 class Test(Enum):
-    """A jump of the filter's machine (BPF_JMP | BPF_K), and the outcome that meets the test."""
+    """A jump of the BPF machine (BPF_JMP | BPF_K), and the outcome that meets the test."""
 
     EQUAL = (0x15, True)
     BELOW = (0x35, False)
@@ -81,7 +81,7 @@ class Condition(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What is answered to a system call that meets all conditions."""
+    """The action for a system call that meets all conditions."""
 
     number: int
     action: int
@@ -112,7 +112,7 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
     ]
     match barrier:
         case Barrier.PEEK:
-            found += _receivers(machine, Test.ANY_BIT, _IMPATIENT)
+            found += _receivers(machine, Test.ANY_BIT, _NON_BLOCKING)
         case Barrier.STRICT:
             found += _receivers(machine, Test.AT_LEAST, 0)
             found += [
@@ -129,22 +129,22 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
 
 
 def _receivers(machine: Machine, test: Test, flags: int) -> Iterator[Rule]:
-    """Yield the rules for receivers with such flags, and for who looks only for a moment.
+    """Yield the rules for receivers with such flags, and for short polls of one descriptor.
 
-    As iked does: it polls its one descriptor for a millisecond.
+    iked does the latter: it polls for a millisecond.
     """
     yield Rule(machine.recvfrom, RET_NOTIFY, (*_null(4), argument(3, test, flags)))
     yield Rule(machine.recvmsg, RET_NOTIFY, (argument(2, test, flags),))
     one = _is(1, 1)
     if machine.poll:
-        yield Rule(machine.poll, RET_NOTIFY, (one, argument(2, Test.BELOW, _A_MOMENT)))
-    else:  # the time is behind a pointer
+        yield Rule(machine.poll, RET_NOTIFY, (one, argument(2, Test.BELOW, _SHORT_POLL)))
+    else:  # the time is given by a pointer
         for half in _null(2):  # either half makes it one
             yield Rule(machine.ppoll, RET_NOTIFY, (one, half._replace(test=Test.DIFFERENT)))
 
 
 def _for_policies(machine: Machine) -> list[Rule]:
-    """Return the rules that let no IP socket come about, or out of its policy, unnoticed."""
+    """Return the rules by which no IP socket is made without, or taken out of, its policy."""
     number = machine.socket
     v6_only = (_is(1, socket.IPPROTO_IPV6), _is(2, socket.IPV6_V6ONLY))
     return [

@@ -1,8 +1,8 @@
 """Starting a program with a supervisor beside it.
 
 The program keeps the process id of the command, so exit status, signals and job control are its
-own. The supervisor is a grandchild in a session of its own and nobody's child: the program gets no
-SIGCHLD and no result of wait(2) that it does not expect.
+own. The supervisor is an orphaned grandchild in a session of its own: the program gets no SIGCHLD
+and no result of wait(2) that it does not expect.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.exec.filter import AF_KEY, UNTRAPPED
 from kamexfrm.exec.seccomp import Listener, install
 
-#: The supervisor's answer to the first call of all, which is ours and only asks whether calls
-#: arrive: an errno that no filter gives.
+#: The supervisor's answer to the first call of all, which is ours and only tests whether calls
+#: arrive: an errno that no filter returns.
 ARRIVED = errno.EUCLEAN
 
-#: What a user or a service manager sends to all that belongs to a program.
+#: Signals that a user or a service manager sends to all processes of a program.
 _IGNORED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -35,7 +35,7 @@ _IGNORED = (
 )
 _DESCRIPTOR = struct.Struct("@i")
 
-#: What the supervisor does with its listener.
+#: Runs the supervisor on its listener.
 Serve = Callable[[Listener], None]
 
 
@@ -49,25 +49,25 @@ def start_supervisor(prepare: Callable[[], Serve], kept: Sequence[int] = ()) -> 
     _check_proc()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if not (child := os.fork()):
-        with _ending():
+        with _exit_after():
             ours.close()
             os.setsid()
             if not os.fork():
                 _detach((theirs.fileno(), *kept))
-                _be_called("kamexfrm-exec")
+                _set_name("kamexfrm-exec")
                 with theirs:
                     serve = prepare()
                     listener = Listener(_receive_descriptor(theirs))
                 _confirm(listener)
                 serve(listener)
     theirs.close()
-    with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: it is gone all the same
+    with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: it has ended all the same
         os.waitpid(child, 0)
     return ours
 
 
 def _check_proc() -> None:
-    """Make sure that the numbers of threads mean in /proc what they mean to us."""
+    """Check that /proc is that of our PID namespace."""
     try:
         shown = os.readlink("/proc/self")
     except OSError:
@@ -80,8 +80,8 @@ def _check_proc() -> None:
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """End the process behind the block whatever happens in it, without the caller's clean-up."""
+def _exit_after() -> Iterator[None]:
+    """End the process after the block in any case, without the caller's clean-up."""
     status = 1
     try:
         yield
@@ -91,7 +91,7 @@ def _ending() -> Iterator[None]:
 
 
 def _detach(kept: Sequence[int]) -> None:
-    """Let go of everything that ties the supervisor to the program's terminal, pipes and fate."""
+    """Detach the supervisor from the program's terminal, pipes and signals."""
     for each in _IGNORED:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -100,15 +100,15 @@ def _detach(kept: Sequence[int]) -> None:
     for number in range(3):
         if number not in kept:
             os.dup2(nowhere, number)
-    # Pipes and sockets of the command's caller, which wait for their end.
+    # Pipes and sockets of the command's caller, which waits for them to close.
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in kept:
             with contextlib.suppress(OSError):
                 os.close(int(name))
 
 
-def _be_called(name: str) -> None:
-    """Let ps(1) show the supervisor under a name of its own."""
+def _set_name(name: str) -> None:
+    """Set the name that ps(1) shows."""
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write(name)
 
@@ -131,10 +131,10 @@ def hand_over(program: bytes, to: socket.socket) -> None:
     if number == errno.ENOSYS:
         raise KamexfrmError("the supervisor ended before the program started")
     if number != ARRIVED:
-        raise KernelError(number, _OVERRULED)
+        raise KernelError(number, _OTHER_FILTER)
 
 
-_OVERRULED = (
+_OTHER_FILTER = (
     "another filter answers socket(AF_KEY) before ours is asked: allow AF_KEY in the container's "
     "seccomp profile, or in the service's RestrictAddressFamilies= and SystemCallFilter="
 )
@@ -152,7 +152,7 @@ def _confirm(listener: Listener) -> None:
 
 
 def become(program: Sequence[str]) -> NoReturn:
-    """Replace this process by a program, searched in PATH, with what it was given itself.
+    """Replace this process by a program, searched in PATH, with the environment as given to us.
 
     Raises OSError if there is no such program.
     """
@@ -163,7 +163,7 @@ def become(program: Sequence[str]) -> NoReturn:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """Return the environment as it was given to us: Python may have set LC_CTYPE (PEP 538)."""
+    """Return the environment without LC_CTYPE if Python set that (PEP 538)."""
     with open("/proc/self/environ", "rb") as given:
         before = given.read()
     environment = dict(os.environb)

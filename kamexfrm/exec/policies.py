@@ -86,7 +86,7 @@ def make_socket(
     if protocol == socket.IPPROTO_SCTP:
         raise OSError(errno.EPROTONOSUPPORT, "SCTP's further sockets would have no policies")
     raw = kind & _TYPE_MASK == socket.SOCK_RAW
-    with within(netns.elsewhere), _in_the_name_of(caller, kind, protocol):
+    with within(netns.elsewhere), _as_caller(caller, kind, protocol):
         made = socket.socket(family, kind, protocol)
     try:
         if raw and not caller.is_capable(CAP_NET_RAW, netns.owners):
@@ -102,11 +102,11 @@ def make_socket(
 
 
 @contextlib.contextmanager
-def _in_the_name_of(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
-    """Be the caller as far as the kernel looks at who makes a socket.
+def _as_caller(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
+    """Act as the caller in what the kernel checks of the maker of a socket.
 
-    Its owner is the maker's file-system user and group; a ping socket is for those whose group is
-    in net.ipv4.ping_group_range.
+    The owner is the maker's file-system user and group; a ping socket needs a group in
+    net.ipv4.ping_group_range.
     """
     ours = os.geteuid(), os.getegid()
     theirs = caller.file_owner()
@@ -115,7 +115,7 @@ def _in_the_name_of(caller: Caller, kind: int, protocol: int) -> Iterator[None]:
     try:
         if ping:
             effective, further = caller.groups()
-            with contextlib.suppress(OSError):  # without the right to it, we stay we
+            with contextlib.suppress(OSError):  # without the right to it, they stay ours
                 os.setgroups(further)
                 os.setegid(effective)
         if theirs != ours:

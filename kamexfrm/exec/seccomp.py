@@ -1,6 +1,7 @@
-"""Seccomp user notification: install a filter, hear of its calls, answer them (seccomp_unotify(2)).
+"""Seccomp user notification: install a filter, receive its calls, answer them.
 
-The struct formats are those of linux/seccomp.h. A kernel may know longer ones; then it says so.
+Source: seccomp_unotify(2). The struct formats are those of linux/seccomp.h; a kernel may have
+longer ones, and reports their sizes.
 """
 
 import contextlib
@@ -17,8 +18,8 @@ _SET_MODE_FILTER, _GET_NOTIF_SIZES = 1, 3
 _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1 << 2, 1 << 3, 1 << 5
 
 #: Flags from the best to what Linux 5.0 had. WAIT_KILLABLE (5.19): once the supervisor has a call,
-#: only a deadly signal takes it back. SPEC_ALLOW: the filter guards no secrets, so the program
-#: need not run with slower branches for it.
+#: only a fatal signal interrupts it. SPEC_ALLOW: the filter guards no secrets, so the program
+#: needs no speculation barriers for it.
 _FLAGS = (
     _NEW_LISTENER | _SPEC_ALLOW | _WAIT_KILLABLE,
     _NEW_LISTENER | _SPEC_ALLOW,
@@ -46,7 +47,7 @@ _INSTRUCTION_BYTES = 8
 
 
 class Gone(KamexfrmError):
-    """The call that was to be answered is no more: its thread was killed or interrupted."""
+    """The call that was to be answered has ended: its thread was killed or interrupted."""
 
     errno = errno.ENOENT
 
@@ -72,7 +73,7 @@ def install(program: bytes) -> int:
     """Put a filter on the calling thread and all it starts; return the listener's descriptor.
 
     Without CAP_SYS_ADMIN it takes no_new_privs, which is set only then. Raises KernelError with the
-    cure: EBUSY for a thread that has a listener, ENOSYS or EINVAL for a kernel without.
+    remedy: EBUSY for a thread that has a listener, ENOSYS or EINVAL for a kernel without.
     """
     code = bytearray(program)
     count = len(code) // _INSTRUCTION_BYTES
@@ -120,16 +121,16 @@ class Listener:
         sizes = bytearray(_SIZES.size)
         number = system.machine().seccomp
         system.call(number, _GET_NOTIF_SIZES, 0, system.address(sizes))
-        asked, answered, _ = _SIZES.unpack(sizes)
-        self._nothing = bytes(max(asked, _NOTIFICATION.size))
-        self._padding = bytes(max(answered - _RESPONSE.size, 0))
+        notification, response, _ = _SIZES.unpack(sizes)
+        self._nothing = bytes(max(notification, _NOTIFICATION.size))
+        self._padding = bytes(max(response - _RESPONSE.size, 0))
         # One of caller and supervisor always waits for the other, so one processor is enough and
         # saves them from waking another one (Linux 6.6).
         with contextlib.suppress(OSError):
             fcntl.ioctl(descriptor, _IOCTL_SET_FLAGS, _SYNC_WAKE_UP)
 
     def fileno(self) -> int:
-        """Return the descriptor: readable while a call waits, hung up once nobody can make one."""
+        """Return the descriptor: readable while a call waits, hung up once none can come."""
         return self._descriptor
 
     def close(self) -> None:
@@ -137,8 +138,8 @@ class Listener:
         os.close(self._descriptor)
 
     def receive(self) -> Notification:
-        """Return the call that waits longest; raises Gone if it does no more, OSError."""
-        buffer = bytearray(self._nothing)  # the kernel wants it zeroed
+        """Return the call that waits longest; raises Gone if it has ended, OSError."""
+        buffer = bytearray(self._nothing)  # the kernel requires zeros
         self._ioctl(_IOCTL_RECV, buffer)
         fields = _NOTIFICATION.unpack_from(buffer)
         return Notification(fields[0], fields[1], fields[3], fields[6:])
@@ -160,7 +161,7 @@ class Listener:
         self._send(_RESPONSE.pack(notification.id, 0, -number, 0))
 
     def let_through(self, notification: Notification) -> None:
-        """Let the kernel carry out the call after all. Raises Gone."""
+        """Let the kernel carry out the call. Raises Gone."""
         self._send(_RESPONSE.pack(notification.id, 0, 0, _CONTINUE))
 
     def answer_with(self, notification: Notification, descriptor: int, close_on_exec: int) -> None:

@@ -54,7 +54,7 @@ class Sockets:
         """Serve all that was sent on a socket so far."""
         connection, served = self._by_inode[inode]
         connection.drain()
-        served.settle(connection)
+        served.finish(connection)
 
     def send(self, inode: int, message: bytes) -> None:
         """Carry out one more request of a socket, after those sent so far.

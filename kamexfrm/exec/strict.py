@@ -1,6 +1,6 @@
-"""What a sender sends: the message of sendto, sendmsg, write and writev, from its memory.
+"""The message of sendto, sendmsg, write and writev, read from the sender's memory.
 
-Nothing here looks at what a message says; a length that lies ends in an errno.
+The message itself is not parsed here; a wrong length gives an errno.
 """
 
 import errno
@@ -14,7 +14,7 @@ from kamexfrm.hub.header import MESSAGE_BYTES
 
 _MSG_OOB = 1
 _VECTORS = 1024  # UIO_MAXIOV of linux/uio.h
-_IOVEC = struct.Struct("=QQ")  # where, how much
+_IOVEC = struct.Struct("=QQ")  # address, length
 #: struct user_msghdr of 64 bits: name and its length, vectors and their number, control and its
 #: length, flags.
 _MSGHDR = struct.Struct("=QI4xQQQQI4x")
@@ -51,7 +51,7 @@ def _vectors(caller: Caller, where: int, many: int, too_many: int) -> list[tuple
 
 
 def _gather(caller: Caller, parts: list[tuple[int, int]]) -> bytes:
-    """Return what lies at several places, each given by address and length in bytes."""
+    """Return the bytes of several places, each given by address and length in bytes."""
     if sum(count for _, count in parts) > MESSAGE_BYTES:
         raise system.error(errno.EMSGSIZE)
     return b"".join(caller.read(where, count) for where, count in parts if count)

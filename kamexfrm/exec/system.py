@@ -26,7 +26,7 @@ _libc.syscall.restype = ctypes.c_long
 
 
 class Machine(NamedTuple):
-    """What an architecture calls itself (linux/audit.h), and its numbers of system calls."""
+    """An architecture's number (linux/audit.h), and its numbers of system calls."""
 
     audit: int
     socket: int
@@ -83,14 +83,14 @@ def call(number: int, *arguments: int) -> int:
 
 
 def address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
-    """Return where a buffer lies in memory, for as long as the caller keeps it."""
+    """Return the address of a buffer, valid as long as the caller keeps it."""
     if isinstance(buffer, bytearray):
         return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
     return ctypes.addressof(buffer)
 
 
 def set_no_new_privileges() -> None:
-    """Give up setuid programs and file capabilities, for this process and all it starts."""
+    """Set no_new_privs, which ends setuid and file capabilities, here and in all children."""
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
@@ -112,9 +112,9 @@ def enter_user_namespace(descriptor: int) -> None:
 
 
 def set_file_owner(uid: int, gid: int) -> None:
-    """Let what the calling thread makes belong to a user and a group (setfsuid(2), setfsgid(2)).
+    """Set the owner and group of what the calling thread makes (setfsuid(2), setfsgid(2)).
 
-    These calls tell of no failure: without the right to it, nothing changes.
+    These calls report no failure: without the right to it, nothing changes.
     """
     _libc.setfsgid(gid)
     _libc.setfsuid(uid)

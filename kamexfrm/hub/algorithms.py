@@ -1,4 +1,4 @@
-"""The algorithms of the running kernel, asked for once a process."""
+"""The algorithms of the running kernel, read once in a process."""
 
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.kernel.interface import Kernel
@@ -13,7 +13,7 @@ def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
 
     The first time, modules may be loaded, which can take a second.
     """
-    global _cached  # noqa: PLW0603  what a kernel has is the same in all its namespaces
+    global _cached  # noqa: PLW0603  the same in all namespaces of a kernel
     if not _cached:
         failures = kernel.apply([probe(row) for row in NAMEABLE])
         refusals = [(failure.position, failure.error.errno) for failure in failures]
@@ -24,7 +24,7 @@ def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
 def prepare(kernel: Kernel) -> None:
     """Have the kernel load what REGISTER and the first SAs need; raises KernelError (EPERM).
 
-    That may take seconds, the first time in a process.
+    The first time in a process, that may take seconds.
     """
     if not _cached:
         algorithms(kernel)

@@ -1,4 +1,4 @@
-"""What send(2) itself refuses on a PF_KEY socket: messages that no answer can be given to."""
+"""What send(2) itself refuses on a PF_KEY socket: messages that cannot be answered."""
 
 import errno
 import sys
@@ -14,10 +14,10 @@ _LAST_TYPE = SadbType.SADB_X_MIGRATE
 
 
 def check_header(data: bytes) -> None:
-    """Refuse what no answer can be given to (Linux af_key.c pfkey_get_base_msg()).
+    """Refuse what cannot be answered (Linux af_key.c pfkey_get_base_msg()).
 
-    Raises KamexfrmError: EMSGSIZE where a message has not as many words as it says, EINVAL where it
-    is not of this version or of no type. Part of a word at its end is answered with EINVAL.
+    Raises KamexfrmError: EMSGSIZE where a message is not as long as its header says, EINVAL for a
+    wrong version or type. An incomplete word at its end is answered with EINVAL, not refused.
     """
     size = len(data)
     if not _HEADER_BYTES <= size <= MESSAGE_BYTES:

@@ -137,7 +137,7 @@ class PfKeySocket:
         """Carry out a request; its replies can be received when this returns.
 
         Return the message's length. Raises OSError with the errno of send(2) on a PF_KEY socket;
-        what fails later is told in the reply.
+        later failures are in the reply.
         """
         data = bytes(message)
         with self._shared.lock:
@@ -152,7 +152,7 @@ class PfKeySocket:
         """Return the next message.
 
         Raises OSError: TimeoutError, BlockingIOError where it is not to wait, ENOBUFS once where
-        messages were lost because nobody read them.
+        messages were lost because they were not read.
         """
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while True:

@@ -72,12 +72,12 @@ class ServedSockets:
                 served.write()
             if events & ~WRITABLE:
                 served.read(hung_up=bool(events & HUNG_UP))
-                self.settle(served)
+                self.finish(served)
 
         self._loop.watch(served.fileno(), ready)
         return served
 
-    def settle(self, served: ServedSocket) -> None:
+    def finish(self, served: ServedSocket) -> None:
         """Send what a socket's requests have queued for others; close it if its program left."""
         self.flush()
         if served.gone:

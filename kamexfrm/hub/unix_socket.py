@@ -1,8 +1,8 @@
-"""A client behind one end of a Unix SEQPACKET socket, whose other end is its program's PF_KEY.
+"""A client of the hub on one end of a Unix SEQPACKET socket; the other end is the program's.
 
-AF_UNIX has no PF_KEY sockets, but a SEQPACKET pair keeps messages apart, tells of the peer's end,
-and can be handed to anybody. What differs for the program: SO_DOMAIN, SO_TYPE and SO_PROTOCOL say
-so, and a message that is cut short by a small buffer has MSG_TRUNC set as on PF_KEY.
+A SEQPACKET socket stands in for one of PF_KEY: it keeps messages apart, shows when the peer closes,
+and can be passed to any process. The program sees a difference in SO_DOMAIN, SO_TYPE and
+SO_PROTOCOL only; a message that is cut short by a small buffer has MSG_TRUNC set, as on PF_KEY.
 """
 
 import errno
@@ -15,20 +15,20 @@ from kamexfrm.hub.header import MESSAGE_BYTES
 from kamexfrm.hub.hub import Hub
 from kamexfrm.kernel.connection import set_buffer
 
-#: Requests of one client that are served in one turn.
+#: Requests of one client that one read() serves.
 TURN = 64
 
-#: A reset, an empty message, and the end.
+#: Reads for one request: a reset, an empty message, and the end may come first.
 _TRIES = 3
 
-#: Room for what the program has yet to read; given to the first who needs more than the usual.
+#: Bytes for what the program has yet to read; set when the usual buffer is full the first time.
 _SEND_BUFFER = 1 << 18
 
-#: What is received is copied from here: a message may wait long, and one that is cut from room for
-#: the longest keeps a page of that room, or a hole in the heap that nothing fits into.
+#: Messages are received here and copied: bytes cut from a buffer for the longest message would keep
+#: a page of that buffer, or leave a hole in the heap.
 _ROOM = memoryview(bytearray(MESSAGE_BYTES + 1))
 
-#: What send(2) says where the peer does not read, or has left.
+#: Errors of send(2) where the peer does not read.
 _FULL = (errno.EAGAIN, errno.ENOBUFS)
 
 
@@ -36,7 +36,7 @@ class UnixSocketClient:
     """One PF_KEY socket of a program: ``sock`` is our end, which we own from now on.
 
     ``writable`` is true while messages wait that the socket has no room for: the event loop then
-    watches for that too. ``gone`` says that the peer has left and all it sent is served.
+    watches for room too. ``gone`` says that the peer has closed and all it sent is served.
     """
 
     def __init__(self, hub: Hub, sock: socket.SocketType) -> None:
@@ -59,8 +59,8 @@ class UnixSocketClient:
     def read(self, *, hung_up: bool = False) -> None:
         """Serve what the program sent, and send it the replies; never blocks or raises.
 
-        It is what to do when the descriptor is readable, and before a program that sent something
-        looks for the reply without waiting. ``hung_up`` is true if the peer is known to have left.
+        Call it when the descriptor is readable, and before a program that sent something polls for
+        the reply. ``hung_up`` is true if the peer is known to have closed.
         """
         for _ in range(TURN):
             request = self._receive(hung_up)
@@ -74,7 +74,7 @@ class UnixSocketClient:
             self.write()
 
     def refused(self, request: bytes, error: KamexfrmError) -> None:
-        """Hear of a request that send(2) would have refused; the program cannot be told."""
+        """Take a request that send(2) would have refused; here the program gets no answer."""
 
     def _receive(self, hung_up: bool) -> bytes | None:
         ended = False
@@ -84,7 +84,7 @@ class UnixSocketClient:
             except BlockingIOError:
                 return None
             except ConnectionResetError:
-                # The peer left with messages unread. What it sent before stands behind this.
+                # The peer closed with messages unread. What it sent before comes after this.
                 continue
             except OSError:
                 break
@@ -110,14 +110,14 @@ class UnixSocketClient:
                 try:
                     self._waiting = self.client.receive()
                 except KernelError:
-                    continue  # AF_KEY does not tell of lost messages either
+                    continue  # AF_KEY does not report lost messages either
                 if self._waiting is None:
                     self.writable = False
                     return
             try:
                 self._socket.send(self._waiting, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except OSError as error:
-                # Where the peer has left, there may still be something to read.
+                # If the peer has closed, there may still be something to read.
                 self.writable = error.errno in _FULL
                 if self.writable and not self._is_wide:
                     self._is_wide = True

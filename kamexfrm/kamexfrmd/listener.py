@@ -9,12 +9,12 @@ import struct
 
 from kamexfrm.errors import KernelError
 
-#: What the owner alone may do: connect(2) asks for the right to write.
+#: Only the owner: connect(2) needs the right to write.
 _MODE = 0o600
 
 _BACKLOG = 128
 
-#: What accept(2) says when there is no descriptor left.
+#: Errors of accept(2) when there is no descriptor left.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 #: Process id, user, group (Linux struct ucred).
