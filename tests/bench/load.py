@@ -133,7 +133,7 @@ def rows(files: dict[str, str]) -> list[Row]:
 
 def main() -> None:
     """Run all rows and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=50000, help="policies (50000)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (3)")
     arguments = parser.parse_args()

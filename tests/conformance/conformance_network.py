@@ -234,10 +234,11 @@ class Network:
         policies += (SaDelete(sa.id) for sa in past.sad)
         knobs = _changes(past.knobs, case.knobs)
         if past.others:
-            steps = [lambda: self._command([*knobs, *policies], refused)]
-            steps.insert(0 if case.sad_first else 1, lambda: self._add(list(case.sad)))
-            for step in steps:
-                step()
+            if case.sad_first:
+                self._add(list(case.sad))
+            self._command([*knobs, *policies], refused)
+            if not case.sad_first:
+                self._add(list(case.sad))
             self._command([SetKnob(DFBIT, Knobs().dfbit)], refused)
         else:
             sas: list[Write] = [SaAdd(sa) for sa in case.sad]

@@ -162,7 +162,7 @@ class _Maker:
 
     def spd(self, packet: Packet) -> tuple[SecurityPolicy, ...]:
         count = self.dice.choice([0, 1, 1, 2, 2, 3, 4, 6])
-        kept = {}
+        kept: dict[tuple[Selector, Direction], SecurityPolicy] = {}
         for entry in [self.entry(packet) for _ in range(count)]:
             kept.setdefault((entry.selector, entry.direction), entry)
         return tuple(kept.values())

@@ -128,7 +128,7 @@ def _output_cases(f: int) -> dict[str, Case]:
         ),
         "family-change": Case(
             out(f),
-            (SecurityPolicy(*_across(f, across)),),
+            (_across(f, across),),
             (to_peer(other, ESP, 0x1001, TUNNEL), to_peer(other, ESP, 0x1002)),
         ),
         "socket-eagain": Case(
@@ -149,10 +149,12 @@ def _output_cases(f: int) -> dict[str, Case]:
     }
 
 
-def _across(f: int, text: str) -> tuple[object, ...]:
+def _across(f: int, text: str) -> SecurityPolicy:
     policy = parse_policy(f"out ipsec {text}")
     nowhere = Address.unspecified(f)
-    return Selector(nowhere, 0, nowhere, 0), policy.direction, policy.type, policy.requests
+    assert policy.type is not None
+    everything = Selector(nowhere, 0, nowhere, 0)
+    return SecurityPolicy(everything, policy.direction, policy.type, policy.requests)
 
 
 def _input_cases(f: int) -> dict[str, Case]:

@@ -38,7 +38,8 @@ class Tunnel:
 
     def mirrored(self) -> "Tunnel":
         """Return what the other end calls this tunnel."""
-        return Tunnel(self.ends[::-1], self.networks[::-1], self.inside[::-1])
+        (a, b), (net_a, net_b), (inside_a, inside_b) = self.ends, self.networks, self.inside
+        return Tunnel((b, a), (net_b, net_a), (inside_b, inside_a))
 
     def lay(self, hosts: TwoHosts) -> None:
         """Give both hosts their inner address, and a route to the other's."""

@@ -317,10 +317,10 @@ class Racoon:
         self._sa(SadbType.SADB_UPDATE, phase, phase.spi, self._peer, self._own)
         self._sa(SadbType.SADB_ADD, phase, phase.peer_spi, self._own, self._peer)
         if phase.asked and self._generates:
-            own = (self._own, self._peer)
-            self._policy(phase, _INBOUND, own[::-1])
+            own, reverse = (self._own, self._peer), (self._peer, self._own)
+            self._policy(phase, _INBOUND, reverse)
             if phase.mode == IpsecMode.IPSEC_MODE_TUNNEL:
-                self._policy(phase, IpsecDirection.IPSEC_DIR_FWD, own[::-1])
+                self._policy(phase, IpsecDirection.IPSEC_DIR_FWD, reverse)
             self._policy(phase, _OUTBOUND, own)
 
     def _sa(

@@ -4,12 +4,14 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from kamexfrm.algorithms import TABLE, Algorithm, Kind
 from kamexfrm.net import IPPROTO_AH, IPPROTO_COMP, IPPROTO_ESP, IPPROTO_UDP
 from kamexfrm.rig import Host, Packet, Rig, TwoHosts, until
+from kamexfrm.rig.traffic import UdpEcho
 from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ENCRYPTION,
@@ -189,6 +191,11 @@ _WINDOWS = [
 ]
 
 
+def _has_more(echo: UdpEcho, number: int) -> bool:
+    """Whether an echo has heard more datagrams than so many."""
+    return len(echo.heard) > number
+
+
 @pytest.mark.parametrize(("options", "old", "twice"), _WINDOWS, ids=lambda value: value or "taken")
 def test_the_replay_window_is_as_wide_as_asked(
     two_hosts: TwoHosts, options: str, old: str | None, twice: str | None
@@ -203,7 +210,7 @@ def test_the_replay_window_is_as_wide_as_asked(
             if counter:
                 waits_for_counter(b, counter, before)
             else:
-                until(lambda n=number: len(echo.heard) > n, what="a datagram")
+                until(partial(_has_more, echo, number), what="a datagram")
 
 
 # ESP in UDP

@@ -117,8 +117,9 @@ def body(packet: Packet) -> bytes:
 
 def is_our_echo(packet: Packet, opened: Opened) -> bool:
     family = socket.AF_INET6 if packet.data[0] >> 4 == 6 else socket.AF_INET
-    ends = (socket.inet_pton(family, text) for text in (packet.source, packet.destination))
-    return is_sound_echo(opened.data, *ends, MARKER)
+    source = socket.inet_pton(family, packet.source)
+    destination = socket.inet_pton(family, packet.destination)
+    return is_sound_echo(opened.data, source, destination, MARKER)
 
 
 def wrong(key: bytes) -> bytes:

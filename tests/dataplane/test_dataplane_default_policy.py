@@ -4,6 +4,7 @@ import pytest
 
 from kamexfrm.net import IPPROTO_ESP
 from kamexfrm.rig import Gateways, Host, TwoHosts
+from kamexfrm.sysctl.command import run as run_sysctl
 from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     Watch,
@@ -15,7 +16,6 @@ from tests.dataplane.dataplane_proof import (
     moved,
     ping,
     receiver,
-    run_sysctl,
     send,
     setkey,
     waits_for_counter,

@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,10 +148,7 @@ def marked(packet: Packet) -> Packet:
     total = (total & 0xFFFF) + (total >> 16)
     struct.pack_into("!H", header, 10, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
     data = bytes(header) + packet.data[20:]
-    return Packet(
-        *(getattr(packet, name) for name in Packet.__dataclass_fields__ if name != "data"),
-        data=data,
-    )
+    return replace(packet, data=data)
 
 
 @pytest.mark.parametrize(("word", "arrives"), [("allowed", CONGESTION), ("forbidden", 2)])

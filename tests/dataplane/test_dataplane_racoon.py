@@ -17,7 +17,7 @@ from tests.dataplane.ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, a
 
 pytestmark = pytest.mark.dataplane
 
-ENDS = ("10.0.0.1", "10.0.0.2")
+ENDS, REVERSE = ("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1")
 #: The ends' own traffic.
 TRANSPORT = Tunnel(ENDS, ENDS, ENDS)
 
@@ -75,9 +75,9 @@ def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
     if "af_key" in doors:
         af_key()
     a, b = own_hosts
-    of_b = RacoonLike(b, tmp_path, ENDS[::-1], 3600, doors[1], "--generate")
+    of_b = RacoonLike(b, tmp_path, REVERSE, 3600, doors[1], "--generate")
     of_a = RacoonLike(a, tmp_path, ENDS, 5, doors[0])
-    for way, ends in (("out", ENDS), ("in", ENDS[::-1])):  # it must hear of these by itself
+    for way, ends in (("out", ENDS), ("in", REVERSE)):  # it must hear of these by itself
         load(a, f"spdadd {ends[0]} {ends[1]} any -P {way} ipsec esp/transport//require;")
 
     assert a.udp_ask(ENDS[1], timeout=0) is None  # lost, but it asks for SAs

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, Camellia, TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
@@ -53,11 +53,15 @@ def xcbc(key: bytes, data: bytes) -> bytes:
     return encrypt(keys[0], mixed(mixed(state, last), keys[1 if whole else 2]))
 
 
+def _hmac(digest: str) -> Callable[[bytes, bytes], bytes]:
+    return lambda key, data: hmac.new(key, data, digest).digest()
+
+
 #: By setkey's name: what makes the whole ICV, before it is cut.
 DIGESTS: dict[str, Callable[[bytes, bytes], bytes]] = {
     "aes-xcbc-mac": xcbc,
     **{
-        name: lambda key, data, digest=digest: hmac.new(key, data, digest).digest()
+        name: _hmac(digest)
         for name, digest in (
             ("hmac-md5", "md5"),
             ("hmac-sha1", "sha1"),
@@ -71,7 +75,9 @@ DIGESTS: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def _library(algorithm: Callable[[bytes], object]) -> Callable[[bytes, bytes, bytes], bytes]:
+def _library(
+    algorithm: Callable[[bytes], CipherAlgorithm],
+) -> Callable[[bytes, bytes, bytes], bytes]:
     def decrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
         decryptor = Cipher(algorithm(key), CBC(iv)).decryptor()
         return decryptor.update(data) + decryptor.finalize()

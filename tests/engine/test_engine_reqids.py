@@ -13,6 +13,7 @@ from kamexfrm.engine.requests import (
     SpdAdd,
     SpdDelete,
     SpdFlush,
+    Write,
 )
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel
@@ -207,7 +208,7 @@ def test_an_sa_of_mode_any_with_a_reqid_serves_a_tunnel_without(asker: Asker) ->
     assert numbers(asker, policy) == [5]
 
 
-ANYTHING = {
+ANYTHING: dict[str, list[Write]] = {
     "an entry": [SpdAdd(ipsec(3, IN, request(REQUIRE)))],
     "an entry's end": [SpdDelete(ipsec(4).selector, OUT)],
     "an SA": [SaAdd(association(0x7000, destination=C))],

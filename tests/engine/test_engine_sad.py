@@ -14,6 +14,7 @@ from kamexfrm.engine.requests import (
     SpdAdd,
     SpdDelete,
     SpdFlush,
+    Write,
 )
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
@@ -134,7 +135,7 @@ def test_a_second_one_is_refused(asker: Asker) -> None:
 def test_a_second_one_stays_refused_when_policies_before_it_are_taken_back() -> None:
     asker = Asker(FakeKernel())
     write(asker.kernel, foreign(0, 2))  # a fwd one is in the way of the pair
-    requests = [SpdAdd(ipsec(0, IN)), SaAdd(association()), SaAdd(association())]
+    requests: list[Write] = [SpdAdd(ipsec(0, IN)), SaAdd(association()), SaAdd(association())]
     assert asker.ask(*requests, SaDelete(association().id)) == ["EEXIST", "EEXIST"]
     assert list(asker.kernel.states()) == []
 
@@ -528,17 +529,11 @@ def test_a_remade_sa_lives_no_longer() -> None:
 @pytest.mark.parametrize("ends", [(A, B), (A6, B6)], ids=["inet", "inet6"])
 @pytest.mark.parametrize("protocol", ["esp", "ah", "ipcomp"])
 def test_a_remade_sa_shows_when_it_was_created(asker: Asker, ends: Any, protocol: str) -> None:
-    keys: dict[str, Any] = {
-        "esp": {},
-        "ah": {"protocol": AH, "encryption": None},
-        "ipcomp": {
-            "protocol": IPCOMP,
-            "encryption": None,
-            "authentication": None,
-            "compression": Key(by_name(Kind.COMPRESSION, "deflate"), b""),
-        },
-    }[protocol]
-    sa = association(mode=ANY, source=ends[0], destination=ends[1], **keys)
+    sa = association(mode=ANY, source=ends[0], destination=ends[1])
+    if protocol == "ah":
+        sa = sa._replace(protocol=AH, encryption=None)
+    elif protocol == "ipcomp":
+        sa = sa._replace(protocol=IPCOMP, encryption=None, authentication=None, compression=DEFLATE)
     asker.must(SaAdd(sa._replace(hard=Lifetime(addtime=5000))))
     (made,) = asker.kernel.states()
     past = created_tag(made.current.add_time - 1000, made.family)

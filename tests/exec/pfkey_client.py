@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable
 
 AF_KEY, PF_KEY_V2 = 15, 2
 REGISTER, FLUSH, DUMP, SPDDUMP, SPDFLUSH, PROMISC = 7, 9, 10, 18, 19, 11
@@ -35,7 +36,7 @@ def base(message: bytes) -> tuple[int, int, int, int, int]:
     return type, error, satype, seq, pid
 
 
-def refusal_of(call, *arguments) -> int:
+def refusal_of(call: Callable[..., object], *arguments: object) -> int:
     """Return the errno that a call fails with, 0 if it does not."""
     try:
         call(*arguments)

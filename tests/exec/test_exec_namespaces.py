@@ -1,7 +1,6 @@
 """Network namespaces: a socket belongs to the one that its program is in when it asks."""
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,7 +30,7 @@ def add_policies(host: Host, count: int) -> None:
 
 
 @pytest.fixture
-def two(rig: Rig) -> Iterator[tuple[Host, Host]]:
+def two(rig: Rig) -> tuple[Host, Host]:
     """Two hosts, with one and with three policies."""
     here, there = rig.host("here"), rig.host("there")
     add_policies(here, 1)

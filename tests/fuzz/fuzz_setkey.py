@@ -6,6 +6,7 @@ smaller and printed; the exit status is then 1.
 """
 
 import argparse
+import importlib
 import random
 import re
 import signal
@@ -201,7 +202,7 @@ def main() -> int:
     chosen = options.parse_args()
     seed = random.SystemRandom().randrange(2**32) if chosen.seed is None else chosen.seed
     try:
-        import atheris
+        atheris = importlib.import_module("atheris")
     except ImportError:
         print(f"seed {seed}", flush=True)
     else:

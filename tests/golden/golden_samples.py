@@ -172,7 +172,7 @@ def _lines(blocks: Sequence[_Block]) -> list[str]:
     return [line for block in blocks for line in block.lines]
 
 
-def _opcodes(a: list[str], b: list[str]) -> list[tuple[str, int, int, int, int]]:
+def _opcodes(a: list[str], b: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
     return difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
 
 

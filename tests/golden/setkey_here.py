@@ -4,6 +4,7 @@ import io
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -21,7 +22,14 @@ HOSTS = {
 _getaddrinfo = socket.getaddrinfo
 
 
-def resolve(host, service, family=0, kind=0, protocol=0, flags=0):
+def resolve(
+    host: bytes,
+    service: bytes | str | int | None,
+    family: int = 0,
+    kind: int = 0,
+    protocol: int = 0,
+    flags: int = 0,
+) -> Sequence[tuple[object, ...]]:
     """Answer as getaddrinfo() does on a machine with that hosts file and no DNS."""
     if flags & socket.AI_NUMERICHOST or host.decode() not in HOSTS:
         return _getaddrinfo(host, service, family, kind, protocol, flags | socket.AI_NUMERICHOST)
@@ -37,7 +45,8 @@ def run(*arguments: str, stdin: str | bytes = b"") -> Done:
     """Run setkey's main function with streams of its own; its output must be UTF-8."""
     given = stdin.encode() if isinstance(stdin, str) else stdin
     streams = [io.TextIOWrapper(io.BytesIO(given), encoding="utf-8")]
-    streams += [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    buffers = (io.BytesIO(), io.BytesIO())
+    streams += [io.TextIOWrapper(buffer, encoding="utf-8") for buffer in buffers]
     names = ("stdin", "stdout", "stderr")
     before = [getattr(sys, name) for name in names]
     for name, stream in zip(names, streams, strict=True):
@@ -48,9 +57,9 @@ def run(*arguments: str, stdin: str | bytes = b"") -> Done:
         for name, stream in zip(names, before, strict=True):
             setattr(sys, name, stream)
     texts = []
-    for stream in streams[1:]:
+    for stream, buffer in zip(streams[1:], buffers, strict=True):
         stream.flush()
-        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]  # BytesIO
+        texts.append(buffer.getvalue().decode())
     return Done(status, *texts)
 
 

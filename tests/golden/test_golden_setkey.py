@@ -4,7 +4,8 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -138,7 +139,7 @@ def test_policies_of_sockets_are_shown_as_the_original_showed_them() -> None:
                 comparison.step(step, ours)
 
 
-def repeat(arguments: list[str], lines: int) -> Done:
+def repeat(arguments: Sequence[str], lines: int) -> Done:
     """Run ``setkey -l`` until it has printed so many lines; 124 as of timeout(1)."""
     command = [sys.executable, "-m", "kamexfrm.setkey", *arguments]
     with subprocess.Popen(
@@ -271,7 +272,9 @@ def command_lines(step: Step) -> Iterator[Done]:
 
 
 @pytest.mark.usefixtures("namespace")
-def test_command_lines_do_what_they_did_to_the_original(tmp_path, monkeypatch) -> None:
+def test_command_lines_do_what_they_did_to_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.conf").write_text(GOOD)
     (tmp_path / "short.bin").write_bytes(b"\2\n\0\0")

@@ -129,7 +129,7 @@ def kernel_state() -> tuple[list[Policy], list[State]]:
 
 def without_time(policy: Policy) -> Policy:
     current = policy.current._replace(add_time=0, use_time=0)
-    policy = policy._replace(index=0, current=current)  # type: ignore[arg-type]  # the field
+    policy = policy._replace(index=0, current=current)
     if policy.if_id == MARKER_IF_ID:  # its checksum of the SAs counts in which order they were made
         words = policy.lifetime
         return policy._replace(lifetime=words._replace(hard_packets=words.hard_packets >> 32))

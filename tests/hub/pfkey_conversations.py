@@ -170,8 +170,8 @@ class Conversation:
             return self._message(SadbType.SADB_DUMP, satype)
         source, destination = self._random.sample(self._chosen(_HOSTS), 2)
         prefixes = self._chosen((0, 24, 32, 128)), self._chosen((0, 8, 32))
-        ends = (end.packed.ljust(16, b"\0") for end in (source, destination))
-        only = pfkey.Filter(*ends, self._chosen((0, source.family)), *prefixes)
+        first, second = (end.packed.ljust(16, b"\0") for end in (source, destination))
+        only = pfkey.Filter(first, second, self._chosen((0, source.family)), *prefixes)
         return self._message(SadbType.SADB_DUMP, satype, only)
 
     # Policies
@@ -191,10 +191,11 @@ class Conversation:
     def _request(self, direction: IpsecDirection, family: int) -> pfkey.IpsecRequest:
         mode = IpsecMode(self._chosen((0, 1, 1, 2, 2)))
         level = IpsecLevel(self._chosen((1, 2, 2, 3)))
-        ends: tuple[pfkey.Sockaddr, ...] = ()
+        ends: tuple[pfkey.Sockaddr | None, pfkey.Sockaddr | None] = (None, None)
         if mode == IpsecMode.IPSEC_MODE_TUNNEL:
             hosts = next(all_ for all_ in _HOSTS if all_[0].family == family)
-            ends = tuple(map(pfkey.Sockaddr, self._random.sample(hosts, 2)))
+            source, destination = self._random.sample(hosts, 2)
+            ends = (pfkey.Sockaddr(source), pfkey.Sockaddr(destination))
             outbound = direction == IpsecDirection.IPSEC_DIR_OUTBOUND
             if outbound and level == IpsecLevel.IPSEC_LEVEL_USE:
                 level = IpsecLevel.IPSEC_LEVEL_REQUIRE

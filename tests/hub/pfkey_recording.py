@@ -63,7 +63,7 @@ class PfKey(Protocol):
     """A PF_KEY socket, the kernel's or ours."""
 
     def fileno(self) -> int: ...
-    def send(self, message: bytes) -> int: ...
+    def send(self, message: bytes, /) -> int: ...
     def close(self) -> None: ...
 
 
@@ -215,7 +215,7 @@ class Packets(NamedTuple):
     They count for the exchange itself where they are ``kept``.
     """
 
-    count: int
+    number: int
     size: int
     ipv6: bool = False
     heard: int = 0
@@ -231,7 +231,7 @@ class LarvalLifetime(NamedTuple):
 class Expected(NamedTuple):
     """The registered one waits for messages that are not in the recording."""
 
-    count: int
+    number: int
 
 
 Step = SadbMsg | str | Packets | LarvalLifetime | Expected
@@ -461,7 +461,7 @@ class Replay:
     def _send_packets(self, packets: Packets) -> None:
         family = socket.AF_INET6 if packets.ipv6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sender:
-            for _ in range(packets.count):
+            for _ in range(packets.number):
                 with contextlib.suppress(OSError):
                     sender.sendto(bytes(packets.size), (str(B6 if packets.ipv6 else B4), 9))
 
@@ -487,7 +487,7 @@ def masked(name: str, wire: bytes) -> SadbMsg | bytes:
         message = pfkey.decode(wire, LINUX)
     except WireError:
         return wire
-    extensions = []
+    extensions: list[pfkey.Extension] = []
     for extension in message.extensions:
         match extension:
             case pfkey.LifetimeCurrent():

@@ -77,7 +77,7 @@ class Side:
             return request
         (policy,) = request.extensions
         assert isinstance(policy, pfkey.Policy)
-        known = dict(zip(PLACES, self._ids, strict=False))
+        known: dict[int, int] = dict(zip(PLACES, self._ids, strict=False))
         return replace(request, extensions=(replace(policy, id=known.get(policy.id, 99999)),))
 
     def _heard(self, name: str) -> list[bytes]:

@@ -24,7 +24,7 @@ def made() -> Iterator["kamexfrm.PfKeySocket"]:
         yield one
 
 
-def readable(*sockets: "kamexfrm.PfKeySocket", seconds: float = 0) -> list[object]:
+def readable(*sockets: "kamexfrm.PfKeySocket", seconds: float = 0) -> list["kamexfrm.PfKeySocket"]:
     return select.select(sockets, [], [], seconds)[0]
 
 

@@ -29,7 +29,7 @@ class Pair:
         self.served = UnixSocketClient(hub, ours)
 
     def heard(self) -> list[str]:
-        found = []
+        found: list[str] = []
         while True:
             try:
                 wire = self.program.recv(1 << 16)

@@ -64,7 +64,7 @@ def state(mode: int = 0, reqid: int = 0) -> State:
         reqid=reqid,
         family=AF_INET,
         mode=mode,
-        lifetime=LifetimeConfig(*[(1 << 64) - 1] * 4, 0, 0, 0, 0),
+        lifetime=LifetimeConfig(),
         authentication=AuthAlgorithm("hmac(sha1)", bytes(20), 160, 96),
     )
 
@@ -139,7 +139,7 @@ def test_what_is_ours_alone_is_missed() -> None:
     assert consequence(deleted(catch_all(AF_INET, 1)), 0) is LOOK
     assert consequence(deleted(marker_policy(Marker())), 0) is LOOK
     flush = told(
-        (XfrmMsg.NEWPOLICY, encode_policy(policy())),
+        Operation(XfrmMsg.NEWPOLICY, encode_policy(policy())),
         Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
     )
     assert consequence(flush, 0) is LOOK

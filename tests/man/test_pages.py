@@ -157,8 +157,8 @@ def test_setkeys_page_has_the_algorithms_with_their_sizes(
     listed = set()
     for name, key, icv, also in table:
         for word in (name, *filter(None, also.split(", "))):
-            found = next(filter(None, (by_name(kind, word) for kind in kinds)))
-            assert (found.key_sizes, found.icv_bits) == (sizes(key), int(icv)), word
+            row = next(filter(None, (by_name(kind, word) for kind in kinds)))
+            assert (row.key_sizes, row.icv_bits) == (sizes(key), int(icv)), word
             listed.add(word)
     there = {
         word

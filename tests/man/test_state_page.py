@@ -56,8 +56,9 @@ def test_the_tags_layout_in_the_state_page_is_the_tags() -> None:
         if field in ("magic", "version"):
             assert empty[word] & mask == int(content, 0) << shift
         elif field == "zero":
-            forged = tuple(w | (mask & -mask if at == word else 0) for at, w in enumerate(empty))
-            assert tag.read_policy_words(forged).broken
+            forged = list(empty)
+            forged[word] |= mask & -mask
+            assert tag.read_policy_words((forged[0], forged[1], forged[2], forged[3])).broken
         else:
             full = tag.PolicyTag(0, 0)._replace(**{field: mask >> shift})
             words = tag.policy_words(full)
@@ -97,26 +98,27 @@ def test_the_share_byte_in_the_state_page_is_that_of_templates() -> None:
 def test_the_markers_layout_in_the_state_page_is_the_markers() -> None:
     text = section(STATE_PAGE, "MARKER, SIDECARS AND CATCH-ALLS")
     masks = {says: (word, mask) for word, mask, (says,) in layout(rows(text, "Limit"))}
-    empty = marker.marker_words(marker.Marker(reqid=0))
+    none = marker.Marker(reqid=0)
+    empty = marker.marker_words(none)
     full = (1 << 32) - 1
 
-    def touched(**fields: object) -> list[int]:
-        words = marker.marker_words(marker.Marker(reqid=0)._replace(**fields))
+    def touched(changed: marker.Marker) -> list[int]:
+        words = marker.marker_words(changed)
         return [a ^ b for a, b in zip(words, empty, strict=True)]
 
     def said(beginning: str) -> list[int]:
         [(word, mask)] = [masks[says] for says in masks if says.startswith(beginning)]
         return [mask if at == word else 0 for at in range(4)]
 
-    assert touched(last_priority=full) == said("priority of")
-    assert touched(order=(1 << 48) - 1) == said("last insertion number")
-    assert touched(flags=0xFFFF) == said("flags")
-    assert touched(reqid=full) == said("last generated reqid")
-    assert touched(last_kernel_priority=full) == said("kernel priority of")
-    assert touched(sa_digest=full) == said("checksum of the SAs")
+    assert touched(none._replace(last_priority=full)) == said("priority of")
+    assert touched(none._replace(order=(1 << 48) - 1)) == said("last insertion number")
+    assert touched(none._replace(flags=0xFFFF)) == said("flags")
+    assert touched(none._replace(reqid=full)) == said("last generated reqid")
+    assert touched(none._replace(last_kernel_priority=full)) == said("kernel priority of")
+    assert touched(none._replace(sa_digest=full)) == said("checksum of the SAs")
     for family, name in (("inet6", "variables of IPv6"), ("inet", "variables of IPv4")):
         ups = Knobs()._replace(**{family: getattr(Knobs(), family)._replace(def_policy=0)})
-        changed = touched(knobs=ups)
+        changed = touched(none._replace(knobs=ups))
         mask = next(filter(None, said(name)))
         assert mask.bit_count() == 9
         assert changed == [0, 0, 1 << mask.bit_length() - 1, 0]

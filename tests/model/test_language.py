@@ -177,7 +177,9 @@ SYNTAX = 'libipsec: syntax error while parsing "{}"'.format
         ),
     ],
 )
-def test_error_has_libipsecs_words_and_the_place(text, reason, culprit, detail) -> None:
+def test_error_has_libipsecs_words_and_the_place(
+    text: str, reason: str, culprit: str, detail: str | None
+) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_policy(text)
     assert caught.value.text == reason
@@ -218,7 +220,7 @@ addresses = {
 @st.composite
 def requests(draw: st.DrawFn) -> IpsecRequest:
     mode = draw(st.sampled_from((Mode.TRANSPORT, Mode.TUNNEL)))
-    ends = (None, None)
+    ends: tuple[Address | None, Address | None] = (None, None)
     if mode is Mode.TUNNEL or draw(st.booleans()):
         family = draw(st.sampled_from((AF_INET, AF_INET6)))
         ends = (draw(addresses[family]), draw(addresses[family]))

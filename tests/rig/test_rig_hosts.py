@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_a_host_takes_further_addresses_and_routes(two_hosts: TwoHosts) -> None:
     a.route("10.9.0.0/16", via="10.0.0.2")
     a.route("fd09::/64", via="fd00::2")
     for address in ("10.9.0.1", "fd09::1"):
-        until(lambda address=address: a.ping(address, timeout=1), 10, f"an answer of {address}")
+        until(partial(a.ping, address, timeout=1), 10, f"an answer of {address}")
 
 
 def test_the_namespace_fixture_is_where_the_test_is(namespace: Host) -> None:

@@ -1,6 +1,7 @@
 """Scenario files: what they say, and that a mistake is told with file, line and key."""
 
 import contextlib
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -100,7 +101,7 @@ def test_a_script_in_a_scenario_has_the_lines_of_the_file() -> None:
     (case,) = read_text(text, "folder/x.rig.toml")
     (step,) = case.steps
     assert isinstance(step.action, Setkey)
-    lines = text.splitlines()
+    lines: Sequence[str] = text.splitlines()
     for script, word in (
         (case.hosts["alice"].script, "flush;"),
         (case.hosts["bob"].script, "flush;"),

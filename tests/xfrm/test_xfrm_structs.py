@@ -150,7 +150,7 @@ def used(kind: Any, offset: int = 0) -> list[tuple[int, int]]:
     if not issubclass(kind, ct.Structure):
         return [(offset, ct.sizeof(kind))]
     found = []
-    for name, inner in kind._fields_:
+    for name, inner, *_ in kind._fields_:
         found += used(inner, offset + getattr(kind, name).offset)
     return found
 
