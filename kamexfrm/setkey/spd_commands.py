@@ -209,10 +209,11 @@ def _resolve_selector(words: Words, written: _Written, resolver: Resolver) -> Se
         except UnknownHostError as error:
             at = error.culprit(side.host)
             words.fail(error.text, at=at, token=token, hints=error.hints())
-        if len(addresses) > 1:
+        address, *others = addresses
+        if others:
             hints = ("use a numeric address",)
             words.fail("multiple address specified", at=side.host.at, token=token, hints=hints)
-        found.append((addresses[0], port or None))
+        found.append((address, port or None))
     (source, source_port), (destination, destination_port) = found
     if source.family != destination.family:
         hint = "one address is IPv4 and the other one IPv6"
