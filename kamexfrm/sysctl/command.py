@@ -1,4 +1,4 @@
-"""The command kame-sysctl: what is asked is checked as a whole, then written, then shown."""
+"""The command kame-sysctl: all operands are checked, then written, then shown."""
 
 import gc
 import sys
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out a command line; return 0, 1 (something refused or unknown) or 2 (usage)."""
+    """Carry out a command line; return 0, 1 (something rejected or unknown) or 2 (usage)."""
     return guarded("kame-sysctl", lambda: _run(arguments))
 
 
@@ -48,31 +48,31 @@ def _act(options: Options) -> int:
         version = f"kame-sysctl (kamexfrm) {kamexfrm.__version__}\n"
         sys.stdout.write(HELP if options.action == "help" else version)
         return 0
-    asked = _Asked(options)
-    status = 0 if asked.sound else 1
-    assignments = asked.assignments if asked.sound else {}
+    actions = _Actions(options)
+    status = 0 if actions.valid else 1
+    assignments = actions.assignments if actions.valid else {}
     if options.describe or (options.names and not assignments):
-        names = [(knob.name, "") for knob in asked.reads]
-        _show(options, {}, asked.descriptions or names, ": ")
+        names = [(knob.name, "") for knob in actions.reads]
+        _show(options, {}, actions.descriptions or names, ": ")
         return status
-    status |= _with_kernel(options, assignments, asked.reads)
-    for name, said in asked.unsupported:
-        sys.stdout.write(f"{name}: {said}\n")
+    status |= _with_kernel(options, assignments, actions.reads)
+    for name, text in actions.unsupported:
+        sys.stdout.write(f"{name}: {text}\n")
     return status
 
 
-# What is asked
+# What the command line means
 
 
-class _Asked:
-    """What a command line asks for; ``sound`` is whether all of it was in order."""
+class _Actions:
+    """The reads and writes of a command line; ``valid`` is false where an operand is wrong."""
 
     def __init__(self, options: Options) -> None:
         self.assignments = settings.preset(options.preset) if options.preset else {}
         self.reads: list[Knob] = []
         self.descriptions: list[tuple[str, str]] = []
         self.unsupported: list[tuple[str, str]] = []
-        self.sound = True
+        self.valid = True
         self._ignore = options.ignore
         self._describe = options.describe
         for file in options.files:
@@ -95,9 +95,9 @@ class _Asked:
             else:
                 self.reads += settings.matching(text)
         except KamexfrmError as error:
-            if not (self._ignore and isinstance(error, settings.UnknownVariableError)):
+            if not (self._ignore and isinstance(error, settings.UnknownSysctlError)):
                 _complain(f"{where}{error}")
-                self.sound = False
+                self.valid = False
 
     def _take_file(self, file: str) -> None:
         try:
@@ -105,7 +105,7 @@ class _Asked:
                 self._take(text, True, f"{place}: ")
         except KamexfrmError as error:
             _complain(str(error))
-            self.sound = False
+            self.valid = False
 
 
 # What is done
@@ -116,7 +116,7 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
     if not assignments and not reads:
         _show(options, {}, [], "")
         return 0
-    # Only here: names, descriptions and refusals need no kernel and start faster without.
+    # Only here: names, descriptions and errors need no kernel and start faster without.
     from kamexfrm.kernel.netlink import NetlinkKernel
     from kamexfrm.sysctl import namespace
 
@@ -126,14 +126,14 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
         if warning:
             _complain(warning)
         written: dict[Knob, tuple[int, int]] = {}
-        refused: Mapping[Knob, KamexfrmError] = {}
+        rejected: Mapping[Knob, KamexfrmError] = {}
         if assignments:
-            refused, holder = namespace.write(kernel, assignments)
+            rejected, holder = namespace.write(kernel, assignments)
             if holder:
                 _complain(f"warning: written without the namespace's lock, which {holder} holds")
             for knob, value in assignments.items():
-                if knob in refused:
-                    _complain(f"{knob.name}={value}: {refused[knob]}")
+                if knob in rejected:
+                    _complain(f"{knob.name}={value}: {rejected[knob]}")
                     continue
                 written[knob] = (knobs.value(knob), value)
                 knobs = knobs.replace(knob, value)
@@ -144,7 +144,7 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
     if options.quiet:
         written = {}
     _show(options, written, [(knob.name, knobs.value(knob)) for knob in reads], " = ")
-    return 1 if refused else 0
+    return 1 if rejected else 0
 
 
 # What is shown

@@ -1,4 +1,4 @@
-"""What the words of kame-sysctl mean: variables, subtrees, values, files and presets. No kernel."""
+"""What the operands of kame-sysctl mean: names, subtrees, values, files, presets. No kernel."""
 
 import errno
 import os
@@ -10,15 +10,15 @@ from kamexfrm.errors import KamexfrmError, Place
 from kamexfrm.model.knobs import ALIASES, KNOBS, Knob, KnobError
 from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 
-#: What a command writes; a variable that is assigned twice gets the last value.
+#: What a command writes; a sysctl that is assigned twice gets the last value.
 Assignments = dict[Knob, int]
 
 _MOST_DIGITS = 10
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
-class UnknownVariableError(KnobError):
-    """A name that is no variable of ours, nor the head of one's, or one that Linux has not."""
+class UnknownSysctlError(KnobError):
+    """A name that is neither a sysctl nor the beginning of one, or that Linux lacks."""
 
     errno = errno.ENOENT
 
@@ -28,44 +28,44 @@ def _below(dotted: str, name: str) -> bool:
 
 
 def matching(name: str) -> tuple[Knob, ...]:
-    """Return the variable of that name, or those below it.
+    """Return the sysctl of that name, or those below it.
 
-    Dots and slashes separate alike. Raises UnknownVariableError, also for one that KAME has and
-    Linux has not (EOPNOTSUPP).
+    Dots and slashes separate alike. Raises UnknownSysctlError, also for one that KAME has and
+    Linux lacks (EOPNOTSUPP).
     """
     dotted = name.replace("/", ".").rstrip(".")
     meant = ALIASES.get(dotted, dotted)
     found = tuple(k for k in KNOBS if _below(meant, k.name))
     if not found and dotted in UNSUPPORTED:
         text = f"{dotted}: unsupported ({UNSUPPORTED[dotted]})"
-        raise UnknownVariableError(text, errno=errno.EOPNOTSUPP)
+        raise UnknownSysctlError(text, errno=errno.EOPNOTSUPP)
     if not found:
-        raise UnknownVariableError(f"{printable(name, '')}: unknown variable{_hint(dotted)}")
+        raise UnknownSysctlError(f"{printable(name, '')}: unknown variable{_hint(dotted)}")
     return found
 
 
 def unsupported() -> list[tuple[str, str]]:
-    """Return the names of KAME's variables that Linux has not, with what is said of them."""
+    """Return the names of KAME's sysctls that Linux lacks, and what is printed for each."""
     return [(name, f"unsupported ({why})") for name, why in UNSUPPORTED.items()]
 
 
-def _says_unsupported(line: str) -> bool:
-    """Whether a line is one that reading all variables prints of those that Linux has not."""
-    name, _, said = line.partition(": ")
-    return name in UNSUPPORTED and said.startswith("unsupported (")
+def _is_unsupported(line: str) -> bool:
+    """Whether a line is what reading all sysctls prints for one that Linux lacks."""
+    name, _, text = line.partition(": ")
+    return name in UNSUPPORTED and text.startswith("unsupported (")
 
 
 def described(name: str = "") -> list[tuple[str, str]]:
-    """Return names and descriptions of the variable of that name, or of those below it, or of all.
+    """Return names and descriptions of the sysctl of that name, of those below it, or of all.
 
-    Those that Linux has not come last. Raises UnknownVariableError.
+    Those that Linux lacks come last. Raises UnknownSysctlError.
     """
     dotted = name.replace("/", ".").rstrip(".")
-    lacking = [(each, said) for each, said in unsupported() if not name or _below(dotted, each)]
-    if lacking and name and dotted in UNSUPPORTED:
-        return lacking
+    missing = [(each, text) for each, text in unsupported() if not name or _below(dotted, each)]
+    if missing and name and dotted in UNSUPPORTED:
+        return missing
     knobs = matching(name) if name else KNOBS
-    return [(knob.name, f"{knob.description}: {knob.words}") for knob in knobs] + lacking
+    return [(knob.name, f"{knob.description}: {knob.words}") for knob in knobs] + missing
 
 
 def _hint(dotted: str) -> str:
@@ -114,20 +114,18 @@ def read_assignment(text: str) -> tuple[Knob, int]:
     if not equals:
         error = os.strerror(errno.EINVAL)
         raise KnobError(f"{printable(name, '')}: {error}: not NAME = VALUE", errno=errno.EINVAL)
-    found = matching(name)
-    if len(found) > 1:
+    knob, *others = matching(name)
+    if others:
         error = os.strerror(errno.EISDIR)
-        raise KnobError(
-            f"{printable(name, '')}: {error}: {len(found)} variables have this name's beginning",
-            errno=errno.EISDIR,
-        )
-    return found[0], value_of(found[0], value)
+        reason = f"{1 + len(others)} variables have this name's beginning"
+        raise KnobError(f"{printable(name, '')}: {error}: {reason}", errno=errno.EISDIR)
+    return knob, value_of(knob, value)
 
 
 def lines_of(path: str) -> Iterator[tuple[Place, str]]:
     """Yield a file's lines that are not empty or comments, and where they stand.
 
-    What reading all variables prints of those that Linux has not counts as a comment.
+    What reading all sysctls prints for those that Linux lacks counts as a comment.
 
     ``-`` is the standard input. Raises KamexfrmError when the file cannot be read.
     """
@@ -142,7 +140,7 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
         ) as file:
             for number, line in enumerate(file, 1):
                 text = line.partition("#")[0].partition(";")[0].strip()
-                if text and not _says_unsupported(text):
+                if text and not _is_unsupported(text):
                     yield Place(name, number), text
     except (OSError, ValueError, AttributeError) as error:
         number = (error.errno if isinstance(error, OSError) else None) or errno.EBADF
@@ -152,9 +150,9 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
 def preset(name: str) -> Assignments:
     """Return what a preset writes.
 
-    ``linux``: what Linux's AF_KEY does, where level default means require; what that has no say in
-    stays, def_policy among it. ``kame``: all variables as KAME's kernel starts them (key.c
-    key_init()).
+    ``linux``: what Linux's AF_KEY does, where level default means require; sysctls without a
+    counterpart there stay, such as def_policy. ``kame``: all sysctls as KAME's kernel starts them
+    (key.c key_init()).
     """
     if name == "linux":
         return {knob: knob.linux for knob in KNOBS if knob.linux is not None}
