@@ -52,7 +52,7 @@ def ask(sock: socket.socket, type: int, satype: int = 0, seq: int = 1) -> bytes:
 
 
 def ask_impatiently(sock: socket.socket, type: int, satype: int = 0, seq: int = 1) -> bytes:
-    """Send a request as racoon does, and look for the answer at once."""
+    """Send a request as racoon does, and read the answer at once."""
     sock.send(header(type, satype, seq))
     head = sock.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     length = struct.unpack_from("=H", head, 4)[0] * 8

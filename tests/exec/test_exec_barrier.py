@@ -1,4 +1,4 @@
-"""send(2) on PF_KEY is synchronous: whoever looks for the reply at once finds it."""
+"""send(2) on PF_KEY is synchronous: a program that reads the reply at once finds it."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def run(host: Host, text: str, *options: str) -> str:
 @pytest.mark.both_kernels
 @pytest.mark.parametrize("barrier", ["peek", "strict"])
 @pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS)
-def test_each_answer_is_the_one_to_the_question_before(
+def test_each_answer_is_the_one_to_the_request_before(
     namespace: Host, talk: str, barrier: str
 ) -> None:
     text = f"""
@@ -60,7 +60,7 @@ def test_a_dump_that_ends_with_eagain_is_whole(namespace: Host, barrier: str) ->
 
 
 class Stopped:
-    """A client that asks when it is told, while its supervisor stands still."""
+    """A client that sends on command, while its supervisor stands still."""
 
     def __init__(self, host: Host, talk: str, *options: str) -> None:
         text = f"""
@@ -110,7 +110,7 @@ class TestWhileTheSupervisorStandsStill:
         stopped.go_on()
         assert stopped.answer() == 0
 
-    def test_a_row_of_requests_is_taken_from_one_who_does_not_wait(self, here: Host) -> None:
+    def test_many_requests_are_taken_from_a_program_that_does_not_wait(self, here: Host) -> None:
         assert Stopped(here, "send_a_thousand").answer() == 0
 
 
@@ -181,7 +181,7 @@ class TestStrict:
         expected = [f"-1 {errno.EFAULT}"] * 5 + [f"-1 {errno.EMSGSIZE}"]
         assert run(namespace, text, "--strict").splitlines() == expected
 
-    def test_all_else_is_sent_as_ever(self, namespace: Host) -> None:
+    def test_all_other_sends_are_unchanged(self, namespace: Host) -> None:
         text = """
             one, other = socket.socketpair()
             one.send(b"send "); one.sendmsg([b"send", b"msg "])

@@ -71,7 +71,7 @@ class TestAlways:
         call = (machine.socket, 15, kind, 2)
         assert asked(*call, machine=machine, barrier=barrier, policies=policies) == RET_NOTIFY
 
-    def test_the_upper_half_of_an_int_says_nothing(
+    def test_the_upper_half_of_an_int_is_ignored(
         self, machine: Machine, barrier: Barrier, policies: bool
     ) -> None:
         call = (machine.socket, 0xFFFF_FFFF_0000_000F, 3, 2)
@@ -93,7 +93,7 @@ class TestBarriers:
         return asked(MACHINE.recvfrom, 3, SOMEWHERE, 16, flags, where, 0, barrier=barrier)
 
     @pytest.mark.parametrize("flags", [socket.MSG_PEEK, socket.MSG_DONTWAIT, PEEK])
-    def test_peek_holds_a_receiver_that_will_not_wait(self, flags: int) -> None:
+    def test_peek_holds_a_receiver_that_does_not_wait(self, flags: int) -> None:
         assert self.receiving(flags) == RET_NOTIFY
         assert asked(MACHINE.recvmsg, 3, SOMEWHERE, flags) == RET_NOTIFY
         assert self.receiving(flags, barrier=Barrier.NONE) == RET_ALLOW
@@ -105,7 +105,7 @@ class TestBarriers:
         assert self.receiving(PEEK, 1 << 32) == RET_ALLOW
         assert asked(MACHINE.recvmsg, 3, SOMEWHERE, 0) == RET_ALLOW
 
-    def test_a_short_look_at_one_descriptor_is_held(self) -> None:
+    def test_a_short_poll_of_one_descriptor_is_held(self) -> None:
         for barrier in (Barrier.PEEK, Barrier.STRICT):
             for time, held in ((0, True), (1, True), (999, True), (1000, False), (-1, False)):
                 expected = RET_NOTIFY if held else RET_ALLOW

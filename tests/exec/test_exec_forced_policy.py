@@ -117,13 +117,13 @@ def test_with_an_sa_all_is_protected(two_hosts: TwoHosts) -> None:
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.sendto(b"tell nobody", ("10.0.0.2", 9))
 """
-    heard = two_hosts.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    heard.bind(("10.0.0.2", 9))
-    heard.settimeout(10)
-    with heard, two_hosts.a.capture("eth0") as capture:
+    receiver = two_hosts.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("10.0.0.2", 9))
+    receiver.settimeout(10)
+    with receiver, two_hosts.a.capture("eth0") as capture:
         run(two_hosts.a, text, *REQUIRE)
         assert capture.wait_for(lambda p: p.protocol == socket.IPPROTO_ESP).spi == 0x1000
-        assert heard.recv(100) == b"tell nobody"
+        assert receiver.recv(100) == b"tell nobody"
         assert not capture.contains(b"tell nobody")
 
 
@@ -169,7 +169,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
 """
         assert run(namespace, text, *BYPASS) == ["1", str(errno.EPERM), "0", "1"]
 
-    def test_a_socket_from_before_is_told_of(self, namespace: Host) -> None:
+    def test_an_inherited_socket_is_reported(self, namespace: Host) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             done = subprocess.run(
                 [*EXEC, *BYPASS, "--", "true"],
@@ -195,7 +195,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
 """
         assert run(namespace, text, *BYPASS) == ["1000 1000 ['1000']"]
 
-    def test_who_may_make_no_raw_socket_gets_none(self, namespace: Host) -> None:
+    def test_a_program_without_cap_net_raw_gets_no_raw_socket(self, namespace: Host) -> None:
         text = """
 os.setresuid(1000, 1000, 1000)
 print(refusal_of(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1))
@@ -247,7 +247,7 @@ class TestBeforeTheProgramStarts:
         assert done.stderr.startswith(f"kamexfrm exec: {complaint}")
         assert "Traceback" not in done.stderr
 
-    def test_who_may_set_none_is_told(self, namespace: Host) -> None:
+    def test_a_user_without_the_right_to_policies_gets_an_error(self, namespace: Host) -> None:
         command = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *EXEC]
         done = namespace.run([*command, *BYPASS, "--", "echo", "started"])
         assert (done.status, done.stdout) == (125, "")

@@ -100,7 +100,9 @@ def test_random_bytes_and_lying_lengths_change_nothing(
     assert namespace.run(["ip", "xfrm", "policy"]).stdout.count("10.1.0.0/16") == 1
 
 
-def test_who_never_reads_costs_no_memory_and_delays_nobody(namespace: Host, log: Path) -> None:
+def test_a_program_that_never_reads_costs_no_memory_and_delays_no_other(
+    namespace: Host, log: Path
+) -> None:
     text = f"""
         {READY.replace(chr(10), chr(10) + " " * 8)}
         ask(key, PROMISC, 1)
@@ -192,7 +194,7 @@ def test_descriptors_sent_along_are_dropped(namespace: Host, log: Path) -> None:
     watched.program.communicate(timeout=30)
 
 
-def test_a_program_killed_in_the_middle_of_a_call_harms_nobody(namespace: Host, log: Path) -> None:
+def test_a_program_killed_in_the_middle_of_a_call_does_no_harm(namespace: Host, log: Path) -> None:
     text = f"""
         import threading
         ours, theirs = os.pipe()

@@ -76,7 +76,7 @@ def test_a_program_that_cannot_be_run_has_envs_status(
         (["--barrier"], "option '--barrier' needs a value"),
     ],
 )
-def test_usage_is_told(words: list[str], complaint: str) -> None:
+def test_usage_is_shown(words: list[str], complaint: str) -> None:
     done = subprocess.run([*EXEC, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 125
     assert done.stderr.startswith(f"kamexfrm exec: {complaint}\nusage: kamexfrm exec ")
@@ -111,7 +111,7 @@ def test_the_program_has_no_child_that_it_did_not_start(namespace: Host) -> None
 class TestTheEnd:
     @pytest.mark.both_kernels
     @pytest.mark.parametrize("options", [[], ["-v"]])
-    def test_nobody_waits_for_the_supervisor(self, namespace: Host, options: list[str]) -> None:
+    def test_no_process_waits_for_the_supervisor(self, namespace: Host, options: list[str]) -> None:
         # Reads to the end of the output before it asks for the status, as shells do not.
         assert namespace.run(supervised("pf_key(); print(1)", *options)).stdout == "1\n"
 
@@ -153,7 +153,7 @@ class TestTheEnd:
     def test_the_supervisor_outlives_signals_to_all_it_could_share_a_group_with(
         self, namespace: Host, no_supervisor_stays: Callable[[], None]
     ) -> None:
-        # racoon flushes the SAs when it is told to end; systemd tells everybody at once.
+        # racoon flushes the SAs when it is to end; systemd signals all processes at once.
         text = """
             key = pf_key()
             def end(*_):
@@ -177,7 +177,7 @@ class TestTheEnd:
         assert process.communicate(timeout=30)[0] == "(9, 0)\n"
         no_supervisor_stays()
 
-    def test_the_supervisor_stands_in_nobodys_way(self, namespace: Host, tmp_path: Path) -> None:
+    def test_the_supervisor_keeps_no_directory_busy(self, namespace: Host, tmp_path: Path) -> None:
         before = supervisors()
         with namespace.start(supervised("signal.pause()"), directory=tmp_path) as process:
             (supervisor,) = until(lambda: supervisors() - before, 10, "a supervisor")
@@ -188,7 +188,7 @@ class TestTheEnd:
 
 
 class TestTheLog:
-    def test_it_says_who_asked_for_what(self, namespace: Host, tmp_path: Path) -> None:
+    def test_it_logs_who_asked_for_what(self, namespace: Host, tmp_path: Path) -> None:
         text = "pf_key(); refusal_of(raw_socket, AF_KEY, socket.SOCK_STREAM, 2)"
         log = tmp_path / "log"
         done = namespace.run(supervised(text, "--log", str(log)))
@@ -198,7 +198,7 @@ class TestTheLog:
         assert os.strerror(errno.ESOCKTNOSUPPORT) in refused
         assert log.stat().st_mode & 0o777 == 0o600
 
-    def test_a_reader_that_does_not_read_holds_up_nobody(self, namespace: Host) -> None:
+    def test_a_log_reader_that_does_not_read_blocks_no_program(self, namespace: Host) -> None:
         # A pipe has room for a thousand lines or so.
         text = """
             for _ in range(3000):
@@ -210,7 +210,7 @@ class TestTheLog:
         assert process.stdout.readline() == "done\n"
         process.communicate(timeout=30)
 
-    def test_a_log_that_cannot_be_written_is_told_of(self, namespace: Host) -> None:
+    def test_a_log_that_cannot_be_written_is_reported(self, namespace: Host) -> None:
         done = namespace.run([*EXEC, "--log", "/nowhere/log", "--", "echo", "started"])
         assert (done.status, done.stdout) == (125, "")
         assert done.stderr == f"kamexfrm exec: {os.strerror(errno.ENOENT)} (/nowhere/log)\n"
@@ -223,19 +223,19 @@ class TestRefusals:
         assert "Device or resource busy" in done.stderr
         assert "kamexfrm exec within another" in done.stderr
 
-    def test_a_filter_that_forbids_af_key_is_told_of(self, namespace: Host) -> None:
+    def test_a_filter_that_forbids_af_key_is_reported(self, namespace: Host) -> None:
         # As systemd's RestrictAddressFamilies= does: socket(AF_KEY) gives EAFNOSUPPORT.
         done = namespace.run(_under(f"(0, 15, {0x00050000 | errno.EAFNOSUPPORT})"))
         assert done.status == 125
         assert "RestrictAddressFamilies=" in done.stderr
 
-    def test_a_filter_that_forbids_seccomp_is_told_of(self, namespace: Host) -> None:
+    def test_a_filter_that_forbids_seccomp_is_reported(self, namespace: Host) -> None:
         done = namespace.run(_under(f"(None, {317}, {0x00050000 | errno.EPERM})"))
         assert done.status == 125
         assert "forbids seccomp(2)" in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_a_foreign_proc_is_told_of(self, namespace: Host) -> None:
+    def test_a_foreign_proc_is_reported(self, namespace: Host) -> None:
         done = namespace.run(["unshare", "--pid", "--fork", *EXEC, "--", "true"])
         assert done.status == 125
         assert "unshare --mount-proc" in done.stderr
@@ -244,7 +244,7 @@ class TestRefusals:
 def _under(rule: str) -> list[str]:
     """Return a command that runs ``kamexfrm exec`` under another filter of one rule.
 
-    The rule: the argument to look at or None for the number alone, its value or the number, and
+    The rule: the argument to test or None for the number alone, its value or the number, and
     what is answered.
     """
     text = f"""

@@ -59,7 +59,7 @@ def test_a_program_started_in_another_namespace_is_served_there(two: tuple[Host,
     assert here.run([*EXEC, "--", *enter, *program(COUNT + "print(count())")]).stdout == "3\n"
 
 
-def test_a_namespace_is_let_go_of_when_nobody_has_a_socket_there(namespace: Host) -> None:
+def test_a_namespace_is_released_when_no_socket_is_left_there(namespace: Host) -> None:
     text = """
         libc = ctypes.CDLL(None)
         home = os.open("/proc/self/ns/net", os.O_RDONLY)

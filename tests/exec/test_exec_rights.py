@@ -53,9 +53,9 @@ def trying(text: str) -> str:
 
 @pytest.mark.both_kernels
 class TestOfRoot:
-    """The command is root's, the programs beneath it are whoever they like."""
+    """The command is root's, the programs it starts may be any user's."""
 
-    def test_who_has_the_capability_may(self, namespace: Host) -> None:
+    def test_a_program_with_the_capability_may(self, namespace: Host) -> None:
         assert lines_of(namespace, supervised(trying("tries('root')"))) == ["root 0 0"]
 
     def test_a_full_set_in_a_user_namespace_of_ones_own_is_nothing_here(
@@ -70,7 +70,7 @@ in_child(user)
         expected = [f"root {EPERM} {EPERM}", f"user {EPERM} {EPERM}"]
         assert lines_of(namespace, supervised(trying(text))) == expected
 
-    def test_a_user_may_in_a_network_namespace_of_his_own(self, namespace: Host) -> None:
+    def test_a_user_may_in_a_network_namespace_of_their_own(self, namespace: Host) -> None:
         text = """
 def root(): leave(CLONE_NEWUSER | CLONE_NEWNET); tries("root")
 def user(): drop(); leave(CLONE_NEWUSER | CLONE_NEWNET); tries("user")
@@ -108,7 +108,7 @@ tries("before", before)
 """
         assert lines_of(namespace, supervised(trying(text))) == ["own 0 0", f"before 0 {EPERM}"]
 
-    def test_who_made_the_owner_may_without_a_capability(self, namespace: Host) -> None:
+    def test_the_maker_of_the_owner_may_without_a_capability(self, namespace: Host) -> None:
         text = """
 ours, theirs = os.pipe()
 holder = os.fork()
@@ -169,7 +169,9 @@ print(found[0] in (errno.ENOTSOCK, errno.EOPNOTSUPP), found[1:])
 class TestOfAUser:
     """The command itself has no rights."""
 
-    def test_he_may_nothing_here_and_all_in_a_namespace_of_his_own(self, namespace: Host) -> None:
+    def test_they_may_nothing_here_and_all_in_a_namespace_of_their_own(
+        self, namespace: Host
+    ) -> None:
         text = """
 def user(): leave(CLONE_NEWUSER); tries("user")
 def net(): leave(CLONE_NEWUSER | CLONE_NEWNET); tries("net")
@@ -180,7 +182,7 @@ in_child(net)
         expected = [f"plain {EPERM} {EPERM}", f"user {EPERM} {EPERM}", "net 0 0"]
         assert lines_of(namespace, [*NO_RIGHTS, *supervised(trying(text))]) == expected
 
-    def test_who_has_rights_here_does_not_lose_them_for_a_namespace_elsewhere(
+    def test_a_user_with_rights_here_keeps_them_for_a_namespace_elsewhere(
         self, namespace: Host
     ) -> None:
         # Without CAP_SYS_ADMIN there is one way into it, and none back.
@@ -195,7 +197,7 @@ tries("here")
         expected = [str(EPERM), "(9, 0)", "here 0 0"]
         assert lines_of(namespace, [*command, *supervised(trying(text))]) == expected
 
-    def test_he_gives_up_privileges_for_it(self, namespace: Host) -> None:
+    def test_they_give_up_privileges_for_it(self, namespace: Host) -> None:
         command = [*NO_RIGHTS, *EXEC, "--", "cat", "/proc/self/status"]
         assert "NoNewPrivs:\t1" in lines_of(namespace, command)
 
@@ -207,7 +209,7 @@ tries("here")
         command = ["unshare", "-r", *supervised(trying("tries('root')"))]
         assert lines_of(namespace, command) == [f"root {EPERM} {EPERM}"]
 
-    def test_a_namespace_within_is_his_too(self, namespace: Host) -> None:
+    def test_a_namespace_within_is_theirs_too(self, namespace: Host) -> None:
         within = program(trying("tries('within')"))
         command = ["unshare", "-rn", *EXEC, "--", "unshare", "-rn", *within]
         assert lines_of(namespace, command) == ["within 0 0"]

@@ -134,7 +134,7 @@ class TestPrograms:
         self, namespace: Host, tmp_path: Path
     ) -> None:
         # As racoon does it: the parent makes a second PF_KEY socket for the child's dumps, and sets
-        # the policies of its IKE sockets once the child was told EPERM.
+        # the policies of its IKE sockets once the child got EPERM.
         text = f"""
             BYPASS = [bytes.fromhex(f"020012000400{{way:02}}00") + bytes(8) for way in (1, 2)]
             key, (ours, theirs) = pf_key(socket.SOCK_NONBLOCK), socket.socketpair()
@@ -164,8 +164,8 @@ class TestPrograms:
             theirs.send(f"{{found}} {{refused == {{errno.EPERM}}}}".encode())
         """
         # The socket's own policies are in the SPD; there are no SAs.
-        heard = f"[(18, 0, True), (10, {errno.ENOENT}, True)]"
-        assert run(namespace, text) == f"[0, 0] {heard} True\n"
+        got = f"[(18, 0, True), (10, {errno.ENOENT}, True)]"
+        assert run(namespace, text) == f"[0, 0] {got} True\n"
 
     def test_a_program_without_a_library_is_served(self, namespace: Host, tmp_path: Path) -> None:
         binary = tmp_path / "static"
@@ -222,10 +222,10 @@ class TestTheEndOfASocket:
             key.send(header(FLUSH, 0, 77))
             key.close()
             listener.settimeout(10)
-            heard = []
-            while FLUSH not in heard:
-                heard.append(base(listener.recv(4096))[0])
-            print(heard.count(DUMP) >= 20)
+            got = []
+            while FLUSH not in got:
+                got.append(base(listener.recv(4096))[0])
+            print(got.count(DUMP) >= 20)
         """
         assert run(namespace, text) == "True\n"
 
@@ -238,7 +238,7 @@ class TestTheEndOfASocket:
         """
         assert run(namespace, text) == "(9, 0)\n"
 
-    def test_one_that_left_for_elsewhere_is_served_to_its_end(
+    def test_a_socket_sent_to_another_program_is_served_to_its_end(
         self, namespace: Host, no_supervisor_stays: Callable[[], None]
     ) -> None:
         ours, theirs = socket.socketpair()

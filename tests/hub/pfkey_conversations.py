@@ -4,7 +4,7 @@ They are requests that make sense, about few addresses, SPIs and selectors, so t
 other: SAs of each protocol and algorithm, larval ones, policies of each kind, in each direction.
 What is left out is what the two answer differently on purpose (pfkey-differences.toml), and also a
 policy's soft lifetime, which KAME does not have; the endpoints of a transport request, which are
-kept; a tunnel of the other family, of which AF_KEY tells in a message of the wrong length.
+kept; a tunnel of the other family, which AF_KEY sends in a message of the wrong length.
 """
 
 import random

@@ -29,7 +29,7 @@ from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 
 LINUX = pfkey.LINUX.with_byte_order("little")
-HEARERS = ("sender", "bystander", "registered", "promiscuous")
+LISTENERS = ("sender", "bystander", "registered", "promiscuous")
 
 A4, B4 = Address.parse("10.9.0.1"), Address.parse("10.9.0.2")
 A6, B6 = Address.parse("fd00:9::1"), Address.parse("fd00:9::2")
@@ -50,13 +50,13 @@ _ANSWERS = (SadbType.SADB_GETSPI, SadbType.SADB_ADD, SadbType.SADB_ACQUIRE)
 
 
 class Exchange(NamedTuple):
-    """One line; ``heard`` is in the order of HEARERS."""
+    """One line; ``received`` is in the order of LISTENERS."""
 
     name: str
     request: bytes | None
     command: str | None
     send_errno: int
-    heard: tuple[tuple[bytes, ...], ...]
+    received: tuple[tuple[bytes, ...], ...]
 
 
 class PfKey(Protocol):
@@ -90,8 +90,8 @@ def _read() -> Iterator[Exchange]:
     for line in Path(__file__).with_name("pfkey-exchanges.jsonl").read_text().splitlines():
         row = json.loads(line)
         seen: list[bytes] = []
-        heard = []
-        for name in HEARERS:
+        received = []
+        for name in LISTENERS:
             messages = []
             for wire in row.get(name, ()):
                 if isinstance(wire, str):
@@ -99,12 +99,12 @@ def _read() -> Iterator[Exchange]:
                     messages.append(seen[-1])
                 else:
                     messages.append(seen[wire])
-            heard.append(tuple(messages))
+            received.append(tuple(messages))
         request = bytes.fromhex(row["request"]) if "request" in row else None
         if row["name"] == "hdr-empty":
             request = b""
         yield Exchange(
-            row["name"], request, row.get("command"), row.get("send_errno", 0), tuple(heard)
+            row["name"], request, row.get("command"), row.get("send_errno", 0), tuple(received)
         )
 
 
@@ -218,7 +218,7 @@ class Packets(NamedTuple):
     number: int
     size: int
     ipv6: bool = False
-    heard: int = 0
+    received: int = 0
     kept: bool = False
 
 
@@ -256,7 +256,7 @@ BETWEEN: dict[str, tuple[Step, ...]] = {
     "spdadd4-transport-level1-out-after": (_policy4("spdadd6-6-requests"),),
     "spddelete4-enoent": (_policy4("spddelete6"),),
     "spdadd6-prio": (_between(_again("spdadd4-discard"), A6, B6),),
-    "acquire4-esp-second-packet": (Packets(1, 100, heard=1),),
+    "acquire4-esp-second-packet": (Packets(1, 100, received=1),),
     "acquire4-dump-after-add": (_between(_again("acquire6-add", seq=1), A4, B4),),
     "acq4-policy-ipcomp-esp": (
         _FLUSH,
@@ -268,7 +268,7 @@ BETWEEN: dict[str, tuple[Step, ...]] = {
             A4,
             B4,
         ),
-        Packets(1, 100, heard=1),
+        Packets(1, 100, received=1),
         _SPDFLUSH,
         _FLUSH,
     ),
@@ -279,7 +279,7 @@ BETWEEN: dict[str, tuple[Step, ...]] = {
     "expire-get-dying": (Expected(2),),
     "getspi-larval-short": (LarvalLifetime(1),),
     "expire-hard-bytes": (_named("traf-sa-packets", 0x8101, hard=200, soft=100), Packets(1, 100)),
-    "expire-packets": (Packets(4, 10, heard=2, kept=True),),
+    "expire-packets": (Packets(4, 10, received=2, kept=True),),
     "nl-sa-add": (_SPDFLUSH, _FLUSH),
     "nl-sa-add-gcm": (_A005,),
     "nl-pol-add-block": (_TUNNEL54,),
@@ -335,7 +335,7 @@ class Replay:
     def __init__(self, make: Callable[[], PfKey], receive: Callable[[PfKey], bytes | None]) -> None:
         self._make = make
         self._receive = receive
-        self._sockets = {name: make() for name in HEARERS}
+        self._sockets = {name: make() for name in LISTENERS}
         # What was chosen here in the place of what was chosen when it was recorded.
         self._ids: dict[int, int] = {}
         self._sequences: dict[int, int] = {}
@@ -346,7 +346,7 @@ class Replay:
             made.close()
 
     def exchanges(self) -> Iterator[tuple[Exchange, int, tuple[tuple[bytes, ...], ...]]]:
-        """Yield each exchange with what send() said and what was heard this time."""
+        """Yield each exchange with the errno of send() and what was received this time."""
         for exchange in EXCHANGES:
             for step in BETWEEN.get(exchange.name, ()):
                 self._do(step)
@@ -366,11 +366,11 @@ class Replay:
             self._sockets.pop("first").close()
         assert exchange.request is not None
         self._sockets[name].send(exchange.request)
-        heard = [self._all(self._sockets[name])]
-        heard += [self._all(self._sockets[hearer]) for hearer in HEARERS[1:]]
+        received = [self._all(self._sockets[name])]
+        received += [self._all(self._sockets[listener]) for listener in LISTENERS[1:]]
         if name == "second":
             self._sockets.pop("second").close()
-        return 0, tuple(heard)
+        return 0, tuple(received)
 
     def _begin(self, exchange: Exchange) -> int:
         packets = PACKETS.get(exchange.name)
@@ -401,30 +401,34 @@ class Replay:
         return pfkey.encode(message, LINUX)
 
     def _gather(self, exchange: Exchange) -> tuple[tuple[bytes, ...], ...]:
-        heard = [list(self._all(self._sockets[name])) for name in HEARERS]
+        received = [list(self._all(self._sockets[name])) for name in LISTENERS]
         sender = SENDERS.get(exchange.name, "sender")
         if sender != "sender":
-            at = HEARERS.index(sender)
-            heard[0], heard[at] = heard[at], []
-        heard[2][:0], self._kept = self._kept, []
+            at = LISTENERS.index(sender)
+            received[0], received[at] = received[at], []
+        received[2][:0], self._kept = self._kept, []
         if exchange.request is None:
-            self._wait(len(exchange.heard[2]), heard[2], frozenset(map(_kind, exchange.heard[2])))
-        found = tuple(map(tuple, heard))
+            self._wait(
+                len(exchange.received[2]), received[2], frozenset(map(_kind, exchange.received[2]))
+            )
+        found = tuple(map(tuple, received))
         self._learn(exchange, found)
         return found
 
-    def _wait(self, count: int, heard: list[bytes], kinds: frozenset[bytes] | None = None) -> None:
-        """Add what the registered one hears until there are so many of some kinds, or any."""
+    def _wait(
+        self, count: int, received: list[bytes], kinds: frozenset[bytes] | None = None
+    ) -> None:
+        """Add what the registered one receives until there are so many of some kinds, or any."""
         until = time.monotonic() + DEADLINE
-        while sum(kinds is None or _kind(message) in kinds for message in heard) < count:
+        while sum(kinds is None or _kind(message) in kinds for message in received) < count:
             left = until - time.monotonic()
             if left <= 0:
                 return
             select.select([self._sockets["registered"]], [], [], left)
-            heard += self._all(self._sockets["registered"])
+            received += self._all(self._sockets["registered"])
 
     def _learn(self, exchange: Exchange, found: tuple[tuple[bytes, ...], ...]) -> None:
-        for before, now in zip(exchange.heard, found, strict=True):
+        for before, now in zip(exchange.received, found, strict=True):
             for old, new in zip(before, now, strict=False):
                 old_message, new_message = pfkey.decode(old, LINUX), pfkey.decode(new, LINUX)
                 if old_message.type == SadbType.SADB_ACQUIRE and not old_message.pid:
@@ -445,12 +449,12 @@ class Replay:
             case Packets():
                 self._drain()
                 self._send_packets(step)
-                heard: list[bytes] = []
-                self._wait(step.heard, heard)
+                received: list[bytes] = []
+                self._wait(step.received, received)
                 if step.kept:
-                    self._kept = heard
+                    self._kept = received
                     return
-                for wire in heard:
+                for wire in received:
                     # The first ACQUIRE is not in the recording.
                     self._sequences.setdefault(1, pfkey.decode(wire).seq)
             case Expected(count):
@@ -509,14 +513,14 @@ def masked(name: str, wire: bytes) -> SadbMsg | bytes:
     return replace(message, extensions=tuple(extensions), seq=seq, reserved=reserved)
 
 
-def described(name: str, send_errno: int, heard: tuple[tuple[bytes, ...], ...]) -> list[str]:
-    """Return what was heard as lines: each message once, with who heard it how often."""
-    hearers: dict[SadbMsg | bytes, dict[str, int]] = {}
-    for hearer, messages in zip(HEARERS, heard, strict=True):
+def described(name: str, send_errno: int, received: tuple[tuple[bytes, ...], ...]) -> list[str]:
+    """Return what was received as lines: each message once, with its receivers and how often."""
+    receivers: dict[SadbMsg | bytes, dict[str, int]] = {}
+    for listener, messages in zip(LISTENERS, received, strict=True):
         for wire in messages:
-            counts = hearers.setdefault(masked(name, wire), {})
-            counts[hearer] = counts.get(hearer, 0) + 1
-    blocks = [_block(message, counts) for message, counts in hearers.items()]
+            counts = receivers.setdefault(masked(name, wire), {})
+            counts[listener] = counts.get(listener, 0) + 1
+    blocks = [_block(message, counts) for message, counts in receivers.items()]
     if not BY_NAME[name].request:
         blocks.sort()  # what happens at one time comes in any order
     first = [f"send: errno {send_errno}"] if send_errno else []
@@ -526,7 +530,7 @@ def described(name: str, send_errno: int, heard: tuple[tuple[bytes, ...], ...]) 
 def _block(message: SadbMsg | bytes, counts: dict[str, int]) -> list[str]:
     if isinstance(message, bytes):
         return [message.hex()]
-    who = ", ".join(f"{hearer} {count}" for hearer, count in counts.items())
+    who = ", ".join(f"{listener} {count}" for listener, count in counts.items())
     head = f"{message.type.name[5:]} {SadbSatype(message.satype).name[5:]}"
     # What is missing from a dump gives all behind it other numbers.
     counts_up = message.type in _DUMPS and message.extensions and message.seq

@@ -1,4 +1,4 @@
-"""The hub: who hears what, once each, of requests and of everybody's changes."""
+"""The hub: which client receives what, once each, of requests and of all changes."""
 
 import dataclasses
 import subprocess
@@ -98,7 +98,7 @@ def ip(*words: str) -> None:
 
 
 def scribbled(record: Any) -> Any:
-    """Return a message, or a part of one, with something in all that nobody is to look at."""
+    """Return a message, or a part of one, with values in all fields that are to be ignored."""
     changes: dict[str, Any] = {}
     for name in (field.name for field in dataclasses.fields(record)):
         value = getattr(record, name)
@@ -124,7 +124,7 @@ def written(hub: Hub, requests: list[bytes]) -> list[bytes]:
     return list(iter(client.receive, None))
 
 
-def test_what_a_program_leaves_unwritten_says_nothing() -> None:
+def test_fields_that_a_program_leaves_unwritten_are_ignored() -> None:
     # libipsec, setkey and racoon send such members as they find them in memory.
     tunnel = policy(mode=Mode.TUNNEL)
     changes = [add_sa(association()), add_policy(tunnel), delete_policy(tunnel), GETSPI, DELETE]
@@ -140,7 +140,7 @@ def test_what_a_program_leaves_unwritten_says_nothing() -> None:
 
 
 class TestRequests:
-    def test_the_sender_and_everybody_hear_of_a_change_once_with_its_numbers(
+    def test_the_sender_and_all_others_receive_a_change_once_with_its_numbers(
         self, hub: Hub
     ) -> None:
         sender, other = hub.attach(), hub.attach()
@@ -149,7 +149,7 @@ class TestRequests:
         assert ask(sender, DELETE) == ["DELETE 1"]
         assert received(other) == ["DELETE 1"]
 
-    def test_a_question_is_answered_to_the_sender_alone(self, hub: Hub) -> None:
+    def test_a_query_is_answered_to_the_sender_alone(self, hub: Hub) -> None:
         sender, other = hub.attach(), hub.attach()
         ask(sender, add_sa(association()))
         received(other)
@@ -190,9 +190,7 @@ class TestRequests:
             assert spd_entry_from_message(pfkey.decode(answer)).policy == moved
             assert client.receive() is None
 
-    def test_a_flush_is_answered_once_and_heard_by_all_if_there_was_something(
-        self, hub: Hub
-    ) -> None:
+    def test_a_flush_is_answered_once_and_broadcast_if_it_removed_something(self, hub: Hub) -> None:
         sender, other = hub.attach(), hub.attach()
         assert ask(sender, FLUSH) == ["FLUSH 1"]
         assert received(other) == []
@@ -201,7 +199,7 @@ class TestRequests:
         assert ask(sender, FLUSH) == ["FLUSH 1"]
         assert received(other) == ["FLUSH 1"]
 
-    def test_registered_ones_hear_of_registrations(self, hub: Hub) -> None:
+    def test_registered_clients_receive_registrations(self, hub: Hub) -> None:
         first, second, other = hub.attach(), hub.attach(), hub.attach()
         assert ask(first, REGISTER) == ["REGISTER 1"]
         assert ask(first, REGISTER) == ["REGISTER errno 17 1"]
@@ -209,7 +207,9 @@ class TestRequests:
         assert received(first) == ["REGISTER 1"]
         assert received(other) == []
 
-    def test_a_promiscuous_one_hears_requests_and_all_that_others_hear(self, hub: Hub) -> None:
+    def test_a_promiscuous_client_receives_requests_and_all_that_others_receive(
+        self, hub: Hub
+    ) -> None:
         sender, curious = hub.attach(), hub.attach()
         assert ask(curious, PROMISC) == ["X_PROMISC 1", "X_PROMISC 1"]
         assert received(sender) == ["X_PROMISC 1"]
@@ -225,7 +225,9 @@ class TestRequests:
             SadbType.SADB_X_NAT_T_NEW_MAPPING,
         ],
     )
-    def test_what_only_the_kernel_says_is_refused(self, hub: Hub, type_: SadbType) -> None:
+    def test_messages_that_only_the_kernel_sends_are_refused(
+        self, hub: Hub, type_: SadbType
+    ) -> None:
         assert ask(hub.attach(), message(type_, 3)) == [f"{type_.name[5:]} errno 95 1"]
 
     def test_a_negative_acquire_is_not_answered(self, hub: Hub) -> None:
@@ -252,7 +254,7 @@ class TestRequests:
         assert refused.value.errno == number
         assert not client.pending
 
-    def test_a_closed_client_hears_nothing(self, hub: Hub) -> None:
+    def test_a_closed_client_receives_nothing(self, hub: Hub) -> None:
         sender, other = hub.attach(), hub.attach()
         other.close()
         ask(sender, add_sa(association()))
@@ -265,9 +267,9 @@ class TestPolicies:
         sender.send(add_policy(policy()))
         wire = sender.receive()
         assert wire is not None
-        told = spd_entry_from_message(pfkey.decode(wire))
+        shown = spd_entry_from_message(pfkey.decode(wire))
         (entry,) = real.engine.spd()
-        assert told.id == entry.id != 0
+        assert shown.id == entry.id != 0
         get = pfkey.encode(
             stamped(spd_id_to_message(SadbType.SADB_X_SPDGET, entry.id), seq=2, pid=PID)
         )
@@ -305,7 +307,9 @@ class TestPolicies:
         assert ask(sender, add_policy(policy(direction=Direction.FWD))) == ["X_SPDADD 1"]
         assert len(list(real.engine.spd())) == 2
 
-    def test_an_explicit_fwd_entry_takes_over_a_twin_and_is_told_as_added(self, real: Hub) -> None:
+    def test_an_explicit_fwd_entry_takes_over_a_twin_and_is_broadcast_as_added(
+        self, real: Hub
+    ) -> None:
         sender, other = real.attach(), real.attach()
         kernel = NetlinkKernel()
         engine = Engine(kernel)
@@ -320,7 +324,9 @@ class TestPolicies:
         assert received(other) == ["X_SPDDELETE 1"]
         assert [entry.twin for entry in real.engine.spd()] == [False]
 
-    def test_a_twin_that_goes_with_its_entry_is_told_to_all_but_the_sender(self, real: Hub) -> None:
+    def test_a_twin_that_goes_with_its_entry_is_broadcast_to_all_but_the_sender(
+        self, real: Hub
+    ) -> None:
         sender, other = real.attach(), real.attach()
         real.engine.submit(SpdAdd(policy(direction=Direction.IN)))
         real.engine.flush()
@@ -330,7 +336,7 @@ class TestPolicies:
         ]
         assert received(other) == ["X_SPDDELETE 5", "X_SPDDELETE 0 pid 0"]
 
-    def test_what_serves_the_engine_alone_is_not_heard(self, real: Hub) -> None:
+    def test_what_serves_the_engine_alone_is_not_broadcast(self, real: Hub) -> None:
         sender, other = real.attach(), real.attach()
         tunnel = policy(level=Level.USE, mode=Mode.TUNNEL)
         sender.send(add_policy(tunnel))
@@ -379,7 +385,7 @@ class TestMigrate:
         request = pfkey.SadbMsg(SadbType.SADB_X_MIGRATE, extensions=extensions)
         return pfkey.encode(stamped(request, seq=4, pid=PID))
 
-    def test_a_tunnel_goes_to_other_addresses_and_all_hear_of_it_once(self, real: Hub) -> None:
+    def test_a_tunnel_migrates_to_other_addresses_and_all_receive_it_once(self, real: Hub) -> None:
         sender, other = real.attach(), real.attach()
         ask(sender, add_policy(policy(mode=Mode.TUNNEL)))
         received(other)
@@ -404,7 +410,7 @@ class TestMigrate:
 
 
 class TestOtherPrograms:
-    def test_a_change_by_anybody_is_heard_by_all_once(self, real: Hub) -> None:
+    def test_a_change_by_any_process_is_received_by_all_once(self, real: Hub) -> None:
         clients = [real.attach() for _ in range(3)]
         ip("policy", "add", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out")
         ip("policy", "update", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out")
@@ -422,7 +428,7 @@ class TestOtherPrograms:
                 "X_SPDFLUSH",
             ]
 
-    def test_what_another_hub_does_is_heard_with_its_clients_entry(self, real: Hub) -> None:
+    def test_a_change_of_another_hub_is_broadcast_with_its_clients_entry(self, real: Hub) -> None:
         client = real.attach()
         kernel = NetlinkKernel()
         second = Hub(kernel)
@@ -433,7 +439,7 @@ class TestOtherPrograms:
         second.close()
         kernel.close()
 
-    def test_what_happened_before_the_first_client_is_not_told(self, real: Hub) -> None:
+    def test_what_happened_before_the_first_client_is_not_broadcast(self, real: Hub) -> None:
         ip("policy", "add", "src", "10.0.0.0/8", "dir", "out")
         client = real.attach()
         real.process_events()
@@ -461,7 +467,7 @@ class TestOtherPrograms:
         other.close()
         mine.close()
 
-    def test_the_end_of_a_policy_is_told_to_those_who_registered(self, fake: FakeKernel) -> None:
+    def test_the_end_of_a_policy_is_sent_to_registered_clients(self, fake: FakeKernel) -> None:
         now = [1000.0]
         fake = FakeKernel(lambda: now[0])
         hub = Hub(fake, lambda: now[0])
@@ -475,7 +481,7 @@ class TestOtherPrograms:
         assert received(registered) == ["X_SPDEXPIRE 0 pid 0"]
         assert received(other) == []
 
-    def test_an_sa_that_expires_is_told_with_its_algorithms(self) -> None:
+    def test_an_sa_that_expires_is_sent_with_its_algorithms(self) -> None:
         now = [1000.0]
         fake = FakeKernel(lambda: now[0])
         hub = Hub(fake, lambda: now[0])
@@ -492,7 +498,7 @@ class TestOtherPrograms:
         assert (expire.require(pfkey.Sa).auth, expire.require(pfkey.Sa).encrypt) == (3, 12)
         assert expire.get(pfkey.KeyEncrypt) is None
 
-    def test_an_event_that_cannot_be_read_harms_nobody(self, hub: Hub, fake: FakeKernel) -> None:
+    def test_an_event_that_cannot_be_read_does_no_harm(self, hub: Hub, fake: FakeKernel) -> None:
         client = hub.attach()
         fake._spread(XFRMNLGRP_SA, Event(XfrmMsg.NEWSA, b"short", 1, 0))
         fake._spread(XFRMNLGRP_SA, Event(0x77, b"", 1, 0))

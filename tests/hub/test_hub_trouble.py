@@ -1,4 +1,4 @@
-"""The hub when events are lost, when nobody reads, and when somebody means harm."""
+"""The hub when events are lost, when clients do not read, and when they are hostile."""
 
 import json
 import os
@@ -43,8 +43,8 @@ def installed(number: int) -> bytes:
     )
 
 
-class Somebody:
-    """Another program, who changes the databases past the hub."""
+class OtherProgram:
+    """Another program, which changes the databases past the hub."""
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
@@ -92,8 +92,8 @@ def lose_events_from_now_on(hub: Hub, limit: int = 0) -> None:
     hub.feed._events._limit = limit  # type: ignore[attr-defined]
 
 
-def told(client: Client) -> list[tuple[str, object]]:
-    """Return what a client hears: the type, and the policy's number or the SA's SPI."""
+def changes_of(client: Client) -> list[tuple[str, object]]:
+    """Return what a client received: the type, and the policy's number or the SA's SPI."""
     found = []
     for wire in iter(client.receive, None):
         message = pfkey.decode(wire)
@@ -107,21 +107,21 @@ def told(client: Client) -> list[tuple[str, object]]:
 
 
 class TestLostEvents:
-    def test_each_client_hears_of_exactly_what_is_otherwise(self, fake: FakeKernel) -> None:
-        hub, somebody = Hub(fake), Somebody(fake)
-        somebody.add(1, 2, 3)
-        somebody.add_sa(0x101, 0x102)
+    def test_each_client_receives_exactly_the_differences(self, fake: FakeKernel) -> None:
+        hub, other = Hub(fake), OtherProgram(fake)
+        other.add(1, 2, 3)
+        other.add_sa(0x101, 0x102)
         clients = [hub.attach(), hub.attach()]
         lose_events_from_now_on(hub)
-        somebody.delete(1)
-        somebody.update(2)
-        somebody.add(4, 5)
-        somebody.delete_sa(0x101)
-        somebody.add_sa(0x103)
+        other.delete(1)
+        other.update(2)
+        other.add(4, 5)
+        other.delete_sa(0x101)
+        other.add_sa(0x103)
         lose_events_from_now_on(hub, 1000)
         hub.process_events()
         for client in clients:
-            assert sorted(told(client)) == [
+            assert sorted(changes_of(client)) == [
                 ("ADD", 0x103),
                 ("DELETE", 0x101),
                 ("X_SPDADD", 4),
@@ -130,30 +130,30 @@ class TestLostEvents:
                 ("X_SPDUPDATE", 2),
             ]
         hub.process_events()
-        somebody.add(6)
+        other.add(6)
         hub.process_events()
-        assert told(clients[0]) == [("X_SPDADD", 6)]
+        assert changes_of(clients[0]) == [("X_SPDADD", 6)]
 
-    def test_what_waits_after_the_loss_is_not_told_twice(self, fake: FakeKernel) -> None:
-        hub, somebody = Hub(fake), Somebody(fake)
+    def test_what_waits_after_the_loss_is_not_sent_twice(self, fake: FakeKernel) -> None:
+        hub, other = Hub(fake), OtherProgram(fake)
         client = hub.attach()
         lose_events_from_now_on(hub, 2)
-        somebody.add(1, 2, 3, 4)
+        other.add(1, 2, 3, 4)
         hub.process_events()
-        assert sorted(told(client)) == [("X_SPDADD", n) for n in (1, 2, 3, 4)]
+        assert sorted(changes_of(client)) == [("X_SPDADD", n) for n in (1, 2, 3, 4)]
         lose_events_from_now_on(hub, 1000)
-        look = hub.feed.shadow.resync
+        resync = hub.feed.shadow.resync
 
-        def look_while_something_happens(kernel: FakeKernel) -> object:
-            somebody.add(6)
-            return look(kernel)
+        def resync_while_something_happens(kernel: FakeKernel) -> object:
+            other.add(6)
+            return resync(kernel)
 
         lose_events_from_now_on(hub, 0)
-        somebody.add(5)
+        other.add(5)
         lose_events_from_now_on(hub, 1000)
-        hub.feed.shadow.resync = look_while_something_happens  # type: ignore[method-assign,assignment]
+        hub.feed.shadow.resync = resync_while_something_happens  # type: ignore[method-assign,assignment]
         hub.process_events()
-        assert sorted(told(client)) == [("X_SPDADD", 5), ("X_SPDADD", 6)]
+        assert sorted(changes_of(client)) == [("X_SPDADD", 5), ("X_SPDADD", 6)]
 
     def test_a_request_is_answered_though_its_event_is_lost(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
@@ -165,34 +165,34 @@ class TestLostEvents:
         assert short(first) == "X_SPDADD 9"
         assert spd_entry_from_message(pfkey.decode(first)).policy == policy(7)
 
-    def test_one_who_does_not_read_is_not_told_more_and_more(self, fake: FakeKernel) -> None:
-        hub, somebody = Hub(fake), Somebody(fake)
+    def test_a_client_that_does_not_read_is_not_sent_more_and_more(self, fake: FakeKernel) -> None:
+        hub, other = Hub(fake), OtherProgram(fake)
         client = hub.attach()
         for number in range(600):
             lose_events_from_now_on(hub)
-            somebody.add(number)
+            other.add(number)
             lose_events_from_now_on(hub, 1000)
             hub.process_events()
         assert client._bytes < client_module.DUMP_BYTES + 1000
         assert len(client._queue) < 600
 
-    def test_one_who_reads_late_but_reads_hears_of_each_change_once(self, fake: FakeKernel) -> None:
-        hub, somebody = Hub(fake), Somebody(fake)
+    def test_a_client_that_reads_late_receives_each_change_once(self, fake: FakeKernel) -> None:
+        hub, other = Hub(fake), OtherProgram(fake)
         client = hub.attach()
         hub.bus.memory.queue_bytes = 4000
         for number in range(100):
-            somebody.add(number)
+            other.add(number)
             hub.process_events()
-        somebody.delete(0, 99)
+        other.delete(0, 99)
         hub.process_events()
-        heard = told(client)
-        assert heard.count(("X_SPDADD", 50)) == 1
-        assert {what for type_, what in heard if type_ == "X_SPDADD"} >= set(range(1, 99))
-        assert len(heard) == len(set(heard))
-        assert heard.index(("X_SPDADD", 0)) < heard.index(("X_SPDDELETE", 0))
-        somebody.add(200)
+        got = changes_of(client)
+        assert got.count(("X_SPDADD", 50)) == 1
+        assert {what for type_, what in got if type_ == "X_SPDADD"} >= set(range(1, 99))
+        assert len(got) == len(set(got))
+        assert got.index(("X_SPDADD", 0)) < got.index(("X_SPDDELETE", 0))
+        other.add(200)
         hub.process_events()
-        assert told(client) == [("X_SPDADD", 200)]
+        assert changes_of(client) == [("X_SPDADD", 200)]
 
 
 class TestDumps:
@@ -211,13 +211,13 @@ class TestDumps:
         client.send(SPD_DUMP)  # as on AF_KEY: one at a time
         other = hub.attach()
         other.send(add_policy(policy(5000)))
-        heard = received(client)
-        assert heard.count("X_SPDDUMP errno 16 1") == 1
-        dumped = [text for text in heard if "errno" not in text and "DUMP" in text]
+        got = received(client)
+        assert got.count("X_SPDDUMP errno 16 1") == 1
+        dumped = [text for text in got if "errno" not in text and "DUMP" in text]
         assert dumped[:2] == ["X_SPDDUMP 1", "X_SPDDUMP 2"]
         assert dumped[-1] == "X_SPDDUMP 0"
         assert 1500 <= len(dumped) <= 1501
-        assert heard[-1] == "X_SPDADD 1"
+        assert got[-1] == "X_SPDADD 1"
         client.send(SPD_DUMP)
         assert received(client)[-1] == "X_SPDDUMP 0"
 
@@ -231,9 +231,7 @@ class TestDumps:
 
 
 class TestOverrun:
-    def test_a_reader_who_comes_late_hears_of_the_loss_once_at_its_place(
-        self, fake: FakeKernel
-    ) -> None:
+    def test_a_late_reader_gets_the_loss_once_at_its_place(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         late = hub.attach()
         sender = hub.attach()
@@ -250,7 +248,7 @@ class TestOverrun:
         hub.attach().send(add_policy(policy(99)))
         assert received(late) == ["X_SPDADD 1"]
 
-    def test_a_thousand_who_never_read_cost_little_and_harm_nobody(self, fake: FakeKernel) -> None:
+    def test_a_thousand_that_never_read_cost_little_and_do_no_harm(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         good = hub.attach()
         tracemalloc.start()
@@ -268,7 +266,7 @@ class TestOverrun:
             each.close()
         assert len(hub.bus) == 1
 
-    def test_the_answers_of_one_who_never_reads_are_bounded(self, fake: FakeKernel) -> None:
+    def test_the_answers_to_a_client_that_never_reads_are_bounded(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         bad, good = hub.attach(), hub.attach()
         hub.bus.memory.queue_bytes = 1 << 16
@@ -341,21 +339,21 @@ lines = (
     for n in range(50_000)
 )
 subprocess.run(["ip", "-batch", "-"], input="xfrm " + "xfrm ".join(lines), text=True, check=True)
-heard = Counter()
-while len(heard) < 50_000:
+got = Counter()
+while len(got) < 50_000:
     wire = made.recv()
     assert wire[1] == 14  # X_SPDADD
-    heard[wire[28:32]] += 1  # its source address
+    got[wire[28:32]] += 1  # its source address
 made.settimeout(0.5)
 try:
     more = made.recv()
 except TimeoutError:
     more = None
-print(len(heard), max(heard.values()), more)
+print(len(got), max(got.values()), more)
 """
 
 
-def test_without_rights_to_a_large_buffer_each_of_50000_changes_is_heard_once() -> None:
+def test_without_rights_to_a_large_buffer_each_of_50000_changes_is_received_once() -> None:
     done = subprocess.run(
         ["unshare", "--map-root-user", "--net", sys.executable, "-c", _ROOTLESS],
         capture_output=True,

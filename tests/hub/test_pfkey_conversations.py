@@ -13,8 +13,8 @@ from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.rig import Namespace
 from tests.hub.pfkey_conversations import PLACES, Conversation
 from tests.hub.pfkey_recording import (
-    HEARERS,
     LINUX,
+    LISTENERS,
     PfKey,
     masked,
     receive_from_the_kernel,
@@ -29,7 +29,7 @@ _REQUESTS = 14
 _DUMPS = (SadbType.SADB_DUMP, SadbType.SADB_X_SPDDUMP)
 _BY_ID = (SadbType.SADB_X_SPDGET, SadbType.SADB_X_SPDDELETE2)
 
-Heard = tuple[int, tuple[tuple[SadbMsg | bytes, ...], ...]]
+Answer = tuple[int, tuple[tuple[SadbMsg | bytes, ...], ...]]
 
 
 class Side:
@@ -39,7 +39,7 @@ class Side:
         self._receive = receive
         self._namespace = Namespace()
         with self._namespace.enter():
-            self._sockets = {name: make() for name in HEARERS}
+            self._sockets = {name: make() for name in LISTENERS}
         self._ids: list[int] = []
         self._sockets["registered"].send(REGISTER)
         self._sockets["promiscuous"].send(PROMISC)
@@ -51,26 +51,26 @@ class Side:
         self._namespace.close()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         for flush in (FLUSH, SPD_FLUSH):
             self._sockets["sender"].send(flush)
-        for name in HEARERS:
-            self._heard(name)
+        for name in LISTENERS:
+            self._received(name)
         self._ids.clear()
 
-    def answer(self, request: SadbMsg) -> Heard:
-        """Return what send() said to a request, and what each socket heard of it."""
+    def answer(self, request: SadbMsg) -> Answer:
+        """Return the errno of send() for a request, and what each socket received."""
         number = 0
         try:
             self._sockets["sender"].send(pfkey.encode(self._with_id(request), LINUX))
         except OSError as error:
             number = error.errno or 0
-        heard = [self._heard(name) for name in HEARERS]
-        for wire in heard[0]:
+        received = [self._received(name) for name in LISTENERS]
+        for wire in received[0]:
             policy = pfkey.decode(wire, LINUX).get(pfkey.Policy)
             if policy is not None and policy.id and policy.id not in self._ids:
                 self._ids.insert(0, policy.id)
-        return number, tuple(tuple(self._comparable(request, each)) for each in heard)
+        return number, tuple(tuple(self._comparable(request, each)) for each in received)
 
     def _with_id(self, request: SadbMsg) -> SadbMsg:
         if request.type not in _BY_ID:
@@ -80,12 +80,12 @@ class Side:
         known: dict[int, int] = dict(zip(PLACES, self._ids, strict=False))
         return replace(request, extensions=(replace(policy, id=known.get(policy.id, 99999)),))
 
-    def _heard(self, name: str) -> list[bytes]:
+    def _received(self, name: str) -> list[bytes]:
         return list(iter(lambda: self._receive(self._sockets[name]), None))
 
     @staticmethod
-    def _comparable(request: SadbMsg, heard: list[bytes]) -> Iterator[SadbMsg | bytes]:
-        messages = [masked("", wire) for wire in heard]
+    def _comparable(request: SadbMsg, received: list[bytes]) -> Iterator[SadbMsg | bytes]:
+        messages = [masked("", wire) for wire in received]
         if request.type in _DUMPS:
             # Our policies move within the kernel's list when they make room for others.
             messages = [replace(m, seq=0) if isinstance(m, SadbMsg) else m for m in messages]
@@ -100,7 +100,7 @@ class Side:
 def _unsaid(extension: pfkey.Extension) -> pfkey.Extension:
     """Return an extension without what the two say differently on purpose, or of chance.
 
-    AF_KEY tells of a copy's state when an SA is updated; and which ids the policies have.
+    AF_KEY sends a copy's state when an SA is updated; and which ids the policies have.
     """
     match extension:
         case pfkey.Sa(state=pfkey.SadbSastate.SADB_SASTATE_DEAD):
@@ -122,7 +122,7 @@ def sides() -> Iterator[tuple[Side, Side]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_af_key_says_we_say(sides: tuple[Side, Side], seed: int) -> None:
+def test_our_answers_are_those_of_af_key(sides: tuple[Side, Side], seed: int) -> None:
     said = 0
     for number in range(_CONVERSATIONS):
         conversation = Conversation(seed * _CONVERSATIONS + number)

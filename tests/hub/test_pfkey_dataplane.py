@@ -61,7 +61,7 @@ def test_aes_gcm_and_esn_are_taken_by_add_and_act(made: "kamexfrm.PfKeySocket") 
     assert "replay_window 64" in shown
 
 
-def test_an_acquire_comes_to_those_who_registered_and_getspi_and_add_answer_it(
+def test_an_acquire_comes_to_registered_clients_and_getspi_and_add_answer_it(
     made: "kamexfrm.PfKeySocket",
 ) -> None:
     here, there = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
@@ -90,7 +90,7 @@ def test_an_acquire_comes_to_those_who_registered_and_getspi_and_add_answer_it(
         assert (dumped.seq, dumped.require(pfkey.Sa).spi) == (0, 0x2000)
 
 
-def test_without_anybody_registered_the_kernel_finds_no_key_manager(
+def test_without_registered_clients_the_kernel_finds_no_key_manager(
     made: "kamexfrm.PfKeySocket",
 ) -> None:
     here, there = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")

@@ -18,10 +18,10 @@ from tests.hub.pfkey_samples import add_policy, add_sa, association, policy, sho
 
 pytestmark = [pytest.mark.dataplane, pytest.mark.usefixtures("namespace")]
 
-#: With a policy each, so many that changes share looks.
+#: With a policy each, so many that changes share resyncs.
 COUNT = 150
 
-#: Sends the requests of a file, a line of hexadecimal digits each, and may stay until it is told.
+#: Sends the requests of a file, a line of hexadecimal digits each; may stay until it is stopped.
 PROGRAM = """
 import socket, sys
 key = socket.socket(15, socket.SOCK_RAW, 2)

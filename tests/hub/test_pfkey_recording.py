@@ -35,30 +35,30 @@ def differences() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def difference(exchange: Exchange, send_errno: int, heard: tuple[tuple[bytes, ...], ...]) -> str:
+def difference(exchange: Exchange, send_errno: int, received: tuple[tuple[bytes, ...], ...]) -> str:
     """Return the lines that differ, "-" for the recorded ones; empty where nothing does."""
     name = exchange.name
-    theirs = described(name, exchange.send_errno, exchange.heard)
-    ours = described(name, send_errno, heard)
+    theirs = described(name, exchange.send_errno, exchange.received)
+    ours = described(name, send_errno, received)
     lines = [line.rstrip() for line in ndiff(theirs, ours) if line[0] in "+-"]
     if lines or not exchange.request:
         return "\n".join(lines)
     before, now = (
         [[masked(name, wire) for wire in messages] for messages in each]
-        for each in (exchange.heard, heard)
+        for each in (exchange.received, received)
     )
     return "" if before == now else "~ the same in another order, or in bytes that are not shown"
 
 
 def compared(replay: Replay) -> Iterator[tuple[str, str]]:
-    for exchange, send_errno, heard in replay.exchanges():
-        found = difference(exchange, send_errno, heard)
+    for exchange, send_errno, received in replay.exchanges():
+        found = difference(exchange, send_errno, received)
         if found:
             yield exchange.name, found
 
 
 @pytest.mark.usefixtures("af_key")
-def test_the_kernels_af_key_says_again_what_was_recorded() -> None:
+def test_the_kernels_af_key_repeats_what_was_recorded() -> None:
     make_network()
     replay = Replay(lambda: socket.socket(15, socket.SOCK_RAW, 2), receive_from_the_kernel)
     found = dict(compared(replay))
@@ -66,7 +66,7 @@ def test_the_kernels_af_key_says_again_what_was_recorded() -> None:
     assert not found, "\n".join(f"{name}:\n{text}" for name, text in found.items())
 
 
-def test_our_sockets_say_what_was_recorded_but_for_what_is_listed_with_a_reason() -> None:
+def test_our_sockets_repeat_what_was_recorded_except_listed_differences() -> None:
     make_network()
     replay = Replay(kamexfrm.PfKeySocket, receive_from_us)
     found = dict(compared(replay))

@@ -28,7 +28,7 @@ def readable(*sockets: "kamexfrm.PfKeySocket", seconds: float = 0) -> list["kame
     return select.select(sockets, [], [], seconds)[0]
 
 
-def add_by_somebody_else() -> None:
+def add_by_another_process() -> None:
     subprocess.run(["ip", "xfrm", "policy", "add", "src", "10.1.0.0/16", "dir", "in"], check=True)
 
 
@@ -42,13 +42,13 @@ def test_a_reply_waits_when_send_returns(made: "kamexfrm.PfKeySocket") -> None:
 
 def test_a_change_by_another_process_is_there_at_once(made: "kamexfrm.PfKeySocket") -> None:
     made.setblocking(False)
-    add_by_somebody_else()
+    add_by_another_process()
     assert short(made.recv()).startswith("X_SPDADD ")
 
 
-def test_select_tells_of_a_change_by_another_process(made: "kamexfrm.PfKeySocket") -> None:
+def test_select_reports_a_change_by_another_process(made: "kamexfrm.PfKeySocket") -> None:
     with kamexfrm.PfKeySocket() as other:
-        add_by_somebody_else()
+        add_by_another_process()
         for each in (made, other):
             assert readable(each, seconds=10) == [each]
             assert short(each.recv()).startswith("X_SPDADD ")
@@ -56,12 +56,12 @@ def test_select_tells_of_a_change_by_another_process(made: "kamexfrm.PfKeySocket
 
 
 def test_a_blocked_recv_wakes_up(made: "kamexfrm.PfKeySocket") -> None:
-    heard: list[str] = []
-    reader = threading.Thread(target=lambda: heard.append(short(made.recv())))
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(short(made.recv())))
     reader.start()
-    add_by_somebody_else()
+    add_by_another_process()
     reader.join(10)
-    assert heard[0].startswith("X_SPDADD ")
+    assert got[0].startswith("X_SPDADD ")
 
 
 def test_a_timeout_and_no_waiting_at_all(made: "kamexfrm.PfKeySocket") -> None:
@@ -93,7 +93,7 @@ def test_what_send_refuses_is_an_os_error(
     assert refused.value.errno == number
 
 
-def test_part_of_a_word_behind_a_message_is_answered_with_an_error(
+def test_an_incomplete_word_after_a_message_is_answered_with_an_error(
     made: "kamexfrm.PfKeySocket",
 ) -> None:
     made.send(DUMP + bytes(7))
@@ -102,28 +102,28 @@ def test_part_of_a_word_behind_a_message_is_answered_with_an_error(
         made.send(DUMP + bytes(8))
 
 
-def test_messages_that_nobody_read_are_lost_with_enobufs_once(
+def test_messages_that_are_not_read_are_lost_with_enobufs_once(
     made: "kamexfrm.PfKeySocket",
 ) -> None:
     made._shared.hub.bus.memory.queue_bytes = 1000
     for number in range(50):
         made.send(add_policy(policy(number)))
-    heard: list[str] = []
+    got: list[str] = []
 
     def read_on() -> None:
         while True:
-            heard.append(short(made.recv()))
+            got.append(short(made.recv()))
 
     with pytest.raises(OSError, match="messages were lost") as lost:
         read_on()
     assert lost.value.errno == errno.ENOBUFS
-    assert set(heard) == {"X_SPDADD 1"}
+    assert set(got) == {"X_SPDADD 1"}
     made.setblocking(False)
     with pytest.raises(BlockingIOError):
         made.recv()
 
 
-def test_sockets_of_one_process_hear_each_other(made: "kamexfrm.PfKeySocket") -> None:
+def test_sockets_of_one_process_receive_each_others_changes(made: "kamexfrm.PfKeySocket") -> None:
     with kamexfrm.PfKeySocket() as other:
         other.settimeout(10)
         made.send(REGISTER)
@@ -139,7 +139,7 @@ def test_a_socket_belongs_to_the_namespace_in_which_it_was_made(
     elsewhere = Namespace()
     with elsewhere.enter():
         other = kamexfrm.PfKeySocket()
-        add_by_somebody_else()
+        add_by_another_process()
     other.settimeout(10)
     assert short(other.recv()).startswith("X_SPDADD ")
     made.send(SPD_DUMP)
@@ -181,7 +181,7 @@ for few in range(len(before) - 1, len(before) + 10):
 """
 
 
-def test_a_process_without_descriptors_is_told_so_and_loses_none() -> None:
+def test_a_process_without_descriptors_gets_the_error_and_loses_none() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _EXHAUSTED], capture_output=True, text=True, check=True
     )

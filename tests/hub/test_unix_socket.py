@@ -28,7 +28,7 @@ class Pair:
         self.program.setblocking(False)
         self.served = UnixSocketClient(hub, ours)
 
-    def heard(self) -> list[str]:
+    def read_all(self) -> list[str]:
         found: list[str] = []
         while True:
             try:
@@ -58,25 +58,25 @@ def test_replies_are_there_once_the_requests_are_read(pair: Pair) -> None:
     pair.program.send(DUMP)
     pair.program.send(add_sa(association()))
     pair.served.read()
-    assert pair.heard() == ["DUMP errno 2 1", "ADD 1"]
+    assert pair.read_all() == ["DUMP errno 2 1", "ADD 1"]
 
 
 def test_what_others_cause_is_sent_when_it_is_written(hub: Hub, pair: Pair) -> None:
     other = hub.attach()
     other.send(add_sa(association()))
     assert pair.served.dirty
-    assert pair.heard() == []
+    assert pair.read_all() == []
     pair.served.write()
     assert not pair.served.dirty
-    assert pair.heard() == ["ADD 1"]
+    assert pair.read_all() == ["ADD 1"]
 
 
-def test_nonsense_and_nothing_are_passed_over(pair: Pair) -> None:
+def test_nonsense_and_empty_messages_are_ignored(pair: Pair) -> None:
     for data in (b"", b"nonsense", bytes(64), DUMP):
         pair.program.send(data)
     pair.served.read()
     assert not pair.served.gone
-    assert pair.heard() == ["DUMP errno 2 1"]
+    assert pair.read_all() == ["DUMP errno 2 1"]
 
 
 def test_a_turn_serves_so_many_requests(hub: Hub, pair: Pair) -> None:
@@ -89,7 +89,7 @@ def test_a_turn_serves_so_many_requests(hub: Hub, pair: Pair) -> None:
     assert len(received(other)) == 5
 
 
-def test_the_end_is_seen_behind_the_last_request(hub: Hub, pair: Pair) -> None:
+def test_the_end_is_seen_after_the_last_request(hub: Hub, pair: Pair) -> None:
     other = hub.attach()
     pair.program.send(DUMP)
     pair.served.read()  # the answer stays unread: closing then resets the connection
@@ -112,24 +112,24 @@ def test_a_dump_waits_for_its_reader(hub: Hub, pair: Pair) -> None:
     pair.program.send(SPD_DUMP)
     pair.served.read()
     assert pair.served.writable
-    heard = pair.heard()
-    assert 0 < len(heard) < count
+    got = pair.read_all()
+    assert 0 < len(got) < count
     while pair.served.writable:
         pair.served.write()
-        heard += pair.heard()
-    heard += pair.heard()
-    assert heard == [f"X_SPDDUMP {number}" for number in (*range(1, count), 0)]
+        got += pair.read_all()
+    got += pair.read_all()
+    assert got == [f"X_SPDDUMP {number}" for number in (*range(1, count), 0)]
 
 
-def test_messages_that_were_lost_are_not_told_of(hub: Hub, pair: Pair) -> None:
+def test_lost_messages_are_not_reported(hub: Hub, pair: Pair) -> None:
     client = hub.attach()
     hub.bus.memory.queue_bytes = 1000
     for spi in range(20):
         client.send(add_sa(association(0x1000 + spi)))
         received(client)
     pair.served.write()
-    heard = pair.heard()
-    assert 0 < len(heard) < 20
+    got = pair.read_all()
+    assert 0 < len(got) < 20
     pair.program.send(DUMP)
     pair.served.read()
-    assert pair.heard()[-1] == "DUMP 0"
+    assert pair.read_all()[-1] == "DUMP 0"

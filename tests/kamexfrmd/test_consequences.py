@@ -1,4 +1,4 @@
-"""What the resident makes of an event: nothing where nothing can follow."""
+"""What an event asks of the reconciler: nothing where nothing can follow."""
 
 import pytest
 
@@ -39,7 +39,7 @@ from kamexfrm.xfrm import (
 )
 
 A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
-NOTHING, FORGET, LOOK = Consequence
+NOTHING, FORGET, RESYNC = Consequence
 NUMBERS = HAS_REQID_SA | HAS_ANY_REQID
 ALL = HAS_MODE_ANY | HAS_TUNNEL_USE | NUMBERS
 
@@ -69,7 +69,7 @@ def state(mode: int = 0, reqid: int = 0) -> State:
     )
 
 
-def told(*operations: Operation) -> Event:
+def event_of(*operations: Operation) -> Event:
     """Return the event of the last of some operations."""
     kernel = FakeKernel()
     events = kernel.subscribe(GROUPS)
@@ -80,15 +80,15 @@ def told(*operations: Operation) -> Event:
 
 
 def added(sa: State) -> Event:
-    return told(Operation(XfrmMsg.NEWSA, encode_state(sa)))
+    return event_of(Operation(XfrmMsg.NEWSA, encode_state(sa)))
 
 
 def written(*policies: Policy) -> Event:
-    return told(*[Operation(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies])
+    return event_of(*[Operation(XfrmMsg.NEWPOLICY, encode_policy(p)) for p in policies])
 
 
 def deleted(of: Policy) -> Event:
-    return told(Operation(XfrmMsg.NEWPOLICY, encode_policy(of)), delete_by_index(of))
+    return event_of(Operation(XfrmMsg.NEWPOLICY, encode_policy(of)), delete_by_index(of))
 
 
 @pytest.mark.parametrize(
@@ -99,50 +99,52 @@ def deleted(of: Policy) -> Event:
         (state(), HAS_MODE_ANY, FORGET),
         (state(), HAS_ANY_REQID, FORGET),
         (state(mode=1), 0, FORGET),
-        (state(mode=1), HAS_TUNNEL_USE, LOOK),
+        (state(mode=1), HAS_TUNNEL_USE, RESYNC),
         (state(reqid=5), 0, FORGET),
-        (state(reqid=5), HAS_ANY_REQID, LOOK),
-        (state(), NUMBERS, LOOK),
+        (state(reqid=5), HAS_ANY_REQID, RESYNC),
+        (state(), NUMBERS, RESYNC),
     ],
 )
-def test_an_sa_matters_to_what_it_may_serve(sa: State, flags: int, wanted: Consequence) -> None:
+def test_an_sa_matters_to_policies_that_may_use_it(
+    sa: State, flags: int, wanted: Consequence
+) -> None:
     assert consequence(added(sa), flags) is wanted
     end = Event(XfrmMsg.EXPIRE, encode_expire(Expire(sa, hard=1)), 0, 0)
-    assert consequence(end, flags) is (LOOK if wanted is LOOK else NOTHING)
+    assert consequence(end, flags) is (RESYNC if wanted is RESYNC else NOTHING)
     warning = Event(XfrmMsg.EXPIRE, encode_expire(Expire(sa, hard=0)), 0, 0)
     assert consequence(warning, flags) is NOTHING
 
 
 @pytest.mark.parametrize("flags", [0, HAS_ANY_REQID, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
-def test_the_end_of_sas_matters_where_something_follows_them(flags: int) -> None:
+def test_the_end_of_sas_matters_where_policies_depend_on_them(flags: int) -> None:
     new = Operation(XfrmMsg.NEWSA, encode_state(state()))
     flush = Operation(XfrmMsg.FLUSHSA, encode_state_flush(0))
     name = encode_state_id(StateId(B, 0x1000, 51, AF_INET))
-    wanted = NOTHING if flags in (0, HAS_ANY_REQID) else LOOK
-    assert consequence(told(new, Operation(XfrmMsg.DELSA, name)), flags) is wanted
-    assert consequence(told(new, flush), flags) is wanted
+    wanted = NOTHING if flags in (0, HAS_ANY_REQID) else RESYNC
+    assert consequence(event_of(new, Operation(XfrmMsg.DELSA, name)), flags) is wanted
+    assert consequence(event_of(new, flush), flags) is wanted
 
 
-def test_others_policies_matter_to_sas_of_mode_any_alone() -> None:
+def test_foreign_policies_matter_to_sas_of_mode_any_alone() -> None:
     for one in (policy(), policy(mode=1)):
         assert consequence(written(one), ALL & ~HAS_MODE_ANY) is NOTHING
         assert consequence(deleted(one), ALL & ~HAS_MODE_ANY) is FORGET
         ended = encode_policy_expire(PolicyExpire(one, hard=1))
         assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), ALL & ~HAS_MODE_ANY) is FORGET
-        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), HAS_MODE_ANY) is LOOK
-        assert consequence(deleted(one), HAS_MODE_ANY) is LOOK
+        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), HAS_MODE_ANY) is RESYNC
+        assert consequence(deleted(one), HAS_MODE_ANY) is RESYNC
     assert consequence(written(policy()), HAS_MODE_ANY) is NOTHING
-    assert consequence(written(policy(mode=1)), HAS_MODE_ANY) is LOOK
+    assert consequence(written(policy(mode=1)), HAS_MODE_ANY) is RESYNC
 
 
 def test_what_is_ours_alone_is_missed() -> None:
-    assert consequence(deleted(catch_all(AF_INET, 1)), 0) is LOOK
-    assert consequence(deleted(marker_policy(Marker())), 0) is LOOK
-    flush = told(
+    assert consequence(deleted(catch_all(AF_INET, 1)), 0) is RESYNC
+    assert consequence(deleted(marker_policy(Marker())), 0) is RESYNC
+    flush = event_of(
         Operation(XfrmMsg.NEWPOLICY, encode_policy(policy())),
         Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
     )
-    assert consequence(flush, 0) is LOOK
+    assert consequence(flush, 0) is RESYNC
 
 
 def test_a_marker_is_known_among_policies() -> None:
@@ -156,7 +158,7 @@ def test_a_marker_is_known_among_policies() -> None:
     assert written_marker(added(state())) is None
 
 
-def test_what_cannot_be_read_is_looked_into() -> None:
+def test_what_cannot_be_read_asks_for_a_resync() -> None:
     for number in (XfrmMsg.NEWSA, XfrmMsg.DELPOLICY, XfrmMsg.EXPIRE):
-        assert consequence(Event(number, b"short", 0, 0), ALL) is LOOK
+        assert consequence(Event(number, b"short", 0, 0), ALL) is RESYNC
     assert consequence(Event(0x99, b"", 0, 0), ALL) is NOTHING

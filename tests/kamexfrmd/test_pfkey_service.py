@@ -70,7 +70,7 @@ def test_changes_by_others_reach_all_of_them(path: str) -> None:
             assert short(client.recv(1 << 16)).startswith("X_SPDADD ")
 
 
-def test_it_still_does_what_the_resident_does(path: str) -> None:
+def test_it_still_reconciles(path: str) -> None:
     with serving(path) as process, connect(path) as client:
         subprocess.run(
             [sys.executable, "-m", "kamexfrm.sysctl", "net.inet.ipsec.ah_net_deflev=2"],
@@ -93,12 +93,12 @@ def test_what_was_sent_before_the_end_is_carried_out(path: str) -> None:
 
 
 class TestPath:
-    def test_it_belongs_to_the_owner_and_goes_with_the_server(self, path: str) -> None:
+    def test_the_path_belongs_to_the_owner_and_goes_with_the_daemon(self, path: str) -> None:
         with serving(path):
             assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert not os.path.exists(path)
 
-    def test_what_a_killed_server_left_is_replaced(self, path: str) -> None:
+    def test_what_a_killed_daemon_left_is_replaced(self, path: str) -> None:
         with serving(path) as process:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -160,7 +160,7 @@ def as_nobody(path: str) -> str:
     ).stdout
 
 
-def test_nobody_else_gets_in_not_even_where_the_mode_lets_him() -> None:
+def test_no_other_user_gets_in_even_where_the_mode_would_allow_it() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # noqa: S103  pytest's own folder is closed to others
         refused(os.path.join(folder, "pfkey"))
@@ -174,7 +174,7 @@ def refused(path: str) -> None:
         assert ask(client, DUMP) == "DUMP errno 2 1"
 
 
-def test_a_client_that_never_reads_and_one_that_talks_nonsense_harm_nobody(path: str) -> None:
+def test_a_client_that_never_reads_and_one_that_sends_nonsense_do_no_harm(path: str) -> None:
     with serving(path) as process, connect(path) as good, connect(path) as bad:
         bad.setblocking(False)
         sent = 0

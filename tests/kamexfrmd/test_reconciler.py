@@ -1,4 +1,4 @@
-"""The resident: it follows what others do to a namespace's SAs and policies."""
+"""The reconciler: it follows what others do to a namespace's SAs and policies."""
 
 import signal
 import socket
@@ -57,7 +57,7 @@ def engine(namespace: Host) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def resident(namespace: Host) -> Iterator[subprocess.Popen[str]]:
+def daemon(namespace: Host) -> Iterator[subprocess.Popen[str]]:
     """Run kamexfrmd in the test's namespace; it is ready when the test begins."""
     process = subprocess.Popen(KAMEXFRMD, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -69,7 +69,7 @@ def resident(namespace: Host) -> Iterator[subprocess.Popen[str]]:
 
 class TestAfterAFlush:
     def test_knobs_and_def_policy_are_put_back(
-        self, engine: Engine, resident: subprocess.Popen[str]
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         for name in ("net.inet.ipsec.def_policy", "net.inet6.ipsec6.def_policy"):
             engine.submit(SetKnob(knob(name), 0))
@@ -80,11 +80,11 @@ class TestAfterAFlush:
         until(lambda: xfrm("policy").count("action block") == 7, 5, "everything is back")
         assert engine.knobs().inet.ah_net_deflev == 2
         assert engine.knobs().inet6.def_policy == 0
-        assert resident.stderr is not None
-        assert "put back" in resident.stderr.readline()
+        assert daemon.stderr is not None
+        assert "put back" in daemon.stderr.readline()
 
     def test_without_knobs_a_flush_is_a_flush(
-        self, engine: Engine, resident: subprocess.Popen[str]
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         engine.submit(SpdAdd(SecurityPolicy(NETS, Direction.OUT, PolicyType.DISCARD)))
         engine.flush()
@@ -93,8 +93,8 @@ class TestAfterAFlush:
         engine.flush()
         assert xfrm("policy").count("dir out") == 1
 
-    def test_a_block_that_somebody_deleted_is_put_back(
-        self, engine: Engine, resident: subprocess.Popen[str]
+    def test_a_block_that_was_deleted_is_put_back(
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
         engine.flush()
@@ -103,7 +103,7 @@ class TestAfterAFlush:
 
 
 def test_what_a_killed_writer_left_is_completed(
-    engine: Engine, resident: subprocess.Popen[str]
+    engine: Engine, daemon: subprocess.Popen[str]
 ) -> None:
     engine.submit(SpdAdd(SecurityPolicy(NETS, Direction.OUT, PolicyType.IPSEC, (DEFAULT,))))
     engine.flush()
@@ -119,7 +119,7 @@ def test_what_a_killed_writer_left_is_completed(
 
 
 class TestCommand:
-    def test_one_resident_a_namespace(self, resident: subprocess.Popen[str]) -> None:
+    def test_one_daemon_a_namespace(self, daemon: subprocess.Popen[str]) -> None:
         second = subprocess.run(KAMEXFRMD, capture_output=True, text=True, timeout=10, check=False)
         assert second.returncode == 1
         assert "follows this namespace already" in second.stderr
@@ -132,7 +132,7 @@ class TestCommand:
         _, err = process.communicate(timeout=10)
         assert (process.returncode, err) == (0, "")
 
-    def test_it_enters_the_namespace_it_is_told(self, namespace: Host) -> None:
+    def test_it_enters_the_namespace_that_is_named(self, namespace: Host) -> None:
         path = "/proc/self/ns/net"
         done = subprocess.run(
             [*KAMEXFRMD, "--netns", path, "--once"], capture_output=True, check=False
@@ -149,7 +149,7 @@ class TestCommand:
         assert done.returncode == 2
         assert b"usage: kamexfrmd" in done.stderr
 
-    def test_it_tells_the_service_manager(self, namespace: Host, tmp_path: Path) -> None:
+    def test_it_notifies_the_service_manager(self, namespace: Host, tmp_path: Path) -> None:
         import socket
 
         path = str(tmp_path / "notify")
@@ -173,7 +173,7 @@ def test_each_host_of_a_rig_may_have_one(two_hosts: TwoHosts) -> None:
 
 
 @pytest.mark.dataplane
-def test_a_connected_flow_is_protected_by_the_sa_that_somebody_else_makes(
+def test_a_connected_flow_is_protected_by_the_sa_of_another_program(
     two_hosts: TwoHosts,
 ) -> None:
     a, b = two_hosts
@@ -186,8 +186,8 @@ def test_a_connected_flow_is_protected_by_the_sa_that_somebody_else_makes(
         entry = f"spdadd 10.0.0.1 10.0.0.2 udp -P out ipsec esp/{mode}/{ends}/use;"
         setkey = [sys.executable, "-m", "kamexfrm.setkey", "-c"]
         kind = (socket.AF_INET, socket.SOCK_DGRAM)
-        with a.socket(*kind) as flow, b.socket(*kind) as heard:
-            b.call(heard.bind, ("10.0.0.2", 9))
+        with a.socket(*kind) as flow, b.socket(*kind) as receiver:
+            b.call(receiver.bind, ("10.0.0.2", 9))
             flow.connect(("10.0.0.2", 9))
             a.run(setkey, input=f"flush; spdflush; {entry}", check=True)
             with b.capture("eth0") as capture:
@@ -209,8 +209,8 @@ def test_a_connected_flow_is_protected_by_the_sa_that_somebody_else_makes(
 
 @pytest.mark.dataplane
 class TestOutboundTunnelUse:
-    def test_follows_sas_that_others_make_and_take_away(
-        self, engine: Engine, resident: subprocess.Popen[str]
+    def test_follows_sas_that_others_add_and_delete(
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         engine.submit(SpdAdd(TUNNEL_USE))
         engine.flush()
@@ -229,7 +229,7 @@ class TestOutboundTunnelUse:
         assert entry.policy.requests == TUNNEL_USE.requests
 
     def test_follows_an_sa_with_a_reqid(
-        self, engine: Engine, resident: subprocess.Popen[str]
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         level = TUNNEL_USE.requests[0]._replace(level=Level.REQUIRE)
         engine.submit(SpdAdd(TUNNEL_USE._replace(requests=(level,))))
@@ -242,7 +242,7 @@ class TestOutboundTunnelUse:
         until(lambda: "reqid 0" in xfrm("policy", "list", "dir", "out"), 5, "its reqid is gone")
 
     def test_follows_an_sa_that_expires(
-        self, engine: Engine, resident: subprocess.Popen[str]
+        self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         engine.submit(SpdAdd(TUNNEL_USE))
         engine.flush()

@@ -1,4 +1,4 @@
-"""What follows from a change, where that takes a look at large databases: done once for many."""
+"""Reconciling after a change of large databases: put off, and done once for many changes."""
 
 import time
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ ADDED = 20
 
 
 class CountingKernel(FakeKernel):
-    """A kernel that counts the looks at its SAD."""
+    """A kernel that counts the dumps of its SAD."""
 
-    looks = 0
+    dumps = 0
 
     def states(self, protocol: int = 0) -> Iterator[State]:
-        self.looks += 1
+        self.dumps += 1
         return super().states(protocol)
 
     def modes(self) -> set[int]:
@@ -47,7 +47,7 @@ def hub(kernel: CountingKernel) -> Iterator[Hub]:
 
 @pytest.fixture
 def many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each look be one at many entries, and rest until it is made to go on."""
+    """Let each resync be one of many entries, with a pause that has no end by itself."""
     monkeypatch.setattr(paced_engine, "_FEW_ENTRIES", 0)
     monkeypatch.setattr(backoff, "_FACTOR", 1e12)
 
@@ -60,7 +60,7 @@ def add_some(hub: Hub) -> list[str]:
     return received(client)
 
 
-def test_looks_at_few_entries_are_taken_with_each_change(hub: Hub, kernel: CountingKernel) -> None:
+def test_a_resync_of_few_entries_follows_each_change(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
     assert not kernel.is_unfinished()
@@ -68,11 +68,11 @@ def test_looks_at_few_entries_are_taken_with_each_change(hub: Hub, kernel: Count
 
 
 @pytest.mark.usefixtures("many_entries")
-def test_looks_at_many_are_left_for_later_and_the_marker_says_so(
+def test_a_resync_of_many_is_deferred_and_the_marker_says_so(
     hub: Hub, kernel: CountingKernel
 ) -> None:
     assert add_some(hub) == ["X_SPDADD 1", *["ADD 1"] * ADDED]
-    assert kernel.looks < ADDED
+    assert kernel.dumps < ADDED
     assert XFRM_MODE_TRANSPORT in kernel.modes()
     assert kernel.is_unfinished()
     pause = hub.run_deferred()
@@ -81,20 +81,20 @@ def test_looks_at_many_are_left_for_later_and_the_marker_says_so(
 
 
 @pytest.mark.usefixtures("many_entries")
-def test_what_was_left_follows_when_it_is_time(
+def test_deferred_work_is_done_when_it_is_time(
     hub: Hub, kernel: CountingKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_some(hub)
-    before = kernel.looks
+    before = kernel.dumps
     monkeypatch.setattr(time, "monotonic", lambda: 1e15)
     assert hub.run_deferred() is None
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
     assert not kernel.is_unfinished()
-    assert kernel.looks - before < ADDED
+    assert kernel.dumps - before < ADDED
 
 
 @pytest.mark.usefixtures("many_entries")
-def test_nothing_is_left_when_the_hub_closes(hub: Hub, kernel: CountingKernel) -> None:
+def test_nothing_stays_deferred_when_the_hub_closes(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     hub.close()
     assert kernel.modes() == {XFRM_MODE_TUNNEL}
@@ -102,7 +102,7 @@ def test_nothing_is_left_when_the_hub_closes(hub: Hub, kernel: CountingKernel) -
 
 
 @pytest.mark.usefixtures("many_entries")
-def test_whoever_reads_finds_nothing_left(hub: Hub, kernel: CountingKernel) -> None:
+def test_a_read_does_deferred_work_first(hub: Hub, kernel: CountingKernel) -> None:
     add_some(hub)
     client = hub.attach()
     client.send(DUMP)
