@@ -3,7 +3,7 @@
 A key's representation never shows its bytes.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from kamexfrm.algorithms import Algorithm
@@ -66,11 +66,25 @@ class SaId(NamedTuple):
     spi: int
 
 
+class SaFlag(IntFlag):
+    """What an SA does besides what its fields say (Linux SADB_SAFLAGS_*).
+
+    The numbers are Linux's XFRM_STATE_*, so that bits without a name here keep their meaning.
+    """
+
+    NOECN = 0x1  # outer headers get no ECN bits
+    DECAP_DSCP = 0x2  # inner headers get the outer DSCP
+    NOPMTUDISC = 0x4  # outer headers get no DF bit
+
+
+#: An SA of the usual kind.
+NO_FLAGS = SaFlag(0)
+
+
 class SecurityAssociation(NamedTuple):
-    """An SA as somebody writes it.
+    """An SA as it is written.
 
     ``replay_window`` is in packets, 0 for off. ``encryption`` holds an AEAD algorithm too.
-    ``flags`` are Linux's XFRM_STATE_* bits beyond those that other fields say.
     """
 
     source: Address
@@ -88,7 +102,7 @@ class SecurityAssociation(NamedTuple):
     nat_traversal: NatTraversal | None = None
     label: SecurityContext | None = None
     esn: bool = False
-    flags: int = 0
+    flags: SaFlag = NO_FLAGS
 
     @property
     def id(self) -> SaId:
@@ -112,6 +126,3 @@ class SadEntry(NamedTuple):
     kernel_mode: Mode = Mode.TRANSPORT
     mode_number: int | None = None
     sequence: int = 0
-    noecn: bool = False
-    decap_dscp: bool = False
-    nopmtudisc: bool = False

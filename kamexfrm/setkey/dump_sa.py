@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState
+from kamexfrm.model.association import Key, Lifetime, SadEntry, SaFlag, SaState
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
 from kamexfrm.setkey.dates import format_date
 
@@ -13,9 +13,12 @@ NO_ENTRIES = "No SAD entries.\n"
 #: The head of the short form (``-l``).
 SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"
 
-_FLAG_NOECN = 0x80000000
-_FLAG_DECAP_DSCP = 0x40000000
-_FLAG_NOPMTUDISC = 0x20000000
+#: The flags of an SA and PF_KEY's numbers of them (SADB_SAFLAGS_*).
+_FLAGS = (
+    (int(SaFlag.NOECN), 0x80000000),
+    (int(SaFlag.DECAP_DSCP), 0x40000000),
+    (int(SaFlag.NOPMTUDISC), 0x20000000),
+)
 
 _KEY_LINE = 32  # bytes
 
@@ -133,11 +136,8 @@ def _key_lines(letter: str, key: Key | None, shown: bool) -> list[str]:
 
 
 def _flags(entry: SadEntry) -> int:
-    return (
-        _FLAG_NOECN * entry.noecn
-        | _FLAG_DECAP_DSCP * entry.decap_dscp
-        | _FLAG_NOPMTUDISC * entry.nopmtudisc
-    )
+    flags = int(entry.association.flags)
+    return sum(shown for flag, shown in _FLAGS if flags & flag) if flags else 0
 
 
 def _protocol_name(entry: SadEntry) -> str:
@@ -185,10 +185,10 @@ def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
             "original_address": nat.original_address and str(nat.original_address),
         },
         "context": context_to_dict(sa.label),
-        "noecn": entry.noecn,
-        "decap_dscp": entry.decap_dscp,
-        "nopmtudisc": entry.nopmtudisc,
-        "flags": sa.flags,
+        "noecn": SaFlag.NOECN in sa.flags,
+        "decap_dscp": SaFlag.DECAP_DSCP in sa.flags,
+        "nopmtudisc": SaFlag.NOPMTUDISC in sa.flags,
+        "flags": int(sa.flags),
     }
 
 

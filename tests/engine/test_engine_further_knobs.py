@@ -8,7 +8,7 @@ from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.engine.requests import SaAdd, SetKnob, SpdFlush
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.fake import FakeKernel
-from kamexfrm.model.association import Key, SecurityAssociation
+from kamexfrm.model.association import Key, SaFlag, SecurityAssociation
 from kamexfrm.model.knobs import Knobs, knob
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
@@ -97,9 +97,9 @@ def test_knobs_and_sas_take_effect_in_the_order_of_the_requests(fake: Asker) -> 
 
 
 def test_flags_that_somebody_asks_for_stay(fake: Asker) -> None:
-    fake.must(sa(1, TUNNEL, flags=XFRM_STATE_NOECN))
+    fake.must(sa(1, TUNNEL, flags=SaFlag.NOECN))
     write(fake, DFBIT=0)
-    fake.must(sa(2, TUNNEL, flags=XFRM_STATE_NOECN))
+    fake.must(sa(2, TUNNEL, flags=SaFlag.NOECN))
     assert flags(fake, 1) == XFRM_STATE_NOECN
     assert flags(fake, 2) == XFRM_STATE_NOECN | XFRM_STATE_NOPMTUDISC
 

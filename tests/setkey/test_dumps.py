@@ -19,6 +19,7 @@ from kamexfrm.model.association import (
     Lifetime,
     NatTraversal,
     SadEntry,
+    SaFlag,
     SaState,
     SecurityAssociation,
 )
@@ -276,7 +277,9 @@ def test_sa_of_mode_any_says_so() -> None:
 
 
 def test_mode_without_a_word_is_a_number_and_flags_show_what_linux_was_told() -> None:
-    entry = _sad_entry()._replace(mode_number=3, noecn=True, decap_dscp=True, nopmtudisc=True)
+    entry = _sad_entry()._replace(mode_number=3)
+    flags = SaFlag.NOECN | SaFlag.DECAP_DSCP | SaFlag.NOPMTUDISC
+    entry = entry._replace(association=entry.association._replace(flags=flags))
     lines = _lines(entry)
     assert "esp mode=3 spi=" in lines[1]
     assert "flags=0xe0000000" in lines[2]

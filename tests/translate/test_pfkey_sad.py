@@ -14,6 +14,7 @@ from kamexfrm.model.association import (
     Lifetime,
     NatTraversal,
     SadEntry,
+    SaFlag,
     SaId,
     SaState,
     SecurityAssociation,
@@ -281,7 +282,12 @@ def test_a_refusal_is_the_header_with_the_errno() -> None:
     [
         PLAIN,
         PLAIN._replace(mode=Mode.ANY, hard=Lifetime(0, 0, 100, 0)),
-        PLAIN._replace(soft=Lifetime(0, 5, 0, 0), esn=True, replay_window=64, flags=5),
+        PLAIN._replace(
+            soft=Lifetime(0, 5, 0, 0),
+            esn=True,
+            replay_window=64,
+            flags=SaFlag.NOECN | SaFlag.NOPMTUDISC,
+        ),
         PLAIN._replace(nat_traversal=NatTraversal(4500, 30000, A)),
         PLAIN._replace(label=SecurityContext(1, 1, b"system_u:object_r:x_t")),
         PLAIN._replace(encryption=key(Kind.AEAD, "aes-gcm-16", 20), authentication=None),
@@ -379,13 +385,13 @@ def test_a_reply_for_those_who_may_not_see_keys_has_none() -> None:
 
 
 def test_a_reply_shows_linux_flags_and_counts_that_fit() -> None:
-    busy = entry(PLAIN._replace(flags=1, hard=Lifetime(1 << 40)))
-    busy = busy._replace(packets=1 << 33, noecn=True)
+    busy = entry(PLAIN._replace(flags=SaFlag.NOECN, hard=Lifetime(1 << 40)))
+    busy = busy._replace(packets=1 << 33)
     shown = writing.sad_entry_to_message(busy, SadbType.SADB_DUMP)
     assert shown.require(pfkey.Sa).flags == 0x80000000
     assert shown.require(pfkey.LifetimeCurrent).allocations == 0xFFFFFFFF
     assert shown.require(pfkey.LifetimeHard).allocations == 0xFFFFFFFF
-    assert reading.sad_entry_from_message(shown).noecn
+    assert reading.sad_entry_from_message(shown).association.flags is SaFlag.NOECN
 
 
 def test_no_error_shows_a_key() -> None:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.model.association import Key, Lifetime, SaState, SecurityAssociation
+from kamexfrm.model.association import Key, Lifetime, SaFlag, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.numbers import sa_flags_from_kernel, sa_flags_to_kernel
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.sa_to_kernel import (
     REPLAY_WINDOW_MAX,
@@ -21,6 +22,10 @@ from kamexfrm.translate.xfrm.sa_to_kernel import (
 from kamexfrm.xfrm import (
     XFRM_INF,
     XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_DECAP_DSCP,
+    XFRM_STATE_ESN,
+    XFRM_STATE_NOECN,
+    XFRM_STATE_NOPMTUDISC,
     LifetimeConfig,
     LifetimeCurrent,
     ReplayState,
@@ -69,6 +74,16 @@ def test_tunnels_carry_any_family_and_transports_do_not(sa: SecurityAssociation)
     transport = sa_to_kernel(sa, Mode.TRANSPORT)
     assert not transport.flags & XFRM_STATE_AF_UNSPEC
     assert transport.selector.family == sa.destination.family
+
+
+@given(st.integers(0, 0xFFFFFFFF), st.booleans(), st.booleans())
+def test_flags_come_back_with_those_that_have_no_name(bits: int, esn: bool, tunnel: bool) -> None:
+    implied = XFRM_STATE_ESN * esn | XFRM_STATE_AF_UNSPEC * tunnel
+    bits = bits & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC) | implied
+    flags = sa_flags_from_kernel(bits)
+    assert sa_flags_to_kernel(flags, esn=esn, tunnel=tunnel) == bits
+    named = (XFRM_STATE_NOECN, XFRM_STATE_DECAP_DSCP, XFRM_STATE_NOPMTUDISC)
+    assert tuple(flag in flags for flag in SaFlag) == tuple(bool(bits & flag) for flag in named)
 
 
 def test_no_limit_is_infinite_for_counts_and_nothing_for_times() -> None:

@@ -14,6 +14,7 @@ from kamexfrm.model.association import (
     Lifetime,
     NatTraversal,
     SadEntry,
+    SaFlag,
     SaId,
     SaState,
     SecurityAssociation,
@@ -141,8 +142,8 @@ def _nat_from(message: SadbMsg) -> NatTraversal | None:
     )
 
 
-def _kernel_flags(flags: int) -> int:
-    return sum(kernel for wire, kernel in FLAGS.items() if flags & wire)
+def _flags_from(flags: int) -> SaFlag:
+    return SaFlag(sum(flag for wire, flag in FLAGS.items() if flags & wire))
 
 
 def sa_from_message(message: SadbMsg) -> SecurityAssociation:
@@ -180,7 +181,7 @@ def sa_from_message(message: SadbMsg) -> SecurityAssociation:
         _nat_from(message),
         label_from_message(message),
         bool(sa.flags & SadbSaflags.SADB_X_SAFLAGS_ESN),
-        _kernel_flags(sa.flags),
+        _flags_from(sa.flags),
     )
 
 
@@ -292,7 +293,7 @@ def sad_entry_from_message(message: SadbMsg) -> SadEntry:
         _nat_from(message),
         label_from_message(message),
         bool(sa.flags & SadbSaflags.SADB_X_SAFLAGS_ESN),
-        _kernel_flags(sa.flags),
+        _flags_from(sa.flags),
     )
     return SadEntry(
         association,
@@ -304,7 +305,4 @@ def sad_entry_from_message(message: SadbMsg) -> SadEntry:
         Mode.TRANSPORT if mode is Mode.ANY else mode,
         int(sa2.mode) + 1 if foreign else None,
         sa2.sequence,
-        bool(sa.flags & SadbSaflags.SADB_SAFLAGS_NOECN),
-        bool(sa.flags & SadbSaflags.SADB_SAFLAGS_DECAP_DSCP),
-        bool(sa.flags & SadbSaflags.SADB_SAFLAGS_NOPMTUDISC),
     )

@@ -7,7 +7,15 @@ pfkey_xfrm_state2msg()).
 from dataclasses import replace
 
 from kamexfrm.algorithms import Kind
-from kamexfrm.model.association import Key, Lifetime, SadEntry, SaId, SaState, SecurityAssociation
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    SadEntry,
+    SaFlag,
+    SaId,
+    SaState,
+    SecurityAssociation,
+)
 from kamexfrm.model.policy import Direction, IpsecProtocol, PolicyType
 from kamexfrm.net import Address
 from kamexfrm.pfkey import (
@@ -42,16 +50,13 @@ from kamexfrm.translate.pfkey.policy import policy_to_extension
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_MODE_BEET,
-    XFRM_STATE_DECAP_DSCP,
-    XFRM_STATE_NOECN,
-    XFRM_STATE_NOPMTUDISC,
 )
 
-#: Flags of an SA under PF_KEY's number and under XFRM's.
+#: The flags of an SA by PF_KEY's numbers; Linux's further ones have none.
 FLAGS = {
-    SadbSaflags.SADB_SAFLAGS_NOECN: XFRM_STATE_NOECN,
-    SadbSaflags.SADB_SAFLAGS_DECAP_DSCP: XFRM_STATE_DECAP_DSCP,
-    SadbSaflags.SADB_SAFLAGS_NOPMTUDISC: XFRM_STATE_NOPMTUDISC,
+    SadbSaflags.SADB_SAFLAGS_NOECN: SaFlag.NOECN,
+    SadbSaflags.SADB_SAFLAGS_DECAP_DSCP: SaFlag.DECAP_DSCP,
+    SadbSaflags.SADB_SAFLAGS_NOPMTUDISC: SaFlag.NOPMTUDISC,
 }
 
 #: What setkey sets in every SA unless told otherwise; Linux has no use for it.
@@ -93,7 +98,7 @@ def _sa(association: SecurityAssociation, flags: int) -> Sa:
 
 
 def _flags_of(association: SecurityAssociation) -> int:
-    flags = sum(int(wire) for wire, kernel in FLAGS.items() if association.flags & kernel)
+    flags = sum(int(wire) for wire, flag in FLAGS.items() if association.flags & flag)
     return flags | (SadbSaflags.SADB_X_SAFLAGS_ESN if association.esn else 0)
 
 

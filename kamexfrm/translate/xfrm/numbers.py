@@ -4,7 +4,9 @@ KAME counts directions and modes from one, with 0 for any; XFRM counts them from
 modes that KAME has no word for are numbers of ``Mode`` without a name.
 """
 
+from kamexfrm.model.association import NO_FLAGS, SaFlag
 from kamexfrm.model.policy import Direction, Mode, SecurityContext
+from kamexfrm.xfrm import XFRM_STATE_AF_UNSPEC, XFRM_STATE_ESN
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 
 #: KAME's direction by the kernel's: XFRM_POLICY_IN, OUT, FWD, then in and out of a socket's own
@@ -40,3 +42,18 @@ def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None
 def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
     """Return an LSM's label from the kernel's form."""
     return None if label is None else SecurityContext(*label)
+
+
+#: What other fields of an SA say.
+_IMPLIED = XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC
+
+
+def sa_flags_to_kernel(flags: SaFlag, *, esn: bool, tunnel: bool) -> int:
+    """Return the XFRM_STATE_* bits of an SA; tunnels take packets of both families."""
+    return int(flags) | (XFRM_STATE_ESN if esn else 0) | (XFRM_STATE_AF_UNSPEC if tunnel else 0)
+
+
+def sa_flags_from_kernel(flags: int) -> SaFlag:
+    """Return an SA's flags without what its other fields say."""
+    flags &= ~_IMPLIED
+    return SaFlag(flags) if flags else NO_FLAGS

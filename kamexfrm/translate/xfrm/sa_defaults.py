@@ -3,27 +3,26 @@
 SAs that exist are left as they are: the kernel cannot change their flags or their ICV.
 """
 
-from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.association import NO_FLAGS, SaFlag, SecurityAssociation
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import AF_INET
-from kamexfrm.xfrm import XFRM_STATE_NOECN, XFRM_STATE_NOPMTUDISC
 
 #: A CPI has 16 bits (RFC 3173 section 3.3).
 _CPI_MAX = 0xFFFF
 
 
-def tunnel_flags(family: int, knobs: Knobs) -> int:
-    """Return the XFRM_STATE_* bits for a tunnel whose outer headers are of a family.
+def tunnel_flags(family: int, knobs: Knobs) -> SaFlag:
+    """Return the flags for a tunnel whose outer headers are of a family.
 
     NOPMTUDISC clears DF in the outer header, without it DF is that of an IPv4 packet inside and set
     around IPv6; NOECN clears both ECN bits (Linux xfrm_output.c xfrm4_tunnel_encap_add()).
     """
-    flags = 0
+    flags = NO_FLAGS
     if family == AF_INET and knobs.dfbit == 0:
-        flags = XFRM_STATE_NOPMTUDISC
+        flags = SaFlag.NOPMTUDISC
     if not (knobs.ecn if family == AF_INET else knobs.ecn6):
-        flags |= XFRM_STATE_NOECN
+        flags |= SaFlag.NOECN
     return flags
 
 

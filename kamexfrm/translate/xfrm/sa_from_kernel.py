@@ -10,17 +10,17 @@ from kamexfrm.model.association import (
     SecurityAssociation,
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode
-from kamexfrm.translate.xfrm.numbers import label_from_kernel, mode_from_kernel
+from kamexfrm.translate.xfrm.numbers import (
+    label_from_kernel,
+    mode_from_kernel,
+    sa_flags_from_kernel,
+)
 from kamexfrm.translate.xfrm.tag import is_mode_any, read_created_tag
 from kamexfrm.xfrm import (
     XFRM_INF,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
-    XFRM_STATE_AF_UNSPEC,
-    XFRM_STATE_DECAP_DSCP,
     XFRM_STATE_ESN,
-    XFRM_STATE_NOECN,
-    XFRM_STATE_NOPMTUDISC,
     State,
 )
 
@@ -105,7 +105,7 @@ def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
             else None,
             label_from_kernel(state.security_context),
             bool(state.flags & XFRM_STATE_ESN),
-            state.flags & ~(XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC),
+            sa_flags_from_kernel(state.flags),
         ),
         _life_of(state, now),
         created,
@@ -114,7 +114,4 @@ def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
         state.current.packets,
         mode if known else Mode.TRANSPORT,
         None if known else state.mode,
-        noecn=bool(state.flags & XFRM_STATE_NOECN),
-        decap_dscp=bool(state.flags & XFRM_STATE_DECAP_DSCP),
-        nopmtudisc=bool(state.flags & XFRM_STATE_NOPMTUDISC),
     )

@@ -12,7 +12,7 @@ from kamexfrm.model.association import (
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.numbers import label_to_kernel
+from kamexfrm.translate.xfrm.numbers import label_to_kernel, sa_flags_to_kernel
 from kamexfrm.translate.xfrm.tag import created_tag, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
@@ -20,7 +20,6 @@ from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_STATE_AF_UNSPEC,
-    XFRM_STATE_ESN,
     AeadAlgorithm,
     AuthAlgorithm,
     Encap,
@@ -104,11 +103,6 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     Raises KamexfrmError for what the kernel has no word for (ENOSYS, EINVAL).
     """
     sa = association
-    flags = sa.flags
-    if sa.esn:
-        flags |= XFRM_STATE_ESN
-    if mode is Mode.TUNNEL:
-        flags |= XFRM_STATE_AF_UNSPEC
     family = sa.destination.family
     window, replay_esn = _replay(sa)
     encryption, aead = _encryption(sa.encryption)
@@ -133,7 +127,7 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         family=family,
         mode=XFRM_MODE_TUNNEL if mode is Mode.TUNNEL else XFRM_MODE_TRANSPORT,
         replay_window=window,
-        flags=flags,
+        flags=sa_flags_to_kernel(sa.flags, esn=sa.esn, tunnel=mode is Mode.TUNNEL),
         authentication=_authentication(sa.authentication) if sa.authentication else None,
         encryption=encryption,
         compression=_plain(sa.compression) if sa.compression else None,
