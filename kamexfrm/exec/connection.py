@@ -1,13 +1,11 @@
 """A program's PF_KEY socket under kamexfrm exec: its send(2) has returned when we read."""
 
 import select
-import sys
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.hub.header import SADB_MSG
 from kamexfrm.hub.served import ServedSocket
 from kamexfrm.pfkey import PF_KEY_V2
-
-_HEADER = 16  # struct sadb_msg
 
 #: Bytes of requests that may wait for us before their program has to. AF_KEY takes each at once,
 #: and a program that does not wait would lose it: racoon deletes a peer's SAs one by one and never
@@ -28,10 +26,10 @@ class Connection(ServedSocket):
 
         So the program does not wait for ever. What has no header gets no answer.
         """
-        if len(request) >= _HEADER:
-            words = (_HEADER // 8).to_bytes(2, sys.byteorder)
-            head = bytes((PF_KEY_V2, request[1], error.errno, request[3]))
-            self.client.put(head + words + request[6:_HEADER])
+        if len(request) >= SADB_MSG.size:
+            _, type_, _, satype, _, *others = SADB_MSG.unpack_from(request)
+            head = PF_KEY_V2, type_, error.errno, satype, SADB_MSG.size // 8
+            self.client.put(SADB_MSG.pack(*head, *others))
 
     def send(self, message: bytes) -> None:
         """Carry out one more request, after those sent so far; see Client.send()."""

@@ -28,8 +28,11 @@ _FLAGS = (
 
 _SOCK_FPROG = struct.Struct("@HP")  # number of instructions, where they are
 _SIZES = struct.Struct("=3H")
+#: Id, thread, flags; struct seccomp_data: number, architecture, instruction pointer, arguments.
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+#: Id, result, negative errno, flags.
 _RESPONSE = struct.Struct("=QqiI")
+#: Id, flags, our descriptor, theirs, flags of theirs.
 _ADDFD = struct.Struct("=QIIII")
 _ID = struct.Struct("=Q")
 if (_NOTIFICATION.size, _RESPONSE.size, _ADDFD.size) != (80, 24, 24):
@@ -141,8 +144,8 @@ class Listener:
         """Return the call that waits longest; raises Gone if it has ended, OSError."""
         buffer = bytearray(self._nothing)  # the kernel requires zeros
         self._ioctl(_IOCTL_RECV, buffer)
-        fields = _NOTIFICATION.unpack_from(buffer)
-        return Notification(fields[0], fields[1], fields[3], fields[6:])
+        id, tid, _, number, _, _, *arguments = _NOTIFICATION.unpack_from(buffer)
+        return Notification(id, tid, number, tuple(arguments))
 
     def check(self, notification: Notification) -> None:
         """Raise Gone unless the call still waits.

@@ -13,6 +13,7 @@ from kamexfrm.translate.pfkey.parts import protocol_or_all
 from kamexfrm.translate.pfkey.sa_from_message import filter_from_message
 from kamexfrm.translate.pfkey.sa_to_message import sad_entry_to_message
 from kamexfrm.translate.pfkey.spd import spd_entry_to_message
+from kamexfrm.xfrm import SpdInfo
 
 #: A dump of up to so many entries is a snapshot; a larger one is read from the kernel as the client
 #: reads.
@@ -32,9 +33,14 @@ def dump_sad(core: Core, client: Client, request: SadbMsg) -> None:
 def dump_spd(core: Core, client: Client, request: SadbMsg) -> None:
     """Answer an X_SPDDUMP; raises KernelError: ENOENT for an empty SPD, EBUSY during another."""
     _check_idle(client)
-    count = _nonzero(sum(core.kernel.spd_info()[:6]))
+    count = _nonzero(_policy_count(core.kernel.spd_info()))
     entries = core.engine.iter_spd() if count > _MAX_SNAPSHOT else core.engine.spd()
     _send(core, client, request, _policies(entries))
+
+
+def _policy_count(info: SpdInfo) -> int:
+    own = info.in_count + info.out_count + info.fwd_count
+    return own + info.socket_in_count + info.socket_out_count + info.socket_fwd_count
 
 
 def _check_idle(client: Client) -> None:

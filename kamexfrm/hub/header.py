@@ -1,7 +1,7 @@
 """What send(2) itself refuses on a PF_KEY socket: messages that cannot be answered."""
 
 import errno
-import sys
+import struct
 
 from kamexfrm.errors import invalid
 from kamexfrm.pfkey import PF_KEY_V2, SadbType
@@ -9,7 +9,9 @@ from kamexfrm.pfkey import PF_KEY_V2, SadbType
 #: The longest request that Linux's AF_KEY takes with the usual send buffer.
 MESSAGE_BYTES = 212_960
 
-_HEADER_BYTES = 16
+#: Struct sadb_msg: version, type, errno, satype, length in words, reserved, seq, pid.
+SADB_MSG = struct.Struct("=BBBBHHII")
+
 _LAST_TYPE = SadbType.SADB_X_MIGRATE
 
 
@@ -20,10 +22,10 @@ def check_header(data: bytes) -> None:
     wrong version or type. An incomplete word at its end is answered with EINVAL, not refused.
     """
     size = len(data)
-    if not _HEADER_BYTES <= size <= MESSAGE_BYTES:
+    if not SADB_MSG.size <= size <= MESSAGE_BYTES:
         raise invalid(f"a message of {size} bytes", errno.EMSGSIZE)
-    words = int.from_bytes(data[4:6], sys.byteorder)
-    if data[0] != PF_KEY_V2 or data[6:8] != b"\0\0" or not 0 < data[1] <= _LAST_TYPE:
+    version, type_, _, _, words, reserved, _, _ = SADB_MSG.unpack_from(data)
+    if version != PF_KEY_V2 or reserved or not 0 < type_ <= _LAST_TYPE:
         raise invalid("no header of PF_KEY version 2")
     if words != size // 8:
         text = f"sadb_msg_len says {words * 8} bytes, the message has {size}"
