@@ -10,6 +10,7 @@ from kamexfrm.errors import KamexfrmError, WireError
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
 from kamexfrm.setkey.arguments import Options
+from kamexfrm.setkey.dump import write_json
 from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.pfkey.sa_from_message import sad_entry_from_message
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
@@ -88,10 +89,7 @@ class _Printer:
     def finish(self) -> None:
         """Print the JSON, or the number of hidden policies."""
         if self._options.json:
-            import json
-
-            json.dump(self.rows, self._out, indent=2)
-            self._out.write("\n")
+            write_json(self.rows, self._out)
         elif self.hidden:
             self._out.write(dump_sp.format_hidden_sockets(self.hidden))
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import SpdEntry
@@ -46,7 +46,7 @@ def dump_sad(
     from kamexfrm.setkey import dump_sa
 
     if options.json:
-        return _json([dump_sa.sa_to_dict(e) for e in entries], out)
+        return write_json([dump_sa.sa_to_dict(e) for e in entries], out)
     pid, ports, keys = os.getpid(), options.ports, options.keys
 
     def texts() -> Iterator[str]:
@@ -74,7 +74,7 @@ def dump_spd(
     from kamexfrm.setkey import dump_sp
 
     if options.json:
-        return _json([dump_sp.sp_to_dict(e) for e in entries], out)
+        return write_json([dump_sp.sp_to_dict(e) for e in entries], out)
     pid, ports, hides = os.getpid(), options.ports, options.hide_sockets
     hidden = 0
 
@@ -94,7 +94,8 @@ def dump_spd(
     return shown or hidden > 0
 
 
-def _json(rows: list[dict[str, object]], out: TextIO) -> bool:
+def write_json(rows: list[dict[str, Any]], out: TextIO) -> bool:
+    """Write entries as a JSON array; return whether there was one."""
     import json
 
     json.dump(rows, out, indent=2)

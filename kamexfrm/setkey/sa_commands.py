@@ -125,20 +125,13 @@ def read_deleteall(words: Words, resolver: Resolver) -> DeleteAll:
     return DeleteAll(words.place(), words.end_line, tuple(pairs), PROTOCOL_WORDS[word])
 
 
-def read_flush(words: Words, resolver: Resolver) -> Flush:
-    """Read ``flush [protocol];``."""
+def read_flush(words: Words, resolver: Resolver) -> Flush | Dump:
+    """Read ``flush [protocol];``, or ``dump``."""
+    command = Flush if words.words[0] == "flush" else Dump
     words.at = 1
     word, _ = _read_protocol(words, resolver)
     words.expect(";")
-    return Flush(words.place(), words.end_line, PROTOCOL_WORDS[word])
-
-
-def read_dump(words: Words, resolver: Resolver) -> Dump:
-    """Read ``dump [protocol];``."""
-    words.at = 1
-    word, _ = _read_protocol(words, resolver)
-    words.expect(";")
-    return Dump(words.place(), words.end_line, PROTOCOL_WORDS[word])
+    return command(words.place(), words.end_line, PROTOCOL_WORDS[word])
 
 
 def _read_named(
@@ -266,5 +259,5 @@ READERS: dict[str, Callable[[Words, Resolver], Statement]] = {
     "delete": read_delete,
     "deleteall": read_deleteall,
     "flush": read_flush,
-    "dump": read_dump,
+    "dump": read_flush,
 }

@@ -85,6 +85,10 @@ class SaOptions:
         return hard, soft
 
 
+#: Reads one option behind its word.
+Reader = Callable[[Words, SaOptions, Resolver], None]
+
+
 def resolve_named(
     words: Words, host: Host, flags: Flags, resolver: Resolver
 ) -> tuple[tuple[Address, ...], int]:
@@ -104,6 +108,15 @@ def read_sa_options(words: Words, options: SaOptions, resolver: Resolver) -> Non
         option(words, options, resolver)
 
 
+def _number(attribute: str, limit: int, what: str) -> Reader:
+    """Return what reads an option with a number; ``what`` names it where it is too big."""
+
+    def read(words: Words, options: SaOptions, resolver: Resolver) -> None:
+        setattr(options, attribute, words.number(limit, what))
+
+    return read
+
+
 def _mode(words: Words, options: SaOptions, resolver: Resolver) -> None:
     mode = MODES.get(words.words[words.at])
     if mode is None:
@@ -120,30 +133,10 @@ def _flag(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.sadb_flags = (options.sadb_flags | found[0]) & ~found[1]
 
 
-def _reqid(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.reqid = words.number(_UINT32, "reqid")
-
-
 def _replay(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.replay = words.number(_UINT32, "replay window")
     if options.sadb_flags & SADB_X_EXT_OLD and options.replay:
         words.fail("replay prevention cannot be used with ah/esp-old", at=words.at - 1)
-
-
-def _hard(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.hard = words.number(_UINT64, "lifetime")
-
-
-def _soft(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.soft = words.number(_UINT64, "lifetime")
-
-
-def _hard_bytes(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.hard_bytes = words.number(_UINT64, "lifetime")
-
-
-def _soft_bytes(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.soft_bytes = words.number(_UINT64, "lifetime")
 
 
 def _context(words: Words, options: SaOptions, resolver: Resolver) -> None:
@@ -173,10 +166,6 @@ def _natt(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.nat = NatTraversal(ports[0], ports[1], addresses[0])
 
 
-def _natt_mtu(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.natt_mtu = words.number(0xFFFF, "MTU")
-
-
 def _esn(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.esn = True
 
@@ -186,18 +175,18 @@ def _hwif(words: Words, options: SaOptions, resolver: Resolver) -> None:
 
 
 #: What reads each option.
-SA_OPTIONS: dict[str, Callable[[Words, SaOptions, Resolver], None]] = {
+SA_OPTIONS: dict[str, Reader] = {
     "-m": _mode,
     "-f": _flag,
-    "-u": _reqid,
+    "-u": _number("reqid", _UINT32, "reqid"),
     "-r": _replay,
-    "-lh": _hard,
-    "-ls": _soft,
-    "-bh": _hard_bytes,
-    "-bs": _soft_bytes,
+    "-lh": _number("hard", _UINT64, "lifetime"),
+    "-ls": _number("soft", _UINT64, "lifetime"),
+    "-bh": _number("hard_bytes", _UINT64, "lifetime"),
+    "-bs": _number("soft_bytes", _UINT64, "lifetime"),
     "-ctx": _context,
     "-natt": _natt,
-    "-natt_mtu": _natt_mtu,
+    "-natt_mtu": _number("natt_mtu", 0xFFFF, "MTU"),
     "-esn": _esn,
     "-hwif": _hwif,
 }

@@ -111,18 +111,12 @@ def read_spddelete(words: Words, resolver: Resolver) -> SpdDelete | SpdGet:
     return command(words.place(), words.end_line, selector, policy.direction, label)
 
 
-def read_spddump(words: Words, resolver: Resolver) -> SpdDump:
-    """Read ``spddump;``."""
+def read_spdflush(words: Words, resolver: Resolver) -> SpdFlush | SpdDump:
+    """Read ``spdflush;``, or ``spddump``."""
+    command = SpdFlush if words.words[0] == "spdflush" else SpdDump
     words.at = 1
     words.expect(";")
-    return SpdDump(words.place(), words.end_line)
-
-
-def read_spdflush(words: Words, resolver: Resolver) -> SpdFlush:
-    """Read ``spdflush;``."""
-    words.at = 1
-    words.expect(";")
-    return SpdFlush(words.place(), words.end_line)
+    return command(words.place(), words.end_line)
 
 
 def _read_tagged(words: Words) -> Tagged:
@@ -291,6 +285,6 @@ READERS: dict[str, Callable[[Words, Resolver], Statement]] = {
     "spdupdate": read_spdadd,
     "spddelete": read_spddelete,
     "spdget": read_spddelete,
-    "spddump": read_spddump,
+    "spddump": read_spdflush,
     "spdflush": read_spdflush,
 }
