@@ -1,4 +1,4 @@
-"""The one door: requests are queued, written in batches, and answered in the order they came."""
+"""The engine: requests are queued, written in batches, and answered in the order they came."""
 
 import time
 from collections import deque
@@ -20,8 +20,8 @@ from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
 if TYPE_CHECKING:
-    from kamexfrm.engine.requests import Rejected, Write
-    from kamexfrm.engine.writer import Writer
+    from kamexfrm.engine.requests import Write, Written
+    from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
     from kamexfrm.translate.xfrm.marker import Marker
@@ -29,34 +29,23 @@ if TYPE_CHECKING:
     from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: Requests written under one hold of the lock.
-QUEUE = 1024
-
-
-def _raise(refused: "Rejected") -> None:
-    raise refused.error
+QUEUE_LENGTH = 1024
 
 
 class Engine:
     """A namespace's IPsec with KAME's meaning.
 
-    ``on_refusal`` hears of each write that did not happen, in the order of the requests; without
-    one, the first refusal is raised. ``clock`` returns seconds since the epoch.
+    Writes are queued, carried out in order and in batches, and answered in that order. submit() and
+    flush() raise the error of the first write that was rejected; try_submit() and try_flush()
+    return all that were. Reads write what is queued first. ``clock`` returns seconds since the
+    epoch.
     """
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        on_refusal: Callable[["Rejected"], None] = _raise,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
         self._kernel = kernel
-        self.on_refusal = on_refusal
         self._clock = clock
         self._queue: deque[Write] = deque()
         self._writer: Writer | None = None
-        #: Whether the last reconcile() had to put the marker back.
-        self.restored = False
-        self._reporting = False  # whoever hears of a refusal may read, but that writes nothing
 
     @property
     def port(self) -> int:
@@ -64,78 +53,96 @@ class Engine:
         return self._kernel.port
 
     @property
-    def lock_holder(self) -> str:
-        """Who kept the namespace's lock past its deadline while we wrote; empty for nobody."""
-        return self._writer.lock_holder if self._writer else ""
-
-    def submit(self, request: "Write") -> None:
-        """Queue a write; it happens at the next flush() or read, or when the queue is long."""
-        queue = self._queue
-        queue.append(request)
-        if len(queue) >= QUEUE:
-            self._write(last=False)
-
-    @property
     def pending_reconcile(self) -> bool:
-        """Whether modes of SAs or tunnels have yet to follow what was written."""
+        """Whether SAs of mode any or tunnel entries are still to be reconciled with what we wrote.
+
+        The next flush() does that.
+        """
         return self._writer is not None and self._writer.pending_reconcile
 
-    @property
-    def has_resynced(self) -> bool:
-        """Whether the last write took a look at everything, for what follows from it."""
-        return self._writer is not None and self._writer.resynced
+    # Writes
 
-    def flush(self, *, follow: bool = True) -> None:
-        """Write what is queued, and let what depends on it follow, or leave that for the next time.
+    def submit(self, request: "Write") -> None:
+        """Queue a write; it is carried out at the next flush() or read, or when the queue is long.
 
-        What fails goes to ``on_refusal``. Raises KernelError, e.g. EPERM.
+        Raises KamexfrmError where the queue was written and a request rejected.
         """
-        if (self._queue or (follow and self.pending_reconcile)) and not self._reporting:
-            self._write(last=follow)
+        if written := self.try_submit(request):
+            written.raise_first()
 
-    def reconcile(self, known: "Marker | None") -> "Marker | None":
-        """Let everything follow what others did; see Writer.reconcile(). Raises KernelError."""
-        self.flush()
-        marker, self.restored = self._ready().reconcile(int(self._clock()), known)
-        return marker
+    def flush(self, *, reconcile: bool = True) -> "Written":
+        """Write what is queued; then ``reconcile`` what depends on it, or leave that for later.
 
-    def forget_routes(self) -> None:
-        """Let connected flows look at policies and SAs again. Raises KernelError."""
-        self._ready().forget_routes()
-
-    def assign_reqids(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
-        """Give `unique` requests without a reqid one each that nothing uses. Raises KernelError."""
-        self.flush()
-        return self._ready().assign_reqids(requests, int(self._clock()))
-
-    def with_sa_reqids(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
-        """Return a policy's requests, those without a number with the reqid of their SA.
-
-        That is what the kernel needs of a policy that is not in the SPD. Raises KernelError.
+        Raises KamexfrmError where a request was rejected, KernelError for what concerns no single
+        request, e.g. EPERM.
         """
-        self.flush()
-        return self._ready().with_sa_reqids(policy, int(self._clock()))
+        written = self.try_flush(reconcile=reconcile)
+        written.raise_first()
+        return written
 
-    def _ready(self) -> "Writer":
+    def try_submit(self, request: "Write") -> "Written | None":
+        """Queue a write; where the queue was long enough to be written, return what came of it.
+
+        Raises KernelError for what concerns no single request.
+        """
+        queue = self._queue
+        queue.append(request)
+        if len(queue) < QUEUE_LENGTH:
+            return None
+        return self._write(reconcile=False)
+
+    def try_flush(self, *, reconcile: bool = True) -> "Written":
+        """Write what is queued as flush() does, but return the rejected requests.
+
+        Raises KernelError for what concerns no single request.
+        """
+        from kamexfrm.engine.requests import Written
+
+        return self._write(reconcile=reconcile) if self._is_due(reconcile) else Written()
+
+    def _is_due(self, reconcile: bool) -> bool:
+        return bool(self._queue) or (reconcile and self.pending_reconcile)
+
+    def _write(self, *, reconcile: bool) -> "Written":
+        writer = self._get_writer()
+        try:
+            return writer.write(self._queue, int(self._clock()), reconcile=reconcile)
+        finally:
+            self._queue.clear()
+
+    def _write_queued(self) -> None:
+        """Write what is queued before a read; raises KamexfrmError."""
+        if self._is_due(reconcile=True):
+            self.flush()
+
+    def _get_writer(self) -> "Writer":
         if self._writer is None:
             from kamexfrm.engine.writer import Writer
 
             self._writer = Writer(self._kernel)
         return self._writer
 
-    def _write(self, *, last: bool) -> None:
-        writer = self._ready()
-        refused: list[Rejected] = []
-        try:
-            writer.write(self._queue, int(self._clock()), refused, last=last)
-        finally:
-            self._queue.clear()
-            self._reporting = True
-            try:
-                for one in refused:
-                    self.on_refusal(one)
-            finally:
-                self._reporting = False
+    def reconcile(self, known: "Marker | None") -> "Reconciled":
+        """Bring all to what others' changes require; see Writer.reconcile(). Raises KernelError."""
+        self._write_queued()
+        return self._get_writer().reconcile(int(self._clock()), known)
+
+    def invalidate_routes(self) -> None:
+        """Make connected flows look policies and SAs up again. Raises KernelError."""
+        self._get_writer().invalidate_routes()
+
+    def assign_reqids(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
+        """Give each `unique` request without a reqid one that is not in use. Raises KernelError."""
+        self._write_queued()
+        return self._get_writer().assign_reqids(requests, int(self._clock()))
+
+    def with_sa_reqids(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
+        """Return a policy's requests, those without a reqid with that of their SA.
+
+        That is what the kernel needs of a policy that is not in the SPD. Raises KernelError.
+        """
+        self._write_queued()
+        return self._get_writer().with_sa_reqids(policy, int(self._clock()))
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Make a larval SA and return its SPI; see larval()."""
@@ -153,7 +160,8 @@ class Engine:
         """
         from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 
-        self.flush(follow=False)
+        if self._queue:
+            self.flush(reconcile=False)
         if not low:
             low = high = association.spi
         if not low:
@@ -169,7 +177,7 @@ class Engine:
 
     def knobs(self) -> "Knobs":
         """Return the knobs in force in this namespace."""
-        self.flush()
+        self._write_queued()
         return self._stored_knobs()._replace(larval_lifetime=self._kernel.larval_lifetime())
 
     def _stored_knobs(self) -> "Knobs":
@@ -183,14 +191,14 @@ class Engine:
         """Return the SPD in the kernel's order, per-socket and foreign policies included."""
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
-        self.flush()
+        self._write_queued()
         return spd_entries_from_kernel(self._kernel.policies(), self._sidecar)
 
     def iter_spd(self) -> Iterator[SpdEntry]:
-        """Return the SPD as it is read on, where spd() has all of it at one moment."""
+        """Return the SPD as it is read bit by bit, where spd() has all of it at one moment."""
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
-        self.flush()
+        self._write_queued()
         return spd_entries_from_kernel(self._kernel.iter_policies(), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
@@ -207,7 +215,7 @@ class Engine:
         from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
         from kamexfrm.xfrm import PolicyId
 
-        self.flush()
+        self._write_queued()
         wanted = PolicyId(
             selector_to_kernel(selector),
             index=0,
@@ -221,17 +229,17 @@ class Engine:
         from kamexfrm.engine.lookup import spd_policy_by_id
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
 
-        self.flush()
+        self._write_queued()
         return spd_entry_from_kernel(spd_policy_by_id(self._kernel, id), self._sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""
-        self.flush()
+        self._write_queued()
         return self._associations(self._kernel.states(protocol or 0))
 
     def iter_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
-        """Return the SAs as they are read on, where sad() has all of them at one moment."""
-        self.flush()
+        """Return the SAs as they are read bit by bit, where sad() has all at one moment."""
+        self._write_queued()
         return self._associations(self._kernel.iter_states(protocol or 0))
 
     def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
@@ -242,5 +250,5 @@ class Engine:
         """Return one SA; raises KernelError (ESRCH)."""
         from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
 
-        self.flush()
+        self._write_queued()
         return sad_entry_from_kernel(self._kernel.state(sa_id_to_kernel(id)), self._clock())

@@ -1,28 +1,23 @@
-"""The engine's half for the knobs: the marker first, then every entry that a knob concerns."""
+"""Knobs are written: the marker first, then every entry that a knob concerns."""
 
 import contextlib
 
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError
-from kamexfrm.translate.xfrm.marker import (
-    HAS_ANY_REQID,
-    HAS_REQID_SA,
-    HAS_TUNNEL_USE,
-    OWN_DEFAULT,
-    UNFINISHED,
-    follows_sas,
-)
+from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
+
+_FOUND_BY_REWRITING = MarkerFlag.UNFINISHED | MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID
 
 
 def set_knob(session: Session, request: SetKnob) -> None:
     """Write a knob; raises KnobError and then changes nothing, or KernelError.
 
-    The entries that it concerns follow at the end of the flush, once for all knobs that are
-    written. SAs and SPIs follow the further knobs when they are made, and never afterwards.
+    The entries that it concerns are rewritten at the end of the flush, once for all knobs that are
+    written. The further knobs act on SAs and SPIs when these are made, and never afterwards.
     """
     before = session.knobs
     after = before.replace(request.knob, request.value)
@@ -35,57 +30,59 @@ def set_knob(session: Session, request: SetKnob) -> None:
         return
     session.send()
     if not request.knob.is_policys:
-        session.marker = session.marker._replace(knobs=after)
+        session.set_knobs(after)
         session.write_marker()
         return
-    session.opens |= is_default and request.value == 1
+    session.default_accepts |= is_default and request.value == 1
     session.knobs_changed = True
-    session.forget_templates()
-    session.marker = session.marker._replace(knobs=after, flags=session.marker.flags | UNFINISHED)
+    session.clear_templates()
+    session.set_knobs(after)
+    session.set_flags(MarkerFlag.UNFINISHED)
     session.write_marker()
 
 
 def finish(session: Session) -> None:
-    """Bring all entries to where the marker's knobs want them, and note that it is done."""
+    """Rewrite all entries as the marker's knobs and the SAs require, then clear UNFINISHED."""
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
     rewriting = rewritten(policies, session.knobs, session, session.now)
-    session.must([*operations, *rewriting.operations])
-    _follow_default(session)
+    session.apply([*operations, *rewriting.operations])
+    _write_default(session)
     session.knobs_changed = False
-    flags = session.marker.flags & ~(UNFINISHED | HAS_TUNNEL_USE | HAS_ANY_REQID)
-    flags |= HAS_TUNNEL_USE if rewriting.has_tunnel_use else 0
+    session.clear_flags(_FOUND_BY_REWRITING)
+    if rewriting.has_tunnel_use:
+        session.set_flags(MarkerFlag.HAS_TUNNEL_USE)
     if rewriting.has_any_reqid:
-        flags |= HAS_ANY_REQID
-        if flags & HAS_REQID_SA and not session.sa_lookup().has_reqids:
-            flags &= ~HAS_REQID_SA
-    digest = session.sa_lookup().digest if follows_sas(flags) else 0
-    session.marker = session.marker._replace(flags=flags, sa_digest=digest)
+        session.set_flags(MarkerFlag.HAS_ANY_REQID)
+        if MarkerFlag.HAS_REQID_SA in session.marker.flags and not session.sa_lookup().has_reqids:
+            session.clear_flags(MarkerFlag.HAS_REQID_SA)
+    session.set_sa_digest()
     session.write_marker()
 
 
-def _follow_default(session: Session) -> None:
+def _write_default(session: Session) -> None:
     """Set the namespace's own default to block when both families discard, and back after that.
 
-    It survives a flush by anybody, but knows no families; "block without a marker" then tells of
-    a foreign flush. One that somebody else set is left alone, but by who writes def_policy 1.
+    It survives a flush by any program, but knows no families; "block without a marker" is then the
+    sign of a foreign flush. A default that another program set is left alone, except when
+    def_policy 1 is written.
     """
     knobs = session.knobs
     blocks = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
     if blocks:
-        # Noted first: whoever goes on after a kill in between knows whose it is.
-        session.note(OWN_DEFAULT)
+        # The marker first: after a kill in between, the next writer knows whose default it is.
+        session.set_flags(MarkerFlag.OWN_DEFAULT)
         session.write_marker()
-    elif not (session.opens or session.marker.flags & OWN_DEFAULT):
+    elif not (session.default_accepts or MarkerFlag.OWN_DEFAULT in session.marker.flags):
         return
     action = XFRM_USERPOLICY_BLOCK if blocks else XFRM_USERPOLICY_ACCEPT
     wanted = Default(action, action, action)
     with contextlib.suppress(UnsupportedError):
         if _default_of(session) != wanted:
-            session.must([Operation(XfrmMsg.SETDEFAULT, encode(wanted))])
-    session.opens = False
+            session.apply([Operation(XfrmMsg.SETDEFAULT, encode(wanted))])
+    session.default_accepts = False
     if not blocks:
-        session.marker = session.marker._replace(flags=session.marker.flags & ~OWN_DEFAULT)
+        session.clear_flags(MarkerFlag.OWN_DEFAULT)
 
 
 def _default_of(session: Session) -> Default:

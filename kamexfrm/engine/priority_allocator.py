@@ -1,4 +1,4 @@
-"""Where a new entry goes among those that are there, remembered from one flush to the next."""
+"""Kernel priorities for new entries, so that the SPD is matched in KAME's order."""
 
 import errno
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from kamexfrm.translate.xfrm.tag import ORDER_MAX
 class PriorityAllocator:
     """Gives out kernel priorities and insertion numbers.
 
-    An entry that goes behind the last one needs nothing but the marker's counters; the order of
-    all the entries is read only when one goes between them. ``read`` reads it from the kernel,
-    ``renumber`` gives all entries new numbers when two neighbours leave no room.
+    A new last entry needs nothing but the marker's counters; the order of all entries is read only
+    for one that goes between others. ``read`` reads it from the kernel, ``renumber`` gives all
+    entries new numbers when two neighbours leave no room.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class PriorityAllocator:
         self._last_priority = marker.last_priority
         self._last_number = marker.last_kernel_priority
 
-    def note(self, marker: Marker) -> Marker:
+    def with_counters(self, marker: Marker) -> Marker:
         """Return a marker with the counters as they are now."""
         return marker._replace(
             order=self._newest,
@@ -40,13 +40,13 @@ class PriorityAllocator:
         )
 
     def recover(self) -> None:
-        """Read the counters from the entries: the marker is lost."""
+        """Read the counters from the entries: the marker is lost or wrong."""
         self.order = order = self._read()
         self._newest = order.newest()
-        self._note_last(order)
+        self._set_last(order)
 
-    def forget(self) -> None:
-        """Begin again: there are no entries."""
+    def reset(self) -> None:
+        """Start again: there are no entries."""
         self.order = None
         self._newest = self._last_priority = self._last_number = 0
 
@@ -56,7 +56,7 @@ class PriorityAllocator:
         Raises KamexfrmError (ENOSPC) when all numbers are taken.
         """
         newest = self._newest + 1
-        if newest > ORDER_MAX:  # somebody forged the marker
+        if newest > ORDER_MAX:  # a forged marker
             self.recover()
             newest = self._newest + 1
             if newest > ORDER_MAX:
@@ -82,20 +82,20 @@ class PriorityAllocator:
             number = self.order.place(priority, newest)
             if number is None:
                 raise KamexfrmError("no kernel priority is left", errno=errno.ENOSPC)
-        self._note_last(self.order)
+        self._set_last(self.order)
         return number
 
     def resolve_ties(self) -> bool:
-        """Give entries numbers of their own again if some have the same; return whether so."""
+        """Renumber all entries if two have the same kernel priority; return whether so."""
         self.recover()
         assert self.order is not None  # noqa: S101  (just read)
         if not self.order.has_ties():
             return False
         self._renumber(self.order)
-        self._note_last(self.order)
+        self._set_last(self.order)
         return True
 
-    def _note_last(self, order: Order) -> None:
+    def _set_last(self, order: Order) -> None:
         last = order.last()
         self._last_priority = last.priority if last else 0
         self._last_number = last.kernel_priority if last else 0

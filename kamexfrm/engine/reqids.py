@@ -1,4 +1,4 @@
-"""Reqids for `unique` requests that were written without a number: the next one nobody uses."""
+"""Reqids for `unique` requests that were written without one: the next that is not in use."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,8 +17,8 @@ def _after(reqid: int) -> int:
 class Reqids:
     """Gives out reqids from 16384 up, each once.
 
-    ``used`` are the ones in use, None where they have yet to be looked for; ``read`` looks for
-    them in the kernel, before the first number is given out.
+    ``used`` are the ones in use, None where they were not read yet; ``read`` reads them from the
+    kernel, before the first reqid is given out.
     """
 
     def __init__(self, marker: Marker, used: set[int] | None, read: Callable[[], set[int]]) -> None:
@@ -26,35 +26,35 @@ class Reqids:
         self._read = read
         self._last = marker.reqid
 
-    def note(self, marker: Marker) -> Marker:
-        """Return a marker with the last number as it is now."""
+    def with_last(self, marker: Marker) -> Marker:
+        """Return a marker with the last generated reqid as it is now."""
         return marker._replace(reqid=self._last)
 
     def claim(self, reqids: Iterable[int]) -> None:
-        """Note that somebody wrote these reqids: they are not to be generated."""
+        """Add reqids that a request was written with: they are not to be generated."""
         if self.used is not None:
             self.used.update(reqids)
 
     def assign_reqids(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
-        """Give `unique` requests without a number one each."""
+        """Give each `unique` request without a reqid one of its own."""
         self.claim(r.reqid for r in requests)
-        if not any(map(_wants_number, requests)):
+        if not any(map(_lacks_reqid, requests)):
             return requests
-        return tuple(r._replace(reqid=self._next()) if _wants_number(r) else r for r in requests)
+        return tuple(r._replace(reqid=self._next()) if _lacks_reqid(r) else r for r in requests)
 
     def _next(self) -> int:
         if self.used is None:
             self.used = self._read()
-        number = _after(self._last)
-        while number in self.used:
-            number = _after(number)
-        self._last = number
-        return number
+        reqid = _after(self._last)
+        while reqid in self.used:
+            reqid = _after(reqid)
+        self._last = reqid
+        return reqid
 
-    def forget(self) -> None:
-        """Begin again with the first: there are no entries."""
+    def reset(self) -> None:
+        """Start again with the first: there are no entries."""
         self._last = Marker().reqid
 
 
-def _wants_number(request: IpsecRequest) -> bool:
+def _lacks_reqid(request: IpsecRequest) -> bool:
     return request.level is Level.UNIQUE and not request.reqid

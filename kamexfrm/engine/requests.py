@@ -1,11 +1,11 @@
-"""What can be asked of the engine: writes are queued and answered in order, reads act at once.
+"""The engine's write requests, and its answers to them.
 
-``cookie`` is the asker's own (setkey's statement, a server's client); it comes back untouched.
+``cookie`` is the caller's own, such as setkey's statement; it comes back untouched in an answer.
 """
 
 from typing import NamedTuple
 
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SaId, SecurityAssociation
 from kamexfrm.model.knobs import Knob
 from kamexfrm.model.policy import (
@@ -109,3 +109,29 @@ class Rejected(NamedTuple):
 
     request: Write
     error: KamexfrmError
+
+
+class Written(NamedTuple):
+    """What came of a run of writes.
+
+    ``rejected`` are in the order of the requests. ``resynced`` is whether both databases were read
+    to reconcile what depends on them. ``lock_holder`` is the process that kept the namespace's lock
+    past its deadline, so that we wrote without it; empty for none.
+    """
+
+    rejected: tuple[Rejected, ...] = ()
+    resynced: bool = False
+    lock_holder: str = ""
+
+    def raise_first(self) -> None:
+        """Raise the error of the first rejected request, if there is one."""
+        if self.rejected:
+            raise self.rejected[0].error
+
+
+class IncompleteWrite(KernelError):
+    """What ended a run of writes before its end; ``rejected`` are the requests rejected by then."""
+
+    def __init__(self, error: KernelError, rejected: tuple[Rejected, ...]) -> None:
+        super().__init__(error.errno, error.reason)
+        self.rejected = rejected

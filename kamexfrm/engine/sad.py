@@ -1,4 +1,4 @@
-"""The engine's half for SAs: add, update, delete, flush (KAME key_add() and its kin).
+"""SAs are added, updated, deleted and flushed: KAME's key_add(), key_delete(), key_flush().
 
 A Linux SA has one mode; KAME's mode `any` serves both. An SA of mode any is therefore made a
 tunnel one while some tunnel request of the SPD needs it, and a transport one otherwise.
@@ -11,7 +11,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
-from kamexfrm.translate.xfrm.marker import HAS_MODE_ANY, HAS_REQID_SA
+from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
 from kamexfrm.translate.xfrm.sa_lookup import is_any_reqid
@@ -32,7 +32,7 @@ from kamexfrm.xfrm import (
 #: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
 _Want = tuple[int, object, object, int]
 
-#: The reqid of requests that take SAs of any: those without a number, and inbound ones.
+#: Stands for the reqid of requests that take SAs of any reqid: those without one, and inbound ones.
 _ANY_REQID = -1
 
 
@@ -57,20 +57,20 @@ def sa_add(session: Session, request: SaAdd) -> None:
     mode = association.mode
     if mode is Mode.ANY:
         mode = Mode.TRANSPORT
-        session.note(HAS_MODE_ANY)
+        session.set_flags(MarkerFlag.HAS_MODE_ANY)
     if association.reqid:
-        session.note(HAS_REQID_SA)
+        session.set_flags(MarkerFlag.HAS_REQID_SA)
     state = sa_to_kernel(association, mode)._replace(sequence=request.sequence)
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
-    session.sad_touched()
+    session.mark_sad_changed()
     session.reqids.claim((association.reqid,))
     session.transactions.add(request, (Operation(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
-    """Delete an SA; the kernel's ESRCH when there is none."""
-    session.sad_touched()
+    """Delete an SA; without one, the kernel refuses the request with ESRCH."""
+    session.mark_sad_changed()
     payload = encode_state_id(sa_id_to_kernel(request.id))
     session.transactions.add(request, (Operation(XfrmMsg.DELSA, payload),))
 
@@ -90,29 +90,29 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     ]
     if not doomed:
         raise KernelError(errno.ESRCH)
-    session.sad_touched()
+    session.mark_sad_changed()
     session.transactions.add(request, doomed)
 
 
 def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
-    session.sad_touched()
+    session.mark_sad_changed()
     payload = encode_state_flush(request.protocol or 0)
     session.transactions.add(request, (Operation(XfrmMsg.FLUSHSA, payload),))
 
 
 def choose_modes(session: Session) -> None:
     """Make each SA of mode any a tunnel or a transport one, as the SPD now needs it."""
-    # The helper that an IPComp tunnel has beneath it has a copy of the selector, mark and all.
+    # The kernel's helper state below an IPComp tunnel has a copy of the selector, with our mark.
     states = [
         s
         for s in session.kernel.states()
         if is_mode_any(s.selector.user) and s.spi and s.protocol in IPSEC_PROTOCOLS
     ]
     if not states:
-        session.marker = session.marker._replace(flags=session.marker.flags & ~HAS_MODE_ANY)
+        session.clear_flags(MarkerFlag.HAS_MODE_ANY)
         return
-    session.note(HAS_MODE_ANY)
+    session.set_flags(MarkerFlag.HAS_MODE_ANY)
     policies = session.policies()
     wanted: set[_Want] = {
         (
@@ -125,16 +125,16 @@ def choose_modes(session: Session) -> None:
         for r in entry.policy.requests
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }
-    # The kernel lists the newest first. The older of two is made anew first: the newer stays newer.
+    # The kernel lists the newest first. The older of two is recreated first: the newer stays newer.
     for state in reversed(states):
         ends = (int(state.protocol), state.source, state.destination)
-        asked = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
-        mode = XFRM_MODE_TUNNEL if asked else XFRM_MODE_TRANSPORT
+        is_tunnel = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
+        mode = XFRM_MODE_TUNNEL if is_tunnel else XFRM_MODE_TRANSPORT
         if state.mode != mode:
-            _remake(session, state, mode)
+            _recreate(session, state, mode)
 
 
-def _remake(session: Session, state: State, mode: int) -> None:
+def _recreate(session: Session, state: State, mode: int) -> None:
     """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
     id = StateId(state.destination, state.spi, state.protocol, state.family)
     delete = Operation(XfrmMsg.DELSA, encode_state_id(id))
@@ -144,4 +144,4 @@ def _remake(session: Session, state: State, mode: int) -> None:
         back = recreate(state, state.mode, session.now)
         session.kernel.apply([Operation(XfrmMsg.NEWSA, encode_state(back))])
         raise failures[-1].error
-    session.sad_touched()
+    session.mark_sad_changed()

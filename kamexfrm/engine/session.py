@@ -1,4 +1,4 @@
-"""What holds while the engine writes: the lock is had, the marker is read, operations gather."""
+"""One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,13 +12,10 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
-    HAS_ANY_REQID,
-    HAS_MODE_ANY,
-    HAS_REQID_SA,
-    HAS_TUNNEL_USE,
-    UNFINISHED,
+    NO_FLAGS,
     Marker,
-    follows_sas,
+    MarkerFlag,
+    depends_on_sas,
     marker_policy,
 )
 from kamexfrm.translate.xfrm.order import Order, Position
@@ -38,16 +35,17 @@ from kamexfrm.xfrm import (
     encode_policy,
 )
 
-#: A SETDEFAULT that changes nothing but makes the kernel forget cached routes: without it a
+#: A SETDEFAULT that changes nothing but makes the kernel drop cached routes: without it a
 #: connected flow that went out in clear does not notice a new SA.
-FORGET_ROUTES = Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
+INVALIDATE_ROUTES = Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
 
 
-class Memory(NamedTuple):
-    """What a session has learnt, for the next one.
+class SessionCache(NamedTuple):
+    """What a session has read that saves the next one a dump.
 
-    ``order`` and ``reqids`` are good if ``marker`` is still there: then nobody of ours has written
-    in between. ``reqids_known`` is whether it was looked for SAs with a reqid that others made.
+    ``order`` and ``reqids`` are valid while the kernel's marker is still ``marker``: then no writer
+    of ours was at work in between. ``reqids_known`` is whether SAs with a reqid that others made
+    were looked for.
     """
 
     marker: Marker | None = None
@@ -57,65 +55,85 @@ class Memory(NamedTuple):
 
 
 class Session:
-    """One flush of the engine's queue, under the namespace's lock."""
+    """One write of the engine's queue, under the namespace's lock."""
 
-    def __init__(self, kernel: Kernel, now: int, memory: Memory = Memory()) -> None:  # noqa: B008 - an immutable tuple
+    def __init__(
+        self,
+        kernel: Kernel,
+        now: int,
+        cache: SessionCache = SessionCache(),  # noqa: B008 - an immutable tuple
+    ) -> None:
         self.kernel = kernel
         self.now = now
         self.transactions = Transactions(kernel)
         self.tunnels_changed = False
         self.knobs_changed = False
         self.sad_changed = False
-        self.forget_routes = False
-        #: Whether somebody wrote that packets without a policy are to pass.
-        self.opens = False
+        self.invalidates_routes = False
+        #: Whether def_policy was written to let packets pass that match no policy.
+        self.default_accepts = False
         self.stored = find_marker(kernel)
         self.marker = self.stored or Marker()
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
-        _, order, used, self._reqids_known = memory
-        if self.stored != memory.marker:
+        _, order, used, self._reqids_known = cache
+        if self.stored != cache.marker:
             order = used = None
         self.priorities = PriorityAllocator(self.marker, order, self._read_order, self._renumber)
         self.reqids = Reqids(self.marker, used, self._read_reqids)
         #: Flags that a lost marker may have had.
-        self.assumed = 0
+        self.assumed_flags = NO_FLAGS
         if self.stored is None:
             if any(kernel.spd_info()[:3]):
                 self.priorities.recover()
-                self.assumed |= HAS_TUNNEL_USE | HAS_ANY_REQID
+                self.assumed_flags |= MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID
             if kernel.sad_info().states:
-                self.assumed |= HAS_MODE_ANY
+                self.assumed_flags |= MarkerFlag.HAS_MODE_ANY
 
-    def memory(self) -> Memory:
-        """Return what was learnt."""
-        return Memory(self.stored, self.priorities.order, self.reqids.used, self._reqids_known)
+    def cache(self) -> SessionCache:
+        """Return what the next session can use."""
+        return SessionCache(
+            self.stored, self.priorities.order, self.reqids.used, self._reqids_known
+        )
 
     @property
     def knobs(self) -> Knobs:
         """The knobs in force."""
         return self.marker.knobs
 
-    def note(self, flags: int) -> None:
-        """Set flags of the marker, which is written with what is sent next."""
-        if flags & ~self.marker.flags:
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Change the knobs in the marker, which is written with what is sent next."""
+        self.marker = self.marker._replace(knobs=knobs)
+
+    def set_flags(self, flags: MarkerFlag) -> None:
+        """Set flags of the marker."""
+        if flags not in self.marker.flags:
             self.marker = self.marker._replace(flags=self.marker.flags | flags)
 
-    def begin_to_follow(self, flag: int) -> None:
-        """Set a flag for an entry that follows the SAs, and was just fitted to them."""
-        if not follows_sas(self.marker.flags):
+    def clear_flags(self, flags: MarkerFlag) -> None:
+        """Clear flags of the marker."""
+        self.marker = self.marker._replace(flags=self.marker.flags & ~flags)
+
+    def set_sa_dependent(self, flag: MarkerFlag) -> None:
+        """Set a flag for an entry that depends on the SAs, and was written for those of now."""
+        if not depends_on_sas(self.marker.flags):
             self.marker = self.marker._replace(sa_digest=self.sa_lookup().digest)
-        self.note(flag)
+        self.set_flags(flag)
 
-    def needs_reconcile(self, flags: int) -> bool:
-        """Whether what was written has consequences that are yet to be seen to."""
-        if self.sad_changed and follows_sas(flags):
+    def set_sa_digest(self) -> None:
+        """Write down the SAs that all entries were just reconciled with, if any depends on SAs."""
+        digest = self.sa_lookup().digest if depends_on_sas(self.marker.flags) else 0
+        self.marker = self.marker._replace(sa_digest=digest)
+
+    def needs_reconcile(self, flags: MarkerFlag) -> bool:
+        """Whether something depends on what was written and is not reconciled with it yet."""
+        if self.sad_changed and depends_on_sas(flags):
             return True
-        return self.tunnels_changed and flags & HAS_MODE_ANY != 0
+        return self.tunnels_changed and MarkerFlag.HAS_MODE_ANY in flags
 
-    def is_stale(self, flags: int) -> bool:
-        """Whether others have changed SAs since entries were last fitted to them."""
-        return follows_sas(flags) and self.sa_lookup().digest != self.marker.sa_digest
+    def is_stale(self, flags: MarkerFlag) -> bool:
+        """Whether others have changed SAs since entries were last reconciled with them."""
+        return depends_on_sas(flags) and self.sa_lookup().digest != self.marker.sa_digest
 
     def template(
         self,
@@ -124,10 +142,10 @@ class Session:
         direction: Direction,
         family: int,
     ) -> FastPathTemplate:
-        """Return what entries with these requests come to under the knobs in force.
+        """Return what entries with these requests become under the knobs in force.
 
-        Entries of a file mostly share their requests, the very objects: looking at who they are
-        takes a third of the time of looking at what they say.
+        Entries of a file mostly share their request objects: a lookup by identity takes a third of
+        the time of one by value.
         """
         key = (id(requests), type_, direction, family)
         found = self._templates.get(key)
@@ -136,21 +154,21 @@ class Session:
             found = self._templates[key] = (requests, template)
         return found[1]
 
-    def forget_templates(self) -> None:
-        """Note that the knobs have changed."""
+    def clear_templates(self) -> None:
+        """Drop the templates: the knobs have changed."""
         self._templates.clear()
 
     # Sending
 
     def send(self) -> None:
-        """Send what has gathered, the marker first if it changed, and settle refusals."""
+        """Send the gathered operations, the marker first if it changed, and handle failures."""
         if not self.transactions:
             return
         if self.needs_reconcile(self.marker.flags):
-            self.note(UNFINISHED)
+            self.set_flags(MarkerFlag.UNFINISHED)
         head = self._marker_operations()
-        tail = [FORGET_ROUTES] if self.forget_routes else []
-        self.forget_routes = False
+        tail = [INVALIDATE_ROUTES] if self.invalidates_routes else []
+        self.invalidates_routes = False
         if not self.transactions.send(head, tail):
             self.stored = None
 
@@ -162,22 +180,22 @@ class Session:
         return [Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(marker)))]
 
     def _with_counters(self) -> Marker:
-        return self.reqids.note(self.priorities.note(self.marker))
+        return self.reqids.with_last(self.priorities.with_counters(self.marker))
 
     def write_marker(self) -> None:
         """Send the marker now; raises KernelError."""
         self.send()
-        self.must(self._marker_operations())
+        self.apply(self._marker_operations())
 
-    def must(self, operations: Sequence[Operation]) -> None:
-        """Send operations that belong to no job; raises the first KernelError."""
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Send operations of no transaction now; raises the first KernelError."""
         failures = self.kernel.apply(operations) if operations else []
         if failures:
             raise failures[0].error
 
-    # What is there
+    # Reads
 
-    def find(
+    def find_policy(
         self,
         selector: Selector,
         direction: int,
@@ -192,34 +210,36 @@ class Session:
         return find_policy(self.kernel, wanted)
 
     def policies(self) -> list[Policy]:
-        """Return a dump of the SPD, after all that was issued."""
+        """Return a dump of the SPD, after sending what was gathered."""
         self.send()
         return list(self.kernel.policies())
 
     def sa_lookup(self) -> SaLookup:
-        """Return what the SAs serve, read once until an SA is written."""
+        """Return which SA serves which request, read once until an SA is written."""
         if self._sa_lookup is None:
             self.send()
             self._sa_lookup = SaLookup(self.kernel.states())
         return self._sa_lookup
 
     def has_reqids(self) -> bool:
-        """Whether some SA has a reqid; those of others are looked for once."""
-        if not self.marker.flags & HAS_REQID_SA and not self._reqids_known:
+        """Whether some SA has a reqid; those that others made are looked for once."""
+        if MarkerFlag.HAS_REQID_SA in self.marker.flags:
+            return True
+        if not self._reqids_known:
             self._reqids_known = True
             self.send()
             if self.kernel.sad_info().states and any(self._reqids_of_states()):
-                self.note(HAS_REQID_SA)
-        return self.marker.flags & HAS_REQID_SA != 0
+                self.set_flags(MarkerFlag.HAS_REQID_SA)
+        return MarkerFlag.HAS_REQID_SA in self.marker.flags
 
     def _reqids_of_states(self) -> set[int]:
-        # Undecoded: of a large SAD nothing else is wanted.
+        # Undecoded, as a SAD may be large and nothing else of it is needed.
         return {brief_state(payload)[0] for payload in self.kernel.raw_states()}
 
     def with_sa_reqids(
         self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
-        """Return an outbound entry's requests with the reqids of the SAs that are to serve them."""
+        """Return an outbound entry's requests with the reqids of the SAs that serve them."""
         return (
             self.sa_lookup().with_sa_reqids(policy, missing)
             if self.has_reqids()
@@ -230,13 +250,13 @@ class Session:
         """Return those of some tunnel requests that no SA serves now."""
         return self.sa_lookup().without_sa(requests)
 
-    def sad_touched(self) -> None:
-        """Note that an SA is written: cached routes and what was known of SAs are stale."""
+    def mark_sad_changed(self) -> None:
+        """Drop what is stale once an SA is written: cached routes and the SA lookup."""
         self.sad_changed = True
-        self.forget_routes = True
+        self.invalidates_routes = True
         self._sa_lookup = None
 
-    # Numbers: what Placing and Reqids ask for
+    # What the priority allocator and the reqids read and write
 
     def _read_order(self) -> Order:
         self.send()
@@ -247,7 +267,7 @@ class Session:
         return Order(list(positions))
 
     def _renumber(self, order: Order) -> None:
-        """Give all entries new kernel priorities; at no moment do two change places."""
+        """Give all entries new kernel priorities; the order stays the same at every moment."""
         steps = order.renumber()
         moves = {
             (position.priority, position.order): (at, number)
@@ -255,17 +275,17 @@ class Session:
         }
         policies = self.policies()
         self._write_ahead(max((number for _, number in steps), default=0))
-        self.must(renumbered(policies, moves, self.now))
+        self.apply(renumbered(policies, moves, self.now))
 
     def _write_ahead(self, number: int) -> None:
-        """Let the marker count from the highest kernel priority that is about to be given.
+        """Write the highest kernel priority that is about to be given into the marker.
 
-        Whoever goes on after a writer that was killed in between then gives none of them again.
+        The next writer after one that was killed in between then gives none of them again.
         """
         marker = self._with_counters()
         highest = max(number, marker.last_kernel_priority)
         self.stored = marker._replace(last_kernel_priority=highest)
-        self.must([Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(self.stored)))])
+        self.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(self.stored)))])
 
     def _read_reqids(self) -> set[int]:
         """Return the reqids that SAs and entries use, as written and as installed."""

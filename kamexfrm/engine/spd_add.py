@@ -1,4 +1,4 @@
-"""Policies are added and replaced: KAME's key_spdadd(), and what SPDUPDATE asks of it."""
+"""Policies are added and replaced: KAME's key_spdadd(), for SPDADD and SPDUPDATE."""
 
 import errno
 
@@ -9,7 +9,7 @@ from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
-from kamexfrm.translate.xfrm.marker import HAS_ANY_REQID, HAS_TUNNEL_USE
+from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.numbers import label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_to_kernel import (
@@ -68,7 +68,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
         _add_with_care(session, request)
         return
     if template.any_reqid:
-        session.note(HAS_ANY_REQID)
+        session.set_flags(MarkerFlag.HAS_ANY_REQID)
         if session.has_reqids():
             _add_with_care(session, request)
             return
@@ -86,7 +86,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
 
 
 def _add_with_care(session: Session, request: SpdAdd) -> None:
-    """Add or replace a policy that needs a look at what is there, or numbers of its own."""
+    """Add or replace a policy that depends on what is there, or needs reqids of its own."""
     policy = request.policy
     session.tunnels_changed = True
     policy = policy._replace(requests=session.reqids.assign_reqids(policy.requests))
@@ -94,10 +94,10 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     without_sa: tuple[IpsecRequest, ...] = ()
     if uses:
         without_sa = session.without_sa(uses)
-        session.begin_to_follow(HAS_TUNNEL_USE)
+        session.set_sa_dependent(MarkerFlag.HAS_TUNNEL_USE)
     with_sa_reqids = None
     if has_any_reqid(policy):
-        session.note(HAS_ANY_REQID)
+        session.set_flags(MarkerFlag.HAS_ANY_REQID)
         with_sa_reqids = session.with_sa_reqids(policy, without_sa)
     placement = Placement(*session.priorities.place(policy.priority))
     installed = policy_to_kernel(
@@ -130,7 +130,7 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
     label = policy.security_context
-    if session.find(policy.selector, policy.direction, label=label):
+    if session.find_policy(policy.selector, policy.direction, label=label):
         raise KernelError(errno.EEXIST)
     operations = (
         Operation(_UPDATE, encode_policy(sidecar)),
@@ -152,7 +152,7 @@ def _add_pair(session: Session, request: SpdAdd, entry: Operation, copy: Operati
     )
     copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
-    def settle(failures: dict[int, KernelError]) -> KamexfrmError | None:
+    def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
@@ -162,17 +162,17 @@ def _add_pair(session: Session, request: SpdAdd, entry: Operation, copy: Operati
             return KernelError(
                 errno.EEXIST, "a foreign fwd policy with this selector is in the way"
             )
-        if tag.flags & tags.TWIN:  # left behind by somebody who deleted the in entry alone
-            session.must([Operation(_UPDATE, copy.payload)])
+        if tag.flags & tags.TWIN:  # left by a program that deleted the in entry alone
+            session.apply([Operation(_UPDATE, copy.payload)])
         return None
 
-    session.transactions.add(request, (entry, copy), undo, settle)
+    session.transactions.add(request, (entry, copy), undo, on_failure)
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
     payload = encode_policy(forward)
 
-    def settle(failures: dict[int, KernelError]) -> KamexfrmError | None:
+    def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if failures[0].errno != errno.EEXIST:
             return failures[0]
         wanted = PolicyId(
@@ -184,10 +184,10 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
         tag = read_tag(session.kernel.policy(wanted)).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
-        session.must([Operation(_UPDATE, payload)])  # an explicit fwd takes the twin over
+        session.apply([Operation(_UPDATE, payload)])  # an explicit fwd takes the twin over
         return None
 
-    session.transactions.add(request, (Operation(_NEW, payload),), settle=settle)
+    session.transactions.add(request, (Operation(_NEW, payload),), on_failure=on_failure)
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
@@ -200,13 +200,13 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
         operations.append(Operation(_UPDATE, encode_policy(new)))
         undo.append(always(Operation(_UPDATE, encode_policy(old)) if old else deletion))
 
-    old = session.find(policy.selector, policy.direction, label=label)
+    old = session.find_policy(policy.selector, policy.direction, label=label)
     if sidecar:
-        kept = session.find(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
+        kept = session.find_policy(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
         update(sidecar, kept, delete_sidecar(policy.selector))
     update(policy, old, delete_policy(policy.selector, policy.direction, label))
     if twin:
-        there = session.find(twin.selector, XFRM_POLICY_FWD, label=label)
+        there = session.find_policy(twin.selector, XFRM_POLICY_FWD, label=label)
         tag = read_tag(there).tag if there else None
         if there and tag is None:
             raise KernelError(errno.EEXIST, "a foreign fwd policy with this selector is in the way")

@@ -5,18 +5,12 @@ from itertools import pairwise
 
 from kamexfrm.engine.lookup import spd_policy_by_id
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
-from kamexfrm.engine.session import FORGET_ROUTES, Session
+from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm import tag as tags
-from kamexfrm.translate.xfrm.marker import (
-    HAS_MODE_ANY,
-    HAS_REQID_SA,
-    OWN_DEFAULT,
-    Marker,
-    marker_policy,
-)
+from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, marker_policy
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
@@ -39,15 +33,17 @@ from kamexfrm.xfrm import (
 
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
+_KEPT_BY_FLUSH = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_REQID_SA | MarkerFlag.OWN_DEFAULT
+
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd copy and its sidecar; raises KernelError (ENOENT)."""
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
-    there = session.find(selector, direction_to_kernel(request.direction), label=label)
+    there = session.find_policy(selector, direction_to_kernel(request.direction), label=label)
     twin = None
     if request.twin and request.direction is Direction.IN:
-        twin = session.find(selector, XFRM_POLICY_FWD, label=label)
+        twin = session.find_policy(selector, XFRM_POLICY_FWD, label=label)
     _delete(session, request, there, twin)
 
 
@@ -58,7 +54,7 @@ def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     twin = None
     # An entry of an interface or a mark is foreign: a twin with its selector is another one's.
     if there.direction == XFRM_POLICY_IN and not there.if_id and there.mark is None:
-        twin = session.find(there.selector, XFRM_POLICY_FWD, label=there.security_context)
+        twin = session.find_policy(there.selector, XFRM_POLICY_FWD, label=there.security_context)
     _delete(session, request, there, twin)
 
 
@@ -76,13 +72,13 @@ def _delete(
         operations.append(delete_by_index(forward))
         undo.append(always(Operation(_NEW, encode_policy(forward))))
     if there is None:
-        session.must(operations)
+        session.apply(operations)
         raise KernelError(errno.ENOENT)
     operations.append(delete_by_index(there))
     undo.append(None)
-    # A deletion does not make the kernel look again: connected flows that met this entry in clear
-    # would stay so, past what is matched behind it.
-    session.forget_routes |= there.direction == XFRM_POLICY_OUT
+    # A deletion does not make the kernel drop cached routes: connected flows that this entry let
+    # pass in clear would go on so, past the entries behind it.
+    session.invalidates_routes |= there.direction == XFRM_POLICY_OUT
     if has_sidecar(there):
         operations.append(delete_sidecar(there.selector))
         undo.append(None)
@@ -91,23 +87,22 @@ def _delete(
 
 
 def spd_flush(session: Session, request: SpdFlush) -> None:
-    """Delete all policies; the knobs and def_policy's catch-alls outlive it."""
+    """Delete all policies; the knobs and def_policy's catch-alls stay."""
     session.send()
     session.tunnels_changed = True
     knobs = session.knobs
-    flags = session.marker.flags & (HAS_MODE_ANY | HAS_REQID_SA | OWN_DEFAULT)
-    kept = session.reqids.note(Marker(knobs, flags=flags))
+    kept = session.reqids.with_last(Marker(knobs, flags=session.marker.flags & _KEPT_BY_FLUSH))
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
         session.marker = kept
-        session.priorities.forget()
+        session.priorities.reset()
         session.write_marker()
         return
     fresh = kept._replace(reqid=Marker().reqid) == Marker()
     operations = [Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush())]
-    session.priorities.forget()
+    session.priorities.reset()
     if fresh:
-        session.reqids.forget()
+        session.reqids.reset()
         session.marker, session.stored = Marker(), None
     else:
         session.marker = session.stored = kept
@@ -119,8 +114,8 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
 def _delete_all(session: Session) -> None:
     """Delete all but the catch-alls and the marker; raises KernelError.
 
-    FLUSHPOLICY is not atomic: clear packets were seen inside one. So they go one by one, but an
-    entry together with its twin or its sidecar, which have its selector.
+    FLUSHPOLICY is not atomic: clear packets were seen during one. So they are deleted one by one,
+    but an entry together with its twin or its sidecar, which have its selector.
     """
     doomed = [
         p
@@ -130,7 +125,7 @@ def _delete_all(session: Session) -> None:
     doomed.sort(key=lambda p: p.selector)
     ends = [at for at, (a, b) in enumerate(pairwise(doomed), 1) if a.selector != b.selector]
     operations = [delete_by_index(p) for p in doomed]
-    failures = session.kernel.apply([*operations, FORGET_ROUTES], [*ends, len(operations)])
+    failures = session.kernel.apply([*operations, INVALIDATE_ROUTES], [*ends, len(operations)])
     for failure in failures:
         if failure.error.errno != errno.ENOENT:
             raise failure.error

@@ -1,8 +1,8 @@
-"""What is sent to the kernel, and what becomes of it when the kernel refuses a part.
+"""What is sent to the kernel, and what is done when the kernel refuses a part of it.
 
 A *transaction* is the kernel operations of one request. They are sent together with those of
-others; when the kernel refuses one, the rest of its transaction is rolled back: a request happens
-whole or not at all.
+others; when the kernel refuses one, the rest of its transaction is rolled back: a request is
+carried out whole or not at all.
 """
 
 import errno
@@ -14,9 +14,9 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.xfrm import Operation
 
-#: Decides over a transaction of which something failed: gets the refusals by operation, returns the
-#: refusal to report or None when all is well after all.
-Settle = Callable[[dict[int, KernelError]], KamexfrmError | None]
+#: Handles the failed operations of a transaction, given with their errors: returns the error to
+#: report, or None where the request is carried out all the same.
+OnFailure = Callable[[dict[int, KernelError]], KamexfrmError | None]
 
 #: Makes the operation that undoes what an operation of a transaction did; None where there is none.
 Undo = Callable[[], Operation] | None
@@ -32,24 +32,23 @@ _make = tuple.__new__
 
 
 class _Transaction(NamedTuple):
-    turn: int
+    number: int
     request: Write
     start: int
     size: int
     undo: Sequence[Undo]
-    settle: Settle | None
+    on_failure: OnFailure | None
 
 
 class Transactions:
-    """Gathers the operations of requests, sends them, and settles what was refused.
+    """Gathers the operations of requests, sends them, and handles what was refused.
 
-    ``turn`` is the number of the request at hand; ``refused`` are the requests that did not
-    happen, each with its turn.
+    ``number`` counts requests: it is that of the current one.
     """
 
     def __init__(self, kernel: Kernel) -> None:
-        self.turn = 0
-        self.refused: list[tuple[int, Rejected]] = []
+        self.number = 0
+        self._rejected: list[tuple[int, Rejected]] = []
         self._kernel = kernel
         self._operations: list[Operation] = []
         self._transactions: list[_Transaction] = []
@@ -62,25 +61,30 @@ class Transactions:
         request: Write,
         operations: Sequence[Operation],
         undo: Sequence[Undo] = (),
-        settle: Settle | None = None,
+        on_failure: OnFailure | None = None,
     ) -> None:
         """Add a request's operations to what is sent next."""
         self._transactions.append(
             _make(
                 _Transaction,
-                (self.turn, request, len(self._operations), len(operations), undo, settle),
+                (self.number, request, len(self._operations), len(operations), undo, on_failure),
             )
         )
         self._operations += operations
 
-    def refuse(self, request: Write, error: KamexfrmError) -> None:
-        """Report a request that is refused without asking the kernel."""
-        self.refused.append((self.turn, Rejected(request, error)))
+    def reject(self, request: Write, error: KamexfrmError) -> None:
+        """Reject the current request without asking the kernel."""
+        self._rejected.append((self.number, Rejected(request, error)))
+
+    def rejected(self) -> tuple[Rejected, ...]:
+        """Return what was rejected so far, in the order of the requests."""
+        self._rejected.sort(key=lambda numbered: numbered[0])
+        return tuple(rejected for _, rejected in self._rejected)
 
     def send(self, head: Sequence[Operation], tail: Sequence[Operation]) -> bool:
         """Send what has gathered between a head and a tail; return whether all of the head went.
 
-        Each transaction reaches the kernel in one piece. Refusals are settled.
+        Each transaction reaches the kernel in one piece. Failed ones are handled.
         """
         transactions, operations = self._transactions, self._operations
         self._transactions, self._operations = [], []
@@ -89,10 +93,10 @@ class Transactions:
         failures = self._kernel.apply([*head, *operations, *tail], ends)
         errors = {f.position - before: f.error for f in failures}
         if any(0 <= index < len(operations) for index in errors):
-            self._settle(transactions, operations, errors)
+            self._handle_failures(transactions, operations, errors)
         return all(index >= 0 for index in errors)
 
-    def _settle(
+    def _handle_failures(
         self,
         transactions: list[_Transaction],
         operations: list[Operation],
@@ -107,8 +111,8 @@ class Transactions:
             }
             in_the_way = any(error.errno == errno.EEXIST for error in mine.values())
             if rolled_back and in_the_way and isinstance(transaction.request, SpdAdd):
-                # It may have been what an earlier one had to take back: try again. Not so an SA,
-                # which none of them takes back and a later one may have deleted by now.
+                # What was in the way may have been rolled back since: try again. Not so for SAs:
+                # none is ever rolled back, and a later transaction may have deleted this one.
                 self._roll_back(transaction, mine)
                 again = self._kernel.apply(
                     operations[transaction.start : transaction.start + transaction.size]
@@ -118,12 +122,14 @@ class Transactions:
                 continue
             error: KamexfrmError | None
             try:
-                error = transaction.settle(mine) if transaction.settle else mine[min(mine)]
-            except KernelError as refused:
-                error = refused
+                handle = transaction.on_failure
+                error = handle(mine) if handle else mine[min(mine)]
+            except KernelError as failure:
+                error = failure
             if error is not None:
                 rolled_back = self._roll_back(transaction, mine) or rolled_back
-                self.refused.append((transaction.turn, Rejected(transaction.request, error)))
+                rejected = Rejected(transaction.request, error)
+                self._rejected.append((transaction.number, rejected))
 
     def _roll_back(self, transaction: _Transaction, failed: dict[int, KernelError]) -> bool:
         """Undo the operations that did not fail; return whether there were any."""

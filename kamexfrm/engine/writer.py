@@ -1,11 +1,11 @@
-"""The writing half of the engine: a queue of requests, under the namespace's lock."""
+"""The engine's writing half: a queue of requests, carried out under the namespace's lock."""
 
 from collections import deque
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from kamexfrm.engine import knobs, sad
 from kamexfrm.engine.requests import (
-    Rejected,
+    IncompleteWrite,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -16,143 +16,149 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
     Write,
+    Written,
 )
-from kamexfrm.engine.session import FORGET_ROUTES, Memory, Session
+from kamexfrm.engine.session import INVALIDATE_ROUTES, Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
 from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
-from kamexfrm.translate.xfrm.marker import (
-    HAS_ANY_REQID,
-    HAS_MODE_ANY,
-    HAS_REQID_SA,
-    UNFINISHED,
-    Marker,
-)
+from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 
 
-class Writer:
-    """Writes queues, one session each, and remembers in between what saves it a look.
+class Reconciled(NamedTuple):
+    """What a reconciliation found.
 
-    ``pending_reconcile`` says that modes or tunnels have yet to follow what was written,
-    ``resynced`` that the last write read both databases for that. ``lock_holder`` is who kept the
-    lock past its deadline, if anybody did.
+    ``marker`` is the marker as it is now, None where there is none; ``restored`` is whether it was
+    lost and had to be put back.
+    """
+
+    marker: Marker | None
+    restored: bool
+
+
+class Writer:
+    """Writes queues, one session each, and keeps in between what saves the next one a dump.
+
+    ``pending_reconcile`` is whether SAs of mode any or tunnel entries are still to be reconciled
+    with what was written. It stays set when a write fails.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self.pending_reconcile = False
-        self.resynced = False
-        self.lock_holder = ""
         self._kernel = kernel
-        self._memory = Memory()
+        self._cache = SessionCache()
 
-    def _begin(self, now: int) -> Session:
-        return Session(self._kernel, now, self._memory)
+    def _open(self, now: int) -> Session:
+        return Session(self._kernel, now, self._cache)
 
-    def _begin_afresh(self, now: int) -> Session:
+    def _open_fresh(self, now: int) -> Session:
         """Open a session that looks for SAs with a reqid again."""
-        return Session(self._kernel, now, self._memory._replace(reqids_known=False))
+        return Session(self._kernel, now, self._cache._replace(reqids_known=False))
 
-    def write(self, queue: deque[Write], now: int, refused: list[Rejected], *, last: bool) -> None:
-        """Write a queue; after the ``last`` one, let follow what has to.
+    def write(self, queue: deque[Write], now: int, *, reconcile: bool) -> Written:
+        """Write a queue; then ``reconcile`` what depends on it, or leave that to a later write.
 
-        ``now`` is in seconds since the epoch. Rejected requests are added to ``refused``, in the
-        order of the queue. Raises KernelError for what concerns no single request.
+        ``now`` is in seconds since the epoch. Raises KernelError for what concerns no single
+        request: IncompleteWrite where some were rejected before.
         """
-        turns: list[tuple[int, Rejected]] = []
-        self.resynced = False
+        session: Session | None = None
         try:
             with self._kernel.lock() as lock:
-                session = self._begin(now)
-                turns = session.transactions.refused
-                if session.marker.flags & UNFINISHED and not self.pending_reconcile:
-                    if session.marker.flags & HAS_MODE_ANY:
-                        sad.choose_modes(session)
-                    knobs.finish(session)
-                while queue:
-                    session.transactions.turn += 1
-                    _write(session, queue.popleft())
-                session.send()
-                self._follow(session, last=last)
+                session = self._open(now)
+                resynced = self._write(session, queue, reconcile=reconcile)
                 if lock.holder:
-                    self.lock_holder = lock.holder
                     session.priorities.resolve_ties()
                 session.write_marker()
-                self._memory = session.memory()
-        finally:
-            turns.sort(key=lambda turn_and_one: turn_and_one[0])
-            refused += (one for _, one in turns)
+                self._cache = session.cache()
+        except KernelError as error:
+            rejected = session.transactions.rejected() if session else ()
+            if rejected:
+                raise IncompleteWrite(error, rejected) from error
+            raise
+        return Written(session.transactions.rejected(), resynced, lock.holder)
+
+    def _write(self, session: Session, queue: deque[Write], *, reconcile: bool) -> bool:
+        """Write a queue; return whether both databases were read to reconcile."""
+        if MarkerFlag.UNFINISHED in session.marker.flags and not self.pending_reconcile:
+            if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
+                sad.choose_modes(session)
+            knobs.finish(session)
+        while queue:
+            session.transactions.number += 1
+            _write(session, queue.popleft())
+        session.send()
+        return self._reconcile_written(session, at_once=reconcile)
 
     def assign_reqids(
         self, requests: tuple[IpsecRequest, ...], now: int
     ) -> tuple[IpsecRequest, ...]:
-        """Give `unique` requests a number, for policies that are not in the SPD."""
+        """Give `unique` requests a reqid, for policies that are not in the SPD."""
         if all(r.level is not Level.UNIQUE or r.reqid for r in requests):
             return requests
         with self._kernel.lock():
-            session = self._begin(now)
+            session = self._open(now)
             found = session.reqids.assign_reqids(requests)
             session.write_marker()
-            self._memory = session.memory()
+            self._cache = session.cache()
             return found
 
     def with_sa_reqids(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
         """Return the requests of a policy that is not in the SPD, with the reqids of their SAs."""
         if not has_any_reqid(policy):
             return policy.requests
-        return self._begin_afresh(now).with_sa_reqids(policy)
+        return self._open_fresh(now).with_sa_reqids(policy)
 
-    def reconcile(self, now: int, known: Marker | None) -> tuple[Marker | None, bool]:
-        """Bring everything to where the knobs and both databases want it.
+    def reconcile(self, now: int, known: Marker | None) -> Reconciled:
+        """Bring all entries and SAs to what the knobs and both databases require.
 
-        ``known`` is the marker as it was last seen: where it has gone, its knobs are put back.
-        Return the marker as it is now, and whether it had to be put back. Raises KernelError.
+        ``known`` is the marker as it was last seen: where there is none now, its knobs are put
+        back. Raises KernelError.
         """
         with self._kernel.lock():
-            session = self._begin_afresh(now)
+            session = self._open_fresh(now)
             lost = session.stored is None and known is not None and known.knobs != Knobs()
             if lost and known is not None:
-                flags = session.marker.flags | UNFINISHED
-                session.marker = session.marker._replace(knobs=known.knobs, flags=flags)
-            if (session.marker.flags | session.assumed) & HAS_MODE_ANY:
+                session.set_knobs(known.knobs)
+                session.set_flags(MarkerFlag.UNFINISHED)
+            if MarkerFlag.HAS_MODE_ANY in session.marker.flags | session.assumed_flags:
                 sad.choose_modes(session)
             knobs.finish(session)
-            self.forget_routes()
-            self._memory = session.memory()
-            return session.stored, lost
+            self.invalidate_routes()
+            self._cache = session.cache()
+            return Reconciled(session.stored, lost)
 
-    def forget_routes(self) -> None:
-        """Make connected flows look again: who deletes a policy, or lets one expire, has not."""
-        self._kernel.apply([FORGET_ROUTES])
+    def invalidate_routes(self) -> None:
+        """Make connected flows look policies up again: deletion and expiry do not do it."""
+        self._kernel.apply([INVALIDATE_ROUTES])
 
-    def _follow(self, session: Session, *, last: bool) -> None:
-        """Let what depends on both databases follow their change.
+    def _reconcile_written(self, session: Session, *, at_once: bool) -> bool:
+        """Reconcile what depends on both databases with what was written, if anything does.
 
-        It costs a look at all of both, so a long run of writes does it once, at its end; until
-        then the marker says that something is unfinished.
+        It reads both, so a long run of writes does it once, at its end; until then, and not
+        ``at_once``, the marker says that something is unfinished. Return whether it was done.
         """
         if session.knobs_changed:
             knobs.finish(session)
-        flags = session.marker.flags | session.assumed
-        if last and flags & HAS_ANY_REQID and session.has_reqids():
-            flags |= HAS_REQID_SA
+        flags = session.marker.flags | session.assumed_flags
+        if at_once and MarkerFlag.HAS_ANY_REQID in flags and session.has_reqids():
+            flags |= MarkerFlag.HAS_REQID_SA
         self.pending_reconcile |= session.needs_reconcile(flags) or (
-            last and session.is_stale(flags)
+            at_once and session.is_stale(flags)
         )
         if not self.pending_reconcile:
-            return
-        if not last:
-            unfinished = session.marker.flags | UNFINISHED
-            session.marker = session.marker._replace(flags=unfinished)
-            return
-        if flags & HAS_MODE_ANY:
+            return False
+        if not at_once:
+            session.set_flags(MarkerFlag.UNFINISHED)
+            return False
+        if MarkerFlag.HAS_MODE_ANY in flags:
             sad.choose_modes(session)
         knobs.finish(session)
         self.pending_reconcile = False
-        self.resynced = True
+        return True
 
 
 def _write(session: Session, request: Write) -> None:
@@ -179,4 +185,4 @@ def _write(session: Session, request: Write) -> None:
             case _:
                 assert_never(request)
     except KamexfrmError as error:
-        session.transactions.refuse(request, error)
+        session.transactions.reject(request, error)

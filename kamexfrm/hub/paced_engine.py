@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.requests import Write
+from kamexfrm.engine.requests import Write, Written
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.hub.backoff import Backoff
 from kamexfrm.hub.feed import Feed, FeedEvent
@@ -30,15 +30,15 @@ class PacedEngine:
         began = time.monotonic()
         try:
             self._engine.submit(request)
-            self._engine.flush(follow=not self._backoff.remaining())
+            written = self._engine.flush(reconcile=not self._backoff.remaining())
         finally:
             own = self._feed.own_events()
-        self._pause_after(began)
+        self._pause_after(began, written)
         return own
 
-    def _pause_after(self, began: float) -> None:
+    def _pause_after(self, began: float, written: Written) -> None:
         """Start the pause, if what began then was a resync of many entries."""
-        if self._engine.has_resynced and len(self._feed.shadow) > _FEW_ENTRIES:
+        if written.resynced and len(self._feed.shadow) > _FEW_ENTRIES:
             self._backoff.start(began)
 
     def run_deferred(self) -> float | None:
@@ -52,9 +52,9 @@ class PacedEngine:
             return pause
         began = time.monotonic()
         with contextlib.suppress(KamexfrmError):  # tried again
-            self._engine.flush()
+            written = self._engine.flush()
+            self._pause_after(began, written)
             self._feed.own_events()
-        self._pause_after(began)
         return _RETRY_AFTER if self._engine.pending_reconcile else None
 
     def finish(self) -> None:

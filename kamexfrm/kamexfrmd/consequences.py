@@ -8,13 +8,7 @@ from enum import IntEnum
 
 from kamexfrm.errors import WireError
 from kamexfrm.kernel.interface import Event
-from kamexfrm.translate.xfrm.marker import (
-    HAS_ANY_REQID,
-    HAS_MODE_ANY,
-    HAS_REQID_SA,
-    HAS_TUNNEL_USE,
-    follows_sas,
-)
+from kamexfrm.translate.xfrm.marker import MarkerFlag, depends_on_sas
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, MARKER_IF_ID
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
@@ -41,7 +35,7 @@ class Consequence(IntEnum):
     RESYNC = 2  # something may have to be rewritten
 
 
-def consequence(event: Event, flags: int) -> Consequence:
+def consequence(event: Event, flags: MarkerFlag) -> Consequence:
     """Return what follows from an event, given the marker's flags."""
     try:
         return _consequence(event, flags)
@@ -49,28 +43,30 @@ def consequence(event: Event, flags: int) -> Consequence:
         return Consequence.RESYNC
 
 
-def _consequence(event: Event, flags: int) -> Consequence:
+def _consequence(event: Event, flags: MarkerFlag) -> Consequence:
     payload = event.payload
     match event.type:
         case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
             return Consequence.RESYNC if _may_serve(event, flags) else Consequence.FORGET_ROUTES
         case XfrmMsg.DELSA | XfrmMsg.FLUSHSA:
-            return Consequence.RESYNC if follows_sas(flags) else Consequence.NOTHING
+            return Consequence.RESYNC if depends_on_sas(flags) else Consequence.NOTHING
         case XfrmMsg.EXPIRE:
             hard = _is_hard(payload, USERSA_INFO.size)
             return Consequence.RESYNC if hard and _may_serve(event, flags) else Consequence.NOTHING
         case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
-            tunnels = flags & HAS_MODE_ANY and _has_tunnels(decode_policy(payload))
+            tunnels = flags & MarkerFlag.HAS_MODE_ANY and _has_tunnels(decode_policy(payload))
             return Consequence.RESYNC if tunnels else Consequence.NOTHING
         case XfrmMsg.DELPOLICY:
             priority, _ = brief_policy(payload, _DELETED_POLICY_OFFSET)
             ours = priority == CATCH_ALL_PRIORITY  # a marker or a catch-all
-            resync = ours or flags & HAS_MODE_ANY
+            resync = ours or flags & MarkerFlag.HAS_MODE_ANY
             return Consequence.RESYNC if resync else Consequence.FORGET_ROUTES
         case XfrmMsg.POLEXPIRE:
             if not _is_hard(payload, USERPOLICY_INFO.size):
                 return Consequence.NOTHING
-            return Consequence.RESYNC if flags & HAS_MODE_ANY else Consequence.FORGET_ROUTES
+            return (
+                Consequence.RESYNC if flags & MarkerFlag.HAS_MODE_ANY else Consequence.FORGET_ROUTES
+            )
         case XfrmMsg.FLUSHPOLICY:
             return Consequence.RESYNC
         case _:
@@ -82,15 +78,15 @@ def _is_hard(payload: bytes, offset: int) -> bool:
     return payload[offset : offset + 1] != b"\0"
 
 
-def _may_serve(event: Event, flags: int) -> bool:
+def _may_serve(event: Event, flags: MarkerFlag) -> bool:
     """Whether a policy that depends on SAs may use, or have used, an SA.
 
     One of mode any is ours, and the command that wrote or deleted it has reconciled.
     """
     reqid, mode = brief_state(event.payload)
-    if flags & HAS_ANY_REQID and (reqid or flags & HAS_REQID_SA):
+    if flags & MarkerFlag.HAS_ANY_REQID and (reqid or flags & MarkerFlag.HAS_REQID_SA):
         return True
-    return flags & HAS_TUNNEL_USE != 0 and mode == XFRM_MODE_TUNNEL
+    return flags & MarkerFlag.HAS_TUNNEL_USE != 0 and mode == XFRM_MODE_TUNNEL
 
 
 def _has_tunnels(policy: Policy) -> bool:

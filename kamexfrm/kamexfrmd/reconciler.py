@@ -15,7 +15,7 @@ from kamexfrm.errors import KernelError, UnsupportedError
 from kamexfrm.hub.backoff import Backoff
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.translate.xfrm.marker import UNFINISHED, Marker, read_marker
+from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, read_marker
 from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Policy
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
@@ -39,8 +39,8 @@ class Reconciler:
     def reconcile(self) -> None:
         """Resync, and rewrite what has to change; raises KernelError."""
         before = self._marker
-        self._marker = self._engine.reconcile(before)
-        if self._engine.restored:
+        self._marker, restored = self._engine.reconcile(before)
+        if restored:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
 
     def fileno(self) -> int:
@@ -51,7 +51,7 @@ class Reconciler:
         """Return the seconds until run_deferred() has work to do, None if there is none."""
         if self._due is not Consequence.NOTHING:
             return self._backoff.remaining()
-        if self._flags & UNFINISHED:
+        if self._flags & MarkerFlag.UNFINISHED:
             return max(0.0, self._last_event + _PATIENCE - time.monotonic())
         return None
 
@@ -70,15 +70,15 @@ class Reconciler:
             if wanted is Consequence.RESYNC:
                 self.reconcile()
             else:
-                self._engine.forget_routes()
+                self._engine.invalidate_routes()
         except KernelError as error:
             self._log(f"could not look after the policies: {error}")
         self._backoff.start(began)
         self._last_event = time.monotonic()
 
     @property
-    def _flags(self) -> int:
-        return self._marker.flags if self._marker else 0
+    def _flags(self) -> MarkerFlag:
+        return self._marker.flags if self._marker else MarkerFlag(0)
 
     def _read_events(self) -> Consequence:
         """Read all events that wait; return what they ask for."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kamexfrm.engine.engine import Engine
+    from kamexfrm.setkey.verbose import Tracer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,17 +67,17 @@ def _act(options: Options) -> int:
     return _with_engine(_flush, options)
 
 
-def _with_engine(action: "Callable[[Engine, Options], int]", options: Options) -> int:
+def _with_engine(action: "Callable[[Engine | Tracer, Options], int]", options: Options) -> int:
     from kamexfrm.engine.engine import Engine
     from kamexfrm.kernel.netlink import NetlinkKernel
 
     kernel = NetlinkKernel()
     try:
         if (options.verbose or options.hexdump) and not options.json:
-            from kamexfrm.setkey.verbose import TracingEngine
+            from kamexfrm.setkey.verbose import Tracer
 
             shows = {"texts": options.verbose, "hexdump": options.hexdump}
-            return action(TracingEngine(kernel, sys.stdout, **shows), options)
+            return action(Tracer(Engine(kernel), sys.stdout, **shows), options)
         return action(Engine(kernel), options)
     finally:
         kernel.close()
@@ -97,7 +98,7 @@ def _monitor(options: Options) -> int:
     return 0
 
 
-def _dump(engine: "Engine", options: Options) -> int:
+def _dump(engine: "Engine | Tracer", options: Options) -> int:
     if not options.repeat:
         _show(engine, options)
         return 0
@@ -111,10 +112,10 @@ def _dump(engine: "Engine", options: Options) -> int:
         time.sleep(1)
 
 
-def _show(engine: "Engine", options: Options) -> None:
+def _show(engine: "Engine | Tracer", options: Options) -> None:
     from kamexfrm.setkey import dump
 
-    announce = getattr(engine, "announce", None)  # -v: an engine that shows its messages
+    announce = getattr(engine, "announce", None)  # a Tracer's
     if options.policies:
         shown = dump.dump_spd(engine.spd(), sys.stdout, options, announce)
     elif options.repeat:
@@ -127,7 +128,7 @@ def _show(engine: "Engine", options: Options) -> None:
         sys.stdout.write((dump_sp if options.policies else dump_sa).NO_ENTRIES)
 
 
-def _flush(engine: "Engine", options: Options) -> int:
+def _flush(engine: "Engine | Tracer", options: Options) -> int:
     from kamexfrm.engine.requests import SaFlush, SpdFlush
 
     if not options.no_action:

@@ -1,14 +1,15 @@
-"""Statements into engine requests, replies into output: what setkey does with a script."""
+"""Statements become engine requests, and replies output: what setkey does with a script."""
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
     MAX_ACTING,
     MAX_REQUESTS,
+    IncompleteWrite,
     Rejected,
     SaAdd,
     SaDelete,
@@ -17,6 +18,8 @@ from kamexfrm.engine.requests import (
     SpdAdd,
     SpdDelete,
     SpdFlush,
+    Write,
+    Written,
 )
 from kamexfrm.errors import KamexfrmError, Place, UnsupportedError
 from kamexfrm.model.association import SadEntry
@@ -34,6 +37,9 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.error_hints import explain, reason_of, text_of
 from kamexfrm.setkey.reporter import Reporter
 
+if TYPE_CHECKING:
+    from kamexfrm.setkey.verbose import Tracer
+
 
 @lru_cache(maxsize=1024)
 def _defaults(requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
@@ -46,19 +52,28 @@ def _defaults(requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
 class Executor:
     """Carries out statements; ``twins`` is setkey's -r, without it -k.
 
+    ``engine`` writes and reads, through the ``tracer`` if there is one. ``reader`` is another
+    engine, with nothing queued: it reads for the explanation of an error while writes may wait.
     ``dump_sad`` and ``dump_spd`` print what they are given, and return whether that was anything.
+    ``lock_holder`` is the process that kept the namespace's lock from us, empty for none.
     """
 
     def __init__(
         self,
         engine: Engine,
+        reader: Engine,
         reporter: Reporter,
         dump_sad: Callable[[Iterable[SadEntry]], bool],
         dump_spd: Callable[[Iterable[SpdEntry]], bool],
         *,
+        tracer: "Tracer | None" = None,
         twins: bool = True,
     ) -> None:
-        self.engine = engine
+        self.lock_holder = ""
+        self._engine = engine
+        self._reader = reader
+        self._tracer = tracer
+        self._requests: Engine | Tracer = tracer or engine
         self._report = reporter
         self._dump_sad = dump_sad
         self._dump_spd = dump_spd
@@ -66,30 +81,52 @@ class Executor:
         self._warned = False
         self._knobs: Knobs | None = None
 
-    def hear(self, refused: Rejected) -> None:
-        """Report a write that the engine could not make; for Engine's ``on_refusal``."""
-        request, error, statement = refused.request, refused.error, refused.request.cookie
-        text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
-        place: Place = getattr(statement, "place", Place("-", 0))
-        end_line: int = getattr(statement, "end_line", 0)
-        self._report.rejected(place, end_line, text, explain(self.engine, request, error))
+    def flush(self, *, reconcile: bool = True) -> None:
+        """Write what is queued, and report what was rejected; see Engine.flush()."""
+        try:
+            self._take(self._engine.try_flush(reconcile=reconcile))
+        except IncompleteWrite as error:
+            self._report_rejected(error.rejected)
+            raise
 
-    def _refuse(self, statement: s.Statement, error: KamexfrmError) -> None:
+    def _submit(self, request: Write) -> None:
+        try:
+            if written := self._requests.try_submit(request):
+                self._take(written)
+        except IncompleteWrite as error:
+            self._report_rejected(error.rejected)
+            raise
+
+    def _take(self, written: Written) -> None:
+        self._report_rejected(written.rejected)
+        self.lock_holder = written.lock_holder or self.lock_holder
+
+    def _report_rejected(self, rejected: tuple[Rejected, ...]) -> None:
+        for request, error in rejected:
+            statement = request.cookie
+            text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
+            place: Place = getattr(statement, "place", Place("-", 0))
+            end_line: int = getattr(statement, "end_line", 0)
+            self._report.rejected(place, end_line, text, explain(self._reader, request, error))
+
+    def _reject(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
-        self.engine.flush()  # what was refused before comes first
+        self.flush()  # what was rejected before comes first
         policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
         self._report.rejected(statement.place, statement.end_line, text, reason_of(error))
 
     def run(self, statement: s.Statement) -> bool:
         """Carry out one statement; False after ``exit``."""
+        if self._tracer:
+            self._tracer.statement = statement
         match statement:
             case s.SpdAdd() | s.SpdUpdate():
                 self._spd_add(statement)
             case s.Add() | s.Update():
                 self._add(statement)
             case s.SpdDelete():
-                self.engine.submit(
+                self._submit(
                     SpdDelete(
                         statement.selector,
                         statement.direction,
@@ -99,16 +136,16 @@ class Executor:
                     )
                 )
             case s.SpdFlush():
-                self.engine.submit(SpdFlush(statement))
+                self._submit(SpdFlush(statement))
             case s.Delete():
                 self._warn_all(statement.warnings)
                 if statement.id is None:
-                    self._refuse(statement, _no_protocol(statement.word))
+                    self._reject(statement, _no_protocol(statement.word))
                 else:
-                    self.engine.submit(SaDelete(statement.id, statement))
+                    self._submit(SaDelete(statement.id, statement))
             case s.Flush():
                 for protocol in _one_or_all(statement.protocols):
-                    self.engine.submit(SaFlush(protocol, statement))
+                    self._submit(SaFlush(protocol, statement))
             case s.DeleteAll():
                 self._delete_all(statement)
             case s.Exit():
@@ -121,7 +158,7 @@ class Executor:
         self,
         statement: s.Get | s.Dump | s.SpdGet | s.SpdDump | s.GetSpi | s.Tagged,
     ) -> None:
-        """Carry out a statement that looks at the databases: what came before is written first."""
+        """Carry out a statement that reads the databases: what came before is written first."""
         try:
             match statement:
                 case s.Get():
@@ -129,12 +166,14 @@ class Executor:
                 case s.Dump():
                     self._dump(statement)
                 case s.SpdGet():
-                    entry = self.engine.spd_entry(
+                    self.flush()
+                    entry = self._requests.spd_entry(
                         statement.selector, statement.direction, statement.label
                     )
                     self._dump_spd([entry])
                 case s.SpdDump():
-                    if not self._dump_spd(self.engine.spd()):
+                    self.flush()
+                    if not self._dump_spd(self._requests.spd()):
                         self._report.empty(statement.place, statement.end_line, "No SPD entries")
                 case s.GetSpi():
                     self._get_spi(statement)
@@ -143,7 +182,7 @@ class Executor:
                 case _:
                     assert_never(statement)
         except KamexfrmError as error:
-            self._refuse(statement, error)
+            self._reject(statement, error)
 
     def _warn_all(self, warnings: Sequence[s.LanguageWarning]) -> None:
         for text, token, place in warnings:
@@ -154,7 +193,7 @@ class Executor:
         if not self._warned and policy.type is PolicyType.IPSEC:
             self._warn_default(statement, policy)
         if statement.interface:
-            self._refuse(statement, _no_offload(statement.interface))
+            self._reject(statement, _no_offload(statement.interface))
             return
         if MAX_ACTING < len(policy.requests) <= MAX_REQUESTS:
             self._report.remark(
@@ -162,14 +201,15 @@ class Executor:
                 f"Linux drops every packet that meets a policy of over {MAX_ACTING} requests",
             )
         replace = type(statement) is s.SpdUpdate
-        self.engine.submit(SpdAdd(policy, self._twins, replace, statement))
+        self._submit(SpdAdd(policy, self._twins, replace, statement))
 
     def _warn_default(self, statement: s.SpdAdd | s.SpdUpdate, policy: SecurityPolicy) -> None:
         defaults = _defaults(policy.requests)
         if not defaults:
             return
         if self._knobs is None:
-            self._knobs = self.engine.knobs()
+            self.flush()
+            self._knobs = self._engine.knobs()
         family, knobs = policy.selector.family, self._knobs
         for request in defaults:
             if effective_level(request, family, knobs) is Level.USE:
@@ -184,40 +224,43 @@ class Executor:
     def _add(self, statement: s.Add | s.Update) -> None:
         self._warn_all(statement.warnings)
         if statement.interface:
-            self._refuse(statement, _no_offload(statement.interface))
+            self._reject(statement, _no_offload(statement.interface))
             return
         if not statement.associations:
-            self._refuse(statement, _no_protocol(statement.word))
+            self._reject(statement, _no_protocol(statement.word))
             return
         for remark in _without_effect(statement):
             self._report.remark(statement.place, remark)
         replace = type(statement) is s.Update
         for association in statement.associations:
-            self.engine.submit(SaAdd(association, replace, statement))
+            self._submit(SaAdd(association, replace, statement))
 
     def _delete_all(self, statement: s.DeleteAll) -> None:
         for source, destination in statement.pairs:
             for protocol in _one_or_all(statement.protocols):
-                self.engine.submit(SaDeleteAll(source, destination, protocol, statement))
+                self._submit(SaDeleteAll(source, destination, protocol, statement))
 
     def _get(self, statement: s.Get) -> None:
         self._warn_all(statement.warnings)
         if not statement.ids:
             raise _no_protocol(statement.word)
         for id in statement.ids:
-            self._dump_sad([self.engine.sa(id)])
+            self.flush()
+            self._dump_sad([self._requests.sa(id)])
 
     def _get_spi(self, statement: s.GetSpi) -> None:
         self._warn_all(statement.warnings)
         if not statement.associations:
             raise _no_protocol(statement.word)
         for association in statement.associations:
-            self.engine.get_spi(association)
+            self.flush(reconcile=False)
+            self._requests.get_spi(association)
 
     def _dump(self, statement: s.Dump) -> None:
         entries: list[SadEntry] = []
         for protocol in _one_or_all(statement.protocols):
-            entries += self.engine.sad(protocol)
+            self.flush()
+            entries += self._requests.sad(protocol)
         if not self._dump_sad(entries):
             self._report.empty(statement.place, statement.end_line, "No SAD entries")
 
@@ -228,7 +271,7 @@ def _one_or_all(protocols: tuple[IpsecProtocol, ...]) -> tuple[IpsecProtocol | N
 
 
 def _without_effect(statement: s.Add | s.Update) -> list[str]:
-    """Name what was asked for an SA that Linux has no word for; the SA is made without it."""
+    """Name what an SA was written with that Linux has no word for; the SA is made without it."""
     remarks = []
     if statement.word in ("esp-old", "ah-old"):
         new = statement.word[:-4]

@@ -47,9 +47,9 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
         status = _run(Parser(text, name), reporter, executor)
-    if executor and executor.engine.lock_holder:
+    if executor and executor.lock_holder:
         sys.stderr.write(
-            f"setkey: WARNING: {executor.engine.lock_holder} held this namespace's lock for long: "
+            f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
             "went on without it\n"
         )
     return status or int(options.strict and reporter.rejections > 0)
@@ -60,23 +60,22 @@ def make_executor(
 ) -> Executor:
     """Connect an executor to this namespace's kernel; raises KernelError (EPERM) at once."""
     kernel.spd_info()
-    engine, kind, announce = Engine(kernel), Executor, None
+    engine = Engine(kernel)
+    tracer = announce = None
     if (options.verbose or options.hexdump) and not options.json:
-        from kamexfrm.setkey.verbose import TracingEngine, VerboseExecutor
+        from kamexfrm.setkey.verbose import Tracer
 
-        engine = tracing = TracingEngine(
-            kernel, out, texts=options.verbose, hexdump=options.hexdump
-        )
-        kind, announce = VerboseExecutor, tracing.announce
-    executor = kind(
+        tracer = Tracer(engine, out, texts=options.verbose, hexdump=options.hexdump)
+        announce = tracer.announce
+    return Executor(
         engine,
+        Engine(kernel),
         reporter,
         lambda entries: dump.dump_sad(entries, out, options, announce),
         lambda entries: dump.dump_spd(entries, out, options, announce),
+        tracer=tracer,
         twins=options.twins,
     )
-    executor.engine.on_refusal = executor.hear
-    return executor
 
 
 def _read(options: Options) -> tuple[bytes, str]:
@@ -98,11 +97,11 @@ def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> i
                 break
     except ScriptError as error:
         if executor:
-            executor.engine.flush()
+            executor.flush()
         reporter.script_error(error)
         return 1
     if executor:
-        executor.engine.flush()
+        executor.flush()
     return 0
 
 
@@ -120,7 +119,7 @@ def _interactive(reporter: Reporter, executor: Executor | None) -> int:
                     break
                 if executor:
                     more = executor.run(statement)
-                    executor.engine.flush()
+                    executor.flush()
                     if not more:
                         return 0
             except ScriptError as error:

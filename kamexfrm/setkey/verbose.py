@@ -1,18 +1,16 @@
-"""setkey -v and -H: what setkey says to the engine and hears, shown as PF_KEY messages.
+"""setkey -v and -H: requests to the engine and their replies, shown as PF_KEY messages.
 
-An engine that shows each request as the message that a PF_KEY socket would carry, carries it out at
-once, and shows the reply: what is there now or was there before, or the errno.
+Each request is shown as the message that a PF_KEY socket would carry, and carried out at once. Then
+the reply is shown: what is there now or was there before, or the errno.
 """
 
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
-    Rejected,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -23,9 +21,9 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
     Write,
+    Written,
 )
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SadEntry, SaId, SaState, SecurityAssociation
 from kamexfrm.model.policy import (
     Direction,
@@ -37,8 +35,6 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbMsg, SadbType
-from kamexfrm.setkey import statements as s
-from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.pfkey.parts import (
@@ -68,63 +64,62 @@ from kamexfrm.translate.pfkey.spd import (
 _Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]
 
 
-class TracingEngine(Engine):
-    """An engine that writes each message and its replies to ``out``.
+class Tracer:
+    """Passes requests on to an engine, and writes each message and its replies to ``out``.
 
     ``texts`` (-v) shows all as text, ``hexdump`` (-H) those that are sent as bytes too.
-    ``statement`` is the one that setkey is at: it knows what the engine need not know, such as the
-    source address in ``get``.
+    ``statement`` is setkey's current one: it has what the engine does not need, such as the source
+    address in ``get``.
     """
 
     def __init__(
-        self, kernel: Kernel, out: TextIO, *, texts: bool = True, hexdump: bool = False
+        self, engine: Engine, out: TextIO, *, texts: bool = True, hexdump: bool = False
     ) -> None:
-        super().__init__(kernel)
+        self._engine = engine
         self._texts = texts
         self._hexdump = hexdump
         self.statement: object = None
         self._out = out
         self._pid = os.getpid()
-        self._asked = SadbType.SADB_DUMP
-        self._quiet = False
+        self._dump_type = SadbType.SADB_DUMP
 
     def _show(self, message: SadbMsg, seq: int = 0) -> None:
         """Show a message that is received."""
-        if self._texts and not self._quiet:
+        if self._texts:
             self._out.write(format_message(stamped(message, seq=seq, pid=self._pid)) + "\n")
 
     def _send(self, message: SadbMsg) -> None:
         """Show a message that is sent."""
         self._show(message)
-        if self._hexdump and not self._quiet:
+        if self._hexdump:
             self._out.write(format_hexdump(stamped(message, pid=self._pid)))
 
     # Writes
 
     def submit(self, request: Write) -> None:
-        """Show a write, make it at once, show what came of it."""
+        """Show a write, carry it out, show what came of it; raises KamexfrmError."""
+        self.try_submit(request).raise_first()
+
+    def flush(self) -> Written:
+        """Write what is still to be written, which is not shown; raises KamexfrmError."""
+        return self._engine.flush()
+
+    def try_submit(self, request: Write) -> Written:
+        """Show a write, carry it out, show what came of it and return that."""
         exchanges = self._exchanges(request)
-        if not exchanges:
-            super().submit(request)
-            return
-        self._send(exchanges[0][0])
-        refused: list[Rejected] = []
-        hear, self.on_refusal = self.on_refusal, refused.append
-        try:
-            super().submit(request)
-            self.flush()
-        finally:
-            self.on_refusal = hear
-        for one in refused:
-            self._show(error_reply(exchanges[0][0], one.error.errno))
-            with self._silence():  # who explains a refusal looks around
-                hear(one)
-        if refused:
-            return
+        if exchanges:
+            self._send(exchanges[0][0])
+        self._engine.try_submit(request)
+        written = self._engine.try_flush()
+        if written.rejected:
+            for _, error in written.rejected:
+                self._show(error_reply(exchanges[0][0], error.errno))
+            return written
         for at, (message, reply) in enumerate(exchanges):
             if at:
                 self._send(message)
             self._answer(message, reply)
+        return written
 
     def _answer(self, message: SadbMsg, reply: Callable[[], SadbMsg]) -> None:
         try:
@@ -134,7 +129,7 @@ class TracingEngine(Engine):
         self._show(answer)
 
     def _exchanges(self, request: Write) -> list[_Exchange]:
-        """Return the messages that make up a request; deletes look at what is there before."""
+        """Return the messages that make up a request; deletes read what is there before."""
         match request:
             case SaAdd():
                 return [self._sa_add(request)]
@@ -159,16 +154,14 @@ class TracingEngine(Engine):
         association = request.association
         type = SadbType.SADB_UPDATE if request.replace else SadbType.SADB_ADD
         message = sa_to_message(association, type, sadb_flags=_sadb_flags(request.cookie))
-        return message, lambda: sad_entry_to_message(
-            super(TracingEngine, self).sa(association.id), type
-        )
+        return message, lambda: sad_entry_to_message(self._engine.sa(association.id), type)
 
     def _sa_delete(self, request: SaDelete) -> _Exchange:
         message = sa_id_to_message(
             SadbType.SADB_DELETE, _source_of(request.cookie, request.id), request.id
         )
         try:
-            before = super().sa(request.id)
+            before = self._engine.sa(request.id)
         except KamexfrmError:
             return _echoed(message)
         reply = sad_entry_to_message(before, SadbType.SADB_DELETE, state=SaState.DEAD)
@@ -182,7 +175,7 @@ class TracingEngine(Engine):
 
         def reply(policy: SecurityPolicy) -> Callable[[], SadbMsg]:
             return lambda: spd_entry_to_message(
-                self._entry(policy.selector, policy.direction, policy.label), type
+                self._engine.spd_entry(policy.selector, policy.direction, policy.label), type
             )
 
         return [(policy_to_message(policy, type), reply(policy)) for policy in policies]
@@ -196,7 +189,7 @@ class TracingEngine(Engine):
     def _spd_delete(self, request: SpdDelete, direction: Direction) -> _Exchange:
         message = spidx_to_message(request.selector, direction, request.label)
         try:
-            entry = self._entry(request.selector, direction, request.label)
+            entry = self._engine.spd_entry(request.selector, direction, request.label)
             before = spd_entry_to_message(entry, message.type)
         except KamexfrmError as error:
             before = error_reply(message, error.errno)
@@ -204,18 +197,16 @@ class TracingEngine(Engine):
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Show a GETSPI and the larval SA that comes of it."""
-        asked = SadbType.SADB_GETSPI
-        message = sa_to_message(association, asked, sadb_flags=_sadb_flags(self.statement))
+        type = SadbType.SADB_GETSPI
+        message = sa_to_message(association, type, sadb_flags=_sadb_flags(self.statement))
         self._send(message)
         try:
-            spi = super().get_spi(association, low, high)
+            spi = self._engine.get_spi(association, low, high)
         except KamexfrmError as error:
             self._show(error_reply(message, error.errno))
             raise
-        name = SaId(association.destination, association.protocol, spi)
-        self._answer(
-            message, lambda: sad_entry_to_message(super(TracingEngine, self).sa(name), asked)
-        )
+        id = SaId(association.destination, association.protocol, spi)
+        self._answer(message, lambda: sad_entry_to_message(self._engine.sa(id), type))
         return spi
 
     # Reads. What was found is shown by announce(), each before setkey prints it.
@@ -223,15 +214,15 @@ class TracingEngine(Engine):
     def announce(self, entry: SadEntry | SpdEntry, number: int) -> None:
         """Show the message that an entry of a dump comes in; ``number`` is its place there."""
         if isinstance(entry, SadEntry):
-            self._show(sad_entry_to_message(entry, self._asked), number)
+            self._show(sad_entry_to_message(entry, self._dump_type), number)
         else:
-            self._show(spd_entry_to_message(entry, self._asked), number)
+            self._show(spd_entry_to_message(entry, self._dump_type), number)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Show a DUMP, and the reply if there is nothing to dump."""
         message = dump(protocol)
-        self._ask(message)
-        entries = list(super().sad(protocol))
+        self._send_read(message)
+        entries = list(self._engine.sad(protocol))
         if not entries:
             self._show(error_reply(message, errno.ENOENT))
         return iter(entries)
@@ -239,8 +230,8 @@ class TracingEngine(Engine):
     def spd(self) -> Iterator[SpdEntry]:
         """Show an X_SPDDUMP, and the reply if there is nothing to dump."""
         message = spd_dump()
-        self._ask(message)
-        entries = list(super().spd())
+        self._send_read(message)
+        entries = list(self._engine.spd())
         if not entries:
             self._show(error_reply(message, errno.ENOENT))
         return iter(entries)
@@ -248,9 +239,9 @@ class TracingEngine(Engine):
     def sa(self, id: SaId) -> SadEntry:
         """Show a GET, and the reply if there is no such SA."""
         message = sa_id_to_message(SadbType.SADB_GET, _source_of(self.statement, id), id)
-        self._ask(message)
+        self._send_read(message)
         try:
-            return super().sa(id)
+            return self._engine.sa(id)
         except KamexfrmError as error:
             self._show(error_reply(message, error.errno))
             raise
@@ -260,43 +251,17 @@ class TracingEngine(Engine):
     ) -> SpdEntry:
         """Show an X_SPDGET, which PF_KEY has by id only, and the reply if there is none."""
         message = spidx_to_message(selector, direction, label, SadbType.SADB_X_SPDGET)
-        self._ask(message)
+        self._send_read(message)
         try:
-            return self._entry(selector, direction, label)
+            return self._engine.spd_entry(selector, direction, label)
         except KamexfrmError as error:
             self._show(error_reply(message, error.errno))
             raise
 
-    def _ask(self, message: SadbMsg) -> None:
-        if not self._quiet:
-            self._asked = message.type
-            self._send(message)
-
-    def _entry(
-        self, selector: Selector, direction: Direction, label: SecurityContext | None = None
-    ) -> SpdEntry:
-        """Return a policy without a word."""
-        with self._silence():
-            return super().spd_entry(selector, direction, label)
-
-    @contextmanager
-    def _silence(self) -> Iterator[None]:
-        """Show nothing within."""
-        before, self._quiet = self._quiet, True
-        try:
-            yield
-        finally:
-            self._quiet = before
-
-
-class VerboseExecutor(Executor):
-    """Carries out statements, each shown with what came of it before the next is begun."""
-
-    def run(self, statement: s.Statement) -> bool:
-        """Carry out one statement; False after ``exit``."""
-        if isinstance(self.engine, TracingEngine):
-            self.engine.statement = statement
-        return super().run(statement)
+    def _send_read(self, message: SadbMsg) -> None:
+        """Show a message that reads; what it finds is shown as replies of its type."""
+        self._dump_type = message.type
+        self._send(message)
 
 
 def _echoed(message: SadbMsg) -> _Exchange:

@@ -1,10 +1,10 @@
-"""The knobs as the kernel has them: read with an eye on trouble, written by the engine."""
+"""Knobs are read, with a warning where they are lost or not what the kernel does, and written."""
 
 from typing import NamedTuple
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.lookup import find_marker
-from kamexfrm.engine.requests import Rejected, SetKnob
+from kamexfrm.engine.requests import SetKnob
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knob, Knobs
@@ -38,11 +38,10 @@ def read(kernel: Kernel) -> State:
 
     Raises KamexfrmError (EPROTO) when there are some that we cannot read, and KernelError.
     """
-    marker, lifetime = find_marker(kernel), kernel.larval_lifetime()
-    knobs = (marker.knobs if marker else Knobs())._replace(larval_lifetime=lifetime)
+    knobs = Engine(kernel).knobs()
     if not _blocks(kernel):
         return State(knobs)
-    if marker is None:
+    if find_marker(kernel) is None:
         return State(knobs, _LOST)
     meant = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
     return State(knobs, "" if meant else _BLOCKED)
@@ -57,18 +56,13 @@ def _blocks(kernel: Kernel) -> bool:
 
 
 def write(kernel: Kernel, assignments: Assignments) -> tuple[dict[Knob, KamexfrmError], str]:
-    """Write variables; return what was refused, and who kept the lock from us, if anybody.
+    """Write variables; return the errors, and the process that kept the lock from us or nothing.
 
     Raises KernelError when nothing at all can be written.
     """
-    refused: dict[Knob, KamexfrmError] = {}
-
-    def note(one: Rejected) -> None:
-        if isinstance(one.request, SetKnob):
-            refused[one.request.knob] = one.error
-
-    engine = Engine(kernel, note)
+    engine = Engine(kernel)
     for knob, value in assignments.items():
         engine.submit(SetKnob(knob, value))
-    engine.flush()
-    return refused, engine.lock_holder
+    written = engine.try_flush()
+    errors = {r.knob: error for r, error in written.rejected if isinstance(r, SetKnob)}
+    return errors, written.lock_holder

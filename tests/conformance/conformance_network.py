@@ -248,10 +248,10 @@ class Network:
 
     def _command(self, requests: list[Write], refused: list[Rejected]) -> None:
         """Carry out requests as one command of ours does."""
-        engine = Engine(self._kernel, refused.append)
+        engine = Engine(self._kernel)
         for request in requests:
             engine.submit(request)
-        engine.flush()
+        refused += engine.try_flush().rejected
 
     def _listen(self, wanted: bool) -> None:
         if self._acquires is not None:

@@ -22,7 +22,7 @@ from kamexfrm.model.policy import Direction, Owner, SecurityPolicy, Selector
 from kamexfrm.rig import Host
 from kamexfrm.setkey.command import main as setkey
 from kamexfrm.sysctl.command import run as kame_sysctl
-from kamexfrm.translate.xfrm.marker import UNFINISHED
+from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
 from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
@@ -208,7 +208,7 @@ def assert_sound(kernel: NetlinkKernel) -> None:
     """Hold that all acts as it says, and that nothing is half there."""
     policies = list(kernel.policies())
     session = Session(kernel, int(time.time()))
-    assert not session.marker.flags & UNFINISHED
+    assert not session.marker.flags & MarkerFlag.UNFINISHED
     assert rewritten(policies, session.knobs, session, session.now).operations == []
     assert catch_alls(policies, session.knobs) == []
     off = session.knobs.inet.def_policy == session.knobs.inet6.def_policy == 0

@@ -22,7 +22,7 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import PolicyType, SecurityPolicy, Selector, SpdEntry
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, until
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, read_marker
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary, spd_entry_from_kernel
 
 SETKEY = "from kamexfrm.setkey.command import main; raise SystemExit(main())"
@@ -164,12 +164,12 @@ def test_a_killed_write_of_a_knob_is_completed_by_the_next_command(
         in_force = marker.knobs.inet.esp_trans_deflev
         optional = {t.optional for p in kernel.policies() for t in p.templates}
         if optional != {int(in_force == 1)}:
-            assert marker.flags & UNFINISHED  # half done, and that can be seen
+            assert marker.flags & MarkerFlag.UNFINISHED  # half done, and that can be seen
         done = finish(start(namespace, SETKEY, "-c"), line(LINES + n, "out none"))
         assert done == ("", "", 0)
         marker = read_marker(kernel.policy(MARKER_ID))
         assert marker
-        assert not marker.flags & UNFINISHED
+        assert not marker.flags & MarkerFlag.UNFINISHED
         assert marker.knobs.inet.esp_trans_deflev == in_force
         optional = {t.optional for p in kernel.policies() for t in p.templates}
         assert optional == {int(in_force == 1)}

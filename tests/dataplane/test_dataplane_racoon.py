@@ -11,7 +11,7 @@ import pytest
 
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Host, TwoHosts, until
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, read_marker
 from tests.dataplane.dataplane_proof import BIN, load, setkey
 from tests.dataplane.ike_daemons import DOORS, IPV4, PATIENCE, Daemon, Tunnel, agreed
 
@@ -55,7 +55,7 @@ def has_followed(host: Host) -> bool:
     with host.enter():
         kernel = NetlinkKernel()
         try:
-            return not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+            return not read_marker(kernel.policy(MARKER_ID)).flags & MarkerFlag.UNFINISHED
         finally:
             kernel.close()
 

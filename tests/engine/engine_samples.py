@@ -6,7 +6,7 @@ from typing import Any
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.requests import Rejected, SetKnob, SpdAdd, SpdDelete, Write
+from kamexfrm.engine.requests import Rejected, SetKnob, SpdAdd, SpdDelete, Write, Written
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure, Kernel
 from kamexfrm.model.association import Key, SecurityAssociation
@@ -89,21 +89,27 @@ class DumpCounter(FakeKernel):
 
 
 class Asker:
-    """An engine with the refusals it reported."""
+    """An engine with the requests it rejected last, and what it said of the lock."""
 
     def __init__(self, kernel: Any, clock: Callable[[], float] | None = None) -> None:
         self.kernel: Kernel = kernel
-        self.refused: list[Rejected] = []
+        self.rejected: list[Rejected] = []
+        self.lock_holder = ""
         keywords = {"clock": clock} if clock else {}
-        self.engine = Engine(kernel, self.refused.append, **keywords)
+        self.engine = Engine(kernel, **keywords)
 
     def ask(self, *requests: Write) -> list[str]:
-        """Submit requests; return the errno's names of those that were refused, in order."""
-        self.refused.clear()
+        """Submit requests; return the errno's names of those that were rejected, in order."""
+        self.rejected.clear()
         for request in requests:
-            self.engine.submit(request)
-        self.engine.flush()
-        return [errno.errorcode[one.error.errno] for one in self.refused]
+            self._take(self.engine.try_submit(request))
+        self._take(self.engine.try_flush())
+        return [errno.errorcode[one.error.errno] for one in self.rejected]
+
+    def _take(self, written: Written | None) -> None:
+        if written:
+            self.rejected += written.rejected
+            self.lock_holder = written.lock_holder or self.lock_holder
 
     def must(self, *requests: Write) -> None:
         assert self.ask(*requests) == []

@@ -278,6 +278,5 @@ def test_further_knobs_that_were_lost_are_put_back_by_whoever_saw_them(asker: As
     known = marker_of(asker.kernel)
     perform(asker.kernel, XfrmMsg.FLUSHPOLICY)
     other = Asker(asker.kernel)
-    other.engine.reconcile(known)
-    assert other.engine.restored
+    assert other.engine.reconcile(known).restored
     assert Asker(asker.kernel).engine.knobs() == Knobs(dfbit=0, spi_maxval=0x1FF)

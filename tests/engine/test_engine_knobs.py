@@ -12,7 +12,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED
+from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import (
     Default,
@@ -478,9 +478,9 @@ def test_an_admins_own_default_outlives_what_follows_a_kill(theirs: Default) -> 
         assert kernel.apply([block]) == []
         with contextlib.suppress(Killed):
             Asker(Mortal(kernel, life)).turn("esp_trans_deflev", 2)
-        completed += marker_of(kernel).flags & UNFINISHED
+        completed += marker_of(kernel).flags & MarkerFlag.UNFINISHED
         Asker(kernel).add(ipsec(1))
-        assert not marker_of(kernel).flags & UNFINISHED
+        assert not marker_of(kernel).flags & MarkerFlag.UNFINISHED
         assert kernel.default() == theirs
     assert completed
 

@@ -13,7 +13,7 @@ from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import POLICY_KNOBS
 from kamexfrm.model.policy import Mode, PolicyType, SecurityPolicy, Selector
-from kamexfrm.translate.xfrm.marker import UNFINISHED
+from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, rewritten
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.xfrm import (
@@ -122,7 +122,7 @@ class Dice(random.Random):
 def assert_sound(kernel: FakeKernel, clock: Clock) -> None:
     policies = list(kernel.policies())
     session = Session(kernel, int(clock.now))
-    assert not session.marker.flags & UNFINISHED
+    assert not session.marker.flags & MarkerFlag.UNFINISHED
     operations = rewritten(policies, session.knobs, session, session.now).operations
     # A sidecar whose entry somebody else deleted is harmless, and goes at the next look.
     assert [step for step in operations if step[0] != XfrmMsg.DELPOLICY] == []

@@ -195,7 +195,7 @@ def test_what_kame_refuses_is_refused(asker: Asker) -> None:
 def test_an_algorithm_that_linux_has_not_is_refused_by_name(asker: Asker) -> None:
     old = Key(by_name(Kind.AUTHENTICATION, "md5"), bytes(range(16)))
     assert asker.ask(SaAdd(association(authentication=old))) == ["ENOSYS"]
-    assert "md5" in str(asker.refused[0].error)
+    assert "md5" in str(asker.rejected[0].error)
 
 
 def test_an_allocated_spi_is_larval_until_its_keys_come(asker: Asker) -> None:

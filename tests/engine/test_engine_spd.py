@@ -213,7 +213,7 @@ def test_a_refusal_by_the_kernel_keeps_its_text_and_leaves_nothing(asker: Asker)
         "EINVAL",
         "EINVAL",
     ]
-    error = asker.refused[0].error
+    error = asker.rejected[0].error
     assert isinstance(error, KernelError)
     assert error.reason == "Invalid prefix length in selector (must be <= 32 for IPv4)"
     assert helpers(asker.kernel) in ([], [MARKER_IF_ID])
@@ -244,7 +244,7 @@ def test_refusals_come_in_the_order_of_the_requests_with_their_context(asker: As
         "ENOENT",
         "EEXIST",
     ]
-    assert [one.request.cookie for one in asker.refused] == [
+    assert [one.request.cookie for one in asker.rejected] == [
         "again",
         "bypass",
         "not there",
@@ -261,7 +261,7 @@ def test_refusals_come_in_the_order_of_the_requests_with_their_context(asker: As
     }
 
 
-def test_without_a_listener_the_first_refusal_is_raised(kernel: Kernel) -> None:
+def test_the_first_rejection_is_raised_by_a_flush(kernel: Kernel) -> None:
     engine = Engine(kernel)
     engine.submit(SpdAdd(ipsec()))
     engine.submit(SpdAdd(ipsec()))
@@ -284,7 +284,7 @@ def test_thousands_of_requests_are_all_answered_for(asker: Asker) -> None:
     found = asker.entries()
     assert len(found) == 5000
     assert asker.ask(*[SpdAdd(ipsec(n, IN)) for n in numbers]) == ["EEXIST"] * 2500
-    assert [one.request for one in asker.refused] == [SpdAdd(ipsec(n, IN)) for n in numbers]
+    assert [one.request for one in asker.rejected] == [SpdAdd(ipsec(n, IN)) for n in numbers]
     assert len(asker.entries()) == 5000
 
 
@@ -360,7 +360,7 @@ def test_a_foreign_fwd_in_the_way_fails_the_whole_statement(asker: Asker) -> Non
     before = image(asker.kernel)
     for how in (SpdAdd(ipsec(0, IN)), SpdAdd(ipsec(0, IN, request(UNIQUE)))):
         assert asker.ask(how) == ["EEXIST"]
-        assert "foreign" in str(asker.refused[0].error)
+        assert "foreign" in str(asker.rejected[0].error)
     assert asker.ask(SpdAdd(ipsec(0, FWD))) == ["EEXIST"]
     assert asker.ask(SpdAdd(ipsec(0, IN), replace=True)) == ["EEXIST"]
     assert {p for p in image(asker.kernel) if p.if_id != MARKER_IF_ID} == before

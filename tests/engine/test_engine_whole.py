@@ -307,7 +307,7 @@ def test_after_any_requests_the_kernel_holds_the_model_translated_with_the_knobs
                 expected = [(step, model.do(step)) for step in run]
                 refused = [(step, name) for step, name in expected if name]
                 names = asker.ask(*run)
-                assert [(one.request, n) for one, n in zip(asker.refused, names, strict=True)] == (
+                assert [(one.request, n) for one, n in zip(asker.rejected, names, strict=True)] == (
                     refused
                 )
         check(model, asker)
@@ -435,12 +435,12 @@ def test_a_lock_that_is_held_past_the_deadline_is_named_and_work_goes_on(
         kernel = NetlinkKernel()
         asker = Asker(kernel)
         asker.add(ipsec(0), ipsec(1))
-        assert asker.engine.lock_holder.startswith(f"process {os.getpid()} (")
+        assert asker.lock_holder.startswith(f"process {os.getpid()} (")
         assert_first_match(asker.entries())
         os.close(file)
         other = Asker(kernel)
         other.add(ipsec(2))
-        assert other.engine.lock_holder == ""
+        assert other.lock_holder == ""
         kernel.close()
     namespace.close()
 

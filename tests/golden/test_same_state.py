@@ -53,7 +53,7 @@ def as_argument(path: Path, options: tuple[str, ...]) -> None:
 def by_a_program(path: Path, options: tuple[str, ...]) -> None:
     kernel = NetlinkKernel()
     try:
-        engine = Engine(kernel, on_refusal=lambda _: None)
+        engine = Engine(kernel)
         try:
             for statement in parse(path.read_bytes()):
                 if isinstance(statement, s.Exit):
@@ -61,7 +61,7 @@ def by_a_program(path: Path, options: tuple[str, ...]) -> None:
                 carry_out(engine, statement, twin="-k" not in options)
         except LanguageError:
             pass
-        engine.flush()
+        engine.try_flush()
     finally:
         kernel.close()
 
@@ -69,7 +69,7 @@ def by_a_program(path: Path, options: tuple[str, ...]) -> None:
 def carry_out(engine: Engine, statement: s.Statement, *, twin: bool) -> None:
     """Ask the engine for what a statement says; what only reads is left out."""
     for request in requests_of(statement, twin=twin):
-        engine.submit(request)
+        engine.try_submit(request)
     if isinstance(statement, s.GetSpi):
         for association in statement.associations:
             try:

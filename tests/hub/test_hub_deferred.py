@@ -9,7 +9,7 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.hub import Hub, backoff, paced_engine
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.policy import Mode
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, read_marker
 from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
 from tests.hub.pfkey_samples import DUMP, A, B, add_policy, add_sa, association, policy, received
 
@@ -30,7 +30,7 @@ class CountingKernel(FakeKernel):
         return {state.mode for state in super().states()}
 
     def is_unfinished(self) -> bool:
-        return read_marker(self.policy(MARKER_ID)).flags & UNFINISHED != 0
+        return read_marker(self.policy(MARKER_ID)).flags & MarkerFlag.UNFINISHED != 0
 
 
 @pytest.fixture

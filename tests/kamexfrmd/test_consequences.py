@@ -7,14 +7,7 @@ from kamexfrm.kamexfrmd.reconciler import GROUPS
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event
 from kamexfrm.net import AF_INET, Address
-from kamexfrm.translate.xfrm.marker import (
-    HAS_ANY_REQID,
-    HAS_MODE_ANY,
-    HAS_REQID_SA,
-    HAS_TUNNEL_USE,
-    Marker,
-    marker_policy,
-)
+from kamexfrm.translate.xfrm.marker import NO_FLAGS, Marker, MarkerFlag, marker_policy
 from kamexfrm.translate.xfrm.policy_to_kernel import catch_all
 from kamexfrm.translate.xfrm.rewrite import delete_by_index
 from kamexfrm.xfrm import (
@@ -40,8 +33,8 @@ from kamexfrm.xfrm import (
 
 A, B = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
 NOTHING, FORGET, RESYNC = Consequence
-NUMBERS = HAS_REQID_SA | HAS_ANY_REQID
-ALL = HAS_MODE_ANY | HAS_TUNNEL_USE | NUMBERS
+NUMBERS = MarkerFlag.HAS_REQID_SA | MarkerFlag.HAS_ANY_REQID
+ALL = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_TUNNEL_USE | NUMBERS
 
 
 def policy(mode: int = 0) -> Policy:
@@ -94,19 +87,19 @@ def deleted(of: Policy) -> Event:
 @pytest.mark.parametrize(
     ("sa", "flags", "wanted"),
     [
-        (state(), 0, FORGET),
-        (state(), HAS_TUNNEL_USE, FORGET),
-        (state(), HAS_MODE_ANY, FORGET),
-        (state(), HAS_ANY_REQID, FORGET),
-        (state(mode=1), 0, FORGET),
-        (state(mode=1), HAS_TUNNEL_USE, RESYNC),
-        (state(reqid=5), 0, FORGET),
-        (state(reqid=5), HAS_ANY_REQID, RESYNC),
+        (state(), NO_FLAGS, FORGET),
+        (state(), MarkerFlag.HAS_TUNNEL_USE, FORGET),
+        (state(), MarkerFlag.HAS_MODE_ANY, FORGET),
+        (state(), MarkerFlag.HAS_ANY_REQID, FORGET),
+        (state(mode=1), NO_FLAGS, FORGET),
+        (state(mode=1), MarkerFlag.HAS_TUNNEL_USE, RESYNC),
+        (state(reqid=5), NO_FLAGS, FORGET),
+        (state(reqid=5), MarkerFlag.HAS_ANY_REQID, RESYNC),
         (state(), NUMBERS, RESYNC),
     ],
 )
 def test_an_sa_matters_to_policies_that_may_use_it(
-    sa: State, flags: int, wanted: Consequence
+    sa: State, flags: MarkerFlag, wanted: Consequence
 ) -> None:
     assert consequence(added(sa), flags) is wanted
     end = Event(XfrmMsg.EXPIRE, encode_expire(Expire(sa, hard=1)), 0, 0)
@@ -115,36 +108,48 @@ def test_an_sa_matters_to_policies_that_may_use_it(
     assert consequence(warning, flags) is NOTHING
 
 
-@pytest.mark.parametrize("flags", [0, HAS_ANY_REQID, HAS_TUNNEL_USE, HAS_MODE_ANY, NUMBERS])
-def test_the_end_of_sas_matters_where_policies_depend_on_them(flags: int) -> None:
+@pytest.mark.parametrize(
+    "flags",
+    [
+        NO_FLAGS,
+        MarkerFlag.HAS_ANY_REQID,
+        MarkerFlag.HAS_TUNNEL_USE,
+        MarkerFlag.HAS_MODE_ANY,
+        NUMBERS,
+    ],
+)
+def test_the_end_of_sas_matters_where_policies_depend_on_them(flags: MarkerFlag) -> None:
     new = Operation(XfrmMsg.NEWSA, encode_state(state()))
     flush = Operation(XfrmMsg.FLUSHSA, encode_state_flush(0))
     name = encode_state_id(StateId(B, 0x1000, 51, AF_INET))
-    wanted = NOTHING if flags in (0, HAS_ANY_REQID) else RESYNC
+    wanted = NOTHING if flags in (NO_FLAGS, MarkerFlag.HAS_ANY_REQID) else RESYNC
     assert consequence(event_of(new, Operation(XfrmMsg.DELSA, name)), flags) is wanted
     assert consequence(event_of(new, flush), flags) is wanted
 
 
 def test_foreign_policies_matter_to_sas_of_mode_any_alone() -> None:
     for one in (policy(), policy(mode=1)):
-        assert consequence(written(one), ALL & ~HAS_MODE_ANY) is NOTHING
-        assert consequence(deleted(one), ALL & ~HAS_MODE_ANY) is FORGET
+        assert consequence(written(one), ALL & ~MarkerFlag.HAS_MODE_ANY) is NOTHING
+        assert consequence(deleted(one), ALL & ~MarkerFlag.HAS_MODE_ANY) is FORGET
         ended = encode_policy_expire(PolicyExpire(one, hard=1))
-        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), ALL & ~HAS_MODE_ANY) is FORGET
-        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), HAS_MODE_ANY) is RESYNC
-        assert consequence(deleted(one), HAS_MODE_ANY) is RESYNC
-    assert consequence(written(policy()), HAS_MODE_ANY) is NOTHING
-    assert consequence(written(policy(mode=1)), HAS_MODE_ANY) is RESYNC
+        assert (
+            consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), ALL & ~MarkerFlag.HAS_MODE_ANY)
+            is FORGET
+        )
+        assert consequence(Event(XfrmMsg.POLEXPIRE, ended, 0, 0), MarkerFlag.HAS_MODE_ANY) is RESYNC
+        assert consequence(deleted(one), MarkerFlag.HAS_MODE_ANY) is RESYNC
+    assert consequence(written(policy()), MarkerFlag.HAS_MODE_ANY) is NOTHING
+    assert consequence(written(policy(mode=1)), MarkerFlag.HAS_MODE_ANY) is RESYNC
 
 
 def test_what_is_ours_alone_is_missed() -> None:
-    assert consequence(deleted(catch_all(AF_INET, 1)), 0) is RESYNC
-    assert consequence(deleted(marker_policy(Marker())), 0) is RESYNC
+    assert consequence(deleted(catch_all(AF_INET, 1)), NO_FLAGS) is RESYNC
+    assert consequence(deleted(marker_policy(Marker())), NO_FLAGS) is RESYNC
     flush = event_of(
         Operation(XfrmMsg.NEWPOLICY, encode_policy(policy())),
         Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
     )
-    assert consequence(flush, 0) is RESYNC
+    assert consequence(flush, NO_FLAGS) is RESYNC
 
 
 def test_a_marker_is_known_among_policies() -> None:

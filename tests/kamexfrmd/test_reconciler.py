@@ -25,7 +25,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.rig import Host, TwoHosts, until
-from kamexfrm.translate.xfrm.marker import MARKER_ID, UNFINISHED, marker_policy, read_marker
+from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, marker_policy, read_marker
 from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
@@ -111,10 +111,10 @@ def test_what_a_killed_writer_left_is_completed(
     kernel = NetlinkKernel()
     marker = read_marker(kernel.policy(MARKER_ID))
     knobs = marker.knobs.replace(knob("net.inet.ipsec.esp_trans_deflev"), 2)
-    intent = marker_policy(marker._replace(knobs=knobs, flags=marker.flags | UNFINISHED))
+    intent = marker_policy(marker._replace(knobs=knobs, flags=marker.flags | MarkerFlag.UNFINISHED))
     assert kernel.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(intent))]) == []
     until(lambda: "level use" not in xfrm("policy", "list", "dir", "out"), 8, "it is completed")
-    assert not read_marker(kernel.policy(MARKER_ID)).flags & UNFINISHED
+    assert not read_marker(kernel.policy(MARKER_ID)).flags & MarkerFlag.UNFINISHED
     kernel.close()
 
 
@@ -209,7 +209,7 @@ def test_a_connected_flow_is_protected_by_the_sa_of_another_program(
 
 @pytest.mark.dataplane
 class TestOutboundTunnelUse:
-    def test_follows_sas_that_others_add_and_delete(
+    def test_depends_on_sas_that_others_add_and_delete(
         self, engine: Engine, daemon: subprocess.Popen[str]
     ) -> None:
         engine.submit(SpdAdd(TUNNEL_USE))

@@ -112,7 +112,7 @@ def test_the_markers_layout_in_the_state_page_is_the_markers() -> None:
 
     assert touched(none._replace(last_priority=full)) == said("priority of")
     assert touched(none._replace(order=(1 << 48) - 1)) == said("last insertion number")
-    assert touched(none._replace(flags=0xFFFF)) == said("flags")
+    assert touched(none._replace(flags=marker.MarkerFlag(0xFFFF))) == said("flags")
     assert touched(none._replace(reqid=full)) == said("last generated reqid")
     assert touched(none._replace(last_kernel_priority=full)) == said("kernel priority of")
     assert touched(none._replace(sa_digest=full)) == said("checksum of the SAs")
@@ -124,12 +124,12 @@ def test_the_markers_layout_in_the_state_page_is_the_markers() -> None:
         assert changed == [0, 0, 1 << mask.bit_length() - 1, 0]
     flags = text.partition("The flags are")[2].partition(".Pp")[0]
     for value, word in (
-        (marker.HAS_TUNNEL_USE, "tunnels"),
-        (marker.HAS_MODE_ANY, "SAs of mode any"),
-        (marker.UNFINISHED, "unfinished"),
-        (marker.HAS_REQID_SA, "SAs with a reqid"),
-        (marker.HAS_ANY_REQID, "requests without"),
-        (marker.OWN_DEFAULT, "own default"),
+        (marker.MarkerFlag.HAS_TUNNEL_USE, "tunnels"),
+        (marker.MarkerFlag.HAS_MODE_ANY, "SAs of mode any"),
+        (marker.MarkerFlag.UNFINISHED, "unfinished"),
+        (marker.MarkerFlag.HAS_REQID_SA, "SAs with a reqid"),
+        (marker.MarkerFlag.HAS_ANY_REQID, "requests without"),
+        (marker.MarkerFlag.OWN_DEFAULT, "own default"),
     ):
         assert f"\n{value} {word}" in flags
 

@@ -6,22 +6,26 @@ The texts were printed by ipsec-tools 0.9.1 on Linux's AF_KEY; keys are covered 
 import io
 import os
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind, by_name
-from kamexfrm.engine.requests import Rejected, SaAdd
+from kamexfrm.engine.engine import Engine
+from kamexfrm.engine.requests import SaAdd
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Failure
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
 from kamexfrm.setkey.command import main
 from kamexfrm.setkey.message_text import format_message
-from kamexfrm.setkey.verbose import TracingEngine
+from kamexfrm.setkey.verbose import Tracer
 from kamexfrm.translate.pfkey.parts import stamped
 from kamexfrm.translate.pfkey.sa_to_message import sa_to_message, sad_entry_to_message
+from kamexfrm.xfrm import Operation, XfrmMsg
 
 ADD = """\
 sadb_msg{ version=2 type=3 errno=0 satype=3
@@ -246,23 +250,19 @@ def test_an_ipv6_address_has_flow_and_scope() -> None:
 # SAs, without a kernel that has ESP
 
 
-class RefusingEngine(TracingEngine):
-    """An engine whose kernel has no ESP."""
+class KernelWithoutEsp(FakeKernel):
+    """A kernel that refuses new SAs."""
 
-    def flush(self, *, follow: bool = True) -> None:
-        while self._queue:
-            self.on_refusal(Rejected(self._queue.popleft(), KernelError(93)))
+    def apply(self, requests: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        refused = [at for at, (type_, _) in enumerate(requests) if type_ == XfrmMsg.NEWSA]
+        return [Failure(position, KernelError(93)) for position in refused]
 
 
 def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported() -> None:
     out = io.StringIO()
-    engine = RefusingEngine(FakeKernel(), out)
-
-    def report(refused: Rejected) -> None:
-        out.write(f"said {refused.error.errno}\n")
-
-    engine.on_refusal = report
-    engine.submit(SaAdd(association()))
+    tracer = Tracer(Engine(KernelWithoutEsp()), out)
+    for rejected in tracer.try_submit(SaAdd(association())).rejected:
+        out.write(f"said {rejected.error.errno}\n")
     shown = ADD.replace("pid=2782", f"pid={os.getpid()}")
     assert out.getvalue() == f"{shown}\n{bare(3, 93, 3)}said 93\n"
 

@@ -14,7 +14,13 @@ from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.net import Address
 from kamexfrm.rig import gateways
-from kamexfrm.translate.xfrm.marker import MARKER_ID, Marker, marker_policy, read_marker
+from kamexfrm.translate.xfrm.marker import (
+    MARKER_ID,
+    Marker,
+    MarkerFlag,
+    marker_policy,
+    read_marker,
+)
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID, catch_all
 from kamexfrm.translate.xfrm.tag import (
     SIDECAR_IF_ID,
@@ -159,7 +165,7 @@ def test_the_marker_beside_a_users_own_entries_for_everything(xfrm: Kernel) -> N
     knobs = Knobs()
     for each in KNOBS[::2]:
         knobs = knobs.replace(each, each.high if each.low else 0)
-    marker = Marker(knobs, (1 << 48) - 1, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC, 7)
+    marker = Marker(knobs, (1 << 48) - 1, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC, MarkerFlag(7))
     everything = Selector(NOWHERE[2], NOWHERE[2], family=2)
     write(xfrm, *[Policy(everything, direction) for direction in (IN, OUT, FWD)])
     write(xfrm, marker_policy(marker), how=XfrmMsg.UPDPOLICY)

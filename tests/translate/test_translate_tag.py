@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from kamexfrm.errors import UnsupportedError, WireError
 from kamexfrm.model.knobs import FURTHER_KNOBS, Knobs
 from kamexfrm.translate.xfrm.marker import (
-    OWN_DEFAULT,
     Marker,
+    MarkerFlag,
     marker_policy,
     marker_words,
     read_marker,
@@ -49,7 +49,7 @@ markers = st.builds(
     u32,
     u32,
     u32,
-    st.integers(0, OWN_DEFAULT * 2 - 1),
+    st.builds(MarkerFlag, st.integers(0, MarkerFlag.OWN_DEFAULT * 2 - 1)),
     u32,
 )
 

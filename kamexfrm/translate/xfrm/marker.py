@@ -21,6 +21,7 @@ spi, reqid   spi_minval, spi_maxval
 """
 
 import errno
+from enum import IntFlag
 from typing import NamedTuple
 
 from kamexfrm.errors import UnsupportedError
@@ -38,15 +39,22 @@ from kamexfrm.xfrm import (
     Template,
 )
 
-#: Flags in word 1: what a command need not look for where they are clear.
-HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
-HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
-UNFINISHED = 0x0004  # a knob was written whose entries do not all follow yet
-HAS_REQID_SA = 0x0008  # some SA has a reqid
-HAS_ANY_REQID = 0x0010  # some outbound request takes an SA of any reqid
-OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
+
+class MarkerFlag(IntFlag):
+    """Flags in word 1: where one is clear, a command need not look for what it says."""
+
+    HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
+    HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
+    UNFINISHED = 0x0004  # entries or SAs are not reconciled yet with a knob or another change
+    HAS_REQID_SA = 0x0008  # some SA has a reqid
+    HAS_ANY_REQID = 0x0010  # some outbound request takes an SA of any reqid
+    OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
+
+
+NO_FLAGS = MarkerFlag(0)
 _KNOWN_FLAGS = 0x003F
-_NUMBERS = HAS_REQID_SA | HAS_ANY_REQID
+_SA_REQIDS = MarkerFlag.HAS_REQID_SA | MarkerFlag.HAS_ANY_REQID
+_MODE_OR_TUNNEL = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_TUNNEL_USE
 
 _NEWER = (
     "this namespace's variables were written by a later version of kamexfrm,"
@@ -62,9 +70,9 @@ _UNREADABLE = (
 FIRST_GENERATED_REQID = 0x4000
 
 
-def follows_sas(flags: int) -> bool:
-    """Whether something has to follow a change of SAs: modes, tunnels or reqids."""
-    return bool(flags & (HAS_MODE_ANY | HAS_TUNNEL_USE)) or flags & _NUMBERS == _NUMBERS
+def depends_on_sas(flags: MarkerFlag) -> bool:
+    """Whether something is to be reconciled when SAs change: modes, tunnels or reqids."""
+    return bool(flags & _MODE_OR_TUNNEL) or _SA_REQIDS in flags
 
 
 class Marker(NamedTuple):
@@ -79,7 +87,7 @@ class Marker(NamedTuple):
     last_priority: int = 0
     last_kernel_priority: int = 0
     reqid: int = FIRST_GENERATED_REQID - 1
-    flags: int = 0
+    flags: MarkerFlag = NO_FLAGS
     sa_digest: int = 0
 
 
@@ -102,7 +110,7 @@ def marker_words(marker: Marker) -> Words:
     knobs = _pack_family(marker.knobs.inet6) << 9 | _pack_family(marker.knobs.inet)
     return (
         (MAGIC << 8 | VERSION) << 32 | marker.last_priority,
-        marker.order << 16 | marker.flags,
+        marker.order << 16 | int(marker.flags),
         marker.reqid << 32 | knobs,
         marker.last_kernel_priority << 32 | marker.sa_digest,
     )
@@ -126,7 +134,7 @@ def read_marker_words(words: Words) -> Marker | None:
         first & 0xFFFFFFFF,
         fourth >> 32,
         third >> 32,
-        second & 0xFFFF,
+        MarkerFlag(second & 0xFFFF),
         fourth & 0xFFFFFFFF,
     )
 
