@@ -58,10 +58,16 @@ class Listener:
         return [m[0] for m in MESSAGE.finditer(self.text)]
 
 
+#: Tests that run in the background have SIGINT ignored, and children inherit that.
+DEFAULT_SIGINT = ("env", "--default-signal=INT")
+
+
 @contextlib.contextmanager
 def listening(*arguments: str) -> Iterator[Listener]:
     process = subprocess.Popen(
-        [*SETKEY, *(arguments or ("-x",))], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*DEFAULT_SIGINT, *SETKEY, *(arguments or ("-x",))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         yield Listener(process)
