@@ -43,6 +43,17 @@ def new(kind: str | None) -> None:
     click.echo(gallery.path_of(kind).read_text(encoding="utf-8"), nl=False)
 
 
+@rig.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of scenarios, for editors.
+
+    Name it in a scenario's first line: #:schema ./rig.schema.json
+    """
+    from kamexfrm.rig.scenario.reading import schema
+
+    click.echo(schema.PATH.read_text(encoding="utf-8"), nl=False)
+
+
 @rig.command()
 @click.argument("file", type=FILE)
 @click.option("-k", "pattern", default="", help="The first case with this in FILE[CASE].")

@@ -1,18 +1,14 @@
-"""Reading steps: which action each is, and what it is expected to show."""
+"""Reading steps: which action each is, with its hosts, addresses and numbers."""
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from kamexfrm.errors import LanguageError
 from kamexfrm.model.language import parse_policy
 from kamexfrm.rig.scenario.plan import (
     Action,
-    Expectation,
     Explain,
     Kill,
-    LinkPlan,
     Probe,
     Run,
     Say,
@@ -23,54 +19,18 @@ from kamexfrm.rig.scenario.plan import (
     Sysctl,
     Wait,
 )
+from kamexfrm.rig.scenario.reading import schema
+from kamexfrm.rig.scenario.reading.context import Context
+from kamexfrm.rig.scenario.reading.expectations import read_expectation
 from kamexfrm.rig.scenario.reading.table import Table, suggestion
 
-OUTCOMES = ("ok", "lost", "refused")
-_WIRE = re.compile(
-    r"(?:nothing|clear|udp-encap|(?:esp|esp-null|ah|ipcomp)(?:\+(?:esp|ah|ipcomp))*)$"
-)
-_WIRE_WORDS = ("esp", "ah", "udp-encap", "ipcomp", "clear", "nothing", "ah+esp", "esp-null")
 _ROUTE = re.compile(
     r"\s*(\S+?)\s*->\s*(\[[^\]]*\]|[^\s:]+(?::[0-9a-fA-F:]*:[0-9a-fA-F]*)?|\S+?)(?::(\d+))?\s*$"
 )
-_SA = re.compile(r"(\S+)\s+(?:(esp|ah|ipcomp)\s+)?(0x[0-9a-fA-F]+|\d+)$")
-_COUNTER = re.compile(r"(\S+)\s+(Xfrm\w+)(?:\s+\+?(\d+))?$")
 
-#: The key that makes a step what it is, and its further keys.
-KINDS: dict[str, tuple[str, ...]] = {
-    "ping": ("count", "size", "timeout", "source", "family", "policy"),
-    "udp": ("count", "size", "timeout", "source", "source-port", "family", "policy"),
-    "tcp": ("count", "size", "timeout", "source", "source-port", "family", "policy"),
-    "stream": ("name", "interval", "size", "timeout", "source", "family"),
-    "explain": ("host", "upper", "source", "source-port", "family"),
-    "setkey": ("host", "real"),
-    "file": ("host", "real"),
-    "sysctl": ("host", "real"),
-    "run": ("host", "name", "timeout"),
-    "wait": ("host", "timeout"),
-    "log": ("name", "timeout"),
-    "kill": (),
-    "say": (),
-}
-EXPECTING = (
-    "expect", "wire", "on", "moves", "rests", "counter", "output", "absent", "status", "errors",
-)  # fmt: skip
-
-#: Bytes of data in the largest datagram over IPv4.
-_LARGEST = 65507
 
 #: Seconds for an answer that must come, and for one that must not.
 PATIENCE = {"ok": 3.0, "": 3.0, "lost": 0.2, "refused": 0.2}
-
-
-class Context(NamedTuple):
-    """What steps may speak of."""
-
-    hosts: tuple[str, ...]
-    links: tuple[LinkPlan, ...]
-    addresses: Mapping[str, str]
-    family: int
-    script: Callable[[Table, str, str], Script | None]
 
 
 def scripts_of(step: Step) -> list[str]:
@@ -83,26 +43,35 @@ def read_steps(document: Table, context: Context) -> tuple[Step, ...]:
     names: set[str] = set()
     found = []
     for number, table in enumerate(document.tables("steps"), 1):
-        action = _Action(table, context, names).read()
+        kind = _kind_of(table)
+        action = _Action(table, context, names).read(kind)
         if isinstance(action, Say):
-            for key in EXPECTING:
+            for key in schema.EXPECTATION:
                 if key in table:
                     table.fail("a line of the transcript has nothing to expect", key)
-        expectation = _read_expectation(table, context, action)
-        for key in ("on", *EXPECTING):
-            table.get(key)
-        table.finish()
+        expectation = read_expectation(table, context, action)
+        table.check_keys(_keys_of(kind))
         found.append(Step(number, table.line, action, expectation))
     return tuple(found)
 
 
-def link_name(table: Table, key: str, text: str, links: tuple[LinkPlan, ...]) -> str:
-    """Return a link's own name for ``a -- b`` or ``b -- a``."""
-    ends = tuple(word.strip() for word in text.split("--"))
-    for link in links:
-        if ends in ((link.left.host, link.right.host), (link.right.host, link.left.host)):
-            return link.name
-    raise table.error(f"no link {text!r}{suggestion(text, [link.name for link in links])}", key)
+def _keys_of(kind: str) -> tuple[str, ...]:
+    """Return all keys of a kind of step."""
+    return (kind, *schema.KINDS[kind], *schema.EXPECTATION)
+
+
+def _kind_of(table: Table) -> str:
+    """Return the one key that says what a step does."""
+    kinds = [kind for kind in schema.KINDS if kind in table]
+    if not kinds:
+        known = {key for kind in schema.KINDS for key in _keys_of(kind)}
+        for key in table:
+            if key not in known:
+                table.fail(f"no such key{suggestion(key, schema.KINDS)}", key)
+        table.fail(f"what is to be done? one of {', '.join(schema.KINDS)}")
+    if len(kinds) > 1:
+        table.fail(f"{kinds[0]} and {kinds[1]} in one step", kinds[1])
+    return kinds[0]
 
 
 class _Action:
@@ -113,18 +82,9 @@ class _Action:
         self._context = context
         self._names = names
 
-    def read(self) -> Action:
+    def read(self, kind: str) -> Action:
         table = self._table
-        kinds = [kind for kind in KINDS if kind in table]
-        if not kinds:
-            known = {*KINDS, *EXPECTING, *(key for keys in KINDS.values() for key in keys)}
-            for key in table:
-                if key not in known:
-                    table.fail(f"no such key{suggestion(key, KINDS)}", key)
-            table.fail(f"what is to be done? one of {', '.join(KINDS)}")
-        if len(kinds) > 1:
-            table.fail(f"{kinds[0]} and {kinds[1]} in one step", kinds[1])
-        match kinds[0]:
+        match kind:
             case "ping" | "udp" | "tcp" as protocol:
                 return self._probe(protocol, protocol)
             case "stream":
@@ -132,7 +92,7 @@ class _Action:
                 interval = table.number("interval", 0.005)
                 return Stream(self._new_name("stream"), probe, interval)
             case "explain":
-                upper = table.choice("upper", ("icmp", "udp", "tcp"), "icmp")
+                upper = table.choice("upper", schema.UPPER_PROTOCOLS, "icmp")
                 probe = self._probe("explain", "ping" if upper == "icmp" else upper)
                 return Explain(self._host() if "host" in table else probe.host, probe)
             case "setkey" | "file":
@@ -176,10 +136,10 @@ class _Action:
         return names
 
     def _host(self) -> str:
-        names = self._hosts()
-        if len(names) > 1:
+        name, *others = self._hosts()
+        if others:
             self._table.fail("one host is wanted", "host")
-        return names[0]
+        return name
 
     def _new_name(self, default: str = "") -> str:
         name = self._table.text("name", default)
@@ -220,14 +180,14 @@ class _Action:
         )
 
     def _port(self, port: int, key: str) -> int:
-        if port > 65535:
+        if port > schema.LAST_PORT:
             self._table.fail(f"{port} is no port", key)
         return port
 
     def _size(self) -> int:
         size = self._table.integer("size", 230)
-        if size > _LARGEST:
-            self._table.fail(f"no packet is larger than {_LARGEST} bytes", "size")
+        if size > schema.LARGEST_SIZE:
+            self._table.fail(f"no packet is larger than {schema.LARGEST_SIZE} bytes", "size")
         return size
 
     def _policies(self) -> tuple[str, ...]:
@@ -242,6 +202,8 @@ class _Action:
 
     def _address(self, word: str, key: str) -> str:
         family = self._table.integer("family", self._context.family)
+        if family not in schema.FAMILIES:
+            self._table.fail(f"4 or 6 is wanted, not {family}", "family")
         found = self._context.addresses.get(f"{word}.{family}")
         if found:
             return found
@@ -254,64 +216,3 @@ class _Action:
             self._table.fail(
                 f"{word!r} is neither a host nor an address{suggestion(word, known)}", key
             )
-
-
-def _read_expectation(table: Table, context: Context, action: Action) -> Expectation:
-    outcome = table.text("expect")
-    if isinstance(action, Probe | Kill):
-        outcome = table.choice("expect", OUTCOMES, outcome if outcome in OUTCOMES else "")
-    elif outcome not in ("", "ok", "refused"):
-        table.fail(f"ok or refused is wanted, not {outcome!r}", "expect")
-    if "on" in table and "wire" not in table:
-        table.fail("on says which link wire is about: there is no wire", "on")
-    link = link_name(table, "on", table.text("on"), context.links) if "on" in table else ""
-    status = table.integer("status", 0) if "status" in table else None
-    return Expectation(
-        outcome=outcome,
-        wire=_read_wire(table) if "wire" in table else None,
-        link=link,
-        moves=_read_sas(table, "moves", context),
-        rests=_read_sas(table, "rests", context),
-        counters=_read_counters(table, context),
-        output=table.words("output"),
-        absent=table.words("absent"),
-        status=status,
-        errors=table.flag("errors"),
-    )
-
-
-def _read_wire(table: Table) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(table.words("wire")))
-    for word in words:
-        if not _WIRE.match(word):
-            table.fail(f"{word!r} is never on the wire{suggestion(word, _WIRE_WORDS)}", "wire")
-    if not words or ("nothing" in words and len(words) > 1):
-        table.fail("nothing stands alone", "wire")
-    return words
-
-
-def _read_sas(table: Table, key: str, context: Context) -> tuple[tuple[str, str, int], ...]:
-    found = []
-    for word in table.words(key):
-        match = _SA.match(word)
-        if not match:
-            table.fail(f"{word!r}: HOST [esp|ah|ipcomp] SPI is wanted", key)
-        _check_host(table, key, match[1], context)
-        found.append((match[1], match[2] or "", int(match[3], 0)))
-    return tuple(found)
-
-
-def _read_counters(table: Table, context: Context) -> tuple[tuple[str, str, int], ...]:
-    found = []
-    for word in table.words("counter"):
-        match = _COUNTER.match(word)
-        if not match:
-            table.fail(f"{word!r}: HOST XfrmCOUNTER [NUMBER] is wanted", "counter")
-        _check_host(table, "counter", match[1], context)
-        found.append((match[1], match[2], int(match[3] or 0)))
-    return tuple(found)
-
-
-def _check_host(table: Table, key: str, name: str, context: Context) -> None:
-    if name not in context.hosts:
-        table.fail(f"no host is called {name}{suggestion(name, context.hosts)}", key)

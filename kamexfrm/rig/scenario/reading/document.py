@@ -8,18 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kamexfrm.rig.scenario.plan import Case, HostPlan, LinkPlan, Script
-from kamexfrm.rig.scenario.reading import actions, topology
+from kamexfrm.rig.scenario.reading import actions, schema, topology
+from kamexfrm.rig.scenario.reading.context import Context, link_name
 from kamexfrm.rig.scenario.reading.lines import Lines, place_of
 from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup, fill
 from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
 
-#: The keys of a whole file; ``family`` is the default of ${host} and of steps, 4 or 6.
-_TOP = ("title", "links", "hosts", "steps", "variables", "matrix", "exclude", "watch", "family")
-
 #: A statement that makes an SA: the kernel has to have its protocol.
 _MAKES_SA = re.compile(r"(?m)^[^#]*\b(?:add|update|getspi)\s[^;#]*\b(?:esp|ah|ipcomp)")
-_SWITCHES = ("esp", "any")
 
 
 def read_file(path: str | Path) -> list[Case]:
@@ -42,9 +39,7 @@ def read_text(text: str, name: str) -> list[Case]:
         raise ScenarioError(f"{name}:{line}: {reason}") from None
     lines = Lines(text)
     document = Table(data, (), name, lines)
-    for key in document:
-        if key not in (*_TOP, "kernel"):
-            document.fail(f"no such key{suggestion(key, (*_TOP, 'kernel'))}", key)
+    document.check_keys(schema.TOP)
     return list(_cases(document, data, lines))
 
 
@@ -77,9 +72,10 @@ class _Reader:
         }
         table = Table(self._fill(document, bare, self._own), (), document.file, lines)
         self.links = topology.read_links(table)
-        self.family = table.get("family")
-        if self.family not in (4, 6):
-            table.fail(f"4 or 6 is wanted, not {self.family!r}", "family")
+        family = table.get("family")
+        if family not in schema.FAMILIES:
+            table.fail(f"4 or 6 is wanted, not {family!r}", "family")
+        self.family = schema.FAMILIES[schema.FAMILIES.index(family)]
         self._note_addresses(document, data, lines)
         rest = {key: value for key, value in data.items() if key not in ("matrix", "exclude")}
         self.table = Table(self._fill(document, rest, self._look), (), document.file, lines)
@@ -133,13 +129,9 @@ class _Reader:
             table.fail('no hosts: links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob" makes two')
         title = table.text("title")
         watch = self._watch(table)
-        kernel = table.choice("kernel", _SWITCHES)
-        context = actions.Context(
-            tuple(hosts), self.links, self._addresses, int(str(self.family)), self.script
-        )
+        kernel = table.choice("kernel", schema.KERNELS)
+        context = Context(tuple(hosts), self.links, self._addresses, self.family, self.script)
         steps = actions.read_steps(table, context)
-        for key in table:
-            table.get(key)
         scripts = [h.script.text for h in hosts.values() if h.script]
         scripts += [text for step in steps for text in actions.scripts_of(step)]
         needs = kernel == "esp" or (not kernel and any(map(_MAKES_SA.search, scripts)))
@@ -148,7 +140,7 @@ class _Reader:
     def _watch(self, table: Table) -> str:
         names = [link.name for link in self.links]
         watch = table.text("watch", names[0] if len(names) == 1 else "")
-        return actions.link_name(table, "watch", watch, self.links) if watch else ""
+        return link_name(table, "watch", watch, self.links) if watch else ""
 
     def _hosts(self, table: Table, names: list[str]) -> dict[str, HostPlan]:
         for name in table:
@@ -173,7 +165,7 @@ class _Reader:
                 bridge=host.flag("bridge"),
                 encapsulation=_encapsulation(host),
             )
-            host.finish()
+            host.check_keys(schema.HOST)
         for name, other in mirrors.items():
             if other:
                 found[name] = self._mirrored(table.table(name), found, name, other)

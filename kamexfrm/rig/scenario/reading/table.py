@@ -32,11 +32,10 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class Table:
-    """A table of the document that knows its place; ``finish`` complains about keys not asked."""
+    """A table of the document that knows its place, for errors."""
 
     def __init__(self, data: Mapping[str, object], path: KeyPath, file: str, lines: Lines) -> None:
         self._data = data
-        self._asked: set[str] = set()
         self._lines = lines
         self.path = path
         self.file = file
@@ -78,7 +77,6 @@ class Table:
 
     def get(self, key: str) -> object:
         """Return the value of a key, None when it is not there."""
-        self._asked.add(key)
         return self._data.get(key)
 
     def text(self, key: str, default: str = "") -> str:
@@ -102,7 +100,7 @@ class Table:
     def integer(self, key: str, default: int) -> int:
         """Return an integer that is not negative."""
         value = self.number(key, default)
-        if value != int(value):
+        if isinstance(value, float) and not value.is_integer():
             self.fail(f"an integer is wanted, not {value!r}", key)
         return int(value)
 
@@ -168,8 +166,9 @@ class Table:
         walk("", self._data)
         return found
 
-    def finish(self) -> None:
-        """Raise a ScenarioError for the first key that nobody asked for."""
+    def check_keys(self, known: Iterable[str]) -> None:
+        """Raise a ScenarioError for the first key that is not among those known."""
+        known = tuple(known)
         for key in self._data:
-            if key not in self._asked:
-                self.fail(f"no such key{suggestion(key, self._asked)}", key)
+            if key not in known:
+                self.fail(f"no such key{suggestion(key, known)}", key)
