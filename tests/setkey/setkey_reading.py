@@ -57,7 +57,7 @@ def read(kind: type[S], text: str | bytes) -> S:
     return statement
 
 
-def refused(text: str) -> ScriptError:
+def script_error(text: str) -> ScriptError:
     """Return the error that reading a text ends with."""
     with pytest.raises(ScriptError) as caught:
         list(parse(text, "f", resolve=resolve))

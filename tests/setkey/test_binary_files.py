@@ -78,7 +78,7 @@ def test_requests_and_messages_of_other_types_are_passed_over(tmp_path: Path) ->
     assert shown(tmp_path, dump, *others) == (0, "", "")
 
 
-def test_an_empty_dump_and_a_refusal_say_so(tmp_path: Path) -> None:
+def test_an_empty_dump_and_an_error_are_printed(tmp_path: Path) -> None:
     empty = [
         pfkey.encode(SadbMsg(type, errno=2))
         for type in (SadbType.SADB_DUMP, SadbType.SADB_X_SPDDUMP)
@@ -116,7 +116,7 @@ def test_a_file_shorter_than_a_message_is_invalid(tmp_path: Path, size: int) -> 
     assert setkey(path) == (1, "", f"setkey: {path}: Invalid argument\n")
 
 
-def test_a_file_that_is_not_there_or_none_is_told_and_the_next_is_printed(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_reported_and_the_next_is_printed(tmp_path: Path) -> None:
     (tmp_path / "saved").write_bytes(pfkey.encode(SadbMsg(SadbType.SADB_DUMP, errno=2)))
     status, out, err = setkey("/no/such", str(tmp_path), str(tmp_path / "saved"))
     assert (status, out) == (1, "No SAD entries.\n")
@@ -132,14 +132,14 @@ def test_files_come_before_every_mode_and_need_no_kernel(tmp_path: Path) -> None
     assert done == (0, "No SAD entries.\n", "")
 
 
-def test_what_comes_before_nonsense_is_printed(tmp_path: Path) -> None:
+def test_messages_before_invalid_bytes_are_printed(tmp_path: Path) -> None:
     empty = pfkey.encode(SadbMsg(SadbType.SADB_DUMP, errno=2))
     status, out, err = shown(tmp_path, empty, empty[:12])
     assert (status, out) == (1, "No SAD entries.\n")
     assert re.fullmatch(r"Invalid argument \(.* at byte 16\)\n", err)
 
 
-def test_a_message_that_makes_no_sense_is_told_with_its_place_and_the_next_is_printed(
+def test_an_invalid_message_is_reported_with_its_place_and_the_next_is_printed(
     tmp_path: Path,
 ) -> None:
     empty = pfkey.encode(SadbMsg(SadbType.SADB_DUMP, errno=2))
@@ -159,7 +159,7 @@ SAVED = recorded(SadbType.SADB_DUMP, SadbType.SADB_X_SPDDUMP, SadbType.SADB_GET)
 
 @settings(deadline=None)
 @given(st.data())
-def test_no_bytes_at_all_make_it_stumble(
+def test_no_bytes_raise_another_exception(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     wire = bytearray(data.draw(st.sampled_from(SAVED) | st.binary(max_size=200)))

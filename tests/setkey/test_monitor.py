@@ -1,4 +1,4 @@
-"""setkey -x: what is told of everybody's changes, when, and how it ends."""
+"""setkey -x: which changes it shows, when, and how it ends."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ MESSAGE = re.compile(r"sadb_msg\{ version=2 type=(\d+) errno=0 satype=(\d)\n.*?\
 
 
 class Listener:
-    """A running setkey -x; made once it hears what happens."""
+    """A running setkey -x; made once it receives events."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -78,7 +78,7 @@ def listening(*arguments: str) -> Iterator[Listener]:
 
 @pytest.mark.usefixtures("namespace")
 class TestPolicies:
-    def test_a_policy_is_told_of_when_it_comes_changes_and_goes(self) -> None:
+    def test_a_policy_is_shown_when_it_is_added_changed_and_deleted(self) -> None:
         with listening() as monitor:
             setkey("-e", REQUIRE)
             setkey("-e", REQUIRE.replace("spdadd", "spdupdate"))
@@ -88,7 +88,7 @@ class TestPolicies:
             assert "dir=2 id=" in message
             assert "priority=2147483648 }\n { len=16 proto=50 mode=1 level=2 reqid=0\n" in message
 
-    def test_what_serves_us_alone_is_not_shown(self) -> None:
+    def test_our_own_marker_policies_are_not_shown(self) -> None:
         with listening() as monitor:
             setkey("-e", TUNNEL_USE)
             setkey("-e", "spdadd 10.0.0.3 10.0.0.2 any -P in none;")
@@ -100,7 +100,7 @@ class TestPolicies:
             assert " { len=48 proto=50 mode=2 level=1 reqid=0\n" in message
             assert " c0000201  }" in message
 
-    def test_changes_by_other_programs_are_told_with_the_kernels_meaning(self) -> None:
+    def test_changes_by_other_programs_are_shown_as_the_kernel_means_them(self) -> None:
         with listening() as monitor:
             xfrm("policy", "add", *FOREIGN, "priority", "9", "tmpl", "proto", "esp", "reqid", "7")
             xfrm("policy", "update", *FOREIGN, "action", "block")
@@ -110,7 +110,7 @@ class TestPolicies:
             added, *_ = monitor.wait_for(14, 13, 15, 14, 19)
         assert "priority=9 }\n { len=16 proto=50 mode=1 level=3 reqid=7\n" in added
 
-    def test_each_message_comes_behind_its_time(self) -> None:
+    def test_each_message_follows_its_time(self) -> None:
         with listening() as monitor:
             xfrm("policy", "add", *FOREIGN)
             monitor.wait_for(14)
@@ -138,7 +138,7 @@ class TestEnds:
             _, err = monitor.process.communicate(timeout=20)
         assert err == b""
 
-    def test_it_ends_when_its_reader_leaves_though_nothing_happens(self) -> None:
+    def test_it_ends_when_its_reader_exits_without_an_event(self) -> None:
         with listening() as monitor:
             assert monitor.process.stdout is not None
             monitor.process.stdout.close()
@@ -168,7 +168,7 @@ class TestTrouble:
         out, err = io.StringIO(), io.StringIO()
         return Monitor(kernel, out, err, Options()), out, err
 
-    def test_lost_events_are_told_in_a_sentence_and_it_goes_on(
+    def test_lost_events_are_a_warning_and_it_continues(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kernel = FakeKernel()
@@ -184,7 +184,7 @@ class TestTrouble:
         assert re.findall(r"priority=(\d)", out.getvalue()) == ["1", "2", "4"]
         monitor.close()
 
-    def test_an_event_that_cannot_be_read_is_told_in_a_sentence(
+    def test_an_event_that_cannot_be_decoded_is_a_warning(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monitor, out, err = self.monitor(FakeKernel())
@@ -203,7 +203,7 @@ def add(spi: int, *options: str) -> str:
 
 @pytest.mark.dataplane
 @pytest.mark.usefixtures("namespace")
-def test_sas_are_told_of_with_their_keys_covered() -> None:
+def test_sas_are_shown_with_their_keys_masked() -> None:
     with listening("-x", "-H") as monitor:
         assert setkey("--strict", "-e", add(0x1001, "-m tunnel -u 9 -r 4")) == (0, "", "")
         setkey("-e", add(0x1001, "-m tunnel -lh 100").replace("add", "update"))
@@ -221,7 +221,7 @@ def test_sas_are_told_of_with_their_keys_covered() -> None:
 
 @pytest.mark.dataplane
 @pytest.mark.usefixtures("namespace")
-def test_an_sa_that_expires_is_told_of_twice() -> None:
+def test_an_sa_that_expires_is_shown_twice() -> None:
     with listening() as monitor:
         setkey("-e", add(0x1001, "-ls 1 -lh 2"))
         _, soft, hard = monitor.wait_for(3, 8, 8)
@@ -236,7 +236,7 @@ def test_an_sa_that_expires_is_told_of_twice() -> None:
     ("policy", "ends"),
     [(REQUIRE, ("0a000001", "0a000002")), (TUNNEL_USE, ("c0000201", "c0000202"))],
 )
-def test_an_sa_that_is_wanted_is_told_of_with_the_ends_it_is_wanted_for(
+def test_an_acquire_is_shown_with_the_addresses_it_is_for(
     two_hosts: TwoHosts, policy: str, ends: tuple[str, str]
 ) -> None:
     a, _ = two_hosts

@@ -39,7 +39,7 @@ from kamexfrm.setkey.statements import (
     GetSpi,
     Update,
 )
-from tests.setkey.setkey_reading import read, refused, resolve
+from tests.setkey.setkey_reading import read, resolve, script_error
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
@@ -117,7 +117,7 @@ def test_flavours_of_des_are_flags() -> None:
     statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 -E des-deriv {key};")
     assert statement.sadb_flags & SADB_X_EXT_DERIV
     assert _algorithm_of(statement.associations[0].encryption).name == "des-cbc"
-    error = refused(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-deriv {key};")
+    error = script_error(f"add 10.0.0.1 10.0.0.2 esp-old 5 -E des-deriv {key};")
     assert error.reason == "algorithm mismatched"
 
 
@@ -157,7 +157,7 @@ def test_hexadecimal_key_with_an_odd_digit_begins_with_zero() -> None:
 
 
 def test_key_of_an_unregistered_algorithm_is_refused() -> None:
-    error = refused(f"add 10.0.0.1 10.0.0.2 ah 5 -A keyed-md5 0x{'00' * 16};")
+    error = script_error(f"add 10.0.0.1 10.0.0.2 ah 5 -A keyed-md5 0x{'00' * 16};")
     assert error.reason == "Not supported"
 
 
@@ -176,7 +176,7 @@ def test_family_flags_choose_addresses(flag: str, families: list[int]) -> None:
 
 
 def test_flag_n_asks_for_no_names() -> None:
-    error = refused("add -n multi1 10.0.0.2 esp 5 -E null;")
+    error = script_error("add -n multi1 10.0.0.2 esp 5 -E null;")
     assert (error.reason, error.token) == ("Name or service not known", "10.0.0.2")
     assert error.place == Place("f", 1, 8)
 

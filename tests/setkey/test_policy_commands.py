@@ -24,7 +24,7 @@ from kamexfrm.setkey.statements import (
     SpdUpdate,
     Tagged,
 )
-from tests.setkey.setkey_reading import read, refused
+from tests.setkey.setkey_reading import read, script_error
 
 ESP, AH, IPCOMP = IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP
 A, B = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")
@@ -113,7 +113,7 @@ def test_upper_protocol_with_type_code_or_key(
     ],
 )
 def test_type_code_and_key_out_of_place_or_range_are_refused(words: str) -> None:
-    error = refused(f"spdadd 10.0.0.1 10.0.0.2 {words} -P out none;")
+    error = script_error(f"spdadd 10.0.0.1 10.0.0.2 {words} -P out none;")
     assert (error.reason, error.token) == ("invalid an upper layer protocol spec", " out none;")
     assert error.place
     assert error.place.column == 26 + len(words.split()[0]) + 1
@@ -123,24 +123,24 @@ def test_ports_are_numbers_names_of_udp_or_any() -> None:
     statement = read(SpdAdd, "spdadd 10.0.0.1[domain] 10.0.0.2[0] tcp -P out none;")
     assert statement.policy.selector.source_port == 53
     assert statement.policy.selector.destination_port is None
-    error = refused("spdadd 10.0.0.1[nosuch] 10.0.0.2 tcp -P out none;")
+    error = script_error("spdadd 10.0.0.1[nosuch] 10.0.0.2 tcp -P out none;")
     assert error.reason == "Servname not supported for ai_socktype"
     assert error.place == Place("f", 1, 17)
 
 
 def test_port_beside_a_type_is_refused() -> None:
-    error = refused("spdadd 10.0.0.1[80] 10.0.0.2 icmp 8 -P out none;")
+    error = script_error("spdadd 10.0.0.1[80] 10.0.0.2 icmp 8 -P out none;")
     assert error.reason == "invalid an upper layer protocol spec"
-    error = refused("spdadd 10.0.0.1[300] 10.0.0.2 icmp -P out none;")
+    error = script_error("spdadd 10.0.0.1[300] 10.0.0.2 icmp -P out none;")
     assert error.reason == "invalid an upper layer protocol spec"
 
 
 def test_several_addresses_are_too_many_for_a_policy() -> None:
-    error = refused("spdadd 10.0.0.1 multi1 any -P out none;")
+    error = script_error("spdadd 10.0.0.1 multi1 any -P out none;")
     assert (error.reason, error.token) == ("multiple address specified", " out none;")
     assert error.place
     assert error.place.column == 17
-    error = refused("delete multi1 10.0.0.2 esp 5;")
+    error = script_error("delete multi1 10.0.0.2 esp 5;")
     assert (error.reason, error.token) == ("multiple address specified", ";")
 
 
@@ -159,7 +159,7 @@ def test_several_addresses_are_too_many_for_a_policy() -> None:
     ],
 )
 def test_numbers_that_would_be_truncated_are_refused(text: str, reason: str) -> None:
-    assert refused(text).reason == reason
+    assert script_error(text).reason == reason
 
 
 def test_zeros_before_a_number_do_not_matter() -> None:

@@ -53,7 +53,7 @@ class TestFile:
         setkey("-k", "-f", path)
         assert xfrm("policy").count("dir fwd priority") == 0
 
-    def test_what_the_kernel_refuses_is_told_with_its_line_and_the_rest_is_done(
+    def test_what_the_kernel_rejects_is_reported_with_its_line_and_the_rest_is_done(
         self, tmp_path: Path
     ) -> None:
         path = script(tmp_path, REQUIRE + "\n" + REQUIRE + DEFAULT.replace("default", "require"))
@@ -63,7 +63,7 @@ class TestFile:
         assert "in the way: spid=9 out ipsec esp/transport//require" in err
         assert len(entries(setkey("-DP").out)) == 3
 
-    def test_strict_makes_a_refusal_the_exit_status(self, tmp_path: Path) -> None:
+    def test_strict_makes_a_rejected_command_the_exit_status(self, tmp_path: Path) -> None:
         path = script(tmp_path, REQUIRE + REQUIRE)
         assert setkey("--strict", "-f", path).status == 1
         setkey("-FP")
@@ -115,20 +115,20 @@ class TestFile:
     def test_exit_ends_the_script(self, tmp_path: Path) -> None:
         assert setkey("-f", script(tmp_path, REQUIRE + "exit; $$$")) == (0, "", "")
 
-    def test_ipsec_without_a_request_is_refused(self, tmp_path: Path) -> None:
+    def test_ipsec_without_a_request_is_rejected(self, tmp_path: Path) -> None:
         path = script(tmp_path, "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec;\n" + REQUIRE)
         status, _, err = setkey("-f", path)
         assert status == 0
         assert err.startswith(f"setkey: {path},1: Invalid argument\n")
         assert len(entries(setkey("-DP").out)) == 1
 
-    def test_what_linux_has_no_word_for_is_remarked(self, tmp_path: Path) -> None:
+    def test_what_linux_cannot_express_is_a_warning(self, tmp_path: Path) -> None:
         sa = "add 10.0.0.1 10.0.0.2 esp-old 0x1000 -f random-pad -natt_mtu 1300 -E null;\n"
         err = setkey("-f", script(tmp_path, sa)).err
         for words in ("the SA is made as esp", "always pads", "no -natt_mtu"):
             assert words in err
 
-    def test_level_default_that_means_use_is_remarked_once(self, tmp_path: Path) -> None:
+    def test_level_default_that_means_use_is_one_warning(self, tmp_path: Path) -> None:
         path = script(tmp_path, DEFAULT + DEFAULT.replace("10.0.0.1", "10.0.0.9"))
         err = setkey("-f", path).err
         assert err.count("WARNING: level default of esp means use") == 1
@@ -136,7 +136,7 @@ class TestFile:
 
 
 class TestInteractive:
-    def test_goes_on_after_an_error_and_ends_with_0(self) -> None:
+    def test_continues_after_an_error_and_ends_with_0(self) -> None:
         status, out, err = setkey("-c", text=f"bogus thing;\n{REQUIRE}{REQUIRE}spddump;\n")
         assert status == 0
         lines = out.splitlines()
@@ -145,7 +145,7 @@ class TestInteractive:
         assert "10.0.0.1[any] 10.0.0.2[any] 255" in lines
         assert err == ""
 
-    def test_does_not_echo_and_knows_no_1024_bytes(self) -> None:
+    def test_does_not_echo_and_has_no_limit_of_1024_bytes(self) -> None:
         lines = [
             f"spdadd 10.0.{i}.1 10.1.{i}.1 any -P out ipsec esp/transport//require;"
             for i in range(30)
@@ -153,7 +153,7 @@ class TestInteractive:
         assert setkey("-c", text=" ".join(lines) + "\n") == (0, "", "")
         assert len(entries(setkey("-DP").out)) == 30
 
-    def test_an_empty_database_is_told_with_a_full_stop(self) -> None:
+    def test_an_empty_database_is_reported_with_a_full_stop(self) -> None:
         assert setkey("-c", text="dump; spddump;\n").out == "No SAD entries.\nNo SPD entries.\n"
 
     def test_exit_ends_it(self) -> None:
@@ -171,7 +171,7 @@ class TestDumpAndFlush:
         assert setkey("-DFP") == (0, "", "")
         assert setkey("-DP").out == "No SPD entries.\n"
 
-    def test_flushing_takes_the_foreign_ones_too(self) -> None:
+    def test_flushing_deletes_foreign_entries_too(self) -> None:
         subprocess.run(
             [*FOREIGN, "dir", "in", "tmpl", "proto", "esp"],
             check=True,
@@ -179,7 +179,7 @@ class TestDumpAndFlush:
         assert setkey("-FP") == (0, "", "")
         assert xfrm("policy") == ""
 
-    def test_a_foreign_entry_is_shown_with_the_kernels_meaning(self) -> None:
+    def test_a_foreign_entry_is_shown_as_the_kernel_means_it(self) -> None:
         subprocess.run(
             [*FOREIGN, "dir", "out", "priority", "1000", "tmpl", "proto", "esp", "reqid", "7"],
             check=True,
@@ -188,7 +188,7 @@ class TestDumpAndFlush:
             "\tout prio high + 1073740824 ipsec\n\tesp/transport//unique:7\n" in setkey("-DP").out
         )
 
-    def test_foreign_entries_of_kinds_that_pf_key_has_no_word_for_are_shown_too(self) -> None:
+    def test_foreign_entries_that_pf_key_cannot_express_are_shown_too(self) -> None:
         subprocess.run([*FOREIGN, "dir", "in", "tmpl", "proto", "route2", "mode", "ro"], check=True)
         ends = ["src", "192.0.2.1", "dst", "192.0.2.2"]
         subprocess.run(
@@ -220,7 +220,7 @@ class TestDumpAndFlush:
         assert row["source"].startswith("10.0.0.1")
         assert json.loads(setkey("--json", "-D").out) == []
 
-    def test_a_reader_that_leaves_is_no_trouble(self) -> None:
+    def test_a_closed_pipe_is_no_error(self) -> None:
         setkey("-c", text="".join(REQUIRE.replace("0.2", f"{i}.2") for i in range(2, 200)))
         process = subprocess.Popen([*SETKEY, "-DP"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None

@@ -84,7 +84,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("protocol", "mode", "at"), CASES)
-def test_policies_of_level_default_follow_their_variable_and_no_other(
+def test_policies_of_level_default_follow_their_sysctl_and_no_other(
     namespace: Host, protocol: IpsecProtocol, mode: Mode, at: int
 ) -> None:
     for between in (V4, V6):
@@ -165,7 +165,7 @@ def network(two_hosts: TwoHosts) -> Iterator[Host]:
 
 
 def can_send(family: int, address: str) -> bool:
-    """Whether the kernel lets a datagram out; it refuses with EPERM what a policy discards."""
+    """Whether the kernel lets a datagram out; it returns EPERM for what a policy discards."""
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         try:
             sender.sendto(b"?", (address, 9))

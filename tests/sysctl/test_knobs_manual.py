@@ -57,7 +57,7 @@ def test_the_manual_and_the_help_know_the_same_options(rendered: str) -> None:
     assert in_page - {"-eNnq"} == in_help
 
 
-def test_the_manual_knows_all_variables_and_the_file(rendered: str) -> None:
+def test_the_manual_has_all_sysctls_and_the_file(rendered: str) -> None:
     for name in NAMES:
         head, _, last = name.rpartition(".")
         assert head in rendered

@@ -1,4 +1,4 @@
-"""kame-sysctl and the variables beyond ipsec(4)'s ten, those that Linux has not among them."""
+"""kame-sysctl and the sysctls beyond ipsec(4)'s ten, with those that Linux lacks."""
 
 import json
 import os
@@ -44,7 +44,7 @@ UNSUPPORTED_ERROR = os.strerror(EOPNOTSUPP)
         (SHA256, "128", 128),
     ],
 )
-def test_a_value_is_told_kept_and_taken_back(
+def test_a_value_is_printed_kept_and_reset(
     namespace: Host, variable: str, word: str, value: int
 ) -> None:
     start = FURTHER[variable]
@@ -66,7 +66,7 @@ def test_the_words_for_the_start_values(namespace: Host) -> None:
     ("variable", "value"),
     [(DFBIT, "1"), (DFBIT, "set"), (ECN, "-1"), (ECN, "ignore"), (ECN6, "ignore")],
 )
-def test_a_value_that_linux_cannot_do_is_refused_with_the_reason(
+def test_a_value_that_linux_cannot_do_is_rejected_with_the_reason(
     namespace: Host, variable: str, value: str
 ) -> None:
     result = kame_sysctl(namespace, f"{variable}={value}", f"{INET[1]}=2")
@@ -101,7 +101,7 @@ def test_a_value_that_linux_cannot_do_is_refused_with_the_reason(
         (LARVAL, "९९"),
     ],
 )
-def test_a_value_out_of_range_is_refused(
+def test_a_value_out_of_range_is_rejected(
     namespace: Host, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
     assert run([f"{variable}={value}"]) == 1
@@ -117,12 +117,12 @@ def test_netbsds_spellings_of_the_range_mean_the_same(namespace: Host) -> None:
     assert kame_sysctl(namespace, "net.key.spi_max_value").stdout == f"{SPI_MAX} = 1023\n"
 
 
-def test_an_alias_and_the_name_are_one_variable(namespace: Host) -> None:
+def test_an_alias_and_the_name_are_one_sysctl(namespace: Host) -> None:
     result = kame_sysctl(namespace, f"{SPI_MIN}=512", "net.key.spi_min_value=513")
     assert result.stdout == f"{SPI_MIN}: 256 -> 513\n"
 
 
-def test_a_subtree_has_the_further_variables(namespace: Host) -> None:
+def test_a_subtree_has_the_further_sysctls(namespace: Host) -> None:
     assert kame_sysctl(namespace, "-N", "net.key").stdout.split() == [
         LARVAL,
         SPI_MIN,
@@ -131,7 +131,7 @@ def test_a_subtree_has_the_further_variables(namespace: Host) -> None:
     ]
 
 
-def test_the_further_variables_warn_of_nothing(namespace: Host) -> None:
+def test_the_further_sysctls_give_no_warning(namespace: Host) -> None:
     result = kame_sysctl(namespace, f"{DFBIT}=0", f"{ECN}=0")
     assert result.stderr == ""
 
@@ -143,7 +143,7 @@ def proc(host: Host) -> str:
     return host.run(["cat", PROC], check=True).stdout.strip()
 
 
-def test_larval_lifetime_is_a_variable_of_linux_that_anybody_may_write(namespace: Host) -> None:
+def test_larval_lifetime_is_a_sysctl_of_linux_that_any_process_may_write(namespace: Host) -> None:
     assert kame_sysctl(namespace, "-n", LARVAL).stdout.strip() == proc(namespace)
     kame_sysctl(namespace, f"{LARVAL}=77")
     assert proc(namespace) == "77"
@@ -178,7 +178,7 @@ def test_in_another_user_namespace_larval_lifetime_is_read_and_not_written(
 # Presets and files
 
 
-def test_the_preset_of_linux_leaves_what_linux_has_no_other_value_for(namespace: Host) -> None:
+def test_the_preset_of_linux_leaves_sysctls_without_a_linux_value(namespace: Host) -> None:
     kame_sysctl(namespace, "--preset", "kame")
     kame_sysctl(namespace, f"{LARVAL}=9", f"{SPI_MIN}=0x999", f"{SHA256}=128")
     kame_sysctl(namespace, "--preset", "linux")
@@ -200,11 +200,11 @@ def test_json_has_numbers(namespace: Host) -> None:
     assert json.loads(result.stdout) == {ECN6: 1, DFBIT: {"old": 2, "new": 0}}
 
 
-# Variables that Linux has not
+# Sysctls that Linux lacks
 
 
 @pytest.mark.parametrize("variable", UNSUPPORTED)
-def test_a_variable_that_linux_has_not_is_refused_with_the_reason(
+def test_a_sysctl_that_linux_lacks_is_rejected_with_the_reason(
     namespace: Host, capsys: pytest.CaptureFixture[str], variable: str
 ) -> None:
     for words in ([variable], [variable.replace(".", "/")], [f"{variable}=1"], ["-N", variable]):
@@ -260,7 +260,7 @@ KEYS = (
 )
 
 
-def test_kames_variables_are_all_known(namespace: Host) -> None:
+def test_kames_sysctls_are_all_known(namespace: Host) -> None:
     names = [f"net.inet.ipsec.{name}" for name in KAMES.split()]
     names += [f"net.key.{name}" for name in KEYS.split()]
     assert "unknown" not in kame_sysctl(namespace, *names).stderr

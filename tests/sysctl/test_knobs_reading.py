@@ -35,7 +35,7 @@ def spd(host: Host) -> str:
     return host.run(["ip", "-s", "xfrm", "policy"], check=True).stdout
 
 
-#: What is said of KAME's variables that Linux has not.
+#: What is printed for KAME's sysctls that Linux lacks.
 LACKING = [f"{name}: unsupported ({why})" for name, why in UNSUPPORTED.items()]
 
 
@@ -44,7 +44,7 @@ def lines(names: Sequence[str]) -> list[str]:
     return [f"{name} = {START[name]}" for name in names]
 
 
-def test_reading_all_variables_shows_where_they_start_and_leaves_nothing_behind(
+def test_reading_all_sysctls_shows_the_start_values_and_writes_nothing(
     namespace: Host,
 ) -> None:
     for option in ("-a", "-A", "--all"):
@@ -66,7 +66,7 @@ def test_reading_all_variables_shows_where_they_start_and_leaves_nothing_behind(
         ("net", NAMES),
     ],
 )
-def test_a_name_is_a_variable_or_a_subtree_with_dots_or_slashes(
+def test_a_name_is_a_sysctl_or_a_subtree_with_dots_or_slashes(
     namespace: Host, name: str, expected: tuple[str, ...]
 ) -> None:
     assert kame_sysctl(namespace, "-N", name).stdout.split() == list(expected)
@@ -80,7 +80,7 @@ def test_values_or_names_alone(namespace: Host) -> None:
     assert kame_sysctl(namespace, "--names", "-a").stdout.split() == list(NAMES)
 
 
-def test_a_description_tells_the_meaning_and_the_values(namespace: Host) -> None:
+def test_a_description_has_the_meaning_and_the_values(namespace: Host) -> None:
     result = kame_sysctl(namespace, "-d", "net.inet.ipsec.def_policy")
     assert result.stdout.startswith("net.inet.ipsec.def_policy: ")
     assert "0 (discard) or 1 (none)" in result.stdout
@@ -156,7 +156,7 @@ def test_a_name_cannot_act_on_the_terminal(namespace: Host) -> None:
         ["-d", "--preset", "kame"],
     ],
 )
-def test_a_command_line_without_sense_is_2_with_the_usage_on_stderr(
+def test_an_invalid_command_line_is_2_with_the_usage_on_stderr(
     namespace: Host, arguments: list[str]
 ) -> None:
     result = kame_sysctl(namespace, *arguments)
@@ -230,7 +230,7 @@ def both_discard(namespace: Host) -> Host:
     return namespace
 
 
-def test_a_flush_by_somebody_else_is_noticed(both_discard: Host) -> None:
+def test_a_flush_by_another_program_is_noticed(both_discard: Host) -> None:
     assert kame_sysctl(both_discard, "-a").stderr == ""
     both_discard.run(["ip", "xfrm", "policy", "flush"], check=True)
     result = kame_sysctl(both_discard, "-n", INET[0])
@@ -240,14 +240,16 @@ def test_a_flush_by_somebody_else_is_noticed(both_discard: Host) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_def_policy_written_again_mends_what_a_flush_took(both_discard: Host, value: int) -> None:
+def test_def_policy_written_again_restores_what_was_flushed(both_discard: Host, value: int) -> None:
+    both_discard: Host, value: int
+) -> None:
     both_discard.run(["ip", "xfrm", "policy", "flush"], check=True)
     kame_sysctl(both_discard, f"{INET[0]}={value}", f"{INET6[0]}={value}")
     result = kame_sysctl(both_discard, "-n", INET[0], INET6[0])
     assert (result.stdout, result.stderr) == (f"{value}\n{value}\n", "")
 
 
-def test_a_default_of_somebody_else_that_contradicts_def_policy_is_told(namespace: Host) -> None:
+def test_a_foreign_default_that_contradicts_def_policy_is_a_warning(namespace: Host) -> None:
     kame_sysctl(namespace, f"{INET[1]}=2")
     namespace.run(["ip", "xfrm", "policy", "setdefault", "out", "block"], check=True)
     result = kame_sysctl(namespace, INET[0])
@@ -265,7 +267,7 @@ def test_a_default_of_somebody_else_that_contradicts_def_policy_is_told(namespac
     ],
 )
 @pytest.mark.parametrize("argument", ["-a", f"{INET[1]}=2", "--preset=linux"])
-def test_variables_that_cannot_be_read_are_neither_shown_nor_overwritten(
+def test_sysctls_that_cannot_be_read_are_neither_shown_nor_overwritten(
     namespace: Host, limit: int | None, word: str, argument: str
 ) -> None:
     words = [] if limit is None else ["limit", "byte-soft", str(limit)]
@@ -279,7 +281,7 @@ def test_variables_that_cannot_be_read_are_neither_shown_nor_overwritten(
     assert spd(namespace) == before
 
 
-def test_who_keeps_the_lock_is_named(
+def test_the_holder_of_the_lock_is_named(
     namespace: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kamexfrm.kernel.lock import NamespaceLock

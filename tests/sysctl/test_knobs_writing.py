@@ -1,4 +1,4 @@
-"""kame-sysctl writes: values, refusals, files and presets; the kernel alone remembers."""
+"""kame-sysctl writes: values, errors, files and presets; they are kept in the kernel only."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.sysctl.kame_sysctl import (
 NOT_EXEMPT = "neighbour discovery, DHCP, IKE and ::1 are not exempt"
 
 
-def test_a_write_tells_old_and_new_and_the_next_process_reads_it(namespace: Host) -> None:
+def test_a_write_prints_old_and_new_and_the_next_process_reads_it(namespace: Host) -> None:
     for variable in DEFLEVS:
         result = kame_sysctl(namespace, f"{variable}=2")
         assert (result.stdout, result.stderr) == (f"{variable}: 1 -> 2\n", "")
@@ -67,7 +67,7 @@ def test_reads_beside_a_write_show_what_holds_after_it(namespace: Host) -> None:
     "value",
     ["", "3", "-1", "+1", "1.0", "0x1", "1_1", "one", "default", "unique", "¹", "९", "9" * 5000],
 )
-def test_a_value_that_is_not_one_is_refused_and_changes_nothing(
+def test_an_invalid_value_is_rejected_and_changes_nothing(
     namespace: Host, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
     assert run([f"{variable}={value}"]) == 1
@@ -83,7 +83,7 @@ def test_a_value_that_is_not_one_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("variable", "value"), [(INET[0], "2"), (INET[1], "0"), (INET[1], "none"), (INET[0], "use")]
 )
-def test_each_variable_has_a_range_of_its_own(namespace: Host, variable: str, value: str) -> None:
+def test_each_sysctl_has_its_own_range(namespace: Host, variable: str, value: str) -> None:
     result = kame_sysctl(namespace, f"{variable}={value}")
     assert (result.stdout, result.status) == ("", 1)
     assert result.stderr.startswith(f"kame-sysctl: {variable}={value}: Invalid argument")
@@ -119,7 +119,7 @@ def test_e_passes_over_unknown_names_but_not_over_wrong_values(namespace: Host) 
     assert kame_sysctl(namespace, "-e", f"{INET[1]}=3").status == 1
 
 
-def test_of_two_values_for_a_variable_the_last_is_written(namespace: Host) -> None:
+def test_of_two_values_for_a_sysctl_the_last_is_written(namespace: Host) -> None:
     result = kame_sysctl(namespace, f"{INET[1]}=2", f"{INET6[1]}=2", f"{INET[1]}=1")
     assert result.stdout == f"{INET[1]}: 1 -> 1\n{INET6[1]}: 1 -> 2\n"
 
