@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kamexfrm.xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
     from kamexfrm.xfrm.attributes import (
         Attribute,
+        attribute_name,
+        attribute_name_at,
         encode_attribute,
         encode_attributes,
         iter_attributes,
@@ -137,7 +139,10 @@ else:
         __name__,
         {
             "algorithms": "AeadAlgorithm Algorithm AuthAlgorithm",
-            "attributes": "Attribute encode_attribute encode_attributes iter_attributes",
+            "attributes": (
+                "Attribute attribute_name attribute_name_at encode_attribute encode_attributes "
+                "iter_attributes"
+            ),
             "decoding": "Event Unknown decode_event encode_event",
             "events": (
                 "Acquire DeletedPolicy DeletedState Expire PolicyExpire decode_acquire "
@@ -236,6 +241,8 @@ __all__ = [
     "Template",
     "Unknown",
     "XfrmMsg",
+    "attribute_name",
+    "attribute_name_at",
     "brief_policy",
     "brief_state",
     "decode_acquire",

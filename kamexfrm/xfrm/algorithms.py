@@ -52,14 +52,18 @@ class AeadAlgorithm(NamedTuple):
         )
 
 
+#: The longest name: one byte of the field is for the NUL.
+_NAME_BYTES = ALGO.offset("key_bits") - 1
+
+
 def _name(name: str) -> bytes:
-    """Return a name's bytes, which must leave room for the NUL in 64."""
+    """Return a name's bytes, which must leave room for the NUL."""
     try:
         packed = name.encode("latin-1")
     except UnicodeEncodeError:
         raise KamexfrmError(f"algorithm name {name!r} has foreign letters") from None
-    if len(packed) > 63 or b"\0" in packed:
-        raise KamexfrmError(f"algorithm name {name!r} is not one of 63 letters at most")
+    if len(packed) > _NAME_BYTES or b"\0" in packed:
+        raise KamexfrmError(f"algorithm name {name!r} is not one of {_NAME_BYTES} letters at most")
     return packed
 
 
@@ -93,7 +97,7 @@ def read_algorithm(payload: Buffer, span: Span | None) -> Algorithm | None:
     if span is None:
         return None
     name, bits = read(ALGO, payload, span, "algorithm")
-    return Algorithm(_read_name(name), _read_key(payload, span, 68, bits), bits)
+    return Algorithm(_read_name(name), _read_key(payload, span, ALGO.size, bits), bits)
 
 
 def read_authentication(
@@ -102,7 +106,7 @@ def read_authentication(
     """Read ALG_AUTH_TRUNC, or else ALG_AUTH, of which the kernel sends both; raises WireError."""
     if truncated is not None:
         name, bits, icv_bits = read(ALGO_WITH_ICV, payload, truncated, "authentication")
-        key = _read_key(payload, truncated, 72, bits)
+        key = _read_key(payload, truncated, ALGO_WITH_ICV.size, bits)
         return AuthAlgorithm(_read_name(name), key, bits, icv_bits)
     algorithm = read_algorithm(payload, plain)
     return None if algorithm is None else AuthAlgorithm(*algorithm)
@@ -113,12 +117,13 @@ def read_aead(payload: Buffer, span: Span | None) -> AeadAlgorithm | None:
     if span is None:
         return None
     name, bits, icv_bits = read(ALGO_WITH_ICV, payload, span, "AEAD")
-    return AeadAlgorithm(_read_name(name), _read_key(payload, span, 72, bits), bits, icv_bits)
+    key = _read_key(payload, span, ALGO_WITH_ICV.size, bits)
+    return AeadAlgorithm(_read_name(name), key, bits, icv_bits)
 
 
 def _read_name(field: bytes) -> str:
-    # The kernel overwrites the last of the 64 bytes with NUL.
-    return field[:63].partition(b"\0")[0].decode("latin-1")
+    # The kernel overwrites the last byte with NUL.
+    return field[:_NAME_BYTES].partition(b"\0")[0].decode("latin-1")
 
 
 def _read_key(payload: Buffer, span: Span, head: int, bits: int) -> bytes:

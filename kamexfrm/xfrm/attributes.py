@@ -6,25 +6,27 @@ counts, a longer one than its struct is accepted, the two top bits of the type a
 
 import struct
 from collections.abc import Iterable, Iterator
-from struct import Struct
 from typing import Any, NamedTuple
 
 from kamexfrm.errors import WireError
-from kamexfrm.xfrm.constants import NLA_TYPE_MASK
-from kamexfrm.xfrm.structs import Buffer, misfit, short
+from kamexfrm.xfrm import constants as c
+from kamexfrm.xfrm.structs import Buffer, Layout, misfit, short
 
-HEADER = Struct("=HH")
+#: ``length`` is that of the header with the payload.
+HEADER = Layout("nlattr", 4, "H length, H type")
+_HEADER_BYTES = HEADER.size
+_OF_THEIR_OWN = ("XFRMA_SPD_", "XFRMA_SAD_")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class Attribute(NamedTuple):
-    """An attribute nobody here knows: ``type`` with its flag bits, ``payload`` without padding."""
+    """An attribute without a decoder: ``type`` with its flag bits, ``payload`` without padding."""
 
     type: int
     payload: bytes
 
     def __repr__(self) -> str:
-        # The content may be a key of a kind yet unknown.
+        # The content may be a key.
         return f"Attribute(type={self.type}, payload=<{len(self.payload)} bytes>)"
 
 
@@ -39,7 +41,7 @@ def encode_attribute(type_: int, payload: bytes) -> bytes:
     """Return an attribute with its header and padding; raises KamexfrmError over 65531 bytes."""
     length = len(payload)
     try:
-        return HEADER.pack(length + 4, type_) + payload + _PADDING[length & 3]
+        return HEADER.pack(length + _HEADER_BYTES, type_) + payload + _PADDING[length & 3]
     except struct.error as error:
         raise misfit(f"attribute {type_} of {length} bytes", error) from None
 
@@ -53,14 +55,32 @@ def iter_attributes(payload: Buffer, offset: int) -> Iterator[tuple[int, int, in
     """Yield (type, start, end) of each attribute from ``offset`` on; raises WireError."""
     total = len(payload)
     while offset < total:
-        if total - offset < 4:
-            short("attribute header", total - offset, 4, offset)
+        if total - offset < _HEADER_BYTES:
+            short("attribute header", total - offset, _HEADER_BYTES, offset)
         length, type_ = HEADER.unpack_from(payload, offset)
         end = offset + length
-        if length < 4 or end > total:
+        if length < _HEADER_BYTES or end > total:
             raise WireError(f"attribute {type_} of impossible length {length}", offset)
-        yield type_, offset + 4, end
+        yield type_, offset + _HEADER_BYTES, end
         offset = end + 3 & ~3
+
+
+def attribute_name(number: int) -> str:
+    """Return the C name of an attribute's number (XFRMA_...), or ``UNKNOWN_n``."""
+    number &= c.NLA_TYPE_MASK
+    for name, value in vars(c).items():
+        # NEWSPDINFO and NEWSADINFO number theirs anew.
+        if value == number and name.startswith("XFRMA_") and not name.startswith(_OF_THEIR_OWN):
+            return name
+    return f"UNKNOWN_{number}"
+
+
+def attribute_name_at(payload: Buffer, offset: int) -> str:
+    """Return the C name of the attribute whose header stands at an offset, empty for none."""
+    if not 0 <= offset <= len(payload) - _HEADER_BYTES:
+        return ""
+    _, type_ = HEADER.unpack_from(payload, offset)
+    return attribute_name(type_)
 
 
 def collect(
@@ -70,7 +90,7 @@ def collect(
     spans: dict[int, Span] = {}
     others = []
     for type_, start, end in iter_attributes(payload, offset):
-        plain = type_ & NLA_TYPE_MASK
+        plain = type_ & c.NLA_TYPE_MASK
         if plain in known:
             spans[plain] = Span(start, end)
         else:
@@ -78,14 +98,14 @@ def collect(
     return spans, tuple(others)
 
 
-def read(layout: Struct, payload: Buffer, span: Span, what: str) -> tuple[Any, ...]:
+def read(layout: Layout, payload: Buffer, span: Span, what: str) -> tuple[Any, ...]:
     """Return the fields of a struct at the start of an attribute; raises WireError if short."""
     if span.end - span.start < layout.size:
         short(what, span.end - span.start, layout.size, span.start)
     return layout.unpack_from(payload, span.start)
 
 
-def read_number(layout: Struct, payload: Buffer, span: Span | None, default: int | None) -> Any:
+def read_number(layout: Layout, payload: Buffer, span: Span | None, default: int | None) -> Any:
     """Return the integer of an attribute, or ``default`` where there is none."""
     if span is None:
         return default

@@ -1,4 +1,4 @@
-"""What the kernel tells of policies and states: wanted, expired, deleted."""
+"""Events of policies and states: wanted, expired, deleted."""
 
 import struct
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from kamexfrm.xfrm.identities import (
     decode_state_id,
     encode_policy_id,
     encode_state_id,
+    unpack_state_id,
 )
 from kamexfrm.xfrm.policy import (
     Policy,
@@ -23,16 +24,21 @@ from kamexfrm.xfrm.policy import (
 )
 from kamexfrm.xfrm.selector import (
     Selector,
-    unpack_selector,
+    make_selector,
+    selector_fields,
 )
 from kamexfrm.xfrm.state import State, decode_state_parts, pack_state_info, state_attributes
 from kamexfrm.xfrm.structs import (
     ACQUIRE_HEAD,
     ACQUIRE_TAIL,
     HARD,
-    PORTS,
     SPI,
+    USERPOLICY_ID,
+    USERPOLICY_INFO,
+    USERSA_ID,
+    USERSA_INFO,
     Buffer,
+    Layout,
     check_address,
     misfit,
     read_address,
@@ -89,20 +95,21 @@ class DeletedPolicy(NamedTuple):
     policy: Policy
 
 
+#: Where ACQUIRE_TAIL begins behind the policy, and where all ends.
+_ACQUIRE_TAIL = ACQUIRE_HEAD.size + USERPOLICY_INFO.size
+_ACQUIRE_END = _ACQUIRE_TAIL + ACQUIRE_TAIL.size
+
+
 def encode_acquire(acquire: Acquire) -> bytes:
     """Return the payload of ACQUIRE; raises KamexfrmError."""
     destination, source, spi, protocol, family, selector, policy, *tail = acquire
-    selector_family = selector.family
     try:
         head = ACQUIRE_HEAD.pack(
             check_address(destination, family, "acquire destination"),
             SPI.pack(spi),
             protocol,
             check_address(source, family, "acquire source"),
-            check_address(selector.destination, selector_family, "selector destination"),
-            check_address(selector.source, selector_family, "selector source"),
-            PORTS.pack(*selector[2:6]),
-            *selector[6:],
+            *selector_fields(selector),
         )
         info = head + pack_policy_info(policy) + ACQUIRE_TAIL.pack(*tail)
     except struct.error as error:
@@ -117,11 +124,11 @@ def decode_acquire(payload: Buffer) -> Acquire:
     with the same destination, as Linux xfrm_state.c xfrm_init_tempstate() makes the state; the
     packet's where no template has the protocol or a family.
     """
-    if len(payload) < 280:
-        short("acquire", len(payload), 280, 0)
-    destination, spi, protocol, source = ACQUIRE_HEAD.unpack_from(payload)[:4]
-    selector = unpack_selector(payload, 40)
-    policy = decode_policy_parts(payload, 96, 280)
+    if len(payload) < _ACQUIRE_END:
+        short("acquire", len(payload), _ACQUIRE_END, 0)
+    destination, spi, protocol, source, *fields = ACQUIRE_HEAD.unpack_from(payload)
+    selector = make_selector(*fields)
+    policy = decode_policy_parts(payload, ACQUIRE_HEAD.size, _ACQUIRE_END)
     family = 0
     for template in policy.templates:
         if template.protocol == protocol:
@@ -138,7 +145,7 @@ def decode_acquire(payload: Buffer) -> Acquire:
         family,
         selector,
         policy,
-        *ACQUIRE_TAIL.unpack_from(payload, 264),
+        *ACQUIRE_TAIL.unpack_from(payload, _ACQUIRE_TAIL),
     )
 
 
@@ -150,9 +157,8 @@ def encode_expire(expire: Expire) -> bytes:
 
 def decode_expire(payload: Buffer) -> Expire:
     """Read the payload of EXPIRE; raises WireError."""
-    if len(payload) < 232:
-        short("expire", len(payload), 232, 0)
-    return Expire(decode_state_parts(payload, 0, 232), payload[224])
+    hard, end = _read_hard(payload, USERSA_INFO.size, "expire")
+    return Expire(decode_state_parts(payload, 0, end), hard)
 
 
 def encode_policy_expire(expire: PolicyExpire) -> bytes:
@@ -164,9 +170,8 @@ def encode_policy_expire(expire: PolicyExpire) -> bytes:
 
 def decode_policy_expire(payload: Buffer) -> PolicyExpire:
     """Read the payload of POLEXPIRE; raises WireError."""
-    if len(payload) < 176:
-        short("policy expire", len(payload), 176, 0)
-    return PolicyExpire(decode_policy_parts(payload, 0, 176), payload[168])
+    hard, end = _read_hard(payload, USERPOLICY_INFO.size, "policy expire")
+    return PolicyExpire(decode_policy_parts(payload, 0, end), hard)
 
 
 def _hard(hard: int) -> bytes:
@@ -174,6 +179,14 @@ def _hard(hard: int) -> bytes:
         return HARD.pack(hard)
     except struct.error as error:
         raise misfit("hard flag", error) from None
+
+
+def _read_hard(payload: Buffer, offset: int, what: str) -> tuple[int, int]:
+    """Return the hard flag and where its struct ends; raises WireError."""
+    end = offset + HARD.size
+    if len(payload) < end:
+        short(what, len(payload), end, 0)
+    return HARD.unpack_from(payload, offset)[0], end
 
 
 def encode_deleted_state(deleted: DeletedState) -> bytes:
@@ -186,12 +199,12 @@ def encode_deleted_state(deleted: DeletedState) -> bytes:
 def decode_deleted_state(payload: Buffer) -> DeletedState | StateId:
     """Read the payload of DELSA: an event, or without XFRMA_SA a request; raises WireError."""
     identity = decode_state_id(payload)
-    span = _inner(payload, 24, c.XFRMA_SA, 224, "deleted state")
+    span = _inner(payload, USERSA_ID, c.XFRMA_SA, USERSA_INFO, "deleted state")
     if span is None:
         return identity
-    state = decode_state_parts(payload, span.start, 24)
+    state = decode_state_parts(payload, span.start, USERSA_ID.size)
     state = state._replace(attributes=_without(state.attributes, c.XFRMA_SA))
-    return DeletedState(StateId(*identity[:4]), state)
+    return DeletedState(unpack_state_id(payload, 0), state)
 
 
 def encode_deleted_policy(deleted: DeletedPolicy) -> bytes:
@@ -205,19 +218,19 @@ def encode_deleted_policy(deleted: DeletedPolicy) -> bytes:
 def decode_deleted_policy(payload: Buffer) -> DeletedPolicy | PolicyId:
     """Read the payload of DELPOLICY: an event, or without XFRMA_POLICY a request."""
     identity = decode_policy_id(payload)
-    span = _inner(payload, 64, c.XFRMA_POLICY, 168, "deleted policy")
+    span = _inner(payload, USERPOLICY_ID, c.XFRMA_POLICY, USERPOLICY_INFO, "deleted policy")
     if span is None:
         return identity
-    policy = decode_policy_parts(payload, span.start, 64)
+    policy = decode_policy_parts(payload, span.start, USERPOLICY_ID.size)
     policy = policy._replace(attributes=_without(policy.attributes, c.XFRMA_POLICY))
-    return DeletedPolicy(PolicyId(*identity[:3]), policy)
+    return DeletedPolicy(PolicyId(identity.selector, identity.index, identity.direction), policy)
 
 
-def _inner(payload: Buffer, offset: int, type_: int, size: int, what: str) -> Span | None:
-    """Return where the struct within an event stands; raises WireError where it is short."""
-    span = collect(payload, offset, frozenset({type_}))[0].get(type_)
-    if span is not None and span.end - span.start < size:
-        short(what, span.end - span.start, size, span.start)
+def _inner(payload: Buffer, head: Layout, type_: int, inner: Layout, what: str) -> Span | None:
+    """Return where an attribute behind a head has its struct; raises WireError if it is short."""
+    span = collect(payload, head.size, frozenset({type_}))[0].get(type_)
+    if span is not None and span.end - span.start < inner.size:
+        short(what, span.end - span.start, inner.size, span.start)
     return span
 
 

@@ -11,16 +11,17 @@ from kamexfrm.xfrm.selector import (
     Mark,
     SecurityContext,
     Selector,
+    make_selector,
     pack_mark,
-    pack_selector,
     read_context,
     read_mark,
-    unpack_selector,
+    selector_fields,
 )
 from kamexfrm.xfrm.state_parts import pack_address, read_address_attribute
 from kamexfrm.xfrm.structs import (
     SPI,
     U32,
+    USERPOLICY_ID,
     USERPOLICY_TYPE,
     USERSA_ID,
     Buffer,
@@ -30,7 +31,6 @@ from kamexfrm.xfrm.structs import (
     short,
 )
 
-_ID_END = struct.Struct("=IB3x")
 EMPTY_SELECTOR = Selector(Address(0, bytes(16)), Address(0, bytes(16)))
 
 
@@ -66,12 +66,12 @@ class StateId(NamedTuple):
 
 def encode_policy_id(policy: PolicyId) -> bytes:
     """Return the payload of GETPOLICY or DELPOLICY; raises KamexfrmError."""
-    selector, index, direction = policy[:3]
+    selector, index, direction, if_id, mark, policy_type, context, others = policy
     try:
-        end = _ID_END.pack(index, direction)
+        info = USERPOLICY_ID.pack(*selector_fields(selector), index, direction)
     except struct.error as error:
         raise misfit("policy id", error) from None
-    return pack_selector(selector) + end + tail_attributes(policy[3:], "policy id")
+    return info + tail_attributes(if_id, mark, policy_type, context, others, "policy id")
 
 
 _POLICY_ID_KNOWN = frozenset(
@@ -81,13 +81,13 @@ _POLICY_ID_KNOWN = frozenset(
 
 def decode_policy_id(payload: Buffer, offset: int = 0) -> PolicyId:
     """Read the payload of GETPOLICY or DELPOLICY; raises WireError."""
-    if len(payload) - offset < 64:
-        short("policy id", len(payload) - offset, 64, offset)
-    index, direction = _ID_END.unpack_from(payload, offset + 56)
-    spans, others = collect(payload, offset + 64, _POLICY_ID_KNOWN)
+    if len(payload) - offset < USERPOLICY_ID.size:
+        short("policy id", len(payload) - offset, USERPOLICY_ID.size, offset)
+    *selector, index, direction = USERPOLICY_ID.unpack_from(payload, offset)
+    spans, others = collect(payload, offset + USERPOLICY_ID.size, _POLICY_ID_KNOWN)
     kind = spans.get(c.XFRMA_POLICY_TYPE)
     return PolicyId(
-        unpack_selector(payload, offset),
+        make_selector(*selector),
         index,
         direction,
         read_number(U32, payload, spans.get(c.XFRMA_IF_ID), 0),
@@ -99,14 +99,14 @@ def decode_policy_id(payload: Buffer, offset: int = 0) -> PolicyId:
 
 
 def pack_state_id(state: StateId) -> bytes:
-    """Return the 24 bytes of xfrm_usersa_id; raises KamexfrmError."""
-    destination, spi, protocol, family = state[:4]
+    """Return an xfrm_usersa_id; raises KamexfrmError."""
+    family = state.family
     try:
         return USERSA_ID.pack(
-            check_address(destination, family, "state destination"),
-            SPI.pack(spi),
+            check_address(state.destination, family, "state destination"),
+            SPI.pack(state.spi),
             family,
-            protocol,
+            state.protocol,
         )
     except struct.error as error:
         raise misfit("state id", error) from None
@@ -127,17 +127,17 @@ _STATE_ID_KNOWN = frozenset({c.XFRMA_SRCADDR, c.XFRMA_MARK, c.XFRMA_PAD})
 
 
 def unpack_state_id(payload: Buffer, offset: int) -> StateId:
-    """Read the 24 bytes of xfrm_usersa_id, whose presence the caller has made sure of."""
+    """Read xfrm_usersa_id, for whose size the caller has checked."""
     destination, spi, family, protocol = USERSA_ID.unpack_from(payload, offset)
     return StateId(read_address(family, destination), SPI.unpack(spi)[0], protocol, family)
 
 
 def decode_state_id(payload: Buffer, offset: int = 0) -> StateId:
     """Read the payload of GETSA or DELSA; raises WireError."""
-    if len(payload) - offset < 24:
-        short("state id", len(payload) - offset, 24, offset)
+    if len(payload) - offset < USERSA_ID.size:
+        short("state id", len(payload) - offset, USERSA_ID.size, offset)
     state = unpack_state_id(payload, offset)
-    spans, others = collect(payload, offset + 24, _STATE_ID_KNOWN)
+    spans, others = collect(payload, offset + USERSA_ID.size, _STATE_ID_KNOWN)
     return state._replace(
         source=read_address_attribute(payload, spans.get(c.XFRMA_SRCADDR), state.family),
         mark=read_mark(payload, spans.get(c.XFRMA_MARK)),

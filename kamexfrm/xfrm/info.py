@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
-from kamexfrm.xfrm.structs import HASH_INFO, HASH_THRESHOLD, SPDINFO, U32, Buffer, misfit, short
+from kamexfrm.xfrm.structs import (
+    HASH_INFO,
+    HASH_THRESHOLD,
+    SPDINFO,
+    U32,
+    Buffer,
+    Layout,
+    misfit,
+    short,
+)
 
 
 class SpdInfo(NamedTuple):
@@ -26,6 +35,18 @@ class SpdInfo(NamedTuple):
     threshold_ipv6: tuple[int, int] | None = None
     flags: int = 0
     attributes: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The counts of policies, in the order of struct xfrmu_spdinfo."""
+        return (
+            self.in_count,
+            self.out_count,
+            self.fwd_count,
+            self.socket_in_count,
+            self.socket_out_count,
+            self.socket_fwd_count,
+        )
 
 
 class SadInfo(NamedTuple):
@@ -53,10 +74,11 @@ def encode_spd_info(info: SpdInfo) -> bytes:
     """
     try:
         parts = [U32.pack(info.flags)]
-        if any(info[:6]):
-            parts.append(encode_attribute(c.XFRMA_SPD_INFO, SPDINFO.pack(*info[:6])))
-        if any(info[6:8]):
-            parts.append(encode_attribute(c.XFRMA_SPD_HINFO, HASH_INFO.pack(*info[6:8])))
+        if any(info.counts):
+            parts.append(encode_attribute(c.XFRMA_SPD_INFO, SPDINFO.pack(*info.counts)))
+        if info.buckets or info.buckets_maximum:
+            packed = HASH_INFO.pack(info.buckets, info.buckets_maximum)
+            parts.append(encode_attribute(c.XFRMA_SPD_HINFO, packed))
         if info.threshold_ipv4 is not None:
             packed = HASH_THRESHOLD.pack(*info.threshold_ipv4)
             parts.append(encode_attribute(c.XFRMA_SPD_IPV4_HTHRESH, packed))
@@ -68,13 +90,24 @@ def encode_spd_info(info: SpdInfo) -> bytes:
     return b"".join(parts) + encode_attributes(info.attributes)
 
 
+_SPD_KNOWN = frozenset(
+    {
+        c.XFRMA_SPD_INFO,
+        c.XFRMA_SPD_HINFO,
+        c.XFRMA_SPD_IPV4_HTHRESH,
+        c.XFRMA_SPD_IPV6_HTHRESH,
+    }
+)
+_SAD_KNOWN = frozenset({c.XFRMA_SAD_CNT, c.XFRMA_SAD_HINFO})
+
+
 def decode_spd_info(payload: Buffer) -> SpdInfo:
     """Read the payload of NEWSPDINFO; raises WireError."""
-    if len(payload) < 4:
-        short("SPD information", len(payload), 4, 0)
-    spans, others = collect(payload, 4, frozenset({1, 2, 3, 4}))
+    if len(payload) < U32.size:
+        short("SPD information", len(payload), U32.size, 0)
+    spans, others = collect(payload, U32.size, _SPD_KNOWN)
 
-    def fields(layout: struct.Struct, type_: int) -> tuple[Any, ...] | None:
+    def fields(layout: Layout, type_: int) -> tuple[Any, ...] | None:
         span = spans.get(type_)
         return None if span is None else read(layout, payload, span, "SPD information")
 
@@ -105,9 +138,9 @@ def encode_sad_info(info: SadInfo) -> bytes:
 
 def decode_sad_info(payload: Buffer) -> SadInfo:
     """Read the payload of NEWSADINFO; raises WireError."""
-    if len(payload) < 4:
-        short("SAD information", len(payload), 4, 0)
-    spans, others = collect(payload, 4, frozenset({1, 2}))
+    if len(payload) < U32.size:
+        short("SAD information", len(payload), U32.size, 0)
+    spans, others = collect(payload, U32.size, _SAD_KNOWN)
     buckets = spans.get(c.XFRMA_SAD_HINFO)
     now, maximum = (0, 0) if buckets is None else read(HASH_INFO, payload, buckets, "buckets")
     return SadInfo(

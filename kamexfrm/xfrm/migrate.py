@@ -15,6 +15,7 @@ from kamexfrm.xfrm.identities import (
 from kamexfrm.xfrm.structs import (
     USER_KMADDRESS,
     USER_MIGRATE,
+    USERPOLICY_ID,
     Buffer,
     check_address,
     misfit,
@@ -98,7 +99,7 @@ def decode_migrate(payload: Buffer) -> Migrate:
     """Read the payload of MIGRATE; raises WireError."""
     identity = decode_policy_id(payload)
     own = frozenset({c.XFRMA_MIGRATE, c.XFRMA_KMADDRESS})
-    spans = collect(payload, 64, own)[0]
+    spans, _ = collect(payload, USERPOLICY_ID.size, own)
     others = tuple(pair for pair in identity.attributes if pair[0] & c.NLA_TYPE_MASK not in own)
     return Migrate(
         identity._replace(attributes=others),
@@ -110,13 +111,13 @@ def decode_migrate(payload: Buffer) -> Migrate:
 def _read_moves(payload: Buffer, span: Span | None) -> tuple[Move, ...]:
     if span is None:
         return ()
-    if (span.end - span.start) % 76:
-        raise WireError(f"migrations of {span.end - span.start} bytes, each has 76", span.start)
+    size, each = span.end - span.start, USER_MIGRATE.size
+    if size % each:
+        raise WireError(f"migrations of {size} bytes, each has {each}", span.start)
     moves = []
-    for start in range(span.start, span.end, 76):
-        fields = USER_MIGRATE.unpack_from(payload, start)
-        old_destination, old_source, new_destination, new_source, protocol, mode, _ = fields[:7]
-        reqid, old_family, new_family = fields[7:]
+    for fields in USER_MIGRATE.iter_unpack(payload[span.start : span.end]):
+        old_destination, old_source, new_destination, new_source, protocol, mode, *rest = fields
+        _, reqid, old_family, new_family = rest
         moves.append(
             Move(
                 read_address(old_family, old_destination),

@@ -5,29 +5,28 @@ Source: Linux include/uapi/linux/netlink.h, net/netlink/af_netlink.c netlink_ack
 
 import struct
 from collections.abc import Iterator
-from struct import Struct
 from typing import NamedTuple
 
 from kamexfrm.errors import WireError
-from kamexfrm.xfrm.attributes import iter_attributes
-from kamexfrm.xfrm.constants import (
-    NLA_TYPE_MASK,
-    NLM_F_ACK_TLVS,
-    NLM_F_CAPPED,
-    NLMSGERR_ATTR_MSG,
-)
-from kamexfrm.xfrm.structs import Buffer, misfit, short
+from kamexfrm.xfrm import constants as c
+from kamexfrm.xfrm.attributes import Span, iter_attributes, read
+from kamexfrm.xfrm.constants import NLA_TYPE_MASK, NLM_F_ACK_TLVS, NLM_F_CAPPED
+from kamexfrm.xfrm.structs import U32, Buffer, Layout, misfit, short
 
-#: Length with the header, type, flags, sequence number, port id.
-HEADER = Struct("=IHHII")
-#: Error number, negative or zero; then the header of the message it answers.
-ERROR = Struct("=iIHHII")
-_DONE = Struct("=i")
+#: ``length`` is that of the header with the payload, ``pid`` the sender's port.
+HEADER = Layout("nlmsghdr", 16, "I length, H type, H flags, I sequence, I pid")
+#: ``error`` is negative or zero; the header is that of the message it answers.
+ERROR = Layout(
+    "nlmsgerr", 20, "i error, I msg.length, H msg.type, H msg.flags, I msg.sequence, I msg.pid"
+)
+#: Where in an nlmsgerr the message is repeated that it answers.
+_REPEATED = ERROR.offset("msg")
+_DONE = Layout("int", 4, "i error")
 _new = tuple.__new__  # half the time of calling a NamedTuple
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
-
-if (HEADER.size, ERROR.size) != (16, 20):
-    raise AssertionError("nlmsghdr and nlmsgerr have 16 and 20 bytes")
+_HEADER_BYTES = HEADER.size
+_pack_header = HEADER.pack
+_unpack_header = HEADER.unpack_from
 
 
 class Operation(NamedTuple):
@@ -48,18 +47,24 @@ class Message(NamedTuple):
 
 
 class ErrorReply(NamedTuple):
-    """What NLMSG_ERROR says: ``errno`` 0 is an acknowledgement, ``reason`` the extended text."""
+    """What NLMSG_ERROR says: ``errno`` 0 is an acknowledgement, ``reason`` the extended text.
+
+    ``offset`` is where in the payload of the request the attribute stands that the kernel did not
+    like, in bytes, -1 where it names none.
+    """
 
     errno: int
     sequence: int
-    reason: str
+    reason: str = ""
+    offset: int = -1
 
 
 def message(type: int, flags: int, sequence: int, payload: bytes, pid: int = 0) -> bytes:
     """Return a message with its header, padded to 4 bytes; raises KamexfrmError."""
     length = len(payload)
     try:
-        return HEADER.pack(length + 16, type, flags, sequence, pid) + payload + _PADDING[length & 3]
+        head = _pack_header(length + _HEADER_BYTES, type, flags, sequence, pid)
+        return head + payload + _PADDING[length & 3]
     except struct.error as error:
         raise misfit("netlink header", error) from None
 
@@ -72,13 +77,14 @@ def split_messages(buffer: Buffer) -> Iterator[Message]:
     view = memoryview(buffer)
     total = len(view)
     offset = 0
+    head = HEADER.size
     while offset < total:
-        if total - offset < 16:
-            short("netlink header", total - offset, 16, offset)
-        length, type_, flags, sequence, pid = HEADER.unpack_from(view, offset)
-        if length < 16 or offset + length > total:
+        if total - offset < head:
+            short("netlink header", total - offset, head, offset)
+        length, type_, flags, sequence, pid = _unpack_header(view, offset)
+        if length < head or offset + length > total:
             raise WireError(f"netlink message of impossible length {length}", offset)
-        payload = view[offset + 16 : offset + length]
+        payload = view[offset + head : offset + length]
         yield _new(Message, (type_, flags, sequence, pid, payload))
         offset += length + 3 & ~3
 
@@ -87,32 +93,39 @@ def decode_error(payload: Buffer, flags: int) -> ErrorReply:
     """Read NLMSG_ERROR with the flags of its header; raises WireError.
 
     The message that it answers is repeated whole after its header unless NLM_F_CAPPED is set;
-    what follows under NLM_F_ACK_TLVS are attributes, of which the text is read.
+    what follows under NLM_F_ACK_TLVS are attributes: the text and the offset are read.
     """
-    if len(payload) < 20:
-        short("netlink error", len(payload), 20, 0)
+    if len(payload) < ERROR.size:
+        short("netlink error", len(payload), ERROR.size, 0)
     error, length, _, _, sequence, _ = ERROR.unpack_from(payload)
-    reason = ""
-    if flags & NLM_F_ACK_TLVS:
-        start = 20
-        if not flags & NLM_F_CAPPED:
-            if length < 16 or 4 + length > len(payload):
-                raise WireError(f"netlink error repeats {length} bytes", 4)
-            start = 4 + (length + 3 & ~3)
-        reason = _reason(payload, start)
-    return ErrorReply(-error, sequence, reason)
+    reply = ErrorReply(-error, sequence)
+    if not flags & NLM_F_ACK_TLVS:
+        return reply
+    start = ERROR.size
+    if not flags & NLM_F_CAPPED:
+        if length < HEADER.size or _REPEATED + length > len(payload):
+            raise WireError(f"netlink error repeats {length} bytes", _REPEATED)
+        start = _REPEATED + (length + 3 & ~3)
+    return _with_details(reply, payload, start)
 
 
 def decode_done(payload: Buffer, flags: int) -> ErrorReply:
     """Read NLMSG_DONE, the end of a dump, which may carry an error; the sequence is left 0."""
-    if len(payload) < 4:
-        return ErrorReply(0, 0, "")
-    reason = _reason(payload, 4) if flags & NLM_F_ACK_TLVS else ""
-    return ErrorReply(-_DONE.unpack_from(payload)[0], 0, reason)
+    if len(payload) < _DONE.size:
+        return ErrorReply(0, 0)
+    reply = ErrorReply(-_DONE.unpack_from(payload)[0], 0)
+    return _with_details(reply, payload, _DONE.size) if flags & NLM_F_ACK_TLVS else reply
 
 
-def _reason(payload: Buffer, offset: int) -> str:
+def _with_details(reply: ErrorReply, payload: Buffer, offset: int) -> ErrorReply:
+    """Return a reply with the text and the offset of its attributes; raises WireError."""
+    reason, place = "", -1
     for type_, start, end in iter_attributes(payload, offset):
-        if type_ & NLA_TYPE_MASK == NLMSGERR_ATTR_MSG:
-            return bytes(payload[start:end]).partition(b"\0")[0].decode("utf-8", "replace")
-    return ""
+        match type_ & NLA_TYPE_MASK:
+            case c.NLMSGERR_ATTR_MSG:
+                text = bytes(payload[start:end]).partition(b"\0")[0]
+                reason = text.decode("utf-8", "replace")
+            case c.NLMSGERR_ATTR_OFFS:
+                # The kernel counts from the request's netlink header.
+                place = read(U32, payload, Span(start, end), "offset")[0] - HEADER.size
+    return reply._replace(reason=reason, offset=place)

@@ -58,6 +58,7 @@ _unpack_info = USERPOLICY_INFO.unpack_from
 _pack_ports = PORTS.pack
 _unpack_ports = PORTS.unpack
 _header = HEADER.unpack_from
+_HEADER_BYTES = HEADER.size
 _new = tuple.__new__
 _NO_PORTS = bytes(8)
 
@@ -107,12 +108,14 @@ class Policy(NamedTuple):
     attributes: tuple[tuple[int, bytes], ...] = ()
 
 
-#: The fields after the templates when nothing is said there.
-_PLAIN = tuple(Policy._field_defaults.values())[-5:]
+#: Where the fields behind the templates begin, and what they are when nothing is said there.
+_TAIL = Policy._fields.index("if_id")
+_PLAIN = tuple(Policy._field_defaults[name] for name in Policy._fields[_TAIL:])
 
 
 def pack_policy_info(policy: Policy) -> bytes:
-    """Return the 168 bytes of xfrm_userpolicy_info; raises KamexfrmError."""
+    """Return an xfrm_userpolicy_info; raises KamexfrmError."""
+    # A slice, for ``*_`` behind the names takes 0.15 us, a tenth of encode_policy().
     selector, direction, action, priority, index, flags, share, lifetime, current = policy[:9]
     destination, source, dport, dmask, sport, smask, family, *rest = selector
     try:
@@ -149,7 +152,7 @@ def pack_templates(templates: tuple[Template, ...]) -> bytes:
 
 
 def pack_template(template: Template) -> bytes:
-    """Return the 64 bytes of a template; raises KamexfrmError."""
+    """Return an xfrm_user_tmpl; raises KamexfrmError."""
     destination, source, protocol, mode, reqid, spi, family, *rest = template
     share, optional, aalgos, ealgos, calgos = rest
     try:
@@ -176,8 +179,8 @@ def encode_policy(policy: Policy) -> bytes:
 
     The attributes are the templates, the interface id, then the others.
     """
-    payload = pack_policy_info(policy) + pack_templates(policy[9])
-    if policy[10:] != _PLAIN:
+    payload = pack_policy_info(policy) + pack_templates(policy.templates)
+    if policy[_TAIL:] != _PLAIN:
         payload += policy_attributes(policy)
     return payload
 
@@ -188,21 +191,30 @@ def encode_socket_policy(policy: Policy) -> bytes:
     That is the struct and the templates without framing, and nothing else. Source: Linux
     xfrm_user.c xfrm_compile_policy().
     """
-    return pack_policy_info(policy) + pack_templates(policy.templates)[4:]
-
-
-#: What a policy and its name have alike behind them, in the order of their fields.
-_Tail = tuple[int, Mark | None, int, SecurityContext | None, tuple[tuple[int, bytes], ...]]
+    return pack_policy_info(policy) + b"".join(map(pack_template, policy.templates))
 
 
 def policy_attributes(policy: Policy) -> bytes:
     """Return the attributes of a policy, but for the templates; raises KamexfrmError."""
-    return tail_attributes(policy[10:], "policy")
+    return tail_attributes(
+        policy.if_id,
+        policy.mark,
+        policy.policy_type,
+        policy.security_context,
+        policy.attributes,
+        "policy",
+    )
 
 
-def tail_attributes(tail: _Tail, what: str) -> bytes:
+def tail_attributes(
+    if_id: int,
+    mark: Mark | None,
+    policy_type: int,
+    context: SecurityContext | None,
+    others: tuple[tuple[int, bytes], ...],
+    what: str,
+) -> bytes:
     """Return the attributes that a policy and its name share; raises KamexfrmError."""
-    if_id, mark, policy_type, context, others = tail
     parts = []
     try:
         if if_id:
@@ -223,9 +235,9 @@ def tail_attributes(tail: _Tail, what: str) -> bytes:
 
 def decode_policy(payload: Buffer, offset: int = 0) -> Policy:
     """Read the payload of NEWPOLICY or UPDPOLICY from ``offset`` to its end; raises WireError."""
-    if len(payload) - offset < 168:
-        short("policy", len(payload) - offset, 168, offset)
-    return decode_policy_parts(payload, offset, offset + 168)
+    if len(payload) - offset < POLICY_INFO_BYTES:
+        short("policy", len(payload) - offset, POLICY_INFO_BYTES, offset)
+    return decode_policy_parts(payload, offset, offset + POLICY_INFO_BYTES)
 
 
 def brief_policy(payload: Buffer, offset: int = 0) -> tuple[int, int]:
@@ -243,8 +255,8 @@ def brief_policy(payload: Buffer, offset: int = 0) -> tuple[int, int]:
 def decode_policy_parts(payload: Buffer, offset: int, attributes_offset: int) -> Policy:
     """Read a policy whose struct and attributes stand apart; raises WireError.
 
-    That is so in ACQUIRE, POLEXPIRE and the DELPOLICY event. The caller has made sure that 168
-    bytes are there.
+    That is so in ACQUIRE, POLEXPIRE and the DELPOLICY event. The caller has checked
+    that the struct is there.
     """
     # A name for each field, for slices that are joined take a quarter longer.
     # fmt: off
@@ -309,34 +321,35 @@ def _decode_attributes(payload: bytes) -> _Attributes:
     others: list[Attribute] = []
     total = len(payload)
     while offset < total:
-        if total - offset < 4:
-            short("attribute header", total - offset, 4, offset)
+        if total - offset < _HEADER_BYTES:
+            short("attribute header", total - offset, _HEADER_BYTES, offset)
         length, type_ = _header(payload, offset)
         end = offset + length
-        if length < 4 or end > total:
+        if length < _HEADER_BYTES or end > total:
             raise WireError(f"attribute {type_} of impossible length {length}", offset)
+        start = offset + _HEADER_BYTES
         match type_ & c.NLA_TYPE_MASK:
             case c.XFRMA_TMPL:
-                templates = read_templates(payload, offset + 4, end)
+                templates = read_templates(payload, start, end)
             case c.XFRMA_POLICY_TYPE:
-                span = Span(offset + 4, end)
+                span = Span(start, end)
                 policy_type = read(USERPOLICY_TYPE, payload, span, "policy type")[0]
             case c.XFRMA_IF_ID:
-                if_id = read(U32, payload, Span(offset + 4, end), "interface id")[0]
+                if_id = read(U32, payload, Span(start, end), "interface id")[0]
             case c.XFRMA_MARK:
-                mark = read_mark(payload, Span(offset + 4, end))
+                mark = read_mark(payload, Span(start, end))
             case c.XFRMA_SEC_CTX:
-                context = read_context(payload, Span(offset + 4, end))
+                context = read_context(payload, Span(start, end))
             case _:
-                others.append(Attribute(type_, bytes(payload[offset + 4 : end])))
+                others.append(Attribute(type_, bytes(payload[start:end])))
         offset = end + 3 & ~3
     return templates, if_id, mark, policy_type, context, tuple(others)
 
 
 def read_templates(payload: Buffer, start: int, end: int) -> tuple[Template, ...]:
     """Read an array of templates; raises WireError unless it is made of whole ones."""
-    if (end - start) % 64:
-        raise WireError(f"templates of {end - start} bytes, each has 64", start)
+    if (end - start) % TEMPLATE_BYTES:
+        raise WireError(f"templates of {end - start} bytes, each has {TEMPLATE_BYTES}", start)
     found = []
     for fields in USER_TMPL.iter_unpack(payload[start:end]):
         destination, spi, protocol, family, source, reqid, mode, *rest = fields

@@ -1,18 +1,24 @@
-"""What payloads of NEWPOLICY and NEWSA say that nobody decodes: names, and what is worth a word.
+"""Names and lasting parts of payloads of NEWPOLICY and NEWSA, without decoding them.
 
-Decoded, a policy takes four times the memory and fifty times the time: too much for whoever has to
-hold the whole of a large database against what it was.
+Decoded, a policy takes four times the memory and fifty times the time: too much for a program that
+compares a large database with an earlier copy.
 """
 
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import iter_attributes
 from kamexfrm.xfrm.structs import U32, USERPOLICY_INFO, USERSA_INFO, Buffer, short
 
-#: Offsets in xfrm_userpolicy_info: what was used so far, what is behind it, and padding.
-_POLICY_CURRENT, _POLICY_PRIORITY, _POLICY_INDEX, _POLICY_END = 120, 152, 156, 164
+# Where in the structs the kernel's counters begin and end, and the padding at the end begins.
+_POLICY_CURRENT = USERPOLICY_INFO.offset("current")
+_POLICY_PRIORITY = USERPOLICY_INFO.offset("priority")
+_POLICY_INDEX = USERPOLICY_INFO.offset("index")
+_POLICY_END = USERPOLICY_INFO.offset("share") + 1
+_STATE_CURRENT = USERSA_INFO.offset("current")
+_STATE_REQID = USERSA_INFO.offset("reqid")
+_STATE_END = USERSA_INFO.offset("flags") + 1
 
-#: The same in xfrm_usersa_info: id and source, current, behind statistics and sequence, padding.
-_STATE_ID, _STATE_CURRENT, _STATE_REQID, _STATE_END = 56, 160, 208, 217
+#: What names a state: destination, SPI, protocol.
+_STATE_NAME = slice(USERSA_INFO.offset("destination"), USERSA_INFO.offset("protocol") + 1)
 
 #: Attributes of a state that change by themselves.
 _COUNTERS = frozenset(
@@ -48,7 +54,7 @@ def state_name(payload: Buffer) -> bytes:
     """Return what names a state: destination, SPI, protocol; raises WireError."""
     if len(payload) < USERSA_INFO.size:
         short("state", len(payload), USERSA_INFO.size, 0)
-    return bytes(payload[_STATE_ID : _STATE_ID + 21])
+    return bytes(payload[_STATE_NAME])
 
 
 def lasting_state(payload: bytes) -> tuple[object, ...]:

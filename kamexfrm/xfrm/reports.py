@@ -6,14 +6,14 @@ from typing import NamedTuple
 from kamexfrm.net import Address
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read_number
-from kamexfrm.xfrm.identities import StateId, pack_state_id, unpack_state_id
+from kamexfrm.xfrm.identities import StateId, unpack_state_id
 from kamexfrm.xfrm.selector import (
     LifetimeCurrent,
     Selector,
+    make_selector,
     pack_mark,
-    pack_selector,
     read_mark,
-    unpack_selector,
+    selector_fields,
 )
 from kamexfrm.xfrm.state_parts import (
     ReplayState,
@@ -33,6 +33,7 @@ from kamexfrm.xfrm.structs import (
     SPI,
     U32,
     USER_MAPPING,
+    USER_REPORT,
     Buffer,
     check_address,
     misfit,
@@ -104,8 +105,8 @@ def encode_mapping(mapping: Mapping) -> bytes:
 
 def decode_mapping(payload: Buffer) -> Mapping:
     """Read the payload of MAPPING; raises WireError."""
-    if len(payload) < 64:
-        short("mapping", len(payload), 64, 0)
+    if len(payload) < USER_MAPPING.size:
+        short("mapping", len(payload), USER_MAPPING.size, 0)
     *_, reqid, old, new, old_port, new_port = USER_MAPPING.unpack_from(payload)
     identity = unpack_state_id(payload, 0)
     return Mapping(
@@ -115,7 +116,7 @@ def decode_mapping(payload: Buffer) -> Mapping:
         read_address(identity.family, new),
         PORT.unpack(old_port)[0],
         PORT.unpack(new_port)[0],
-        collect(payload, 64, frozenset({c.XFRMA_PAD}))[1],
+        collect(payload, USER_MAPPING.size, frozenset({c.XFRMA_PAD}))[1],
     )
 
 
@@ -123,7 +124,7 @@ def encode_report(report: Report) -> bytes:
     """Return the payload of REPORT; raises KamexfrmError."""
     protocol, selector, care_of, others = report
     try:
-        payload = struct.pack("=B3x", protocol) + pack_selector(selector)
+        payload = USER_REPORT.pack(protocol, *selector_fields(selector))
     except struct.error as error:
         raise misfit("report", error) from None
     if care_of is not None:
@@ -134,21 +135,30 @@ def encode_report(report: Report) -> bytes:
 
 def decode_report(payload: Buffer) -> Report:
     """Read the payload of REPORT; raises WireError."""
-    if len(payload) < 60:
-        short("report", len(payload), 60, 0)
-    selector = unpack_selector(payload, 4)
-    spans, others = collect(payload, 60, frozenset({c.XFRMA_COADDR, c.XFRMA_PAD}))
+    if len(payload) < USER_REPORT.size:
+        short("report", len(payload), USER_REPORT.size, 0)
+    protocol, *fields = USER_REPORT.unpack_from(payload)
+    selector = make_selector(*fields)
+    spans, others = collect(payload, USER_REPORT.size, frozenset({c.XFRMA_COADDR, c.XFRMA_PAD}))
     care_of = read_address_attribute(payload, spans.get(c.XFRMA_COADDR), selector.family)
-    return Report(payload[0], selector, care_of, others)
+    return Report(protocol, selector, care_of, others)
 
 
 def encode_async_event(event: AsyncEvent) -> bytes:
     """Return the payload of NEWAE or GETAE; raises KamexfrmError."""
     identity = event.id
-    source = pack_address(event.source, identity.family, "event source")
+    family = identity.family
     parts: list[tuple[int, bytes]] = []
     try:
-        payload = pack_state_id(identity) + source + struct.pack("=II", event.flags, event.reqid)
+        payload = AEVENT_ID.pack(
+            check_address(identity.destination, family, "event destination"),
+            SPI.pack(identity.spi),
+            family,
+            identity.protocol,
+            check_address(event.source, family, "event source"),
+            event.flags,
+            event.reqid,
+        )
         if event.replay is not None:
             parts.append((c.XFRMA_REPLAY_VAL, pack_replay(event.replay)))
         if event.replay_esn is not None:
@@ -184,11 +194,11 @@ _ASYNC_KNOWN = frozenset(
 
 def decode_async_event(payload: Buffer) -> AsyncEvent:
     """Read the payload of NEWAE or GETAE; raises WireError."""
-    if len(payload) < 48:
-        short("event", len(payload), 48, 0)
-    source, flags, reqid = AEVENT_ID.unpack_from(payload)[4:]
+    if len(payload) < AEVENT_ID.size:
+        short("event", len(payload), AEVENT_ID.size, 0)
+    *_, source, flags, reqid = AEVENT_ID.unpack_from(payload)
     identity = unpack_state_id(payload, 0)
-    spans, others = collect(payload, 48, _ASYNC_KNOWN)
+    spans, others = collect(payload, AEVENT_ID.size, _ASYNC_KNOWN)
     get = spans.get
     return AsyncEvent(
         identity._replace(mark=read_mark(payload, get(c.XFRMA_MARK))),

@@ -12,6 +12,7 @@ from kamexfrm.xfrm.structs import (
     U8,
     USERPOLICY_DEFAULT,
     USERPOLICY_TYPE,
+    USERSA_INFO,
     USERSPI_RANGE,
     Buffer,
     check_address,
@@ -76,9 +77,9 @@ def encode_state_flush(protocol: int = 0) -> bytes:
 
 def decode_state_flush(payload: Buffer) -> StateFlush:
     """Read the payload of FLUSHSA; raises WireError."""
-    if len(payload) < 1:
-        short("state flush", 0, 1, 0)
-    return StateFlush(payload[0])
+    if len(payload) < U8.size:
+        short("state flush", len(payload), U8.size, 0)
+    return StateFlush(*U8.unpack_from(payload))
 
 
 def encode_policy_flush(policy_type: int | None = None) -> bytes:
@@ -110,8 +111,8 @@ def encode_default(default: Default) -> bytes:
 
 def decode_default(payload: Buffer) -> Default:
     """Read the payload of SETDEFAULT or GETDEFAULT; raises WireError."""
-    if len(payload) < 3:
-        short("default", len(payload), 3, 0)
+    if len(payload) < USERPOLICY_DEFAULT.size:
+        short("default", len(payload), USERPOLICY_DEFAULT.size, 0)
     return Default(*USERPOLICY_DEFAULT.unpack_from(payload))
 
 
@@ -128,9 +129,11 @@ def encode_alloc_spi(request: AllocSpi) -> bytes:
 
 def decode_alloc_spi(payload: Buffer) -> AllocSpi:
     """Read the payload of ALLOCSPI; raises WireError."""
-    if len(payload) < 232:
-        short("SPI allocation", len(payload), 232, 0)
-    return AllocSpi(decode_state_parts(payload, 0, 232), *USERSPI_RANGE.unpack_from(payload, 224))
+    end = USERSA_INFO.size + USERSPI_RANGE.size
+    if len(payload) < end:
+        short("SPI allocation", len(payload), end, 0)
+    minimum, maximum = USERSPI_RANGE.unpack_from(payload, USERSA_INFO.size)
+    return AllocSpi(decode_state_parts(payload, 0, end), minimum, maximum)
 
 
 def encode_state_dump(dump: StateDump) -> bytes:

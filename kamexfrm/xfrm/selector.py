@@ -82,33 +82,42 @@ UNLIMITED = LifetimeConfig()
 UNUSED = LifetimeCurrent()
 
 
+def selector_fields(selector: Selector) -> tuple[Any, ...]:
+    """Return what a struct that begins with a selector, or has one, is packed of.
+
+    Raises KamexfrmError, or struct.error for a port over 65535.
+    """
+    destination, source, dport, dmask, sport, smask, family, *rest = selector
+    return (
+        check_address(destination, family, "selector destination"),
+        check_address(source, family, "selector source"),
+        PORTS.pack(dport, dmask, sport, smask),
+        family,
+        *rest,
+    )
+
+
 def pack_selector(selector: Selector) -> bytes:
     """Return the 56 bytes of a selector; raises KamexfrmError."""
-    family = selector.family
     try:
-        return SELECTOR.pack(
-            check_address(selector.destination, family, "selector destination"),
-            check_address(selector.source, family, "selector source"),
-            PORTS.pack(*selector[2:6]),
-            *selector[6:],
-        )
+        return SELECTOR.pack(*selector_fields(selector))
     except struct.error as error:
         raise misfit("selector", error) from None
 
 
 def unpack_selector(payload: Buffer, offset: int = 0) -> Selector:
     """Read the 56 bytes of a selector; raises WireError where they are not there."""
-    if len(payload) - offset < 56:
-        short("selector", len(payload) - offset, 56, offset)
-    fields = SELECTOR.unpack_from(payload, offset)
-    return make_selector(fields)
+    if len(payload) - offset < SELECTOR.size:
+        short("selector", len(payload) - offset, SELECTOR.size, offset)
+    return make_selector(*SELECTOR.unpack_from(payload, offset))
 
 
-def make_selector(fields: tuple[Any, ...]) -> Selector:
-    """Return a selector from the fields of its struct, of which more may follow."""
-    family = fields[3]
-    addresses = read_address(family, fields[0]), read_address(family, fields[1])
-    return Selector._make((*addresses, *PORTS.unpack(fields[2]), *fields[3:9]))
+def make_selector(
+    destination: bytes, source: bytes, ports: bytes, family: int, *rest: int
+) -> Selector:
+    """Return a selector from the fields of its struct."""
+    addresses = read_address(family, destination), read_address(family, source)
+    return Selector._make((*addresses, *PORTS.unpack(ports), family, *rest))
 
 
 def pack_mark(mark: Mark) -> bytes:
@@ -128,7 +137,8 @@ def pack_context(context: SecurityContext) -> bytes:
     """Return a security context with its header; raises KamexfrmError."""
     doi, algorithm, text = context
     try:
-        return USER_SEC_CTX.pack(len(text) + 8, XFRMA_SEC_CTX, algorithm, doi, len(text)) + text
+        length = USER_SEC_CTX.size + len(text)
+        return USER_SEC_CTX.pack(length, XFRMA_SEC_CTX, algorithm, doi, len(text)) + text
     except struct.error as error:
         raise misfit("security context", error) from None
 
@@ -138,7 +148,7 @@ def read_context(payload: Buffer, span: Span | None) -> SecurityContext | None:
     if span is None:
         return None
     _, _, algorithm, doi, length = read(USER_SEC_CTX, payload, span, "security context")
-    start = span.start + 8
+    start = span.start + USER_SEC_CTX.size
     if start + length > span.end:
         short("security context text", span.end - start, length, start)
     return SecurityContext(doi, algorithm, bytes(payload[start : start + length]))

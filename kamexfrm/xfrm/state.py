@@ -32,6 +32,7 @@ from kamexfrm.xfrm.selector import (
     pack_mark,
     read_context,
     read_mark,
+    selector_fields,
 )
 from kamexfrm.xfrm.state_parts import (
     Encap,
@@ -50,7 +51,6 @@ from kamexfrm.xfrm.state_parts import (
     read_replay_esn,
 )
 from kamexfrm.xfrm.structs import (
-    PORTS,
     SPI,
     U8,
     U32,
@@ -156,24 +156,24 @@ _NUMBERS_READ = tuple(
 
 
 def pack_state_info(state: State) -> bytes:
-    """Return the 224 bytes of xfrm_usersa_info; raises KamexfrmError."""
-    selector, destination, spi, protocol, source, lifetime, current, statistics = state[:8]
-    selector_family = selector.family
+    """Return an xfrm_usersa_info; raises KamexfrmError."""
     family = state.family
     try:
         return USERSA_INFO.pack(
-            check_address(selector.destination, selector_family, "selector destination"),
-            check_address(selector.source, selector_family, "selector source"),
-            PORTS.pack(*selector[2:6]),
-            *selector[6:],
-            check_address(destination, family, "state destination"),
-            SPI.pack(spi),
-            protocol,
-            check_address(source, family, "state source"),
-            *lifetime,
-            *current,
-            *statistics,
-            *state[8:14],
+            *selector_fields(state.selector),
+            check_address(state.destination, family, "state destination"),
+            SPI.pack(state.spi),
+            state.protocol,
+            check_address(state.source, family, "state source"),
+            *state.lifetime,
+            *state.current,
+            *state.statistics,
+            state.sequence,
+            state.reqid,
+            family,
+            state.mode,
+            state.replay_window,
+            state.flags,
         )
     except struct.error as error:
         raise misfit("state", error) from None
@@ -229,14 +229,15 @@ def state_attributes(state: State) -> bytes:
 def _authentication(algorithm: AuthAlgorithm) -> tuple[int, bytes]:
     if algorithm.truncation_bits:
         return c.XFRMA_ALG_AUTH_TRUNC, pack_algorithm_with_icv(algorithm)
-    return c.XFRMA_ALG_AUTH, pack_algorithm(Algorithm(*algorithm[:3]))
+    name, key, bits, _ = algorithm
+    return c.XFRMA_ALG_AUTH, pack_algorithm(Algorithm(name, key, bits))
 
 
 def decode_state(payload: Buffer, offset: int = 0) -> State:
     """Read the payload of NEWSA or UPDSA from ``offset`` to its end; raises WireError."""
-    if len(payload) - offset < 224:
-        short("state", len(payload) - offset, 224, offset)
-    return decode_state_parts(payload, offset, offset + 224)
+    if len(payload) - offset < USERSA_INFO.size:
+        short("state", len(payload) - offset, USERSA_INFO.size, offset)
+    return decode_state_parts(payload, offset, offset + USERSA_INFO.size)
 
 
 def brief_state(payload: Buffer) -> tuple[int, int]:
@@ -250,24 +251,38 @@ def brief_state(payload: Buffer) -> tuple[int, int]:
 def decode_state_parts(payload: Buffer, offset: int, attributes_offset: int) -> State:
     """Read a state whose struct and attributes stand apart, as in EXPIRE; raises WireError.
 
-    The caller has made sure that 224 bytes are there.
+    The caller has checked that the struct is there.
     """
-    fields = USERSA_INFO.unpack_from(payload, offset)
-    selector = make_selector(fields)
-    destination, spi, protocol, source = fields[9:13]
-    family = fields[30]
+    # fmt: off
+    (
+        selector_destination, selector_source, ports, selector_family,
+        destination_prefix, source_prefix, selector_protocol, interface, user,
+        destination, spi, protocol, source,
+        soft_bytes, hard_bytes, soft_packets, hard_packets,
+        soft_add, hard_add, soft_use, hard_use,
+        bytes_, packets, add_time, use_time,
+        window_errors, replay_errors, integrity_errors,
+        sequence, reqid, family, mode, replay_window, flags,
+    ) = USERSA_INFO.unpack_from(payload, offset)
     return State(
-        selector,
+        make_selector(
+            selector_destination, selector_source, ports, selector_family,
+            destination_prefix, source_prefix, selector_protocol, interface, user,
+        ),
         read_address(family, destination),
         SPI.unpack(spi)[0],
         protocol,
         read_address(family, source),
-        LifetimeConfig(*fields[13:21]),
-        LifetimeCurrent(*fields[21:25]),
-        Statistics(*fields[25:28]),
-        *fields[28:34],
+        LifetimeConfig(
+            soft_bytes, hard_bytes, soft_packets, hard_packets,
+            soft_add, hard_add, soft_use, hard_use,
+        ),
+        LifetimeCurrent(bytes_, packets, add_time, use_time),
+        Statistics(window_errors, replay_errors, integrity_errors),
+        sequence, reqid, family, mode, replay_window, flags,
         *_read_attributes(payload, attributes_offset, family),
     )
+    # fmt: on
 
 
 def _read_attributes(payload: Buffer, offset: int, family: int) -> tuple[Any, ...]:

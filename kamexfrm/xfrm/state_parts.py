@@ -7,6 +7,7 @@ from kamexfrm.net import Address
 from kamexfrm.xfrm.attributes import Span, read
 from kamexfrm.xfrm.selector import LifetimeCurrent
 from kamexfrm.xfrm.structs import (
+    ADDRESS,
     ENCAP_TMPL,
     LIFETIME_CURRENT,
     PORT,
@@ -68,12 +69,12 @@ class OffloadDevice(NamedTuple):
 
 
 def pack_address(address: Address, family: int, what: str) -> bytes:
-    """Return the 16 bytes of an address attribute; raises KamexfrmError."""
-    return check_address(address, family, what).ljust(16, b"\0")
+    """Return the payload of an address attribute; raises KamexfrmError."""
+    return ADDRESS.pack(check_address(address, family, what))
 
 
 def pack_encap(encap: Encap, family: int) -> bytes:
-    """Return the 24 bytes of an encapsulation; raises KamexfrmError."""
+    """Return an xfrm_encap_tmpl; raises KamexfrmError."""
     type_, source, destination, original = encap
     try:
         return ENCAP_TMPL.pack(
@@ -87,7 +88,7 @@ def pack_encap(encap: Encap, family: int) -> bytes:
 
 
 def pack_replay(replay: ReplayState) -> bytes:
-    """Return the 12 bytes of a replay state; raises KamexfrmError."""
+    """Return an xfrm_replay_state; raises KamexfrmError."""
     try:
         return REPLAY_STATE.pack(*replay)
     except struct.error as error:
@@ -108,9 +109,7 @@ def read_address_attribute(payload: Buffer, span: Span | None, family: int) -> A
     """Read an address attribute where there is one; raises WireError."""
     if span is None:
         return None
-    if span.end - span.start < 16:
-        short("address", span.end - span.start, 16, span.start)
-    return read_address(family, bytes(payload[span.start : span.start + 16]))
+    return read_address(family, read(ADDRESS, payload, span, "address")[0])
 
 
 def read_encap(payload: Buffer, span: Span | None, family: int) -> Encap | None:

@@ -6,100 +6,185 @@ are big-endian in C and so stand here as ``4s``, ``2s`` or ``8s``, packed by ``S
 """
 
 import struct
-from struct import Struct
 from typing import NoReturn
 
 from kamexfrm.errors import KamexfrmError, WireError
-from kamexfrm.net import ADDRESS_BYTES, Address
+from kamexfrm.net import ADDRESS_BYTES, AF_INET, Address
 
 Buffer = bytes | bytearray | memoryview
 
 
-def _checked(layout: str, size: int) -> Struct:
-    compiled = Struct("=" + layout)
-    if compiled.size != size:
-        raise AssertionError(f"struct {layout!r} has {compiled.size} bytes, not {size}")
-    return compiled
+class Layout:
+    """A C struct: its name, its size in bytes, and its members in order.
+
+    ``members`` is ``struct`` code and name of each, padding without a name; those of a struct
+    within are called ``selector.family``. ``pack`` and its kin are those of ``struct.Struct``.
+    """
+
+    __slots__ = (
+        "format",
+        "iter_unpack",
+        "members",
+        "name",
+        "pack",
+        "size",
+        "unpack",
+        "unpack_from",
+    )
+
+    def __init__(self, name: str, size: int, members: str) -> None:
+        codes = [member.partition(" ")[0] for member in members.split(", ")]
+        compiled = struct.Struct("=" + "".join(codes))
+        if compiled.size != size:
+            raise AssertionError(f"struct {name} has {compiled.size} bytes, not {size}")
+        self.name = name
+        self.size = size
+        self.members = members
+        self.format = compiled.format
+        self.pack = compiled.pack
+        self.unpack = compiled.unpack
+        self.unpack_from = compiled.unpack_from
+        self.iter_unpack = compiled.iter_unpack
+
+    def offset(self, field: str) -> int:
+        """Return where a member begins, in bytes; raises KeyError for an unknown one."""
+        before = "="
+        for code, name in _split(self.members):
+            if name == field or name.startswith(f"{field}."):
+                return struct.calcsize(before)
+            before += code
+        raise KeyError(field)
+
+    def only(self, *fields: str) -> "Layout":
+        """Return the same struct with all other members as padding."""
+        members = [
+            f"{code} {name}" if name in fields else f"{struct.calcsize('=' + code)}x"
+            for code, name in _split(self.members)
+        ]
+        return Layout(self.name, self.size, ", ".join(members))
 
 
-SPI = Struct(">I")
-PORT = Struct(">H")
-#: Destination port and mask, source port and mask.
-PORTS = Struct(">HHHH")
+def _split(members: str) -> list[tuple[str, str]]:
+    """Return the code and the name of each member, the name of padding empty."""
+    found = (member.partition(" ") for member in members.split(", "))
+    return [(code, name) for code, _, name in found]
 
-# Destination, source, PORTS, family, prefix lengths (destination, source), protocol, interface
-# index, user.
-_SELECTOR = "16s16s8sHBBB3xiI"
-_LIFETIME = "8Q4Q"  # xfrm_lifetime_cfg, xfrm_lifetime_cur
-_ID = "16s4sB3x"  # destination, SPI, protocol
 
-SELECTOR = _checked(_SELECTOR, 56)
-LIFETIME_CURRENT = _checked("4Q", 32)
-#: Selector, lifetimes, priority, index, direction, action, flags, share.
-USERPOLICY_INFO = _checked(_SELECTOR + _LIFETIME + "IIBBBB4x", 168)
-#: Selector, index, direction.
-USERPOLICY_ID = _checked(_SELECTOR + "IB3x", 64)
-#: Id, family, source, reqid, mode, share, optional, aalgos, ealgos, calgos.
-USER_TMPL = _checked(_ID + "H2x16sIBBBxIII", 64)
-#: Selector, id, source, lifetimes, statistics (3), sequence, reqid, family, mode, replay window,
-#: flags.
-USERSA_INFO = _checked(_SELECTOR + _ID + "16s" + _LIFETIME + "IIIIIHBBB7x", 224)
-#: Of a USERSA_INFO the reqid and the mode alone.
-USERSA_BRIEF = _checked("208xI2xB9x", 224)
-#: Of a USERPOLICY_INFO the priority and the direction alone.
-USERPOLICY_BRIEF = _checked("152xI4xB7x", 168)
-#: Destination, SPI, family, protocol.
-USERSA_ID = _checked("16s4sHBx", 24)
-#: Minimum and maximum SPI, host order, after a USERSA_INFO.
-USERSPI_RANGE = _checked("II", 8)
-#: Id, source, selector; then comes a USERPOLICY_INFO and ACQUIRE_TAIL.
-ACQUIRE_HEAD = _checked(_ID + "16s" + _SELECTOR, 96)
-#: aalgos, ealgos, calgos, sequence.
-ACQUIRE_TAIL = _checked("IIII", 16)
-#: The hard flag after a USERSA_INFO or USERPOLICY_INFO.
-HARD = _checked("B7x", 8)
-#: Id as in USERSA_ID, source, flags, reqid.
-AEVENT_ID = _checked("16s4sHBx16sII", 48)
-#: Protocol, selector.
-USER_REPORT = _checked("B3x" + _SELECTOR, 60)
-#: Id as in USERSA_ID, reqid, old source, new source, old and new source port.
-USER_MAPPING = _checked("16s4sHBxI16s16s2s2s", 64)
-#: Old destination and source, new destination and source, protocol, mode, reserved, reqid, old
-#: and new family.
-USER_MIGRATE = _checked("16s16s16s16sBBHIHH", 76)
-#: Local, remote, reserved, family.
-USER_KMADDRESS = _checked("16s16sIH2x", 40)
-#: Source, destination, family, source prefix, destination prefix.
-ADDRESS_FILTER = _checked("16s16sHBB", 36)
-#: Interface index, flags.
-USER_OFFLOAD = _checked("iB3x", 8)
-#: Type, source port, destination port, original address.
-ENCAP_TMPL = _checked("H2s2s2x16s", 24)
-#: Output sequence, input sequence, bitmap.
-REPLAY_STATE = _checked("III", 12)
-#: Number of bitmap words, oseq, seq, oseq_hi, seq_hi, window; the bitmap follows.
-REPLAY_STATE_ESN = _checked("IIIIII", 24)
-#: Name, key bits; the key follows.
-ALGO = _checked("64sI", 68)
-#: Name, key bits, truncation or ICV bits; the key follows.
-ALGO_WITH_ICV = _checked("64sII", 72)
-#: Value, mask.
-MARK = _checked("II", 8)
-#: Policy type; 16 and 8 reserved bits.
-USERPOLICY_TYPE = _checked("BxHBx", 6)
-#: Length with the context, XFRMA_SEC_CTX, algorithm, DOI, context length; the context follows.
-USER_SEC_CTX = _checked("HHBBH", 8)
-#: In, fwd, out.
-USERPOLICY_DEFAULT = _checked("BBB", 3)
-#: Counts in, out, fwd, then the same of socket policies.
-SPDINFO = _checked("6I", 24)
-#: Hash buckets now and at most.
-HASH_INFO = _checked("II", 8)
-#: Prefix bits, local and remote, from which on the hash is used.
-HASH_THRESHOLD = _checked("BB", 2)
-U8 = _checked("B", 1)
-U32 = _checked("I", 4)
-U64 = _checked("Q", 8)
+def _within(name: str, members: str) -> str:
+    """Return the members of a struct that is one itself."""
+    return ", ".join(f"{code} {name}.{m}" if m else code for code, m in _split(members))
+
+
+# Ports are PORTS: destination port and mask, source port and mask. Prefixes are bits.
+_SELECTOR = (
+    "16s destination, 16s source, 8s ports, H family, B destination_prefix, B source_prefix, "
+    "B protocol, 3x, i interface, I user"
+)
+_LIMITS = (
+    "Q soft_bytes, Q hard_bytes, Q soft_packets, Q hard_packets, "
+    "Q soft_add, Q hard_add, Q soft_use, Q hard_use"
+)
+_COUNTERS = "Q bytes, Q packets, Q add_time, Q use_time"
+_LIFETIMES = f"{_within('lifetime', _LIMITS)}, {_within('current', _COUNTERS)}"
+_ID = "16s destination, 4s spi, B protocol, 3x"  # xfrm_id
+_ANY_SELECTOR = _within("selector", _SELECTOR)
+_USERSA_ID = "16s destination, 4s spi, H family, B protocol, x"
+
+SELECTOR = Layout("xfrm_selector", 56, _SELECTOR)
+LIFETIME_CURRENT = Layout("xfrm_lifetime_cur", 32, _COUNTERS)
+USERPOLICY_INFO = Layout(
+    "xfrm_userpolicy_info",
+    168,
+    f"{_ANY_SELECTOR}, {_LIFETIMES}, "
+    "I priority, I index, B direction, B action, B flags, B share, 4x",
+)
+USERPOLICY_ID = Layout("xfrm_userpolicy_id", 64, f"{_ANY_SELECTOR}, I index, B direction, 3x")
+USER_TMPL = Layout(
+    "xfrm_user_tmpl",
+    64,
+    f"{_ID}, H family, 2x, 16s source, I reqid, B mode, B share, B optional, x, "
+    "I aalgos, I ealgos, I calgos",
+)
+USERSA_INFO = Layout(
+    "xfrm_usersa_info",
+    224,
+    f"{_ANY_SELECTOR}, {_ID}, 16s source, {_LIFETIMES}, "
+    "I replay_window_errors, I replay_errors, I integrity_errors, I sequence, I reqid, H family, "
+    "B mode, B replay_window, B flags, 7x",
+)
+USERSA_BRIEF = USERSA_INFO.only("reqid", "mode")
+USERPOLICY_BRIEF = USERPOLICY_INFO.only("priority", "direction")
+USERSA_ID = Layout("xfrm_usersa_id", 24, _USERSA_ID)
+#: Of xfrm_userspi_info what is behind its USERSA_INFO; the SPIs are in host order.
+USERSPI_RANGE = Layout("xfrm_userspi_info", 8, "I minimum, I maximum")
+#: Of xfrm_user_acquire what is before its USERPOLICY_INFO, and what is behind it.
+ACQUIRE_HEAD = Layout("xfrm_user_acquire", 96, f"{_ID}, 16s source, {_ANY_SELECTOR}")
+ACQUIRE_TAIL = Layout("xfrm_user_acquire", 16, "I aalgos, I ealgos, I calgos, I sequence")
+#: Of xfrm_user_expire and xfrm_user_polexpire what is behind the USERSA_INFO or USERPOLICY_INFO.
+HARD = Layout("xfrm_user_expire", 8, "B hard, 7x")
+AEVENT_ID = Layout("xfrm_aevent_id", 48, f"{_USERSA_ID}, 16s source, I flags, I reqid")
+USER_REPORT = Layout("xfrm_user_report", 60, f"B protocol, 3x, {_ANY_SELECTOR}")
+USER_MAPPING = Layout(
+    "xfrm_user_mapping",
+    64,
+    f"{_USERSA_ID}, I reqid, 16s old_source, 16s new_source, 2s old_port, 2s new_port",
+)
+USER_MIGRATE = Layout(
+    "xfrm_user_migrate",
+    76,
+    "16s old_destination, 16s old_source, 16s new_destination, 16s new_source, "
+    "B protocol, B mode, H reserved, I reqid, H old_family, H new_family",
+)
+USER_KMADDRESS = Layout(
+    "xfrm_user_kmaddress", 40, "16s local, 16s remote, I reserved, H family, 2x"
+)
+ADDRESS_FILTER = Layout(
+    "xfrm_address_filter",
+    36,
+    "16s source, 16s destination, H family, B source_prefix, B destination_prefix",
+)
+USER_OFFLOAD = Layout("xfrm_user_offload", 8, "i interface, B flags, 3x")
+ENCAP_TMPL = Layout(
+    "xfrm_encap_tmpl", 24, "H type, 2s source_port, 2s destination_port, 2x, 16s original_address"
+)
+REPLAY_STATE = Layout("xfrm_replay_state", 12, "I oseq, I seq, I bitmap")
+#: The bitmap follows, ``words`` of 32 bits.
+REPLAY_STATE_ESN = Layout(
+    "xfrm_replay_state_esn",
+    24,
+    "I words, I oseq, I seq, I oseq_hi, I seq_hi, I replay_window",
+)
+#: The key follows; the kernel sets the last byte of the name to NUL.
+ALGO = Layout("xfrm_algo", 68, "64s name, I key_bits")
+#: Also xfrm_algo_aead. The ICV's bits are those sent: its truncation.
+ALGO_WITH_ICV = Layout("xfrm_algo_auth", 72, "64s name, I key_bits, I icv_bits")
+MARK = Layout("xfrm_mark", 8, "I value, I mask")
+USERPOLICY_TYPE = Layout("xfrm_userpolicy_type", 6, "B type, x, H reserved1, B reserved2, x")
+#: ``length`` is that of the struct with the context, which follows.
+USER_SEC_CTX = Layout(
+    "xfrm_user_sec_ctx", 8, "H length, H type, B algorithm, B doi, H context_length"
+)
+USERPOLICY_DEFAULT = Layout("xfrm_userpolicy_default", 3, "B in, B fwd, B out")
+SPDINFO = Layout(
+    "xfrmu_spdinfo",
+    24,
+    "I in_count, I out_count, I fwd_count, I socket_in_count, I socket_out_count, "
+    "I socket_fwd_count",
+)
+#: Also xfrmu_sadhinfo.
+HASH_INFO = Layout("xfrmu_spdhinfo", 8, "I buckets, I buckets_maximum")
+#: Prefix bits from which on the hash is used.
+HASH_THRESHOLD = Layout("xfrmu_spdhthresh", 2, "B local, B remote")
+U8 = Layout("__u8", 1, "B value")
+U32 = Layout("__u32", 4, "I value")
+U64 = Layout("__u64", 8, "Q value")
+#: An address that is an attribute.
+ADDRESS = Layout("xfrm_address_t", 16, "16s address")
+
+# Big-endian, so not among the structs: host integers into their fields and back.
+SPI = struct.Struct(">I")
+PORT = struct.Struct(">H")
+PORTS = struct.Struct(">HHHH")
 
 
 def misfit(what: str, error: struct.error) -> KamexfrmError:
@@ -119,7 +204,7 @@ def check_address(address: Address, family: int, what: str) -> bytes:
 
 def read_address(family: int, field: bytes) -> Address:
     """Return the address in a 16-byte field; of a family other than IPv4 all 16 bytes."""
-    return Address(family, field[:4] if family == 2 else field)
+    return Address(family, field[:4] if family == AF_INET else field)
 
 
 def short(what: str, have: int, need: int, offset: int) -> NoReturn:

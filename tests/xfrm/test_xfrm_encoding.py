@@ -227,7 +227,7 @@ def error(number: int, request: bytes, flags: int, *, capped: bool, text: str) -
     """Return the payload of NLMSG_ERROR, the request repeated to its header when capped."""
     repeated = request[:16] if capped else request
     reason = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_MSG, text.encode() + b"\0")
-    offset = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_OFFS, bytes(4))
+    offset = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_OFFS, struct.pack("=I", 16 + 168))
     more = offset + reason if flags & xfrm.NLM_F_ACK_TLVS else b""
     return struct.pack("=i", -number) + repeated + more
 
@@ -237,23 +237,38 @@ def test_the_reason_is_found_behind_a_repeated_or_capped_request(capped: bool) -
     request = xfrm.message(xfrm.XfrmMsg.NEWPOLICY, 5, 77, b"12345")
     flags = xfrm.NLM_F_ACK_TLVS | (xfrm.NLM_F_CAPPED if capped else 0)
     payload = error(22, request, flags, capped=capped, text="no such thing")
-    assert xfrm.decode_error(payload, flags) == (22, 77, "no such thing")
+    assert xfrm.decode_error(payload, flags) == (22, 77, "no such thing", 168)
 
 
 def test_an_acknowledgement_is_errno_0_and_may_carry_a_warning() -> None:
     request = xfrm.message(xfrm.XfrmMsg.NEWPOLICY, 5, 78, b"")
     plain = error(0, request, 0, capped=True, text="")
-    assert xfrm.decode_error(plain, xfrm.NLM_F_CAPPED) == (0, 78, "")
+    assert xfrm.decode_error(plain, xfrm.NLM_F_CAPPED) == (0, 78, "", -1)
     flags = xfrm.NLM_F_CAPPED | xfrm.NLM_F_ACK_TLVS
     warned = error(0, request, flags, capped=True, text="deprecated")
-    assert xfrm.decode_error(warned, flags) == (0, 78, "deprecated")
+    assert xfrm.decode_error(warned, flags) == (0, 78, "deprecated", 168)
 
 
 def test_a_dump_may_end_with_an_error_and_a_reason() -> None:
     reason = xfrm.encode_attribute(xfrm.NLMSGERR_ATTR_MSG, b"interrupted\0")
     payload = struct.pack("=i", -4) + reason
-    assert xfrm.decode_done(payload, xfrm.NLM_F_ACK_TLVS) == (4, 0, "interrupted")
-    assert xfrm.decode_done(b"", 0) == (0, 0, "")
+    assert xfrm.decode_done(payload, xfrm.NLM_F_ACK_TLVS) == (4, 0, "interrupted", -1)
+    assert xfrm.decode_done(b"", 0) == (0, 0, "", -1)
+
+
+def test_an_attribute_is_named_by_its_offset_in_a_request() -> None:
+    payload = xfrm.encode_policy(POLICY._replace(if_id=3))
+    (template, _, end), (interface, *_) = xfrm.iter_attributes(payload, 168)
+    assert xfrm.attribute_name(template) == "XFRMA_TMPL"
+    assert xfrm.attribute_name_at(payload, 168) == "XFRMA_TMPL"
+    assert xfrm.attribute_name_at(payload, end) == xfrm.attribute_name(interface) == "XFRMA_IF_ID"
+    assert [xfrm.attribute_name_at(payload, at) for at in (-16, -1, len(payload) - 3)] == [""] * 3
+
+
+def test_a_number_that_two_messages_give_names_to_has_that_of_policies_and_states() -> None:
+    assert xfrm.attribute_name(xfrm.XFRMA_SPD_INFO) == "XFRMA_ALG_AUTH"
+    assert xfrm.attribute_name(xfrm.XFRMA_ALG_AEAD | 0x8000) == "XFRMA_ALG_AEAD"
+    assert xfrm.attribute_name(999) == "UNKNOWN_999"
 
 
 def test_every_public_name_is_there() -> None:

@@ -159,7 +159,7 @@ def test_the_kernel_s_reason_is_read_from_an_error_that_repeats_the_request() ->
 def test_the_end_of_a_dump_is_read() -> None:
     last = answers("linux-6.1", "ip xfrm policy list")[-1]
     assert last.type == xfrm.NLMSG_DONE
-    assert xfrm.decode_done(last.payload, last.flags) == (0, 0, "")
+    assert xfrm.decode_done(last.payload, last.flags) == (0, 0, "", -1)
 
 
 def test_the_existing_policy_is_an_error_without_a_reason() -> None:

@@ -1,12 +1,12 @@
 """The struct layouts against ctypes, which lays C structs out by the platform's own rules."""
 
 import ctypes as ct
-from struct import Struct
 from typing import Any
 
 import pytest
 
 from kamexfrm.xfrm import netlink, structs
+from kamexfrm.xfrm.structs import Layout
 
 u8, u16, u32, u64, i32 = ct.c_uint8, ct.c_uint16, ct.c_uint32, ct.c_uint64, ct.c_int32
 xfrm_address = u32 * 4
@@ -35,7 +35,7 @@ sa_info = declare(
 )  # fmt: skip
 sa_id = declare("xfrm_usersa_id", daddr=xfrm_address, spi=u32, family=u16, proto=u8)
 
-LAYOUTS: dict[str, tuple[Struct, type[ct.Structure]]] = {
+LAYOUTS: dict[str, tuple[Layout, type[ct.Structure]]] = {
     "selector": (structs.SELECTOR, selector),
     "lifetime": (structs.LIFETIME_CURRENT, lifetime_cur),
     "policy": (structs.USERPOLICY_INFO, policy_info),
