@@ -1,7 +1,7 @@
 """The one exception tree: every error has an errno and, where there is one, a place.
 
-Floor 0. Errors are raised where they are known and caught at the door (a command's main, the
-server's loop). An error's text never holds key material.
+Floor 0. Errors are raised where they are known and caught at the edge: in a command's main, in the
+daemon's loop. An error's text never holds key material.
 """
 
 import errno as _errno
@@ -39,7 +39,7 @@ class KamexfrmError(Exception):
 
 
 def invalid(reason: str, number: int = _errno.EINVAL) -> KamexfrmError:
-    """Return the error whose text is strerror's, with a reason behind it: as the kernel's are."""
+    """Return an error worded as the kernel's are: strerror's text and a reason in brackets."""
     return KamexfrmError(f"{os.strerror(number)} ({reason})", errno=number)
 
 
@@ -58,7 +58,7 @@ class LanguageError(KamexfrmError):
     """A text that its language does not allow.
 
     ``reason`` is setkey's own wording, ``token`` the word that setkey would name, ``place`` where
-    the culprit stands, ``hints`` further lines for a human.
+    that word stands, ``hints`` further lines for a human.
     """
 
     def __init__(
@@ -83,11 +83,25 @@ class UnsupportedError(KamexfrmError):
 
 
 class KernelError(KamexfrmError):
-    """The kernel said no: ``errno`` is its number, ``reason`` its extended ACK text or empty."""
+    """The kernel refused: ``errno`` is its number, ``reason`` its extended ACK text or empty.
 
-    def __init__(self, errno: int, reason: str = "") -> None:
+    ``attribute`` is the C name of the attribute of the request that it names as the cause
+    (``XFRMA_ALG_AEAD``), or empty; the repr shows it, the text does not.
+    """
+
+    def __init__(self, errno: int, reason: str = "", attribute: str = "") -> None:
         super().__init__(os.strerror(errno), errno=errno)
         self.reason = reason
+        self.attribute = attribute
+
+    def __repr__(self) -> str:
+        number = _errno.errorcode.get(self.errno, str(self.errno))
+        words = [number]
+        if self.reason:
+            words.append(repr(self.reason))
+        if self.attribute:
+            words.append(f"attribute={self.attribute}")
+        return f"KernelError({', '.join(words)})"
 
     def __str__(self) -> str:
         return f"{self.text} ({self.reason})" if self.reason else self.text

@@ -33,6 +33,7 @@ from kamexfrm.xfrm import (
     State,
     StateId,
     XfrmMsg,
+    attribute_name,
     decode_default,
     decode_policy,
     decode_policy_flush,
@@ -49,7 +50,9 @@ from kamexfrm.xfrm import (
     encode_policy_flush,
     encode_state,
     encode_state_flush,
+    iter_attributes,
 )
+from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO
 
 #: The netlink port of everybody who writes here.
 FAKE_PORT = 1
@@ -123,6 +126,27 @@ class FakeLock:
         return None
 
 
+#: Before the attributes of what is added: of other requests the fake checks the whole alone.
+_HEADS = {
+    XfrmMsg.NEWPOLICY: USERPOLICY_INFO.size,
+    XfrmMsg.UPDPOLICY: USERPOLICY_INFO.size,
+    XfrmMsg.NEWSA: USERSA_INFO.size,
+    XfrmMsg.UPDSA: USERSA_INFO.size,
+}
+
+
+def _malformed(operation: Operation, error: WireError) -> KernelError:
+    """Return what Linux says of a request that cannot be decoded."""
+    type_, payload = operation
+    head = _HEADS.get(type_, len(payload))  # type: ignore[call-overload]  # an int equals its XfrmMsg
+    if head <= error.offset:
+        for number, start, _ in iter_attributes(payload, head):
+            if start == error.offset:
+                reason = "Attribute failed policy validation"
+                return KernelError(errno.ERANGE, reason, attribute_name(number))
+    return KernelError(errno.EINVAL, "Invalid header length")
+
+
 class FakeKernel:
     """A network namespace's XFRM databases in memory.
 
@@ -168,9 +192,8 @@ class FakeKernel:
                 self._carry_out(operation)
             except KernelError as error:
                 failures.append(Failure(position, error))
-            except WireError:
-                short = KernelError(errno.EINVAL, "Invalid header length")
-                failures.append(Failure(position, short))
+            except WireError as error:
+                failures.append(Failure(position, _malformed(operation, error)))
         return failures
 
     def _carry_out(self, operation: Operation) -> None:

@@ -24,6 +24,7 @@ from kamexfrm.xfrm import (
     NLMSG_ERROR,
     AllocSpi,
     Default,
+    ErrorReply,
     Operation,
     Policy,
     PolicyId,
@@ -33,6 +34,7 @@ from kamexfrm.xfrm import (
     StateDump,
     StateId,
     XfrmMsg,
+    attribute_name_at,
     decode_default,
     decode_done,
     decode_error,
@@ -57,6 +59,12 @@ BATCH = 64
 _COMMAND_BUFFER = 1 << 20
 _WALK_BUFFER = 1 << 16
 _DUMP_TRIES = 10
+
+
+def _kernel_error(reply: ErrorReply, payload: bytes) -> KernelError:
+    """Return what a reply says of a request, with the attribute that it points to."""
+    attribute = attribute_name_at(payload, reply.offset)
+    return KernelError(reply.errno, reply.reason, attribute)
 
 
 class NetlinkKernel:
@@ -110,10 +118,11 @@ class NetlinkKernel:
                 if reply.type != NLMSG_ERROR or not first <= reply.sequence <= last:
                     continue
                 answered = reply.sequence
-                number, _, reason = decode_error(reply.payload, reply.flags)
-                if number:
-                    position = offset + answered - first
-                    failures.append(Failure(position, KernelError(number, reason)))
+                error = decode_error(reply.payload, reply.flags)
+                if error.errno:
+                    position = answered - first
+                    refusal = _kernel_error(error, operations[position].payload)
+                    failures.append(Failure(offset + position, refusal))
         return failures
 
     def _send(self, data: bytes) -> None:
@@ -137,8 +146,10 @@ class NetlinkKernel:
                 if reply.sequence != self._sequence:
                     continue
                 if reply.type == NLMSG_ERROR:
-                    number, _, reason = decode_error(reply.payload, reply.flags)
-                    raise KernelError(number or errno.ENOMSG, reason)
+                    error = decode_error(reply.payload, reply.flags)
+                    if not error.errno:
+                        raise KernelError(errno.ENOMSG)
+                    raise _kernel_error(error, payload)
                 if reply.type == answer:
                     return bytes(reply.payload)
 
@@ -167,9 +178,9 @@ class NetlinkKernel:
                     found.append(answered)
                 elif kind in (NLMSG_DONE, NLMSG_ERROR):
                     decode = decode_done if kind == NLMSG_DONE else decode_error
-                    number, _, reason = decode(answered, flags)
-                    if number:
-                        raise KernelError(number, reason)
+                    error = decode(answered, flags)
+                    if error.errno:
+                        raise _kernel_error(error, payload)
                     return found, bool(torn)
 
     def policies(self) -> Iterator[Policy]:
@@ -189,7 +200,7 @@ class NetlinkKernel:
         seen: dict[int, memoryview] = {}
         for _ in range(_DUMP_TRIES):
             found = self._dump(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY)
-            there = sum(self.spd_info()[:6])
+            there = sum(self.spd_info().counts)
             if len(found) >= there:
                 break
             seen.update((policy_index(policy), policy) for policy in found)
@@ -226,9 +237,9 @@ class NetlinkKernel:
                         yield answered
                     elif kind in (NLMSG_DONE, NLMSG_ERROR):
                         decode = decode_done if kind == NLMSG_DONE else decode_error
-                        number, _, reason = decode(answered, flags)
-                        if number:
-                            raise KernelError(number, reason)
+                        error = decode(answered, flags)
+                        if error.errno:
+                            raise _kernel_error(error, payload)
                         return
         except OSError as error:
             raise KernelError(error.errno or errno.EIO) from None

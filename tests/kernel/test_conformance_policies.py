@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kamexfrm import xfrm
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
@@ -269,6 +270,27 @@ def test_a_message_that_is_too_short_or_of_no_known_type_is_refused(kernel: Kern
         (1, "EINVAL", "Invalid header length"),
         (2, "EINVAL", ""),
     ]
+
+
+@pytest.mark.parametrize("name", ["XFRMA_IF_ID", "XFRMA_MARK", "XFRMA_POLICY_TYPE", "XFRMA_TMPL"])
+def test_an_error_names_the_attribute_that_the_kernel_does_not_like(
+    kernel: Kernel, name: str
+) -> None:
+    short = (getattr(xfrm, name), b"\x01\0")
+    operations = [new(policy(numbered(1))), new(policy(numbered(2), attributes=(short,)))]
+    (failure,) = kernel.apply(operations)
+    assert failure.position == 1
+    error = failure.error
+    assert (error.errno, error.reason) == (errno.ERANGE, "Attribute failed policy validation")
+    assert error.attribute == name
+    assert repr(error) == f"KernelError(ERANGE, {error.reason!r}, attribute={name})"
+    assert str(error) == f"Numerical result out of range ({error.reason})"
+
+
+def test_an_error_of_the_whole_request_names_no_attribute(kernel: Kernel) -> None:
+    (failure,) = kernel.apply([new(policy(share=4))])
+    assert failure.error.attribute == ""
+    assert repr(failure.error) == "KernelError(EINVAL, 'Invalid policy share')"
 
 
 def test_all_of_a_long_batch_is_done_and_each_refusal_finds_its_request(kernel: Kernel) -> None:
