@@ -26,6 +26,10 @@ class Key(NamedTuple):
     ``algorithm`` is None for one that the kernel knows and PF_KEY does not; ``kernel`` is then the
     kernel's name for it. ``icv_bits`` is the truncation in force for authentication and AEAD; 0
     leaves it to the algorithm, and of hmac-sha256 to net.key.sha256_icv.
+
+    >>> from kamexfrm.algorithms import Kind, by_number
+    >>> Key(by_number(Kind.ENCRYPTION, 12), bytes(range(16)))
+    <Key aes-cbc, 128 bits>
     """
 
     algorithm: Algorithm | None

@@ -269,7 +269,10 @@ _BY_NAME = {knob.name: knob for knob in KNOBS}
 def knob(name: str) -> Knob:
     """Return a knob by its name or an alias, with dots or slashes.
 
-    Raises KnobError: ENOENT for no variable at all, EOPNOTSUPP for one that Linux has not.
+    Raises KnobError: ENOENT for an unknown one, EOPNOTSUPP for one that Linux lacks.
+
+    >>> knob("net/inet/ipsec/esp_trans_deflev").words
+    '1 (use) or 2 (require)'
     """
     dotted = name.replace("/", ".")
     found = _BY_NAME.get(ALIASES.get(dotted, dotted))
@@ -300,7 +303,11 @@ def effective_level(request: IpsecRequest, family: int, knobs: Knobs) -> Level:
     """Return USE or REQUIRE: what a request's level means for a policy of this family.
 
     KAME ipsec.c ipsec_get_reqlevel(), with the meaning that ipsec(4) documents: IPComp's default is
-    USE, unique is REQUIRE (the match of the reqid is the SA lookup's affair).
+    USE, unique is REQUIRE (the SA lookup matches the reqid).
+
+    >>> request = IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.DEFAULT)
+    >>> effective_level(request, AF_INET, Knobs())
+    <Level.USE: 1>
     """
     # Differs from KAME: the AH knobs work; there a missing break made them dead.
     if request.level is Level.DEFAULT:

@@ -23,7 +23,17 @@ from kamexfrm.net import AF_INET, AF_INET6, Address
 
 @lru_cache(maxsize=1024)
 def parse_policy(text: str) -> PolicyText:
-    """Read a policy text; raises PolicyError with the words of ipsec_strerror(3)."""
+    """Read a policy text; raises PolicyError with the words of ipsec_strerror(3).
+
+    >>> request = parse_policy("in ipsec esp/tunnel/192.0.2.1-192.0.2.2/unique:5").requests[0]
+    >>> request.mode.name, request.level.name, request.reqid, str(request.source)
+    ('TUNNEL', 'UNIQUE', 5, '192.0.2.1')
+    >>> parse_policy("out prio def - 1 discard").priority - PRIORITY_DEFAULT
+    1
+    >>> parse_policy("out ipsec esp/tunnel//require")
+    Traceback (most recent call last):
+    kamexfrm.model.policy_text.PolicyError: Invalid address specification
+    """
     plain = _parse_plain(text)
     if plain is not None:
         return plain

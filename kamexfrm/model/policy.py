@@ -110,7 +110,12 @@ class Selector(NamedTuple):
         return self.source.family
 
     def covers(self, source: Address, destination: Address) -> bool:
-        """Whether both addresses lie in the selector's prefixes, whatever is above them."""
+        """Whether both addresses lie in the selector's prefixes, at any upper protocol.
+
+        >>> net, host = Address.parse("10.0.0.0"), Address.parse("10.0.0.9")
+        >>> Selector(net, 24, net, 24).covers(host, host)
+        True
+        """
         return source.is_within(self.source, self.source_prefix) and destination.is_within(
             self.destination, self.destination_prefix
         )

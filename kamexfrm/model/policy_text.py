@@ -86,7 +86,11 @@ def is_decimal(word: str) -> bool:
 
 
 def format_priority(priority: int) -> str:
-    """Return ``prio def + 5``: the nearest base and the distance; higher is a lower number."""
+    """Return ``prio def + 5``: the nearest base and the distance; higher is a lower number.
+
+    >>> format_priority(0x7FFFFFFB)
+    'prio def + 5'
+    """
     if priority < 0x60000000:
         name, base = "high", PRIORITY_HIGH
     elif priority < 0xA0000000:
@@ -122,7 +126,12 @@ def format_request(request: IpsecRequest, *, ports: bool = False) -> str:
 
 
 def format_policy(policy: PolicyText) -> str:
-    """Return the text that parse_policy() reads as this; a usual priority is left out."""
+    """Return the text that parse_policy() reads as this; the default priority is left out.
+
+    >>> request = IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.UNIQUE, reqid=5)
+    >>> format_policy(PolicyText(Direction.OUT, PRIORITY_LOW, PolicyType.IPSEC, (request,)))
+    'out prio low ipsec esp/transport//unique:5'
+    """
     words = [policy.direction.name.lower()]
     if policy.priority != PRIORITY_DEFAULT:
         words.append(format_priority(policy.priority))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.model.association import Key, SecurityAssociation
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_sad import standing
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import KNOBS, Knobs

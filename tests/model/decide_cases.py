@@ -1,9 +1,9 @@
 """Packets, policies and SAs between two hosts and their gateways, for tests of decisions."""
 
 from kamexfrm.model.association import SadEntry, SaState, SecurityAssociation
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_sad import standing
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import ForwardDecision, InputDecision, OutputDecision
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.language import parse_policy

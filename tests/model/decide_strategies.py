@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 
 from kamexfrm.model.association import SadEntry, SaState, SecurityAssociation
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_sad import standing
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.packet import (

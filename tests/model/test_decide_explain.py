@@ -1,7 +1,7 @@
 """The words of a decision name the entry, the knob and the rule."""
 
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.packet import Path, SocketAction, SocketPolicies, SocketRule

@@ -3,8 +3,8 @@
 import pytest
 
 from kamexfrm.model.association import SaState
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Marks, Outcome, Rule, Verdict
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.packet import Path, Protection, SocketAction, SocketPolicies, SocketRule

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamexfrm.model.association import SaState
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd, first_match
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import (
     Decision,
     DefaultPolicy,

@@ -6,8 +6,8 @@ import pytest
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import SadEntry, SaState
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import EntryPolicy, Outcome, OutputDecision, Rule, Verdict
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicies, SocketRule

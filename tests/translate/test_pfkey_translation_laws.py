@@ -11,6 +11,7 @@ from kamexfrm.model.association import (
     Lifetime,
     NatTraversal,
     SadEntry,
+    SaFlag,
     SaState,
     SecurityAssociation,
 )
@@ -88,7 +89,7 @@ def associations(draw: st.DrawFn) -> SecurityAssociation:
         nat,
         None,
         draw(st.booleans()),
-        draw(st.integers(0, 7)),
+        SaFlag(draw(st.integers(0, 7))),
     )
 
 

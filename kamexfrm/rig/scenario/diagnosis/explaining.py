@@ -3,8 +3,8 @@
 Policies, SAs and knobs are read from the kernel; ``kamexfrm.model.decide`` decides.
 """
 
-from kamexfrm.model.decide import decide
 from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decider import decide
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.packet import Path
 from kamexfrm.rig.scenario.diagnosis.snapshot import request_of
