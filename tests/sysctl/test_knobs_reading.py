@@ -241,8 +241,6 @@ def test_a_flush_by_another_program_is_noticed(both_discard: Host) -> None:
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_def_policy_written_again_restores_what_was_flushed(both_discard: Host, value: int) -> None:
-    both_discard: Host, value: int
-) -> None:
     both_discard.run(["ip", "xfrm", "policy", "flush"], check=True)
     kame_sysctl(both_discard, f"{INET[0]}={value}", f"{INET6[0]}={value}")
     result = kame_sysctl(both_discard, "-n", INET[0], INET6[0])
