@@ -120,6 +120,8 @@ def test_an_unknown_name_is_an_attribute_error_with_its_name(package: str) -> No
 @pytest.mark.parametrize(
     "path",
     [
+        "engine.Engine",
+        "engine.SpdAdd",
         "kernel.fake",
         "kernel.FakeKernel",
         "kernel.NetlinkKernel",
@@ -143,7 +145,8 @@ def test_names_are_there_after_importing_the_package_alone(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["kamexfrm", "kamexfrm.pfkey", "kamexfrm.kernel", "kamexfrm.model"]
+    "package",
+    ["kamexfrm", "kamexfrm.pfkey", "kamexfrm.kernel", "kamexfrm.model", "kamexfrm.engine"],
 )
 def test_importing_a_package_loads_none_of_its_modules(package: str) -> None:
     code = f"import sys, {package}; print(*(m for m in sys.modules if m.startswith('kamexfrm')))"
