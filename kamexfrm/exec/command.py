@@ -80,7 +80,8 @@ def _supervise(options: Options) -> None:
 
 def _prepare(descriptor: int, policies: "Sequence[SocketPolicy]", logs_for: int) -> Serve:
     """Load what takes long: the program starts when that is done, and its first call is fast."""
-    from kamexfrm.exec.supervisor import Supervisor, use_all_descriptors
+    from kamexfrm.exec.supervisor import Supervisor
+    from kamexfrm.hub.served import use_all_descriptors
 
     def serve(listener: Listener) -> None:
         log = Log(descriptor)

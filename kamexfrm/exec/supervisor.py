@@ -1,9 +1,7 @@
 """The supervisor: runs as long as any thread is under the filter or holds a socket of ours."""
 
-import contextlib
 import gc
 import os
-import resource
 import select
 from collections.abc import Sequence
 
@@ -62,10 +60,3 @@ class Supervisor:
             self._loop.forget(self._listener.fileno())
             self._listener.close()
             self._listens = False
-
-
-def use_all_descriptors() -> None:
-    """Raise the limit of open files to what is allowed: each of our sockets takes one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

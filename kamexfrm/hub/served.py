@@ -4,6 +4,8 @@ A request of one client can queue messages for any other. Each socket that has s
 puts itself on the list of its hub's sockets, and flush() writes to those on the list and no others.
 """
 
+import contextlib
+import resource
 import socket
 from collections.abc import Callable
 from typing import TypeVar
@@ -115,3 +117,10 @@ class ServedSockets:
             self._close(served)
         self._loop.forget(self._hub.fileno())
         self._hub.close()
+
+
+def use_all_descriptors() -> None:
+    """Raise the limit of open files to what is allowed: each served socket takes one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

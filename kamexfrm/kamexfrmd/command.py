@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import socket
 import sys
@@ -127,12 +126,11 @@ def _service(
     """Open PF_KEY at a path; raises KernelError."""
     from kamexfrm.hub.algorithms import prepare
     from kamexfrm.hub.hub import Hub
+    from kamexfrm.hub.served import use_all_descriptors
     from kamexfrm.kamexfrmd.daemon import Service
     from kamexfrm.kamexfrmd.listener import Listener
 
-    # Each client takes a descriptor.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    use_all_descriptors()
     listener = Listener(path)
     prepare(kernel)  # clients must not wait for modules: setkey gives up after a second
     log(f"serving PF_KEY at {path}")
