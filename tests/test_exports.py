@@ -64,6 +64,7 @@ def test_the_packages_are_found() -> None:
         "kamexfrm.kernel",
         "kamexfrm.model",
         "kamexfrm.pfkey",
+        "kamexfrm.rig",
         "kamexfrm.xfrm",
     }
 

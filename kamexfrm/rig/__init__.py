@@ -5,14 +5,33 @@ sees packets; ``until`` waits; ``Guest`` and ``run_in_guest`` boot a kernel; ``k
 and ``kernel_has_ah`` ask the running one.
 """
 
-from kamexfrm.rig.capture import Capture
-from kamexfrm.rig.condition import until
-from kamexfrm.rig.guest import Guest, GuestError, GuestTimeoutError, run_in_guest
-from kamexfrm.rig.host import Completed, Host, Interface
-from kamexfrm.rig.namespace import Namespace
-from kamexfrm.rig.packet import Packet, read_packet
-from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
-from kamexfrm.rig.rig import Gateways, Rig, TwoHosts, gateways, two_hosts
+from typing import TYPE_CHECKING
+
+from kamexfrm.lazy import exports
+
+if TYPE_CHECKING:
+    from kamexfrm.rig.capture import Capture
+    from kamexfrm.rig.condition import until
+    from kamexfrm.rig.guest import Guest, GuestError, GuestTimeoutError, run_in_guest
+    from kamexfrm.rig.host import Completed, Host, Interface
+    from kamexfrm.rig.namespace import Namespace
+    from kamexfrm.rig.packet import Packet, read_packet
+    from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
+    from kamexfrm.rig.rig import Gateways, Rig, TwoHosts, gateways, two_hosts
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "capture": "Capture",
+            "condition": "until",
+            "guest": "Guest GuestError GuestTimeoutError run_in_guest",
+            "host": "Completed Host Interface",
+            "namespace": "Namespace",
+            "packet": "Packet read_packet",
+            "probe": "kernel_has_ah kernel_has_esp",
+            "rig": "Gateways Rig TwoHosts gateways two_hosts",
+        },
+    )
 
 __all__ = [
     "Capture",

@@ -182,8 +182,8 @@ class GuestRun:
             self._guest = Guest(
                 [sys.executable, "-m", "pytest", *_options(config), *files],
                 share=self.folder,
-                memory=config.getoption("guest_memory"),
-                timeout=config.getoption("guest_timeout"),
+                memory=config.option.guest_memory,
+                timeout=config.option.guest_timeout,
                 environment={**os.environ, _FOLDER: str(self.folder)},
                 directory=config.invocation_params.dir,
             )

@@ -109,7 +109,7 @@ def test_a_script_in_a_scenario_has_the_lines_of_the_file() -> None:
     ):
         assert script
         assert script.file == "x.rig.toml"
-        assert script.text.splitlines().index("flush;") == lines.index(word)
+        assert lines[script.text.splitlines().index("flush;")] == word
 
 
 def test_a_mirror_of_a_mirror_is_the_script_itself() -> None:

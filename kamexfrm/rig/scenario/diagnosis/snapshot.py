@@ -89,16 +89,21 @@ class Snapshot:
         if not between:
             text = f"there is no {protocol} SA from {ends[0]} to {ends[1]}"
             return f"{text}; there is {names_of(same)}" if same else text
-        for entry in between:
-            association = entry.association
-            mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
-            if mode != request.mode:
-                reason = f"its mode is {mode.name.lower()}"
-            elif request.reqid not in (0, association.reqid):
-                reason = f"its id is {association.reqid}, the policy wants unique:{request.reqid}"
-            else:
-                return ""
-        return f"{name_sa(association)} does not fit: {reason}"
+        reasons = [_misfit(entry, request) for entry in between]
+        if not all(reasons):
+            return ""
+        return f"{name_sa(between[-1].association)} does not fit: {reasons[-1]}"
+
+
+def _misfit(entry: SadEntry, request: IpsecRequest) -> str:
+    """Say why an SA between the right addresses does not serve a request; empty if it does."""
+    association = entry.association
+    mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
+    if mode != request.mode:
+        return f"its mode is {mode.name.lower()}"
+    if request.reqid not in (0, association.reqid):
+        return f"its id is {association.reqid}, the policy wants unique:{request.reqid}"
+    return ""
 
 
 def request_of(probe: Probe, source: str) -> Flow:

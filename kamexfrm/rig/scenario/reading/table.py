@@ -25,7 +25,7 @@ def spell(path: KeyPath) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean x?`` or what there is."""
+    """Return ``; did you mean x?``, or ``; there is`` with all known words."""
     known = sorted(known)
     close = nearest(word, known, 1)
     return f"; {did_you_mean(close)}" if close else f"; there is {', '.join(known) or 'nothing'}"
