@@ -199,7 +199,7 @@ class Engine:
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
         self._write_queued()
-        return spd_entries_from_kernel(self._kernel.iter_policies(), self._sidecar)
+        return spd_entries_from_kernel(self._kernel.policies(stream=True), self._sidecar)
 
     def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
         from kamexfrm.engine.lookup import find_sidecar
@@ -240,7 +240,7 @@ class Engine:
     def iter_sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs as they are read bit by bit, where sad() has all at one moment."""
         self._write_queued()
-        return self._associations(self._kernel.iter_states(protocol or 0))
+        return self._associations(self._kernel.states(protocol or 0, stream=True))
 
     def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
         now = self._clock()

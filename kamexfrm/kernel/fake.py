@@ -54,7 +54,7 @@ from kamexfrm.xfrm import (
 )
 from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO
 
-#: The netlink port of everybody who writes here.
+#: The netlink port of all writers.
 FAKE_PORT = 1
 
 #: Events that wait in one subscription before the next are lost.
@@ -89,15 +89,15 @@ class FakeEvents:
         return events
 
     def join(self, group: int) -> None:
-        """Hear one more group."""
+        """Join one more group."""
         self.groups.add(group)
 
     def leave(self, group: int) -> None:
-        """Hear a group no longer."""
+        """Leave a group."""
         self.groups.discard(group)
 
-    def tell(self, event: Event) -> None:
-        """Let an event wait here."""
+    def publish(self, event: Event) -> None:
+        """Add an event to those that wait."""
         if self._descriptor < 0:
             return
         if len(self._waiting) >= self._limit:
@@ -114,7 +114,7 @@ class FakeEvents:
 
 
 class FakeLock:
-    """A lock that is always had, unless the kernel's ``lock_holder`` names somebody."""
+    """A lock that is always free, unless the kernel's ``lock_holder`` names a holder."""
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
@@ -202,28 +202,28 @@ class FakeKernel:
             case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
                 update = type_ == XfrmMsg.UPDPOLICY
                 policy = self.spd.add(decode_policy(payload), self._now, update=update)
-                self._tell(XFRMNLGRP_POLICY, type_, encode_policy(policy))
+                self._publish(XFRMNLGRP_POLICY, type_, encode_policy(policy))
             case XfrmMsg.DELPOLICY:
                 deleted = DeletedPolicy(*self.spd.delete(decode_policy_id(payload)))
-                self._tell(XFRMNLGRP_POLICY, type_, encode_deleted_policy(deleted))
+                self._publish(XFRMNLGRP_POLICY, type_, encode_deleted_policy(deleted))
             case XfrmMsg.FLUSHPOLICY:
                 kind = decode_policy_flush(payload).policy_type or XFRM_POLICY_TYPE_MAIN
                 if self.spd.flush(kind):
-                    self._tell(XFRMNLGRP_POLICY, type_, encode_policy_flush(kind))
+                    self._publish(XFRMNLGRP_POLICY, type_, encode_policy_flush(kind))
             case XfrmMsg.SETDEFAULT:
                 self._set_default(decode_default(payload))
             case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
                 write = self.sad.add if type_ == XfrmMsg.NEWSA else self.sad.update
                 state = write(decode_state(payload), self._now)
-                self._tell(XFRMNLGRP_SA, type_, encode_state(state))
+                self._publish(XFRMNLGRP_SA, type_, encode_state(state))
             case XfrmMsg.DELSA:
                 gone = self.sad.delete(decode_state_id(payload))
                 name = StateId(gone.destination, gone.spi, gone.protocol, gone.family)
-                self._tell(XFRMNLGRP_SA, type_, encode_deleted_state(DeletedState(name, gone)))
+                self._publish(XFRMNLGRP_SA, type_, encode_deleted_state(DeletedState(name, gone)))
             case XfrmMsg.FLUSHSA:
                 protocol = decode_state_flush(payload).protocol
                 if self.sad.flush(protocol):
-                    self._tell(XFRMNLGRP_SA, type_, encode_state_flush(protocol))
+                    self._publish(XFRMNLGRP_SA, type_, encode_state_flush(protocol))
             case _:
                 raise KernelError(errno.EINVAL)
 
@@ -231,16 +231,16 @@ class FakeKernel:
         known = (XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_ACCEPT)
         pairs = zip(wanted, self._default, strict=True)
         self._default = Default(*[new if new in known else old for new, old in pairs])
-        # The kernel tells of it under the number of the question, with no sequence.
+        # The kernel's event has the type of the query, and no sequence.
         event = Event(XfrmMsg.GETDEFAULT, encode_default(self._default), 0, 0)
-        self._spread(XFRMNLGRP_POLICY, event)
+        self._broadcast(XFRMNLGRP_POLICY, event)
 
-    def policies(self) -> Iterator[Policy]:
+    def policies(self, *, stream: bool = False) -> Iterator[Policy]:
         """Return the SPD."""
         self._begin()
         return self.spd.dump()
 
-    def states(self, protocol: int = 0) -> Iterator[State]:
+    def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD."""
         self._begin()
         return self.sad.dump(protocol)
@@ -253,14 +253,6 @@ class FakeKernel:
         """Return the SAD as payloads."""
         return list(map(encode_state, self.states()))
 
-    def iter_policies(self) -> Iterator[Policy]:
-        """Return the SPD."""
-        return self.policies()
-
-    def iter_states(self, protocol: int = 0) -> Iterator[State]:
-        """Return the SAD."""
-        return self.states(protocol)
-
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
         self._begin()
@@ -272,7 +264,7 @@ class FakeKernel:
         return self.sad.find(id)
 
     def allocate_spi(self, state: State, minimum: int, maximum: int) -> State:
-        """Make a larval state with a free SPI; no event tells of it."""
+        """Make a larval state with a free SPI; there is no event of it."""
         self._begin()
         return self.sad.allocate(state, minimum, maximum, self._now)
 
@@ -313,21 +305,21 @@ class FakeKernel:
         return int(self._clock())
 
     def _begin(self) -> None:
-        """Refuse the unprivileged, and let end what has ended by now."""
+        """Raise EPERM without privilege; expire what is due."""
         if not self.privileged:
             raise KernelError(errno.EPERM)
         now = self._now
         for policy in self.spd.expire(now):
             payload = encode_policy_expire(PolicyExpire(policy, hard=1))
-            self._spread(XFRMNLGRP_EXPIRE, Event(XfrmMsg.POLEXPIRE, payload, 0, 0))
+            self._broadcast(XFRMNLGRP_EXPIRE, Event(XfrmMsg.POLEXPIRE, payload, 0, 0))
         for state in self.sad.expire(now):
             payload = encode_expire(Expire(state, hard=1))
-            self._spread(XFRMNLGRP_EXPIRE, Event(XfrmMsg.EXPIRE, payload, 0, 0))
+            self._broadcast(XFRMNLGRP_EXPIRE, Event(XfrmMsg.EXPIRE, payload, 0, 0))
 
-    def _tell(self, group: int, type_: int, payload: bytes) -> None:
-        self._spread(group, Event(type_, payload, self._sequence, FAKE_PORT))
+    def _publish(self, group: int, type_: int, payload: bytes) -> None:
+        self._broadcast(group, Event(type_, payload, self._sequence, FAKE_PORT))
 
-    def _spread(self, group: int, event: Event) -> None:
+    def _broadcast(self, group: int, event: Event) -> None:
         for events in self._subscriptions:
             if group in events.groups:
-                events.tell(event)
+                events.publish(event)

@@ -57,7 +57,7 @@ from kamexfrm.xfrm import (
 BATCH = 64
 
 _COMMAND_BUFFER = 1 << 20
-_WALK_BUFFER = 1 << 16
+_STREAM_BUFFER = 1 << 16
 _DUMP_TRIES = 10
 
 
@@ -70,7 +70,7 @@ def _kernel_error(reply: ErrorReply, payload: bytes) -> KernelError:
 class NetlinkKernel:
     """The XFRM databases of the network namespace in which the object was made.
 
-    ``namespace`` is an open descriptor of another one to work in; it must stay open as long.
+    ``namespace`` is an open descriptor of another one to work in; it must stay open meanwhile.
     """
 
     def __init__(self, namespace: int | None = None) -> None:
@@ -156,11 +156,11 @@ class NetlinkKernel:
     def _dump(self, type_: int, payload: bytes, answer: int) -> list[memoryview]:
         """Return the payloads of a dump's answers.
 
-        It is asked for again while the kernel says that a change tore it.
+        It is asked for again while the kernel says that a change interrupted it.
         """
         for _ in range(_DUMP_TRIES):
-            found, torn = self._dump_once(type_, payload, answer)
-            if not torn:
+            found, interrupted = self._dump_once(type_, payload, answer)
+            if not interrupted:
                 break
         return found
 
@@ -168,12 +168,12 @@ class NetlinkKernel:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
         found: list[memoryview] = []
-        torn = 0
+        interrupted = 0
         while True:
             for kind, flags, sequence, _, answered in split_messages(self._receive()):
                 if sequence != self._sequence:
                     continue
-                torn |= flags & NLM_F_DUMP_INTR
+                interrupted |= flags & NLM_F_DUMP_INTR
                 if kind == answer:
                     found.append(answered)
                 elif kind in (NLMSG_DONE, NLMSG_ERROR):
@@ -181,21 +181,23 @@ class NetlinkKernel:
                     error = decode(answered, flags)
                     if error.errno:
                         raise _kernel_error(error, payload)
-                    return found, bool(torn)
+                    return found, bool(interrupted)
 
-    def policies(self) -> Iterator[Policy]:
-        """Return a complete dump of the SPD."""
+    def policies(self, *, stream: bool = False) -> Iterator[Policy]:
+        """Return the SPD; see Kernel.policies()."""
+        if stream:
+            return map(decode_policy, self._stream(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY))
         return map(decode_policy, self._all_policies())
 
     def raw_policies(self) -> list[bytes]:
-        """Return the same as payloads."""
+        """Return the payloads of a consistent dump."""
         return list(map(bytes, self._all_policies()))
 
     def _all_policies(self) -> list[memoryview]:
         """Return a complete dump.
 
-        The kernel puts a policy that is updated at the head of its list and marks no dump as torn
-        by that: one that reads on meanwhile misses it (6.18: 198 of 2000). So what came is counted.
+        The kernel moves a policy that is updated to the head of its list without NLM_F_DUMP_INTR:
+        a dump under way misses it (6.18: 198 of 2000). So the answers are counted.
         """
         seen: dict[int, memoryview] = {}
         for _ in range(_DUMP_TRIES):
@@ -208,27 +210,19 @@ class NetlinkKernel:
                 return list(seen.values())
         return found
 
-    def states(self, protocol: int = 0) -> Iterator[State]:
-        """Return a consistent dump of the SAD."""
+    def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
+        """Return the SAD; see Kernel.states()."""
         wanted = encode_state_dump(StateDump(protocol))
-        return map(decode_state, self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+        read = self._stream if stream else self._dump
+        return map(decode_state, read(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
 
     def raw_states(self) -> list[bytes]:
-        """Return the same as payloads."""
+        """Return the payloads of a consistent dump."""
         return list(map(bytes, self._dump(XfrmMsg.GETSA, b"", XfrmMsg.NEWSA)))
 
-    def iter_policies(self) -> Iterator[Policy]:
-        """Return the SPD as it is read."""
-        return map(decode_policy, self._walk(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY))
-
-    def iter_states(self, protocol: int = 0) -> Iterator[State]:
-        """Return the SAD as it is read."""
-        wanted = encode_state_dump(StateDump(protocol))
-        return map(decode_state, self._walk(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
-
-    def _walk(self, type_: int, payload: bytes, answer: int) -> Iterator[memoryview]:
-        # A socket of its own: the kernel goes on with the dump as it is read.
-        connection = open_connection(_WALK_BUFFER, self._namespace)
+    def _stream(self, type_: int, payload: bytes, answer: int) -> Iterator[memoryview]:
+        # A socket of its own, for the dump goes on while others are asked for.
+        connection = open_connection(_STREAM_BUFFER, self._namespace)
         try:
             connection.send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, 1, payload))
             while True:

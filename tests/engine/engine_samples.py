@@ -83,9 +83,9 @@ class DumpCounter(FakeKernel):
 
     dumps = 0
 
-    def policies(self) -> Iterator[Policy]:
+    def policies(self, *, stream: bool = False) -> Iterator[Policy]:
         self.dumps += 1
-        return super().policies()
+        return super().policies(stream=stream)
 
 
 class Asker:

@@ -500,8 +500,8 @@ class TestOtherPrograms:
 
     def test_an_event_that_cannot_be_read_does_no_harm(self, hub: Hub, fake: FakeKernel) -> None:
         client = hub.attach()
-        fake._spread(XFRMNLGRP_SA, Event(XfrmMsg.NEWSA, b"short", 1, 0))
-        fake._spread(XFRMNLGRP_SA, Event(0x77, b"", 1, 0))
+        fake._broadcast(XFRMNLGRP_SA, Event(XfrmMsg.NEWSA, b"short", 1, 0))
+        fake._broadcast(XFRMNLGRP_SA, Event(0x77, b"", 1, 0))
         hub.process_events()
         assert received(client) == []
         assert ask(client, add_sa(association())) == ["ADD 1"]

@@ -22,9 +22,9 @@ class CountingKernel(FakeKernel):
 
     dumps = 0
 
-    def states(self, protocol: int = 0) -> Iterator[State]:
+    def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         self.dumps += 1
-        return super().states(protocol)
+        return super().states(protocol, stream=stream)
 
     def modes(self) -> set[int]:
         return {state.mode for state in super().states()}

@@ -494,9 +494,9 @@ def test_an_update_restarts_the_clock(kernel: Kernel) -> None:
 def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
     must(kernel, *(new(policy(selector(user=n), priority=n)) for n in range(300)))
     dumped = list(kernel.policies())
-    assert list(kernel.iter_policies()) == dumped
+    assert list(kernel.policies(stream=True)) == dumped
     assert [decode_policy(payload) for payload in kernel.raw_policies()] == dumped
-    assert next(kernel.iter_policies()) == dumped[0]  # the rest is given up
+    assert next(kernel.policies(stream=True)) == dumped[0]  # the rest is given up
 
 
 def test_a_raw_policy_tells_its_index_and_what_lasts(kernel: Kernel) -> None:

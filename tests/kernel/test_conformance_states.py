@@ -388,8 +388,8 @@ def test_use_lifetimes_wait_for_the_first_use(kernel: Kernel) -> None:
 def test_a_walk_and_a_raw_dump_show_what_a_dump_shows(kernel: Kernel) -> None:
     must(kernel, new_state(state(spi=0x101)), new_state(state(spi=0x102, **AH)))
     dumped = list(kernel.states())
-    assert list(kernel.iter_states()) == dumped
-    assert [found.spi for found in kernel.iter_states(51)] == [0x102]
+    assert list(kernel.states(stream=True)) == dumped
+    assert [found.spi for found in kernel.states(51, stream=True)] == [0x102]
     assert [decode_state(payload) for payload in kernel.raw_states()] == dumped
 
 

@@ -120,7 +120,7 @@ def test_the_descriptor_is_readable_while_an_event_waits() -> None:
 def test_events_past_the_limit_are_lost_and_that_is_told_once() -> None:
     events = FakeEvents([XFRMNLGRP_POLICY], limit=2)
     for number in range(3):
-        events.tell(Event(1, b"", number, 0))
+        events.publish(Event(1, b"", number, 0))
     with pytest.raises(KernelError) as caught:
         events.receive()
     assert caught.value.errno == errno.ENOBUFS
