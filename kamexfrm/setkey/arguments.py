@@ -44,6 +44,11 @@ class Options(NamedTuple):
     unix_time: bool = False
     files: tuple[str, ...] = ()
 
+    @property
+    def traced(self) -> bool:
+        """Whether PF_KEY messages are shown."""
+        return (self.verbose or self.hexdump) and not self.json
+
 
 _MODES = {f"-{letter}": letter for letter in "cDFxhV?"}
 _MODES |= {"--help": "--help", "--version": "--version"}

@@ -73,7 +73,7 @@ def _with_engine(action: "Callable[[Engine | Tracer, Options], int]", options: O
 
     kernel = NetlinkKernel()
     try:
-        if (options.verbose or options.hexdump) and not options.json:
+        if options.traced:
             from kamexfrm.setkey.verbose import Tracer
 
             shows = {"texts": options.verbose, "hexdump": options.hexdump}

@@ -1,4 +1,4 @@
-"""Statements become engine requests, and replies output: what setkey does with a script."""
+"""Carries out statements: they become engine requests, and replies become output."""
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +54,7 @@ class Executor:
 
     ``engine`` writes and reads, through the ``tracer`` if there is one. ``reader`` is another
     engine, with nothing queued: it reads for the explanation of an error while writes may wait.
-    ``dump_sad`` and ``dump_spd`` print what they are given, and return whether that was anything.
+    ``dump_sad`` and ``dump_spd`` print entries, and return whether there was one.
     ``lock_holder`` is the process that kept the namespace's lock from us, empty for none.
     """
 
@@ -111,7 +111,7 @@ class Executor:
 
     def _reject(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
-        self.flush()  # what was rejected before comes first
+        self.flush()  # earlier errors come first
         policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
         self._report.rejected(statement.place, statement.end_line, text, reason_of(error))
@@ -158,7 +158,7 @@ class Executor:
         self,
         statement: s.Get | s.Dump | s.SpdGet | s.SpdDump | s.GetSpi | s.Tagged,
     ) -> None:
-        """Carry out a statement that reads the databases: what came before is written first."""
+        """Carry out a statement that reads the databases: earlier writes are flushed first."""
         try:
             match statement:
                 case s.Get():
@@ -266,12 +266,12 @@ class Executor:
 
 
 def _one_or_all(protocols: tuple[IpsecProtocol, ...]) -> tuple[IpsecProtocol | None, ...]:
-    """Return what to ask the engine for: None is all protocols at once."""
+    """Return the protocols of the engine's requests: None is all at once."""
     return (None,) if protocols == s.ALL_PROTOCOLS else protocols
 
 
 def _without_effect(statement: s.Add | s.Update) -> list[str]:
-    """Name what an SA was written with that Linux has no word for; the SA is made without it."""
+    """Return warnings about parts of an ``add`` that Linux lacks; the SA is made without them."""
     remarks = []
     if statement.word in ("esp-old", "ah-old"):
         new = statement.word[:-4]

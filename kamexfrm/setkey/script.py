@@ -62,7 +62,7 @@ def make_executor(
     kernel.spd_info()
     engine = Engine(kernel)
     tracer = announce = None
-    if (options.verbose or options.hexdump) and not options.json:
+    if options.traced:
         from kamexfrm.setkey.verbose import Tracer
 
         tracer = Tracer(engine, out, texts=options.verbose, hexdump=options.hexdump)

@@ -60,7 +60,7 @@ from kamexfrm.translate.pfkey.spd import (
     spidx_to_message,
 )
 
-#: What stands for a request: the message, and how to get the reply once it is carried out.
+#: A request as PF_KEY has it: the message, and how to get the reply once it is carried out.
 _Exchange = tuple[SadbMsg, Callable[[], SadbMsg]]
 
 
@@ -97,15 +97,15 @@ class Tracer:
     # Writes
 
     def submit(self, request: Write) -> None:
-        """Show a write, carry it out, show what came of it; raises KamexfrmError."""
+        """Show a write, carry it out, show the replies; raises KamexfrmError."""
         self.try_submit(request).raise_first()
 
     def flush(self) -> Written:
-        """Write what is still to be written, which is not shown; raises KamexfrmError."""
+        """Write what is still queued, which is not shown; raises KamexfrmError."""
         return self._engine.flush()
 
     def try_submit(self, request: Write) -> Written:
-        """Show a write, carry it out, show what came of it and return that."""
+        """Show a write, carry it out, show the replies; return the outcome."""
         exchanges = self._exchanges(request)
         if exchanges:
             self._send(exchanges[0][0])
@@ -196,7 +196,7 @@ class Tracer:
         return message, lambda: before
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
-        """Show a GETSPI and the larval SA that comes of it."""
+        """Show a GETSPI and the larval SA that it makes."""
         type = SadbType.SADB_GETSPI
         message = sa_to_message(association, type, sadb_flags=_sadb_flags(self.statement))
         self._send(message)
@@ -209,7 +209,7 @@ class Tracer:
         self._answer(message, lambda: sad_entry_to_message(self._engine.sa(id), type))
         return spi
 
-    # Reads. What was found is shown by announce(), each before setkey prints it.
+    # Reads. announce() shows each entry that was found, before setkey prints it.
 
     def announce(self, entry: SadEntry | SpdEntry, number: int) -> None:
         """Show the message that an entry of a dump comes in; ``number`` is its place there."""

@@ -1,6 +1,6 @@
 """setkey -v: PF_KEY messages as text, and when they are shown.
 
-The texts were printed by ipsec-tools 0.9.1 on Linux's AF_KEY; keys are covered here.
+The texts were printed by ipsec-tools 0.9.1 on Linux's AF_KEY; keys are masked here.
 """
 
 import io
@@ -109,7 +109,7 @@ sadb_sup{
 }
 """
 
-#: One policy of a dump; reserved= is the kernel's count of its users, which netlink does not tell.
+#: One policy of a dump; reserved= is the kernel's count of its users, which netlink does not have.
 DUMPED = """\
 sadb_msg{ version=2 type=18 errno=0 satype=0
   len=28 reserved=1 seq=0 pid=PID
@@ -181,14 +181,14 @@ def heads(text: str) -> list[tuple[int, int]]:
 # The text of messages
 
 
-def test_an_add_and_its_reply_look_as_they_did_but_for_the_keys() -> None:
+def test_an_add_and_its_reply_look_as_in_ipsec_tools_but_for_the_keys() -> None:
     assert format_message(stamped(sa_to_message(association()), pid=2782)) == ADD
     entry = SadEntry(association(), SaState.MATURE, 1795441375, 0, 0, 0)
     reply = sad_entry_to_message(entry, pfkey.SadbType.SADB_ADD)
     assert format_message(stamped(reply, pid=2782)) == ADDED
 
 
-def test_supported_algorithms_look_as_they_did() -> None:
+def test_supported_algorithms_look_as_in_ipsec_tools() -> None:
     message = pfkey.SadbMsg(
         pfkey.SadbType.SADB_REGISTER,
         pid=2862,
@@ -200,7 +200,7 @@ def test_supported_algorithms_look_as_they_did() -> None:
     assert format_message(message) == SUPPORTED
 
 
-def test_a_long_key_is_covered_in_lines_of_32_bytes() -> None:
+def test_a_long_key_is_masked_in_lines_of_32_bytes() -> None:
     key = pfkey.KeyAuth(pfkey.Key(bytes(range(36))))
     message = pfkey.SadbMsg(pfkey.SadbType.SADB_ADD, extensions=(key,))
     assert format_message(message).endswith(f"  key={' ........' * 8}\n ........ }}\n")
@@ -212,7 +212,7 @@ def test_no_text_holds_a_key() -> None:
     assert "31323334" not in text
 
 
-def test_a_message_inside_a_promiscuous_one_is_shown_behind_it() -> None:
+def test_a_message_inside_a_promiscuous_one_is_shown_after_it() -> None:
     inner = pfkey.SadbMsg(pfkey.SadbType.SADB_FLUSH, pid=7)
     outer = pfkey.SadbMsg(pfkey.SadbType.SADB_X_PROMISC, inner=inner)
     assert heads(format_message(outer)) == [(11, 0), (9, 0)]
@@ -251,14 +251,14 @@ def test_an_ipv6_address_has_flow_and_scope() -> None:
 
 
 class KernelWithoutEsp(FakeKernel):
-    """A kernel that refuses new SAs."""
+    """A kernel that rejects new SAs."""
 
-    def apply(self, requests: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
-        refused = [at for at, (type_, _) in enumerate(requests) if type_ == XfrmMsg.NEWSA]
-        return [Failure(position, KernelError(93)) for position in refused]
+    def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+        rejected = [at for at, (type_, _) in enumerate(operations) if type_ == XfrmMsg.NEWSA]
+        return [Failure(position, KernelError(93)) for position in rejected]
 
 
-def test_a_refused_add_is_shown_with_the_errno_before_it_is_reported() -> None:
+def test_a_rejected_add_is_shown_with_the_errno_before_it_is_reported() -> None:
     out = io.StringIO()
     tracer = Tracer(Engine(KernelWithoutEsp()), out)
     for rejected in tracer.try_submit(SaAdd(association())).rejected:
@@ -286,7 +286,7 @@ def test_a_dump_shows_request_and_reply_and_then_the_policy(
 
 
 @pytest.mark.usefixtures("namespace")
-def test_each_entry_of_a_dump_comes_behind_its_own_message(
+def test_each_entry_of_a_dump_follows_its_own_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     main(["-k", "-e", "spdadd ::1 ::2 any -P out none; spdadd ::3 ::4 any -P out none;"])
@@ -314,7 +314,7 @@ def test_an_in_entry_is_two_messages_with_a_reply_each(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_refusal_is_shown_with_its_errno_and_reported_as_ever(
+def test_a_rejected_command_is_shown_with_its_errno_and_reported_as_usual(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     script = "spdadd ::1 ::2 any -P out none;\nspdadd ::1 ::2 any -P out discard;"
@@ -340,7 +340,7 @@ def test_spddump_and_spddelete_in_a_script_show_what_was_there(
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_missing_sa_is_asked_for_with_the_source_that_was_written(
+def test_a_get_has_the_source_that_was_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["-v", "-e", "get 10.0.0.1 10.0.0.2 esp 0x1001;"]) == 0
