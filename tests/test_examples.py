@@ -1,0 +1,74 @@
+"""The examples run as they stand and print what they promise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kamexfrm.rig import Host, TwoHosts
+
+FOLDER = Path(__file__).parents[1] / "examples"
+ADD = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"
+
+#: What the examples print that open no socket.
+PURE = {
+    "decide_packet": (
+        "policy: entry 1 of out: 10.0.0.1 10.0.0.2 any out ipsec esp/transport//require",
+        "the sender is told: success",
+    ),
+    "pfkey_message": ("SADB_ADD SADB_SATYPE_AH", "KeyAuth(key=Key(bits=160)"),
+    "xfrm_policy": ("252 bytes: fc 00 00 00 13 00", "from 10.0.0.1 to 10.0.0.2\nTrue\n"),
+}
+IN_A_NAMESPACE = {"socket_policy", "watch_pfkey"}
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(FOLDER / f"{name}.py"), *arguments]
+
+
+def test_each_example_is_tried() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PURE) | IN_A_NAMESPACE
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_an_example_without_a_kernel_prints_its_result(name: str) -> None:
+    done = subprocess.run(command(name), capture_output=True, text=True, check=True)
+    assert not done.stderr
+    for part in PURE[name]:
+        assert part in done.stdout
+
+
+def test_a_socket_policy_holds_back_what_has_no_sa(two_hosts: TwoHosts) -> None:
+    done = two_hosts.a.run(command("socket_policy", "10.0.0.2"))
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout == "not sent: there is no SA yet\nsent, in clear\n"
+
+
+def test_a_registered_socket_sees_a_policy_that_setkey_adds(namespace: Host) -> None:
+    # Both run in one shell there: the first line is printed once the socket is registered.
+    script = (
+        f'{sys.executable} {FOLDER}/watch_pfkey.py 2 | while read line; do echo "$line"; '
+        f'case "$line" in SADB_REGISTER*) {sys.executable} -m kamexfrm.setkey -e "{ADD}";; '
+        "esac; done"
+    )
+    done = namespace.run(["sh", "-c", script], environment=dict(os.environ), timeout=60)
+    assert (done.status, done.stderr) == (0, "")
+    registered, added = done.stdout.splitlines()
+    assert registered == "SADB_REGISTER: SupportedAuth, SupportedEncrypt"
+    assert added.startswith("SADB_X_SPDADD: AddressSrc, AddressDst")
+
+
+def test_the_examples_are_short_and_typed() -> None:
+    paths = sorted(FOLDER.glob("*.py"))
+    for path in paths:
+        assert len(path.read_text().splitlines()) <= 45, path.name
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=FOLDER.parent,
+    )
+    assert checked.returncode == 0, checked.stdout
