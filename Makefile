@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo bench clean tools
+.PHONY: help venv test check demo bench docs clean tools
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -87,6 +87,10 @@ demo: venv ## two hosts, setkey on each, ESP on the wire
 bench: venv ## compare our speed with ip(8)'s, and programs with and without kamexfrm exec
 	$(AS_ROOT) $(BIN)/python tests/bench/load.py
 	$(AS_ROOT) $(BIN)/python tests/bench/exec.py
+
+docs: venv ## build the API pages in build/api
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python docs/build_api.py
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
