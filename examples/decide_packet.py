@@ -1,12 +1,18 @@
 """What would KAME do with a packet? No kernel is asked."""
 
-from kamexfrm.model.decide import decide
-from kamexfrm.model.decide_spd import Spd
-from kamexfrm.model.explain import explain_text
-from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.language import parse_policy
-from kamexfrm.model.packet import Packet, Path
-from kamexfrm.model.policy import Direction, PolicyType, SecurityPolicy, Selector
+from kamexfrm.model import (
+    Direction,
+    Knobs,
+    Packet,
+    Path,
+    PolicyType,
+    SecurityPolicy,
+    Selector,
+    Spd,
+    decide,
+    explain_text,
+    parse_policy,
+)
 from kamexfrm.net import IPPROTO_UDP, Address
 
 HERE, THERE = Address.parse("10.0.0.1"), Address.parse("10.0.0.2")

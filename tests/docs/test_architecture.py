@@ -1,0 +1,60 @@
+"""docs/architecture.md names floors, files and functions that are there."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.test_floors import FLOORS
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "architecture.md").read_text()
+
+SPAN = re.compile(r"`([^`\n]+)`")
+FILE = re.compile(r"(?:kamexfrm|tests|man|docs|examples)/[\w./-]*\w/?|[A-Z]+\.md|Makefile")
+
+
+def spans() -> list[list[str]]:
+    """Return the code spans of each line."""
+    return [SPAN.findall(line) for line in TEXT.splitlines()]
+
+
+@cache
+def source(path: Path) -> str:
+    return path.read_text()
+
+
+def defines(path: Path, name: str) -> bool:
+    pattern = rf"^ *(?:def|class) {name}\b" if name[-2:] != "()" else rf"^ *def {name[:-2]}\("
+    return bool(re.search(rf"{pattern}|^{name.strip('()')}(?:: \w+)? = ", source(path), re.MULTILINE))
+
+
+def test_the_floors_of_the_page_are_those_of_the_test() -> None:
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \| \S", TEXT, re.MULTILINE)
+    assert {part: int(floor) for floor, part in rows} == FLOORS
+    assert [int(floor) for floor, _ in rows] == sorted(FLOORS.values(), reverse=True)
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_each_file_that_a_page_names_exists(page: str) -> None:
+    named = {span for span in SPAN.findall((ROOT / page).read_text()) if FILE.fullmatch(span)}
+    named = {name for name in named if "/" in name or name[0].isupper()}
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_each_function_that_the_page_names_is_in_the_file_before_it() -> None:
+    missing = []
+    count = 0
+    for line in spans():
+        path = None
+        for span in line:
+            if span.endswith(".py"):
+                path = ROOT / span
+            elif path and re.fullmatch(r"\w+\(\)|[A-Z][a-zA-Z]+", span):
+                count += 1
+                if not defines(path, span):
+                    missing.append(f"{path.name}: {span}")
+    assert count > 30
+    assert missing == []
