@@ -26,8 +26,11 @@ def source(path: Path) -> str:
 
 
 def defines(path: Path, name: str) -> bool:
-    pattern = rf"^ *(?:def|class) {name}\b" if name[-2:] != "()" else rf"^ *def {name[:-2]}\("
-    return bool(re.search(rf"{pattern}|^{name.strip('()')}(?:: \w+)? = ", source(path), re.MULTILINE))
+    """Whether a file defines ``name()``, or a class or a type ``Name``."""
+    kinds = "def" if name.endswith("()") else "class"
+    word = name.removesuffix("()")
+    pattern = rf"^ *{kinds} {word}\b|^{word}(?:: \w+)? = "
+    return bool(re.search(pattern, source(path), re.MULTILINE))
 
 
 def test_the_floors_of_the_page_are_those_of_the_test() -> None:
