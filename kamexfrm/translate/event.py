@@ -1,8 +1,8 @@
-"""What the kernel tells by netlink, as the PF_KEY message that listeners hear of it. Pure.
+"""Kernel events as the PF_KEY messages that are broadcast for them. Pure.
 
-``broadcast`` has one answer for each event: the message that Linux's af_key.c sends to other
-sockets of the same change (pfkey_send_notify(), pfkey_send_policy_notify(), pfkey_send_acquire(),
-pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it keeps quiet.
+``broadcast`` returns for each event the message that Linux's af_key.c sends to other sockets about
+the same change (pfkey_send_notify(), pfkey_send_policy_notify(), pfkey_send_acquire(),
+pfkey_send_new_mapping(), pfkey_send_migrate()), or None where it sends none.
 """
 
 from kamexfrm.errors import invalid
@@ -72,7 +72,7 @@ from kamexfrm.xfrm import (
     XfrmMsg,
 )
 
-#: A flush of all protocols, as ``ip xfrm`` and as PF_KEY say it (IPSEC_PROTO_ANY).
+#: A flush of all protocols in ``ip xfrm`` and in PF_KEY (IPSEC_PROTO_ANY).
 _ALL_PROTOCOLS = (0, 255)
 
 _SA_TYPES = {XfrmMsg.NEWSA: SadbType.SADB_ADD, XfrmMsg.UPDSA: SadbType.SADB_UPDATE}
@@ -92,49 +92,49 @@ def broadcast(
     sidecar_of: SidecarOf = no_sidecar,
     wanted: bool = False,
 ) -> SadbMsg | None:
-    """Return what PF_KEY's listeners hear of an event, None for nothing.
+    """Return the message that PF_KEY sockets receive for an event, None for no message.
 
     ``type`` is the event's XFRM_MSG_ number, ``sequence`` and ``pid`` are from its netlink header:
     the originator's. ``now`` is in seconds since the epoch.
 
-    Kept quiet about are policies that are there for our sake alone or of another type than the
-    main one, SAs of protocols that PF_KEY does not have, and, unless ``wanted``, the end of an SA
-    that was wanted and never got an SPI. Raises KamexfrmError for what a message cannot hold.
+    There is no message for markers, sidecars and catch-alls, for policies of a type other than the
+    main one, for SAs of protocols that PF_KEY lacks, and, unless ``wanted``, for the expiry of an
+    SA of an ACQUIRE that never got an SPI. Raises KamexfrmError for what no message can hold.
     """
     match event:
         case State() if type in _SA_TYPES:
             # An int equals its XfrmMsg.
-            told = _sa(event, _SA_TYPES[XfrmMsg(type)], now)
+            sent = _sa(event, _SA_TYPES[XfrmMsg(type)], now)
         case DeletedState(_, state):
-            told = _sa(state, SadbType.SADB_DELETE, now, SaState.DEAD)
+            sent = _sa(state, SadbType.SADB_DELETE, now, SaState.DEAD)
         case StateFlush(protocol):
-            told = _sa_flush(protocol)
+            sent = _sa_flush(protocol)
         case Policy() if type in _POLICY_TYPES:
-            told = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
+            sent = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
         case DeletedPolicy(id, policy):
             # Entries of ours are always deleted by their index, whatever was asked.
             by_id = id.index and not read_tag(policy).tag
             deleted = SadbType.SADB_X_SPDDELETE2 if by_id else SadbType.SADB_X_SPDDELETE
-            told = _policy(policy, deleted, sidecar_of)
+            sent = _policy(policy, deleted, sidecar_of)
         case PolicyFlush(policy_type):
-            told = spd_flush() if policy_type in (None, XFRM_POLICY_TYPE_MAIN) else None
+            sent = spd_flush() if policy_type in (None, XFRM_POLICY_TYPE_MAIN) else None
         case _:
-            return _from_the_kernel(event, now, sidecar_of, wanted=wanted)
-    return stamped(told, seq=sequence, pid=pid) if told else None
+            return _kernel_event(event, now, sidecar_of, wanted=wanted)
+    return stamped(sent, seq=sequence, pid=pid) if sent else None
 
 
-def _from_the_kernel(
+def _kernel_event(
     event: Event, now: float, sidecar_of: SidecarOf, *, wanted: bool
 ) -> SadbMsg | None:
-    """Return what is told of that which nobody asked for; it has no process id."""
+    """Return the message for an event that no process asked for; it has no process id."""
     match event:
         case Expire(state, hard):
-            # A larval SA of ACQUIRE that nobody answered ends in a hard expiry too.
-            if not (state.spi or wanted) or not _is_ours_to_tell(state.protocol):
+            # The larval SA of an unanswered ACQUIRE ends in a hard expiry too.
+            if not (state.spi or wanted) or not _has_satype(state.protocol):
                 return None
             return sa_expire(sad_entry_from_kernel(state, now), hard=bool(hard))
         case PolicyExpire(policy, hard):
-            if not _is_shown(policy):
+            if not _is_spd_entry(policy):
                 return None
             return spd_expire(spd_entry_from_kernel(policy, sidecar_of), hard=bool(hard))
         case Acquire():
@@ -147,11 +147,11 @@ def _from_the_kernel(
             return None
 
 
-def _is_ours_to_tell(protocol: int) -> bool:
+def _has_satype(protocol: int) -> bool:
     return IpsecProtocol(protocol) in SATYPES
 
 
-def _is_shown(policy: Policy) -> bool:
+def _is_spd_entry(policy: Policy) -> bool:
     return policy.policy_type == XFRM_POLICY_TYPE_MAIN and is_ordinary(policy)
 
 
@@ -159,7 +159,7 @@ def _is_shown(policy: Policy) -> bool:
 
 
 def _sa(state: State, type: SadbType, now: float, life: SaState | None = None) -> SadbMsg | None:
-    if not _is_ours_to_tell(state.protocol):
+    if not _has_satype(state.protocol):
         return None
     return sad_entry_to_message(sad_entry_from_kernel(state, now), type, state=life)
 
@@ -167,14 +167,14 @@ def _sa(state: State, type: SadbType, now: float, life: SaState | None = None) -
 def _sa_flush(protocol: int) -> SadbMsg | None:
     if protocol in _ALL_PROTOCOLS:
         return flush()
-    return flush(IpsecProtocol(protocol)) if _is_ours_to_tell(protocol) else None
+    return flush(IpsecProtocol(protocol)) if _has_satype(protocol) else None
 
 
 def _acquire(acquire: Acquire, sidecar_of: SidecarOf) -> SadbMsg | None:
-    if not _is_ours_to_tell(acquire.protocol):
+    if not _has_satype(acquire.protocol):
         return None
     entry = spd_entry_from_kernel(acquire.policy, sidecar_of)
-    source, destination = _ends_wanted(acquire, sidecar_of)
+    source, destination = _acquired_ends(acquire, sidecar_of)
     wanted = sa_acquire(
         IpsecProtocol(acquire.protocol),
         source,
@@ -185,11 +185,11 @@ def _acquire(acquire: Acquire, sidecar_of: SidecarOf) -> SadbMsg | None:
     return stamped(wanted, seq=acquire.sequence)
 
 
-def _ends_wanted(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Address]:
-    """Return the ends of the SA that is wanted.
+def _acquired_ends(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Address]:
+    """Return source and destination of the SA that an ACQUIRE is about.
 
-    A tunnel request that is swapped out has the packet's ends in the kernel's event; its own are
-    in the sidecar, in the same place of the list.
+    For a tunnel request that is swapped out, the kernel's event has the packet's addresses; those
+    of the request are in the sidecar, at the same place in the list.
     """
     ends = acquire.source, acquire.destination
     same = [t for t in acquire.policy.templates if t.protocol == acquire.protocol]
@@ -208,7 +208,7 @@ def _ends_wanted(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Addr
 
 
 def _mapping(mapping: Mapping) -> SadbMsg | None:
-    if not _is_ours_to_tell(mapping.id.protocol):
+    if not _has_satype(mapping.id.protocol):
         return None
     extensions = (
         Sa(mapping.id.spi),
@@ -225,7 +225,7 @@ def _mapping(mapping: Mapping) -> SadbMsg | None:
 
 
 def _policy(policy: Policy, type: SadbType, sidecar_of: SidecarOf) -> SadbMsg | None:
-    if not _is_shown(policy):
+    if not _is_spd_entry(policy):
         return None
     return spd_entry_to_message(spd_entry_from_kernel(policy, sidecar_of), type)
 
@@ -235,7 +235,7 @@ def spd_expire(entry: SpdEntry, *, hard: bool = True) -> SadbMsg:
 
     KAME's entries have one limit, the hard one; XFRM's may have a soft one as well.
     """
-    # Differs from Linux's af_key: it keeps quiet about policies that expire.
+    # Differs from Linux's af_key: it sends no message when a policy expires.
     policy = entry.policy
     limit: Extension = (
         LifetimeHard(addtime=policy.lifetime, usetime=policy.validtime) if hard else LifetimeSoft()
@@ -261,7 +261,7 @@ def _moved(move: Move, source: Address, destination: Address) -> IpsecRequest:
 
 
 def _migrate(migrate: Migrate) -> SadbMsg | None:
-    if not migrate.moves or not _is_ours_to_tell(migrate.moves[0].protocol):
+    if not migrate.moves or not _has_satype(migrate.moves[0].protocol):
         return None
     if migrate.id.direction > XFRM_POLICY_FWD:
         raise invalid(f"a policy of direction {migrate.id.direction}")

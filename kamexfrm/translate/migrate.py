@@ -1,7 +1,7 @@
-"""X_MIGRATE: a policy and its SAs go to other addresses. Pure; ``event`` is the way back.
+"""X_MIGRATE, which moves a policy and its SAs to other addresses. Pure.
 
-Its X_POLICY holds requests in pairs, where a tunnel is and where it goes (Linux af_key.c
-pfkey_migrate(), ipsecrequests_to_migrate()).
+Its X_POLICY holds requests in pairs: the old and the new addresses of a tunnel (Linux af_key.c
+pfkey_migrate(), ipsecrequests_to_migrate()). ``event`` makes the broadcast of it.
 """
 
 from kamexfrm.errors import invalid

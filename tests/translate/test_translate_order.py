@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kamexfrm.translate.xfrm.order import GAP, LAST, NEAR, Order, Position, after_last, between
+from kamexfrm.translate.xfrm.order import GAP, LAST, STEP, Order, Position, after_last, between
 from tests.translate.translate_samples import u32
 
 HIGHEST = 0xFFFFFFFF
@@ -77,7 +77,7 @@ def test_spreading_gives_order_to_any_entries_and_changes_no_two_that_were_in_or
     }
     assert len(rooms) <= 1  # behind each priority there is as much
     last = max(entries.positions)
-    assert all(room <= LAST - last.kernel_priority + NEAR for room in rooms)
+    assert all(room <= LAST - last.kernel_priority + STEP for room in rooms)
 
 
 @pytest.mark.parametrize("wanted", [(5, 6), (6, 5), (0, HIGHEST), (7, 5, 6, 5), (6, 6, 5)])

@@ -1,1 +1,1 @@
-"""KAME's model to XFRM and back, with what the kernel is made to carry for us."""
+"""KAME's model to XFRM and back, with what the kernel stores for us."""

@@ -41,7 +41,7 @@ from kamexfrm.xfrm import (
 
 
 class MarkerFlag(IntFlag):
-    """Flags in word 1: where one is clear, a command need not look for what it says."""
+    """Flags in word 1: where one is clear, a command need not search for what it names."""
 
     HAS_TUNNEL_USE = 0x0001  # some outbound entry asks for a tunnel at level use
     HAS_MODE_ANY = 0x0002  # some SA was declared with mode any
@@ -76,10 +76,10 @@ def depends_on_sas(flags: MarkerFlag) -> bool:
 
 
 class Marker(NamedTuple):
-    """What a namespace remembers. ``last_*`` describe the entry that is matched last.
+    """The state of a namespace. ``last_*`` describe the entry that is matched last.
 
     ``last_priority`` is as written, ``last_kernel_priority`` as installed; 0 and 0 where there was
-    no entry yet. ``sa_digest`` is the checksum of the SAs that entries were last fitted to.
+    no entry yet. ``sa_digest`` is the checksum of the SAs that the entries were last adapted to.
     """
 
     knobs: Knobs = Knobs()
@@ -157,7 +157,7 @@ _NO_TEMPLATE = _further_template(Knobs())
 
 
 def _read_further(knobs: Knobs, templates: tuple[Template, ...]) -> Knobs | None:
-    """Return knobs with what templates say of the further ones; None where that is nothing."""
+    """Return knobs with the further ones of the templates; None where those are invalid."""
     if not templates:
         return knobs
     template = templates[0]
@@ -180,7 +180,7 @@ def _read_further(knobs: Knobs, templates: tuple[Template, ...]) -> Knobs | None
 
 _ANYWHERE = Address.unspecified(AF_INET)
 
-#: Any selector would do: what tells a marker is its interface id.
+#: Any selector would do: a marker is recognized by its interface id.
 _SELECTOR = Selector(_ANYWHERE, _ANYWHERE, family=AF_INET)
 
 #: What GETPOLICY and DELPOLICY need to find it.
@@ -202,7 +202,7 @@ def marker_policy(marker: Marker) -> Policy:
 
 
 def read_marker(policy: Policy) -> Marker:
-    """Return what a marker policy says.
+    """Return the contents of a marker policy.
 
     Raises UnsupportedError (EPROTO) where it cannot be understood: such a marker is left alone.
     """

@@ -1,4 +1,4 @@
-"""The numbers and small parts that KAME and XFRM have in common, one pair of functions for each.
+"""Numbers and small structures of KAME and of XFRM, a pair of functions for each.
 
 KAME counts directions and modes from one, with 0 for any; XFRM counts them from zero. The kernel's
 modes that KAME has no word for are numbers of ``Mode`` without a name.
@@ -10,7 +10,7 @@ from kamexfrm.xfrm import XFRM_STATE_AF_UNSPEC, XFRM_STATE_ESN
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 
 #: KAME's direction by the kernel's: XFRM_POLICY_IN, OUT, FWD, then in and out of a socket's own
-#: policy. Hot paths look it up here.
+#: policy. Hot paths index it directly.
 DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD, Direction.IN, Direction.OUT)
 
 
@@ -44,7 +44,7 @@ def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | No
     return None if label is None else SecurityContext(*label)
 
 
-#: What other fields of an SA say.
+#: Flags that other fields of an SA imply.
 _IMPLIED = XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC
 
 
@@ -54,6 +54,6 @@ def sa_flags_to_kernel(flags: SaFlag, *, esn: bool, tunnel: bool) -> int:
 
 
 def sa_flags_from_kernel(flags: int) -> SaFlag:
-    """Return an SA's flags without what its other fields say."""
+    """Return an SA's flags without those that its other fields imply."""
     flags &= ~_IMPLIED
     return SaFlag(flags) if flags else NO_FLAGS

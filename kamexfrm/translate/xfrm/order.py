@@ -1,4 +1,4 @@
-"""First match: which kernel priority an entry gets among those that are there.
+"""First match: which kernel priority an entry gets among those that exist.
 
 Entries are matched by the priority as written (lower first), then by insertion, oldest first. The
 kernel sorts by one 32-bit number, and equal ones are not first-match on every kernel (6.1 lets a
@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY
 
-#: Room left behind the last entry: 524,288 entries of one priority.
+#: Gap after the last entry: 524,288 entries of one priority fit.
 GAP = 0x1000
 
-#: Room left between entries of one priority that get new numbers: none is ever put between them.
-NEAR = 0x10
+#: Gap between entries of one priority that get new numbers: none is ever put between them.
+STEP = 0x10
 
-#: Which part of what is left between two priorities the next entry of the lesser one takes.
-PART = 1024
+#: The share of the gap between two priorities that the next entry of the lower one takes.
+SHARE = 1024
 
-#: The lowest number an entry gets: 0 says in the marker that there is no entry.
+#: The lowest number an entry gets: 0 in the marker means that there is no entry.
 FIRST = 1
 
 #: The highest number an entry gets; the one above it is def_policy's.
@@ -37,30 +37,30 @@ class Position(NamedTuple):
 
 
 def after_last(priority: int, last_kernel_priority: int) -> int | None:
-    """Return a number behind the last entry's; None when there is no room."""
+    """Return a number after the last entry's; None when there is no room."""
     if not last_kernel_priority:
         return max(FIRST, min(priority, LAST))
-    # Near the end of the numbers a written priority leaves no room behind it: then a plain step.
+    # Near the highest number a written priority leaves no room after it: then one gap.
     number = max(priority, last_kernel_priority + GAP)
     if number > LAST:
         number = last_kernel_priority + GAP
     return number if number <= LAST else None
 
 
-def between(priority: int, before: Position | None, behind: int) -> int | None:
+def between(priority: int, before: Position | None, after: int) -> int | None:
     """Return a number between two neighbours (None: no entry before); None without room.
 
-    An entry goes behind all of its priority: so it stays close to one of the same, and leaves room
-    for those that follow. Of another priority it goes to the middle if not to its own number.
+    An entry goes after all of its priority: close to the last of them, which leaves room for those
+    that follow. Where the one before has another priority, it gets its own number or the middle.
     """
     low = FIRST if before is None else before.kernel_priority + 1
-    if low >= behind:
+    if low >= after:
         return None
     if before is not None and before.priority == priority:
-        return low - 1 + max(1, min(GAP, (behind - low) // PART))
-    if low <= priority < behind:
+        return low - 1 + max(1, min(GAP, (after - low) // SHARE))
+    if low <= priority < after:
         return priority
-    return low + (behind - low) // 2
+    return low + (after - low) // 2
 
 
 class Order:
@@ -73,7 +73,7 @@ class Order:
         return len(self._positions)
 
     def place(self, priority: int, order: int) -> int | None:
-        """Return a number for a new entry and remember it; None when its neighbours touch."""
+        """Return a number for a new entry and add it; None when its neighbours leave no room."""
         positions = self._positions
         at = bisect_right(positions, (priority, order, LAST + 1))
         before = positions[at - 1] if at else None
@@ -86,7 +86,7 @@ class Order:
         return number
 
     def add(self, position: Position) -> None:
-        """Remember an entry that got its number without being looked for here."""
+        """Add an entry that already has its number."""
         at = bisect_right(self._positions, position)
         self._positions.insert(at, position)
 
@@ -99,18 +99,18 @@ class Order:
         return max((position.order for position in self._positions), default=0)
 
     def has_ties(self) -> bool:
-        """Whether two entries have one kernel priority, or stand against the order."""
+        """Whether two entries have the same kernel priority, or one that is against the order."""
         numbers = [position.kernel_priority for position in self._positions]
         return any(a >= b for a, b in pairwise(numbers))
 
     def renumber(self) -> list[tuple[Position, int]]:
         """Give all entries new numbers; return the moves in a safe sequence.
 
-        The room goes where entries will come, behind each priority. Applied one by one, no two
-        entries ever change places: those that move up go first from the last one down, then those
-        that move down from the first one up.
+        The gaps are where entries are added, after each priority. Applied one by one, no two
+        entries ever change places: first those that move up, from the last one down, then those
+        that move down, from the first one up.
         """
-        numbers = self._spacious()
+        numbers = self._spread_numbers()
         moves = [
             (position, number)
             for position, number in zip(self._positions, numbers, strict=True)
@@ -124,16 +124,16 @@ class Order:
         down = [move for move in moves if move[1] < move[0].kernel_priority]
         return up[::-1] + down
 
-    def _spacious(self) -> list[int]:
-        """Return numbers for all entries, with as much room as there is behind each priority."""
+    def _spread_numbers(self) -> list[int]:
+        """Return numbers for all entries, with the largest possible gap after each priority."""
         positions = self._positions
-        near = max(1, min(NEAR, LAST // (len(positions) + 1)))
+        step = max(1, min(STEP, LAST // (len(positions) + 1)))
         priorities = len({position.priority for position in positions})
-        room = max(0, LAST - near * len(positions)) // (priorities + 1)
+        room = max(0, LAST - step * len(positions)) // (priorities + 1)
         number, numbers = 0, []
         last: int | None = None
         for position in positions:
-            number += near if position.priority == last else near + room
+            number += step if position.priority == last else step + room
             last = position.priority
             numbers.append(number)
         return numbers

@@ -1,7 +1,7 @@
-"""Policies on their way up: what the kernel's entries mean to KAME.
+"""Policies from the kernel: what its entries mean to KAME.
 
-An entry that carries our tag means what was written; any other means what the kernel makes of it,
-in the words that Linux's AF_KEY has for it (af_key.c).
+An entry with our tag means what was written; any other means what the kernel does with it, in the
+terms of Linux's AF_KEY (af_key.c).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -85,16 +85,16 @@ def selector_from_kernel(selector: XfrmSelector) -> Selector:
 
 
 def no_sidecar(selector: XfrmSelector) -> Policy | None:
-    """Find none."""
+    """Return None: for callers without sidecars."""
     return None
 
 
 def read_tag(policy: Policy) -> TagReading:
-    """Read the tag of a kernel policy, its templates' included: all say so, or it is foreign."""
-    verdict = tags.read_policy_words(policy.lifetime[:4])
-    if verdict.tag and _requests_ours(policy.templates) is None:
+    """Read the tag of a kernel policy; without tags in all its templates it is foreign."""
+    reading = tags.read_policy_words(policy.lifetime[:4])
+    if reading.tag and _requests_ours(policy.templates) is None:
         return _BROKEN
-    return verdict
+    return reading
 
 
 def is_ordinary(policy: Policy) -> bool:
@@ -105,10 +105,10 @@ def is_ordinary(policy: Policy) -> bool:
 
 
 def placed_tag(policy: Policy) -> tags.PolicyTag | None:
-    """Return the tag of an entry of ours that has a place in the order of the SPD, else None.
+    """Return the tag of an entry of ours with a place in the order of the SPD, else None.
 
-    A socket's policy has our tag but no place: the kernel asks it before all others, and refuses
-    to renumber it.
+    A socket's policy has our tag but no place: the kernel applies it before all others, and rejects
+    a new priority for it.
     """
     if policy.direction > XFRM_POLICY_FWD or not is_ordinary(policy):
         return None
@@ -135,9 +135,9 @@ def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
 def spd_entries_from_kernel(
     policies: Iterable[Policy], sidecar_of: SidecarOf
 ) -> Iterator[SpdEntry]:
-    """Return what a dump means, in its order, without what is only there for our sake.
+    """Return the entries of a dump in its order, without markers, sidecars and catch-alls.
 
-    Linux's sub policies (of Mobile IPv6) are no entries of the SPD either.
+    Linux's sub policies (of Mobile IPv6) are left out as well.
     """
     for policy in policies:
         if is_ordinary(policy) and not policy.policy_type:
@@ -145,7 +145,7 @@ def spd_entries_from_kernel(
 
 
 def has_sidecar(policy: Policy) -> bool:
-    """Whether a policy of ours leaves something to a sidecar."""
+    """Whether a policy of ours has a sidecar for what it cannot hold."""
     if policy.direction != XFRM_POLICY_OUT:
         return False
     tag = tags.policy_tag(policy.lifetime[:4])
@@ -231,7 +231,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
 
 @lru_cache(maxsize=4096)
 def _requests_ours(templates: _Templates) -> _Requests | None:
-    """Read templates with our tag; None where one has not got it."""
+    """Read templates with our tag; None where one lacks it."""
     shares = [tags.read_share(template.share) for template in templates]
     if None in shares:
         return None

@@ -1,8 +1,8 @@
-"""Policies on their way down: from KAME's model to what the kernel gets.
+"""Policies to the kernel: what it gets for an entry of KAME's model. Pure.
 
-Pure. What a policy becomes depends on the knobs (level default) and, for outbound tunnel requests
-of level use, on whether an SA serves them now: Linux refuses an optional tunnel template on output
-(xfrm_user.c validate_tmpl()), so such a request is left out while no SA serves it.
+This depends on the knobs (level default) and, for outbound tunnel requests of level use, on whether
+there is an SA for them now: Linux rejects an optional tunnel template on output (xfrm_user.c
+validate_tmpl()), so such a request is left out while it has no SA.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,14 +45,14 @@ _PROTOCOLS = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
 
 class Placement(NamedTuple):
-    """Where an entry stands: the kernel's priority and its insertion order."""
+    """The place of an entry: the kernel's priority and the insertion order."""
 
     kernel_priority: int
     order: int
 
 
 class Installed(NamedTuple):
-    """What the kernel gets for one entry: the policy and, where it does not say all, a sidecar."""
+    """What the kernel gets for one entry: the policy and, where that cannot hold all, a sidecar."""
 
     policy: Policy
     sidecar: Policy | None = None
@@ -76,7 +76,7 @@ def selector_to_kernel(selector: Selector) -> XfrmSelector:
 
 
 def is_tunnel_use(request: IpsecRequest, direction: Direction, family: int, knobs: Knobs) -> bool:
-    """Whether a request is one that Linux cannot hold: outbound, tunnel, effectively use."""
+    """Whether Linux cannot hold a request: outbound, tunnel, effective level use."""
     return (
         direction is Direction.OUT
         and request.mode is Mode.TUNNEL
@@ -85,7 +85,7 @@ def is_tunnel_use(request: IpsecRequest, direction: Direction, family: int, knob
 
 
 def tunnel_uses(policy: SecurityPolicy, knobs: Knobs) -> tuple[IpsecRequest, ...]:
-    """Return the requests of a policy that are to be swapped in and out as SAs come and go."""
+    """Return the requests that the policy holds only while there are SAs for them."""
     if policy.direction is not Direction.OUT or policy.type is not PolicyType.IPSEC:
         return ()
     family = policy.selector.family
@@ -93,7 +93,7 @@ def tunnel_uses(policy: SecurityPolicy, knobs: Knobs) -> tuple[IpsecRequest, ...
 
 
 def _as_written(request: IpsecRequest, family: int) -> Template:
-    """Return a template that says all of a request, for entries that no packet meets."""
+    """Return a template with all of a request, for policies that match no packet."""
     nowhere = Address.unspecified(family)
     endpoints = request.source is not None and request.destination is not None
     source, destination = request.source or nowhere, request.destination or nowhere
@@ -109,7 +109,7 @@ def _as_written(request: IpsecRequest, family: int) -> Template:
     )
 
 
-def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, served: bool) -> Template:
+def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, has_sa: bool) -> Template:
     nowhere = Address.unspecified(family)
     level = effective_level(request, family, knobs)
     if request.mode is not Mode.TUNNEL:
@@ -123,7 +123,7 @@ def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, served: bool)
             share=tags.share_of(ShareTag(request.level)),
             optional=int(level is Level.USE),
         )
-    if level is Level.USE and not served:
+    if level is Level.USE and not has_sa:
         return Template(
             nowhere,
             nowhere,
@@ -147,8 +147,8 @@ def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, served: bool)
 
 
 def _inbound(request: IpsecRequest, family: int, knobs: Knobs) -> Template:
-    # KAME checks no reqid on input (ipsec.c ipsec_in_reject()): it is only remembered, in calgos.
-    # IPComp counts for nothing there either, so its template is optional at every level.
+    # KAME checks no reqid on input (ipsec.c ipsec_in_reject()): it is only stored, in calgos.
+    # IPComp does not count there either, so its template is optional at every level.
     level = effective_level(request, family, knobs)
     optional = level is Level.USE or request.protocol is IpsecProtocol.IPCOMP
     written = _as_written(request, family)
@@ -160,7 +160,7 @@ def _inbound(request: IpsecRequest, family: int, knobs: Knobs) -> Template:
 
 
 def _transparent(family: int) -> tuple[Template, ...]:
-    """Return the templates that let tunnelled packets pass an inbound entry without requests."""
+    """Return the templates with which tunnelled packets pass an inbound entry without requests."""
     nowhere = Address.unspecified(family)
     return tuple(
         Template(
@@ -192,7 +192,7 @@ def templates_to_kernel(
     both = Knobs(knobs, knobs)
     if direction is Direction.OUT:
         return tuple(
-            _outbound(r, inner, both, served=r not in without_sa)
+            _outbound(r, inner, both, has_sa=r not in without_sa)
             for r, inner in _with_families(requests, family, without_sa)
         )
     return tuple(_inbound(r, inner, both) for r, inner in _with_families(requests, family))
@@ -201,10 +201,10 @@ def templates_to_kernel(
 def _with_families(
     requests: Sequence[IpsecRequest], family: int, left_out: Sequence[IpsecRequest] = ()
 ) -> Iterator[tuple[IpsecRequest, int]]:
-    """Yield requests with the family of the packet that each meets: a tunnel changes it.
+    """Yield each request with the family of the packet that it protects: a tunnel changes it.
 
-    Linux refuses a transport template of any other (xfrm_user.c validate_tmpl()). ``left_out``
-    are tunnels that are not there now.
+    Linux rejects a transport template of any other (xfrm_user.c validate_tmpl()). ``left_out``
+    are tunnels that are not installed now.
     """
     for request in requests:
         yield request, family
@@ -213,7 +213,7 @@ def _with_families(
 
 
 def _needs_sidecar(policy: SecurityPolicy, without_sa: tuple[IpsecRequest, ...]) -> bool:
-    """Whether an outbound policy's templates leave something out that was written."""
+    """Whether an outbound policy's templates leave out something that was written."""
     return bool(without_sa) or any(
         request.source is not None and request.mode is not Mode.TUNNEL
         for request in policy.requests
@@ -233,10 +233,10 @@ def policy_to_kernel(
 ) -> Installed:
     """Return what the kernel gets for an entry of ours.
 
-    ``created`` is in seconds since the epoch. ``without_sa`` are those of ``tunnel_uses()`` that no
-    SA serves, ``with_sa_reqids`` the requests with the reqids of the SAs that are to serve them.
+    ``created`` is in seconds since the epoch. ``without_sa`` are those of ``tunnel_uses()`` that
+    have no SA, ``with_sa_reqids`` the requests with the reqids of their SAs.
     ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
-    that is written again: UPDPOLICY restarts its clock.
+    that is rewritten: UPDPOLICY restarts its clock.
     """
     selector, direction, type_, requests, priority, lifetime, validtime, label = policy
     family = selector.source.family
@@ -288,21 +288,21 @@ def catch_all(family: int, direction: int) -> Policy:
 
 
 def entrusting(family: int, direction: Direction) -> Policy:
-    """Return a socket's policy that leaves each packet to the SPD: no packet meets it.
+    """Return a socket's policy that leaves each packet to the SPD: it matches no packet.
 
-    Nothing else takes away the policy of one direction alone. Source: Linux xfrm_policy.c
+    There is no other way to remove the policy of one direction only. Source: Linux xfrm_policy.c
     xfrm_sk_policy_lookup().
     """
     return Policy(_no_packet(family), direction_to_kernel(direction))
 
 
 def is_entrusting(policy: Policy) -> bool:
-    """Whether a socket's policy is one that no packet meets."""
+    """Whether a socket's policy is one that matches no packet."""
     return policy.selector == _no_packet(policy.selector.family)
 
 
 def _no_packet(family: int) -> XfrmSelector:
     """Return a selector for packets from the address of all bits to itself."""
-    nobody = Address(family, b"\xff" * len(Address.unspecified(family).packed))
-    bits = 8 * len(nobody.packed)
-    return XfrmSelector(nobody, nobody, 0, 0, 0, 0, family, bits, bits)
+    highest = Address(family, b"\xff" * len(Address.unspecified(family).packed))
+    bits = 8 * len(highest.packed)
+    return XfrmSelector(highest, highest, 0, 0, 0, 0, family, bits, bits)

@@ -40,7 +40,7 @@ _PROBE = State(
 
 
 def probe(row: Algorithm) -> Operation:
-    """Return the operation whose refusal says whether the kernel has an algorithm."""
+    """Return the operation whose errno tells whether the kernel has an algorithm."""
     bits = row.key_bits[1]
     key = bytes(bits // 8)
     match row.kind:
@@ -70,10 +70,10 @@ _FIRST_ALGORITHMS: tuple[dict[str, Any], ...] = (
 
 
 def first_associations() -> list[Operation]:
-    """Return operations for an SA of each protocol and family, none of which the kernel grants.
+    """Return operations for an SA of each protocol and family, all of which the kernel rejects.
 
-    They want an encapsulation that does not exist. ESP looks at that last of all, AH and IPComp at
-    once (Linux esp4.c esp_init_state() and its kin); the modules are loaded by then.
+    Their encapsulation does not exist. ESP checks that last of all, AH and IPComp first (Linux
+    esp4.c esp_init_state() and the like); the modules are loaded by then.
     """
     operations = []
     for address in (_ADDRESS, Address.parse("2001:db8::1")):
@@ -94,7 +94,7 @@ def first_associations() -> list[Operation]:
 def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tuple[Algorithm, ...]:
     """Return those of some algorithms that the kernel has.
 
-    ``refusals`` are pairs of a position in ``rows`` and the errno with which its probe was refused.
+    ``refusals`` are pairs of a position in ``rows`` and the errno of its probe.
     """
     missing = {position for position, number in refusals if number == errno.ENOSYS}
     return tuple(row for position, row in enumerate(rows) if position not in missing)
