@@ -237,17 +237,17 @@ class Session:
         return {brief_state(payload)[0] for payload in self.kernel.raw_states()}
 
     def with_sa_reqids(
-        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+        self, policy: SecurityPolicy, without_sa: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
-        """Return an outbound entry's requests with the reqids of the SAs that serve them."""
+        """Return an outbound entry's requests with the reqids of their SAs."""
         return (
-            self.sa_lookup().with_sa_reqids(policy, missing)
+            self.sa_lookup().with_sa_reqids(policy, without_sa)
             if self.has_reqids()
             else policy.requests
         )
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        """Return those of some tunnel requests that no SA serves now."""
+        """Return those of some tunnel requests that have no SA now."""
         return self.sa_lookup().without_sa(requests)
 
     def mark_sad_changed(self) -> None:

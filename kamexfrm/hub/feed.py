@@ -206,7 +206,7 @@ class Feed:
         """Apply an event to the shadow table; return whether it is one to broadcast."""
         if not self._started:
             return False
-        self._sidecars.note(event.decoded)
+        self._sidecars.apply_event(event.decoded)
         is_new = self.shadow.apply(event.raw, event.decoded)
         return is_new or not self._repeats
 

@@ -101,7 +101,7 @@ class Monitor:
 
     def _translate(self, event: Event) -> SadbMsg | None:
         decoded = decode_event(event.type, event.payload)
-        self._sidecars.note(decoded)
+        self._sidecars.apply_event(decoded)
         return broadcast(
             event.type,
             decoded,

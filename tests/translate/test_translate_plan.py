@@ -41,7 +41,7 @@ written_policies = st.lists(
 )
 
 
-class Serving:
+class Sas:
     """SAs for all requests or for none; they have no reqids."""
 
     def __init__(self, *, served: bool) -> None:
@@ -51,7 +51,7 @@ class Serving:
         return () if self.served else tuple(requests)
 
     def with_sa_reqids(
-        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+        self, policy: SecurityPolicy, without_sa: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         return policy.requests
 
@@ -78,7 +78,7 @@ def image(kernel: FakeKernel) -> set[Policy]:
 
 
 def plan(kernel: FakeKernel, in_force: Knobs, *, served: bool) -> list[Operation]:
-    return rewritten(list(kernel.policies()), in_force, Serving(served=served), NOW).operations
+    return rewritten(list(kernel.policies()), in_force, Sas(served=served), NOW).operations
 
 
 @given(written_policies, knobs, knobs, st.booleans(), st.booleans())
@@ -140,7 +140,7 @@ our_shares = share_tags.map(share_of)
 @given(st.lists(kernel_policies(), max_size=4), knobs)
 @slow
 def test_what_is_not_ours_is_in_no_plan(policies: list[Policy], in_force: Knobs) -> None:
-    assert rewritten(policies, in_force, Serving(served=False), NOW).operations == []
+    assert rewritten(policies, in_force, Sas(served=False), NOW).operations == []
     assert renumbered(policies, {(p.priority, 0): (0, 5) for p in policies}, NOW) == []
 
 
@@ -149,7 +149,7 @@ def test_what_is_not_ours_is_in_no_plan(policies: list[Policy], in_force: Knobs)
 def test_a_plan_over_forgeries_is_made_without_an_error(
     policies: list[Policy], in_force: Knobs
 ) -> None:
-    rewritten(policies, in_force, Serving(served=False), NOW)
+    rewritten(policies, in_force, Sas(served=False), NOW)
     catch_alls(policies, in_force)
 
 
@@ -165,7 +165,7 @@ def test_a_newer_entry_and_its_sidecar_are_in_no_plan(
             first = each.lifetime.soft_bytes & ~(0xFF << 32) | version << 32
             life = each.lifetime._replace(soft_bytes=first)
             newer.append(each._replace(lifetime=life))
-    assert rewritten(newer, in_force, Serving(served=True), NOW).operations == []
+    assert rewritten(newer, in_force, Sas(served=True), NOW).operations == []
     assert [e.owner for e in spd_entries_from_kernel(newer, sidecars_of(newer).get)] == [
         Owner.NEWER
     ]

@@ -1,6 +1,6 @@
 """What PF_KEY messages about SAs and about policies have in common: satypes, addresses, headers.
 
-The chapters are ``pfkey_sad`` and ``pfkey_sad_reading``, ``pfkey_policy`` and ``pfkey_spd``. All
+Its users are ``sa_to_message`` and ``sa_from_message``, ``policy`` and ``spd``. All
 are pure functions between KAME's model and the messages of the Linux dialect. A function that makes
 a message leaves ``seq`` and ``pid`` zero: ``stamped`` and ``answering`` fill them in. One that
 reads a message raises KamexfrmError with the errno that its sender gets.
@@ -63,20 +63,20 @@ def answering(request: SadbMsg, reply: SadbMsg) -> SadbMsg:
 
 
 def error_reply(request: SadbMsg, number: int) -> SadbMsg:
-    """Return the answer to a request that failed: its header and the errno (RFC 2367 2.1)."""
+    """Return the reply to a request that failed: its header and the errno (RFC 2367 2.1)."""
     return SadbMsg(request.type, request.satype, request.seq, request.pid, number)
 
 
 def echo(request: SadbMsg) -> SadbMsg:
-    """Return the answer to a flush that was carried out: the request's own header."""
+    """Return the reply to a flush that succeeded: the request's own header."""
     return error_reply(request, 0)
 
 
 def protocol_from_message(message: SadbMsg) -> IpsecProtocol:
     """Return the protocol of a message about one SA; raises KamexfrmError.
 
-    Without one that XFRM has, GET and DELETE fail with ESRCH and others with EINVAL, but ADD and
-    UPDATE that name none at all with EPROTONOSUPPORT (Linux af_key.c).
+    Without one that XFRM has, GET and DELETE fail with ESRCH, ADD and UPDATE without a satype with
+    EPROTONOSUPPORT, and others with EINVAL (Linux af_key.c).
     """
     protocol = _PROTOCOLS.get(message.satype)
     if protocol is not None:
@@ -96,7 +96,7 @@ def protocol_or_all(message: SadbMsg) -> IpsecProtocol | None:
     return protocol_from_message(message)
 
 
-# Messages that are a header
+# Messages without extensions
 
 
 def flush(protocol: IpsecProtocol | None = None) -> SadbMsg:
@@ -156,7 +156,7 @@ def ends_from_message(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
     """Return both address extensions; raises KamexfrmError (EINVAL).
 
     Both must be there, of one family, with prefixes that fit (af_key.c verify_address_len(),
-    pfkey_get() and its kin).
+    pfkey_get() and others).
     """
     source, destination = message.require(AddressSrc), message.require(AddressDst)
     for extension in (source, destination):
@@ -174,7 +174,7 @@ def ends_from_message(message: SadbMsg) -> tuple[AddressSrc, AddressDst]:
 
 
 def label_to_extensions(label: SecurityContext | None) -> tuple[SecCtx, ...]:
-    """Return the extension for a label, with the NUL at its end that Linux wants; or nothing."""
+    """Return the extension for a label, with the NUL at its end that Linux requires; or nothing."""
     if label is None:
         return ()
     doi, algorithm, text = label

@@ -1,4 +1,4 @@
-"""X_POLICY, PF_KEY's word for what is done with a packet, and KAME's model: both ways. Pure.
+"""X_POLICY, PF_KEY's form of what is done with a packet, to KAME's model and back. Pure.
 
 It stands in messages about the SPD and is the value of setsockopt(IP_IPSEC_POLICY). Level
 ``default`` travels as itself; Linux's af_key made it ``require``. Sources: KAME key.c key_msg2sp()
@@ -26,14 +26,14 @@ from kamexfrm.translate.pfkey.parts import address_from_sockaddr
 #: Linux shows a socket's own policy with a direction three above that of an SPD entry.
 SOCKET_DIRECTION = 3
 
-#: What an SPD entry may do; the rest is for sockets (KAME key_spdadd()).
+#: The types of SPD entries; the others are for sockets (KAME key_spdadd()).
 SPD_TYPES = (PolicyType.DISCARD, PolicyType.NONE, PolicyType.IPSEC)
 
 _PROTOCOLS = {int(protocol): protocol for protocol in IpsecProtocol}
 
 
 def _shown_mode(mode: Mode) -> IpsecMode:
-    """Return PF_KEY's number of a mode; one without a number of its own is shown as none."""
+    """Return PF_KEY's number of a mode, that of any for a mode without one."""
     if mode == MODE_BEET:
         return IpsecMode.IPSEC_MODE_BEET
     return IpsecMode(mode) if mode <= Mode.TUNNEL else IpsecMode.IPSEC_MODE_ANY
@@ -88,7 +88,7 @@ def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
             source = destination = None
     elif mode is Mode.TUNNEL:
         raise invalid("a tunnel without its endpoints")
-    # A reqid belongs to level unique: at any other, key_msg2sp() does not look at it.
+    # A reqid belongs to level unique: at any other, key_msg2sp() ignores it.
     reqid = request.reqid if from_kernel or level is Level.UNIQUE else 0
     return IpsecRequest(protocol, mode, level, reqid, source, destination)
 
@@ -124,9 +124,9 @@ def direction_from_extension(extension: Policy, last: Direction) -> Direction:
 def socket_policy_from_extension(extension: Policy) -> SocketPolicy:
     """Return the policy that a socket is to have; raises KamexfrmError (EINVAL).
 
-    A direction is in or out. Differs from KAME: discard and none are taken, as by Linux's af_key,
-    where KAME ipsec_set_policy() refuses them; so are ipsec without a request, which is none, and
-    a level without a name, which is require.
+    The direction is in or out. Differs from KAME: discard and none are accepted, as by Linux's
+    af_key, where KAME ipsec_set_policy() rejects them; so are ipsec without a request, which is
+    none, and a level without a name, which is require.
     """
     direction = direction_from_extension(extension, Direction.OUT)
     known = tuple(

@@ -1,7 +1,7 @@
-"""The SAD: PF_KEY messages about SAs to KAME's model. Pure; ``pfkey_sad`` is the way back.
+"""SAs from PF_KEY messages to KAME's model. Pure; ``sa_to_message`` is the other direction.
 
-Requests are held to what KAME's kernel holds them to (key.c key_add(), key_setsaval(),
-key_mature()), with Linux's errno where XFRM has no such algorithm. Replies are taken as they come.
+Requests are checked as by KAME's kernel (key.c key_add(), key_setsaval(), key_mature()), with
+Linux's errno where XFRM lacks an algorithm. Replies are not checked.
 """
 
 import errno
@@ -54,7 +54,7 @@ _ADDRESS_BITS = 128
 #: Linux's SADB_AALG_MAX, SADB_EALG_MAX and SADB_X_CALG_MAX: no algorithm has a higher number.
 _HIGHEST = {Kind.AUTHENTICATION: 251, Kind.ENCRYPTION: 253, Kind.COMPRESSION: 4}
 
-#: A CPI has 16 bits unless the sender says that it is just a number.
+#: A CPI has 16 bits, except with SADB_X_EXT_RAWCPI.
 _CPI_MAX = 0xFFFF
 
 
@@ -81,7 +81,7 @@ def _algorithm(kind: Kind, number: int) -> Algorithm | None:
 
 
 def _key_from(row: Algorithm, extension: KeyAuth | KeyEncrypt | None) -> Key:
-    """Return an algorithm with its key, whose length must be one that the algorithm takes."""
+    """Return an algorithm with its key; raises KamexfrmError for a wrong length."""
     bits = extension.key.bits if extension is not None else 0
     if bits % 8 or not row.accepts(bits):
         raise invalid(f"a key of {bits} bits for {row.name}")
@@ -92,8 +92,8 @@ def _keys_from(
     message: SadbMsg, protocol: IpsecProtocol, sa: Sa
 ) -> tuple[Key | None, Key | None, Key | None]:
     """Return the keys for encryption, authentication and compression (KAME key_mature())."""
-    # Differs from KAME: as AF_KEY does, make nothing of a cipher for AH (iked sends one) and of an
-    # authentication algorithm for IPComp, but let them be known ones.
+    # Differs from KAME: as in AF_KEY, a cipher for AH (iked sends one) and an authentication
+    # algorithm for IPComp are ignored, but must be known ones.
     compresses = protocol is IpsecProtocol.IPCOMP
     authentication_key, encryption_key = message.get(KeyAuth), message.get(KeyEncrypt)
     if protocol is IpsecProtocol.ESP and encryption_key is None:
@@ -152,7 +152,7 @@ def sa_from_message(message: SadbMsg) -> SecurityAssociation:
     EINVAL where something is missing or does not go together, ENOSYS for an algorithm that Linux
     does not have, EPROTONOSUPPORT without a satype. Without X_SA2 the mode is any.
     """
-    # Differs from KAME: one lifetime without the other is taken as it is.
+    # Differs from KAME: one lifetime without the other is accepted.
     sa, sa2 = message.require(Sa), message.get(Sa2) or Sa2()
     source, destination = ends_from_message(message)
     protocol = protocol_from_message(message)
@@ -186,10 +186,10 @@ def sa_from_message(message: SadbMsg) -> SecurityAssociation:
 
 
 def sa_id_from_message(message: SadbMsg) -> tuple[Address, SaId]:
-    """Return the source and the name in a GET or DELETE; raises KamexfrmError.
+    """Return the source and the identity of the SA in a GET or DELETE; raises KamexfrmError.
 
-    EINVAL where SA or an address is missing, ESRCH without a satype. For the DELETE that has no SA
-    on purpose see ``sa_ends_from_message``.
+    EINVAL where SA or an address is missing, ESRCH without a satype. For a DELETE
+    without the SA extension see ``sa_ends_from_message``.
     """
     sa = message.require(Sa)
     source, destination = ends_from_message(message)
@@ -221,7 +221,7 @@ def larval_from_message(message: SadbMsg) -> tuple[SecurityAssociation, int, int
 
 
 def filter_from_message(message: SadbMsg) -> Callable[[SadEntry], bool]:
-    """Return what tells the SAs that a DUMP asks for; raises KamexfrmError (EINVAL).
+    """Return the test of which SAs a DUMP asks for; raises KamexfrmError (EINVAL).
 
     Linux's X_FILTER gives prefixes of source and destination (xfrm_state.c
     __xfrm_state_filter_match()).
@@ -265,7 +265,7 @@ def _shown_key_from(kind: Kind, number: int, extension: KeyAuth | KeyEncrypt | N
 def sad_entry_from_message(message: SadbMsg) -> SadEntry:
     """Return what a kernel's reply says of an SA; raises KamexfrmError where an end is missing.
 
-    Nothing else is refused: what PF_KEY has no name for shows as its number.
+    Nothing else is rejected: what PF_KEY has no name for is shown as its number.
     """
     protocol = protocol_from_message(message)
     sa, sa2 = message.require(Sa), message.get(Sa2) or Sa2()

@@ -1,4 +1,4 @@
-"""The SAD: KAME's model of SAs to PF_KEY messages. Pure; ``pfkey_sad_reading`` is the way back.
+"""SAs from KAME's model to PF_KEY messages. Pure; ``sa_from_message`` is the other direction.
 
 Requests have setkey's order of extensions, replies that of Linux (af_key.c
 pfkey_xfrm_state2msg()).
@@ -59,7 +59,7 @@ FLAGS = {
     SadbSaflags.SADB_SAFLAGS_NOPMTUDISC: SaFlag.NOPMTUDISC,
 }
 
-#: What setkey sets in every SA unless told otherwise; Linux has no use for it.
+#: What setkey sets in every SA by default; Linux ignores it.
 CYCSEQ = int(SadbSaflags.SADB_X_EXT_CYCSEQ)
 
 #: The widest window that the message has room for, in packets.
@@ -120,7 +120,7 @@ def _ends(source: Address, destination: Address) -> list[Extension]:
 
 
 def _nat(association: SecurityAssociation) -> tuple[list[Extension], list[Extension]]:
-    """Return what stands before and behind the addresses of a request."""
+    """Return the extensions before and after the addresses of a request."""
     nat = association.nat_traversal
     if nat is None:
         return [], []
@@ -138,8 +138,8 @@ def sa_to_message(
 ) -> SadbMsg:
     """Return the ADD, UPDATE or GETSPI for an SA, in setkey's order of extensions.
 
-    ``sadb_flags`` are the SADB_X_EXT_* bits that the model has no word for. A GETSPI for SPI 0
-    leaves the choice to the kernel. A replay window over 255 is shown as 255: there is no room.
+    ``sadb_flags`` are the SADB_X_EXT_* bits that the model lacks. In a GETSPI, SPI 0 leaves the
+    choice to the kernel. A replay window over 255 becomes 255: there is no room for more.
     """
     sa = association
     flags = sadb_flags | _flags_of(sa)
@@ -183,7 +183,7 @@ def sa_ends_to_message(
 def _shown_mode(entry: SadEntry) -> IpsecMode:
     if entry.mode_number is None:
         return IpsecMode(entry.association.mode)
-    # A mode without a number of its own is shown as none.
+    # A mode without a number of its own is shown as any.
     beet = entry.mode_number == XFRM_MODE_BEET
     return IpsecMode.IPSEC_MODE_BEET if beet else IpsecMode.IPSEC_MODE_ANY
 
@@ -232,10 +232,10 @@ def _shown_keys(association: SecurityAssociation) -> list[Extension]:
 def sad_entry_to_message(
     entry: SadEntry, type: SadbType, *, state: SaState | None = None, keys: bool = True
 ) -> SadbMsg:
-    """Return what an SA looks like in the reply to a request of this type, or in its broadcast.
+    """Return an SA as in the reply to a request of this type, or in its broadcast.
 
-    ``state`` stands in for the SA's own: Linux shows one that a DELETE took as dead. ``keys`` off
-    is for those who may not see them.
+    ``state`` replaces the SA's own: Linux shows one that was deleted as dead. Without ``keys``, the
+    keys are left out.
     """
     # Differs from Linux's af_key: the mode is the one that was asked for, any included, AES-GCM has
     # its number and its key, and ESN its flag and its window.
@@ -279,7 +279,7 @@ def sa_acquire(
     *,
     priority: int = 0,
 ) -> SadbMsg:
-    """Return the ACQUIRE for an SA that an outbound policy wants and that is not there.
+    """Return the ACQUIRE for an SA that an outbound policy needs and that does not exist.
 
     ``combs`` are the algorithms to choose from; Linux names none for a policy made by PF_KEY. For
     IPComp there is no proposal.

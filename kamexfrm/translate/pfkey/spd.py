@@ -1,4 +1,4 @@
-"""The SPD: KAME's model of its entries to PF_KEY messages, and back. Pure.
+"""SPD entries: KAME's model to PF_KEY messages, and back. Pure.
 
 Sources: KAME key.c key_spdadd(), key_spddelete(), key_setdumpsp(); Linux af_key.c pfkey_spdadd(),
 pfkey_xfrm_policy2msg(). PF_KEY's port 0 is a wildcard, so an entry for just ICMP type 0 looks like
@@ -139,7 +139,7 @@ def spidx_to_message(
 
 
 def spidx_from_message(message: SadbMsg) -> tuple[Selector, Direction, SecurityContext | None]:
-    """Return what an X_SPDDELETE is about; raises KamexfrmError (EINVAL)."""
+    """Return the selector, direction and label in an X_SPDDELETE; raises KamexfrmError (EINVAL)."""
     direction = direction_from_extension(message.require(Policy), Direction.FWD)
     return selector_from_message(message), direction, label_from_message(message)
 
@@ -152,7 +152,7 @@ def spd_id_to_message(type: SadbType, id: int, direction: Direction = Direction.
 def spd_id_from_message(message: SadbMsg) -> int:
     """Return the id in an X_SPDGET or X_SPDDELETE2; raises KamexfrmError (EINVAL).
 
-    The direction beside it does not count, but the id's own must exist.
+    The direction beside it is ignored, but that in the id must exist.
     """
     id = message.require(Policy).id
     if direction_of_index(id) > _LAST_DIRECTION:
@@ -164,9 +164,9 @@ def spd_id_from_message(message: SadbMsg) -> int:
 
 
 def spd_entry_to_message(entry: SpdEntry, type: SadbType, *, references: int = 1) -> SadbMsg:
-    """Return what an entry looks like in the reply to a request of this type.
+    """Return an entry as in the reply to a request of this type.
 
-    ``references`` stands in ``sadb_msg_reserved``, where KAME and Linux count an entry's users.
+    ``references`` goes into ``sadb_msg_reserved``, where KAME and Linux count an entry's users.
     """
     policy = entry.policy
     extension = policy_to_extension(

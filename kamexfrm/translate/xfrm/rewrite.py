@@ -1,4 +1,4 @@
-"""From what the kernel holds to what it should hold: the operations in between. Pure.
+"""The operations that bring what the kernel holds to what it should hold. Pure.
 
 An entry is rewritten by one UPDPOLICY, which the kernel does atomically and under which the policy
 keeps its index; its clock restarts, so the remaining lifetime is written with it.
@@ -42,22 +42,22 @@ from kamexfrm.xfrm import (
 from kamexfrm.xfrm import encode_policy_id as encode_id
 
 
-class Serving(Protocol):
-    """Tells how the SAs serve requests now; see ``serving.Services``."""
+class SaFinder(Protocol):
+    """Finds SAs for requests, as ``sa_lookup.SaLookup`` does."""
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        """Return those of some tunnel requests that no SA serves."""
+        """Return those of some tunnel requests that have no SA."""
         ...
 
     def with_sa_reqids(
-        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+        self, policy: SecurityPolicy, without_sa: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         """Return an entry's requests with the reqids of their SAs."""
         ...
 
 
 class Rewriting(NamedTuple):
-    """What is to be done, and what there is that has to follow SAs."""
+    """The operations, and what of the entries depends on SAs."""
 
     operations: list[Operation]
     has_tunnel_use: bool = False
@@ -67,7 +67,7 @@ class Rewriting(NamedTuple):
 def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
     """Return the seconds left of an entry's lifetime and validtime, 0 for no limit.
 
-    An entry that was not used since it was last written still has what was left to it then.
+    An entry that was not used since it was last written has what was left at that time.
     """
     ends, unused_until = _ends(policy, entry)
     return (
@@ -88,17 +88,17 @@ def _ends(policy: Policy, entry: SpdEntry) -> tuple[int, int]:
 
 
 def _is_over(policy: Policy, entry: SpdEntry, now: int) -> bool:
-    """Whether an entry is about to go by its timer: each rewriting would give it a second more."""
+    """Whether an entry's time is over: rewriting it would give it one second more each time."""
     if not (entry.policy.lifetime or entry.policy.validtime):
         return False
     return any(end and end <= now for end in _ends(policy, entry))
 
 
-def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: int) -> Rewriting:
-    """Return what brings our entries of a dump to where the knobs and the SAs want them."""
+def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int) -> Rewriting:
+    """Return what adapts our entries of a dump to the knobs and to the SAs."""
     sidecars = sidecars_of(policies)
     operations = _orphans(sidecars, policies) if sidecars else []
-    any_uses = any_unnumbered = False
+    any_uses = any_reqid = False
     for policy in policies:
         if not is_ordinary(policy):
             continue
@@ -107,32 +107,32 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, serving: Serving, now: i
             continue
         written = entry.policy
         uses = tunnel_uses(written, knobs)
-        missing = serving.without_sa(uses) if uses else ()
+        without_sa = sas.without_sa(uses) if uses else ()
         any_uses |= bool(uses)
         with_sa_reqids = written.requests
         if has_any_reqid(written):
-            any_unnumbered = True
-            with_sa_reqids = serving.with_sa_reqids(written, missing)
+            any_reqid = True
+            with_sa_reqids = sas.with_sa_reqids(written, without_sa)
         family = written.selector.family
         wanted = templates_to_kernel(
-            written.type, with_sa_reqids, written.direction, family, knobs.of(family), missing
+            written.type, with_sa_reqids, written.direction, family, knobs.of(family), without_sa
         )
         if wanted == policy.templates or _is_over(policy, entry, now):
             continue
-        if missing or has_sidecar(policy):
+        if without_sa or has_sidecar(policy):
             has_one = policy.selector in sidecars
-            operations += _again(
-                policy, entry, knobs, missing, with_sa_reqids, now, has_one=has_one
+            operations += _rewrite(
+                policy, entry, knobs, without_sa, with_sa_reqids, now, has_one=has_one
             )
         else:
             left = _with_remaining(policy, entry, now)
             left = left._replace(templates=wanted)
             operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(left)))
-    return Rewriting(operations, any_uses, any_unnumbered)
+    return Rewriting(operations, any_uses, any_reqid)
 
 
 def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
-    """Return what takes away sidecars whose entry is gone: expired, or its writer was killed."""
+    """Return what deletes sidecars without their entry: it expired, or its writer was killed."""
     kept = {p.selector for p in policies if p.direction == XFRM_POLICY_OUT and has_sidecar(p)}
     return [
         delete_sidecar(selector)
@@ -142,26 +142,26 @@ def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) ->
 
 
 def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
-    """Return a policy that lives no longer for being written again."""
+    """Return a policy with its remaining lifetimes, so that rewriting does not prolong it."""
     if not (entry.policy.lifetime or entry.policy.validtime):
         return policy
     add, use = remaining(policy, entry, now)
     return policy._replace(lifetime=policy.lifetime._replace(hard_add=add, hard_use=use))
 
 
-def _again(
+def _rewrite(
     policy: Policy,
     entry: SpdEntry,
     knobs: Knobs,
-    missing: tuple[IpsecRequest, ...],
+    without_sa: tuple[IpsecRequest, ...],
     with_sa_reqids: tuple[IpsecRequest, ...],
     now: int,
     *,
     has_one: bool,
 ) -> list[Operation]:
-    """Write an entry again; what it leaves to a sidecar is there before, or taken away after.
+    """Rewrite an entry; its sidecar is written before it, or deleted after it.
 
-    ``has_one`` is whether there is a sidecar now: somebody may have deleted it.
+    ``has_one`` is whether there is a sidecar now: another process may have deleted it.
     """
     placement = Placement(entry.kernel_priority, entry.order)
     new = policy_to_kernel(
@@ -170,7 +170,7 @@ def _again(
         placement,
         entry.created,
         twin=entry.twin,
-        without_sa=missing,
+        without_sa=without_sa,
         with_sa_reqids=with_sa_reqids,
         remaining=remaining(policy, entry, now),
     )
@@ -219,7 +219,7 @@ def delete_policy(
 
 
 def delete_by_index(policy: Policy) -> Operation:
-    """Return the operation that deletes just this policy of a dump."""
+    """Return the operation that deletes this one policy of a dump."""
     wanted = PolicyId(
         policy.selector,
         index=policy.index,
@@ -232,7 +232,7 @@ def delete_by_index(policy: Policy) -> Operation:
 
 
 def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
-    """Return what brings def_policy's catch-alls to where the knobs want them, by family."""
+    """Return what adds or deletes def_policy's catch-alls, as the knobs of each family say."""
     there = {(p.selector.family, p.direction) for p in policies if is_catch_all(p)}
     operations: list[Operation] = []
     for family in (AF_INET, AF_INET6):

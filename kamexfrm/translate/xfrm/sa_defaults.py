@@ -1,6 +1,6 @@
-"""What the knobs make of an SA that somebody adds. Pure.
+"""What an SA that is added gets from the knobs. Pure.
 
-SAs that exist are left as they are: the kernel cannot change their flags or their ICV.
+SAs that exist stay as they are: the kernel cannot change their flags or their ICV.
 """
 
 from kamexfrm.model.association import NO_FLAGS, SaFlag, SecurityAssociation
@@ -27,10 +27,10 @@ def tunnel_flags(family: int, knobs: Knobs) -> SaFlag:
 
 
 def with_sysctls(association: SecurityAssociation, knobs: Knobs) -> SecurityAssociation:
-    """Return an SA with what it leaves to dfbit, ecn and sha256_icv.
+    """Return an SA with what the sysctls dfbit, ecn and sha256_icv decide.
 
-    One of mode any may become a tunnel at any time and takes the flags along; a transport SA does
-    not look at them.
+    One of mode any may become a tunnel at any time and keeps the flags; in transport mode they have
+    no effect.
     """
     if association.mode is not Mode.TRANSPORT:
         flags = tunnel_flags(association.destination.family, knobs)
@@ -46,7 +46,7 @@ def with_sysctls(association: SecurityAssociation, knobs: Knobs) -> SecurityAsso
 def spi_range(protocol: IpsecProtocol, knobs: Knobs) -> tuple[int, int]:
     """Return the least and the greatest SPI to choose from.
 
-    IPComp's is cut to 16 bits (KAME key.c key_do_getnewspi()). Both variables are written one by
+    IPComp's is cut to 16 bits (KAME key.c key_do_getnewspi()). The two sysctls are written one by
     one, so either may be the greater for a while.
     """
     ends = sorted((knobs.spi_minval, knobs.spi_maxval))

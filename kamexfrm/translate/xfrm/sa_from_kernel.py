@@ -1,4 +1,4 @@
-"""Security associations from the kernel: what its states mean to KAME. Pure."""
+"""SAs from the kernel: what its states mean to KAME. Pure."""
 
 from kamexfrm.algorithms import Kind, by_kernel_name
 from kamexfrm.model.association import (
@@ -43,7 +43,7 @@ def _encryption_from(state: State) -> Key | None:
 
 
 def _life_of(state: State, now: float) -> SaState:
-    """Return the state in PF_KEY's words; netlink does not say that a soft limit is passed."""
+    """Return PF_KEY's state; netlink does not tell that a soft limit is passed."""
     if not state.spi or not state.is_keyed:
         return SaState.LARVAL
     limits, current = state.lifetime, state.current
@@ -65,9 +65,9 @@ def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
     limits = state.lifetime
     auth, encap = state.authentication, state.encap
     any_mode = is_mode_any(state.selector.user)
-    made = state.current.add_time
-    created = read_created_tag(state.care_of_address, made) if any_mode else made
-    before = made - created  # seconds that an SA had lived when it was last made again
+    added = state.current.add_time
+    created = read_created_tag(state.care_of_address, added) if any_mode else added
+    before = added - created  # the age of the SA in seconds when it was recreated
     known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
     mode = mode_from_kernel(state.mode) if known else Mode.ANY
     esn = state.replay_esn

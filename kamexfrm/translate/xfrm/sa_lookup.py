@@ -1,9 +1,9 @@
-"""Which SAs serve which outbound requests, and the reqids that follow from it. Pure.
+"""Which SAs outbound requests use, and the reqids that follow from it. Pure.
 
-To KAME a request without a number takes any SA (key.c key_cmpsaidx()); Linux wants the reqids of
-template and SA to be equal (xfrm_state_find()). So the template of such a request is given the
-reqid of the SA that KAME would take. The policy is bent and not the SA: it is rewritten in one
-step, touches neither keys nor replay state, and serves SAs that others made.
+In KAME a request without a reqid uses any SA (key.c key_cmpsaidx()); Linux compares the reqids of
+template and SA (xfrm_state_find()). So the template of such a request gets the reqid of the SA that
+KAME would use. The policy is rewritten and not the SA: that is one step, touches neither keys nor
+replay state, and works with the SAs of other programs too.
 """
 
 import struct
@@ -27,17 +27,17 @@ from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
 _Ends = tuple[Address, Address]
 _HEAD = struct.Struct(">B??I16s16s")
 
-#: The reqids of the SAs between two ends, the newest head's last, by when the head was made.
+#: The reqids of the SAs between two ends, each with its head's place by time; the newest is highest.
 _Heads = dict[int, int]
 
 
 def is_any_reqid(request: IpsecRequest) -> bool:
-    """Whether a request takes an SA of any reqid."""
+    """Whether a request uses an SA of any reqid."""
     return request.level is not Level.UNIQUE and not request.reqid
 
 
 def has_any_reqid(policy: SecurityPolicy) -> bool:
-    """Whether an entry has outbound requests that take SAs of any reqid."""
+    """Whether an entry has outbound requests that use SAs of any reqid."""
     return (
         policy.direction is Direction.OUT
         and policy.type is PolicyType.IPSEC
@@ -51,7 +51,7 @@ def is_usable(state: State) -> bool:
 
 
 class SaLookup:
-    """What the SAs of a dump can serve."""
+    """The SAs of a dump, to be found for requests."""
 
     def __init__(self, states: Iterable[State]) -> None:
         """``states`` are in the kernel's order, the newest first."""
@@ -61,7 +61,7 @@ class SaLookup:
         self._chosen: dict[tuple[int, tuple[object, ...]], int] = {}
         #: Whether some SA has a reqid.
         self.has_reqids = False
-        #: A checksum of all this: equal ones serve alike. The SAs of a head may change places.
+        #: A checksum of all this: equal ones give equal answers. Within a head the order is free.
         self.digest = 0
         made: set[tuple[object, ...]] = set()
         for age, state in enumerate(reversed(list(states))):
@@ -83,37 +83,37 @@ class SaLookup:
                 self.digest = zlib.crc32(packed, self.digest)
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
-        """Return those of some tunnel requests that no SA serves."""
-        return tuple(r for r in requests if not self._serves(r))
+        """Return those of some tunnel requests that have no SA."""
+        return tuple(r for r in requests if not self._has_sa(r))
 
-    def _serves(self, request: IpsecRequest) -> bool:
+    def _has_sa(self, request: IpsecRequest) -> bool:
         heads = self._tunnels.get((request.protocol, _ends_of(request)), {})
         return request.reqid in heads if not is_any_reqid(request) else bool(heads)
 
     def with_sa_reqids(
-        self, policy: SecurityPolicy, missing: Sequence[IpsecRequest] = ()
+        self, policy: SecurityPolicy, without_sa: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
-        """Return an outbound entry's requests, those without a number with that of their SA.
+        """Return an outbound entry's requests, those without a reqid with that of their SA.
 
-        ``missing`` are tunnel requests that are left out for want of an SA. What one template has
-        to say for several pairs of hosts is the reqid that serves most of them; for one pair it is
-        that of KAME's choice, the newest head.
+        ``without_sa`` are tunnel requests that are left out because they have no SA. For several
+        pairs of hosts, a template gets the reqid that most of them have; for one pair, that of
+        KAME's choice, the newest head.
         """
         found = []
         ends: _Ends | None = None  # the packet's own
         for request in policy.requests:
-            if request in missing:
+            if request in without_sa:
                 found.append(request)
                 continue
             if request.mode is Mode.TUNNEL:
                 ends = _ends_of(request)
             if is_any_reqid(request):
-                number = self._number(request, ends, policy.selector)
-                request = request._replace(reqid=number)  # noqa: PLW2901
+                reqid = self._reqid(request, ends, policy.selector)
+                request = request._replace(reqid=reqid)  # noqa: PLW2901
             found.append(request)
         return tuple(found)
 
-    def _number(self, request: IpsecRequest, ends: _Ends | None, selector: Selector) -> int:
+    def _reqid(self, request: IpsecRequest, ends: _Ends | None, selector: Selector) -> int:
         protocol = int(request.protocol)
         if request.mode is Mode.TUNNEL:
             assert ends is not None  # noqa: S101
@@ -126,20 +126,20 @@ class SaLookup:
             return _newest(self._transports.get((protocol, ends), {}))
         key = (protocol, tuple(selector[:4]))
         if key not in self._chosen:
-            self._chosen[key] = self._most_wanted(protocol, selector)
+            self._chosen[key] = self._commonest_reqid(protocol, selector)
         return self._chosen[key]
 
-    def _most_wanted(self, protocol: int, selector: Selector) -> int:
-        """Return the reqid that serves most of the pairs in a selector; of equals the newest."""
+    def _commonest_reqid(self, protocol: int, selector: Selector) -> int:
+        """Return the reqid that most of the pairs in a selector have; of equals the newest."""
         pairs: Counter[int] = Counter()
         ages: dict[int, int] = {0: -1}
         for ends in self._pairs.get(protocol, ()):
             if not selector.covers(*ends):
                 continue
-            for number, age in self._transports[protocol, ends].items():
-                pairs[number] += 1
-                ages[number] = max(age, ages.get(number, -1))
-        return max(ages, key=lambda number: (pairs[number], ages[number]))
+            for reqid, age in self._transports[protocol, ends].items():
+                pairs[reqid] += 1
+                ages[reqid] = max(age, ages.get(reqid, -1))
+        return max(ages, key=lambda reqid: (pairs[reqid], ages[reqid]))
 
 
 def _ends_of(request: IpsecRequest) -> _Ends:

@@ -1,4 +1,4 @@
-"""Security associations to the kernel: what its states get from KAME's model. Pure."""
+"""SAs to the kernel: what its states get from KAME's model. Pure."""
 
 import errno
 
@@ -91,7 +91,7 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
     if window <= LEGACY_REPLAY_WINDOW_MAX and not association.esn:
         return window, None
     words = max(1, (window + 31) // 32)
-    # The kernel refuses both at once: "ESN not compatible with legacy replay_window".
+    # The kernel rejects both at once: "ESN not compatible with legacy replay_window".
     return 0, ReplayStateEsn(
         (0,) * words, replay_window=max(window, 1) if association.esn else window
     )
@@ -100,7 +100,7 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
 def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     """Return the kernel's state for an SA; ``mode`` is the one to install where ANY was asked.
 
-    Raises KamexfrmError for what the kernel has no word for (ENOSYS, EINVAL).
+    Raises KamexfrmError for what the kernel lacks (ENOSYS, EINVAL).
     """
     sa = association
     family = sa.destination.family
@@ -139,19 +139,20 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
 
 
 def sa_id_to_kernel(id: SaId) -> StateId:
-    """Return the kernel's name of an SA."""
+    """Return the identity of an SA for the kernel."""
     return StateId(id.destination, id.spi, id.protocol, id.destination.family)
 
 
-#: How far a re-made SA's outgoing number jumps: more packets than leave between reading and delete.
+#: How far the outgoing number of a recreated SA jumps: more packets than are sent between reading
+#: and deleting it.
 SEQUENCE_MARGIN = 4096
 
 
 def recreate(state: State, mode: int, now: int) -> State:
     """Return a state's successor of another mode: same key, same numbers, same end of life.
 
-    It remembers when the first of them was made. Under a counter mode a number used twice breaks
-    the key, so the outgoing number jumps ahead. ``now`` is in seconds since the epoch.
+    It carries the time when the first of them was added. In counter modes a number used twice
+    breaks the key, so the outgoing number jumps ahead. ``now`` is in seconds since the epoch.
     """
     limits, spent = state.lifetime, state.current
     age = max(0, now - spent.add_time) if spent.add_time else 0

@@ -1,4 +1,4 @@
-"""What listeners remember of sidecars: an event about an entry does not bring its own. Pure."""
+"""The sidecars as events report them: an event about an entry does not carry its own. Pure."""
 
 from collections.abc import Iterable
 
@@ -14,16 +14,16 @@ from kamexfrm.xfrm import (
 
 
 class Sidecars:
-    """The sidecars there are and were, by selector.
+    """The sidecars that exist and existed, by selector.
 
-    A sidecar is written before its entry, and may be gone when the entry's deletion is told of.
+    A sidecar is written before its entry, and may be gone when the entry's deletion is reported.
     """
 
     def __init__(self, policies: Iterable[Policy]) -> None:
         self._known = sidecars_of(policies)
 
-    def note(self, event: Event) -> None:
-        """Learn from an event, before it is translated."""
+    def apply_event(self, event: Event) -> None:
+        """Update from an event, before it is translated."""
         match event:
             case Policy() if is_sidecar(event):
                 self._known[event.selector] = event

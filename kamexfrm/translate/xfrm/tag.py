@@ -1,8 +1,8 @@
-"""The tag: what KAME knows and XFRM has no word for, written where the kernel keeps it untouched.
+"""The tag: what KAME knows and XFRM has no field for, written where the kernel keeps it untouched.
 
 A policy carries four 64-bit words in ``lft`` (soft and hard limits of bytes and packets), which the
-kernel stores for a policy and never acts on (Linux xfrm_policy.c xfrm_policy_timer() looks at the
-four times only). Their layout, highest bits first:
+kernel stores for a policy and never acts on (Linux xfrm_policy.c xfrm_policy_timer() reads only the
+four times). Their layout, highest bits first:
 
 ========  ====================================================================
 word 0    magic (24), version (8), priority as written (32)
@@ -12,8 +12,8 @@ word 3    lifetime (32), validtime (32): seconds as written
 ========  ====================================================================
 
 A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any``. One of
-mode any that was made anew has the time of its creation in the care-of address, which the kernel
-keeps for every SA and looks at for Mobile IPv6 only (xfrm_user.c xfrm_state_construct()). Anyone
+mode any that was recreated has the time of its creation in the care-of address, which the kernel
+keeps for every SA and uses for Mobile IPv6 only (xfrm_user.c xfrm_state_construct()). Anyone
 with CAP_NET_ADMIN can forge all this: a word out of range makes an entry foreign, never a crash.
 """
 
@@ -35,8 +35,8 @@ CATCH_ALL_USER = 0x4B584D03
 CATCH_ALL_PRIORITY = 0xFFFFFFFF
 
 #: Flags in word 1.
-TWIN = 0x0001  # the automatic fwd copy of an in entry
-IN_CLEAR = 0x0002  # an outbound tunnel `use` request is swapped out: no SA serves it now
+TWIN = 0x0001  # the automatic fwd twin of an in entry
+IN_CLEAR = 0x0002  # an outbound tunnel `use` request is swapped out: it has no SA now
 HAS_SIDECAR = 0x0004  # the requests as written are in the sidecar
 SIDECAR = 0x0008  # this is one
 CATCH_ALL = 0x0010  # def_policy 0
@@ -60,7 +60,7 @@ Words = tuple[int, int, int, int]
 
 
 class PolicyTag(NamedTuple):
-    """What a policy's four words say; see the module's table for widths."""
+    """A policy's four words; see the module's table for widths."""
 
     priority: int
     order: int
@@ -71,7 +71,7 @@ class PolicyTag(NamedTuple):
 
 
 class TagReading(NamedTuple):
-    """What reading four words came to: a tag, or why there is none.
+    """The result of reading four words: a tag, or why there is none.
 
     ``newer`` is set for the tag of a later version, ``broken`` for our magic over words that no
     version writes.
@@ -102,7 +102,7 @@ def policy_words(tag: PolicyTag) -> Words:
 
 
 def policy_tag(words: Words) -> PolicyTag | None:
-    """Return the tag that four words are, None if they are none; never raises."""
+    """Return the tag in four words, None where there is none; never raises."""
     first, second, third, fourth = words
     if first >> 32 != _MAGIC_AND_VERSION:
         return None
@@ -116,13 +116,13 @@ def policy_tag(words: Words) -> PolicyTag | None:
 
 
 def read_policy_words(words: Words) -> TagReading:
-    """Read four words, and say why they are no tag; never raises."""
+    """Return the tag in four words, or why there is none; never raises."""
     tag = policy_tag(words)
     return why_untagged(words[0]) if tag is None else TagReading(tag)
 
 
 def why_untagged(first: int) -> TagReading:
-    """Say why four words, of which this is the first, are no tag."""
+    """Return why four words, of which this is the first, are no tag."""
     head = first >> 32
     if head >> 8 != MAGIC:
         return _FOREIGN
@@ -130,11 +130,11 @@ def why_untagged(first: int) -> TagReading:
 
 
 class ShareTag(NamedTuple):
-    """What a template's ``share`` says of the request behind it.
+    """What a template's ``share`` says about its request.
 
     ``endpoints``: the transport request was written with endpoints, which are in the template.
     ``trigger``: the template stands for a swapped-out request and only provokes ACQUIRE.
-    ``transparent``: the template is there to let tunnelled packets pass an entry without requests.
+    ``transparent``: with this template tunnelled packets pass an entry without requests.
     """
 
     level: int
@@ -172,16 +172,16 @@ def sa_user(mode_any: bool) -> int:
 
 
 def is_mode_any(user: int) -> bool:
-    """Whether an SA's ``sel.user`` says that it was declared with mode any."""
+    """Whether an SA with this ``sel.user`` was declared with mode any."""
     return user == _SA_MAGIC | _SA_MODE_ANY
 
 
 def created_tag(created: int, family: int) -> Address:
-    """Return the care-of address that says when an SA was first made."""
+    """Return the care-of address that carries the time when an SA was first added."""
     return Address(family, (created & _U32).to_bytes(ADDRESS_BYTES[family], "big"))
 
 
-def read_created_tag(mark: Address | None, made: int) -> int:
-    """Return when an SA was first made that was ``made`` (anew) at some time; 0 for never."""
-    created = int.from_bytes(mark.packed, "big") if mark else 0
-    return created if 0 < created <= made else made
+def read_created_tag(tag: Address | None, added: int) -> int:
+    """Return when an SA was first added; ``added`` is when it was last added, 0 for never."""
+    created = int.from_bytes(tag.packed, "big") if tag else 0
+    return created if 0 < created <= added else added
