@@ -29,7 +29,7 @@ def set_knob(session: Session, request: SetKnob) -> None:
     if after == before and not is_default:
         return
     session.send()
-    if not request.knob.is_policys:
+    if not request.knob.is_policy_knob:
         session.set_knobs(after)
         session.write_marker()
         return

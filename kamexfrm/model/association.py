@@ -12,7 +12,7 @@ from kamexfrm.net import Address
 
 
 class SaState(IntEnum):
-    """Where an SA is in its life (RFC 2367 SADB_SASTATE_*)."""
+    """The state of an SA in its life cycle (RFC 2367 SADB_SASTATE_*)."""
 
     LARVAL = 0
     MATURE = 1
@@ -55,7 +55,7 @@ class Lifetime(NamedTuple):
 
 
 class NatTraversal(NamedTuple):
-    """UDP encapsulation (RFC 3948): UDP ports and the peer's original address, if told."""
+    """UDP encapsulation (RFC 3948): UDP ports and the peer's original address, if known."""
 
     source_port: int
     destination_port: int
@@ -63,7 +63,7 @@ class NatTraversal(NamedTuple):
 
 
 class SaId(NamedTuple):
-    """What names an SA: destination, protocol and SPI. The source is not compared."""
+    """The identity of an SA: destination, protocol and SPI. The source is not compared."""
 
     destination: Address
     protocol: IpsecProtocol
@@ -71,7 +71,7 @@ class SaId(NamedTuple):
 
 
 class SaFlag(IntFlag):
-    """What an SA does besides what its fields say (Linux SADB_SAFLAGS_*).
+    """Options of an SA that have no field of their own (Linux SADB_SAFLAGS_*).
 
     The numbers are Linux's XFRM_STATE_*, so that bits without a name here keep their meaning.
     """
@@ -110,14 +110,14 @@ class SecurityAssociation(NamedTuple):
 
     @property
     def id(self) -> SaId:
-        """The SA's name in the kernel."""
+        """The SA's identity in the kernel."""
         return SaId(self.destination, self.protocol, self.spi)
 
 
 class SadEntry(NamedTuple):
     """An SA as the kernel holds it: times in seconds since the epoch, 0 for never.
 
-    ``mode_number`` is the kernel's own number where it is a mode that KAME has no word for, and
+    ``mode_number`` is the kernel's own number where it is a mode that KAME lacks, and
     None otherwise. ``kernel_mode`` is the mode in force where the SA was declared with mode ANY.
     """
 

@@ -41,8 +41,8 @@ from kamexfrm.model.wording import (
 from kamexfrm.net import Address
 
 
-class _Fall(NamedTuple):
-    """A packet that no policy is asked about."""
+class _Rejection(NamedTuple):
+    """The rejection of a packet before any policy applies."""
 
     rule: Rule
     reason: str
@@ -57,9 +57,9 @@ def decide_input(
     socket: SocketPolicies | None = None,
 ) -> InputDecision:
     """Decide about a packet that arrives, for this host or to be forwarded."""
-    fall = _fall(packet, spd, sad)
-    if fall is not None:
-        rule, reason, counters = fall
+    rejection = _rejection(packet, spd, sad)
+    if rejection is not None:
+        rule, reason, counters = rejection
         return InputDecision(Verdict.REJECTED, rule, None, reason, counters=counters)
     marks = marks_of(packet.protections)
     governing = govern(packet, Direction.IN, spd, knobs, socket)
@@ -92,7 +92,7 @@ def decide_input(
 
 
 def marks_of(protections: tuple[Protection, ...]) -> Marks:
-    """Return what is remembered of the protections: a tunnel's end forgets the authentication."""
+    """Return the marks that the protections leave: a tunnel's end clears the authentication."""
     marks = Marks()
     for protection in protections:
         match protection.protocol:
@@ -111,7 +111,7 @@ def marks_of(protections: tuple[Protection, ...]) -> Marks:
 
 
 def _judge(request: IpsecRequest, family: int, knobs: Knobs, marks: Marks) -> RequestResult:
-    """Compare one request with the marks: no SPI, mode, address, reqid or order counts."""
+    """Compare one request with the marks; SPI, mode, address, reqid and order do not count."""
     # Differs from KAME: IPv6 goes by its own knobs, as ipsec(4) says; final KAME took IPv4's.
     # Differs on Linux: mode, order and a tunnel's source are compared.
     level = effective_level(request, family, knobs)
@@ -155,25 +155,25 @@ def _conclusion(
     return InputDecision(Verdict.ACCEPTED, Rule.DEMANDS_MET, governing, reason, results, marks)
 
 
-def _fall(packet: Packet, spd: Spd, sad: Sequence[SadEntry]) -> _Fall | None:
-    """Take the protections off, outermost first; return where the packet falls, if it does."""
+def _rejection(packet: Packet, spd: Spd, sad: Sequence[SadEntry]) -> _Rejection | None:
+    """Remove the protections, outermost first; return the rejection, if there is one."""
     for at, protection in enumerate(packet.protections):
         text = protection_text(protection)
         if not is_received(sad, protection):
             reason = f"rejected: no usable SA for {text}"
-            return _Fall(Rule.NO_SUCH_SA, reason, ("in_nosa",))
+            return _Rejection(Rule.NO_SUCH_SA, reason, ("in_nosa",))
         if protection.mode is not Mode.TUNNEL:
             continue
         entry = None if protection.spi is None else received_sa(sad, protection)
         if entry is not None and entry.association.mode is Mode.TRANSPORT:
             reason = f"rejected: {text} came under an SA of transport mode, so it is plain IP in IP"
-            return _Fall(Rule.SA_NOT_TUNNEL, reason)
+            return _Rejection(Rule.SA_NOT_TUNNEL, reason)
         if not _has_tunnel(spd, protection, _inside(packet, at)):
             reason = (
                 f"rejected: no inbound entry asks for a tunnel {protection.source}-"
                 f"{protection.destination} for what is inside, so {text} is plain IP in IP"
             )
-            return _Fall(Rule.NO_TUNNEL_ENTRY, reason)
+            return _Rejection(Rule.NO_TUNNEL_ENTRY, reason)
     return None
 
 
@@ -184,7 +184,7 @@ def _inside(packet: Packet, at: int) -> tuple[Address, Address]:
 
 
 def _has_tunnel(spd: Spd, outer: Protection, inside: tuple[Address, Address]) -> bool:
-    """Whether an inbound entry has such a tunnel, be it the first match or not."""
+    """Whether any inbound entry has such a tunnel, the first match or another."""
     # Differs on Linux: the first match alone counts, and a tunnel's destination is not compared.
     ends = (outer.source, outer.destination)
     return any(_is_tunnel_of(entry.policy, ends, inside) for entry in spd.inbound)

@@ -1,4 +1,4 @@
-"""What KAME does with a packet that leaves: in clear, protected, or dropped without a word.
+"""What KAME does with a packet that leaves: sent in clear, sent protected, or dropped silently.
 
 KAME ip_output.c and ip6_output.c (the action), key.c key_checkrequest() (each request), ipsec.c
 ipsec4_output(), ipsec6_output_trans() and ipsec6_output_tunnel() (the bundle).
@@ -81,7 +81,7 @@ def decide_output(
 def _without_requests(governing: Governing) -> OutputDecision:
     """Drop the packet; an entry asks key management for more (final KAME's key_spdacquire()).
 
-    A socket's policy has no selector to ask with, which the sender is told.
+    A socket's policy has no selector for such a request: the sender gets an error.
     """
     entry = isinstance(governing, EntryPolicy)
     return OutputDecision(
@@ -97,7 +97,7 @@ def _without_requests(governing: Governing) -> OutputDecision:
 def _results(
     packet: Packet, requests: tuple[IpsecRequest, ...], sad: Sequence[SadEntry], knobs: Knobs
 ) -> tuple[RequestResult, ...]:
-    """Judge the requests in order, the innermost first; a tunnel's addresses hold from there on."""
+    """Judge the requests in order, the innermost first; a tunnel's addresses apply to the next."""
     source, destination = packet.source, packet.destination
     # IPv6 forwarding begins with the first tunnel (ip6_forward.c).
     waits_for_tunnel = packet.path is Path.FORWARDED and packet.family == AF_INET6
@@ -112,7 +112,7 @@ def _results(
             outcome = Outcome.NOT_REACHED if stopped else Outcome.PASSED_OVER
             results.append(RequestResult(request, level, outcome, knob))
             continue
-        # Differs on Linux: a transport request's own endpoints are not looked at.
+        # Differs on Linux: a transport request's own endpoints are ignored.
         sought = SaIndex(
             request.protocol,
             Mode.TUNNEL if is_tunnel else Mode.TRANSPORT,
@@ -180,9 +180,9 @@ def _in_clear(governing: Governing, results: tuple[RequestResult, ...]) -> Outpu
 
 
 def _is_prohibited(packet: Packet, results: tuple[RequestResult, ...]) -> bool:
-    """Whether final KAME tells itself by ICMPv6: for a transport request before any tunnel.
+    """Whether final KAME sends itself an ICMPv6 error: for a transport request before any tunnel.
 
-    Forwarding passes those requests over, so that it never does.
+    Forwarding skips those requests, so that it never does.
     """
     # Differs on Linux: no such message.
     if packet.family != AF_INET6:

@@ -1,4 +1,4 @@
-"""Which SA KAME takes: for an outbound request by its index, for an arriving packet by its SPI.
+"""Which SA KAME uses: for an outbound request by its index, for an arriving packet by its SPI.
 
 KAME key.c key_allocsa_policy(), key_do_allocsa_policy(), key_cmpsaidx() and key_allocsa(), with
 net.key.preferred_oldsa at its initial 1.
@@ -14,20 +14,20 @@ from kamexfrm.model.policy import IpsecProtocol, Mode
 #: Compression parameter indexes below this are algorithm numbers and need no SA (RFC 3173).
 _FIRST_NEGOTIATED_CPI = 256
 
-#: States of an SA that can be used, in the order in which KAME looks through them for output.
+#: States of an SA that can be used, in the order in which KAME searches them for output.
 _USABLE = (SaState.DYING, SaState.MATURE)
 
 
 def standing(
     association: SecurityAssociation, state: SaState = SaState.MATURE, created: int = 0
 ) -> SadEntry:
-    """Return an SA as an entry of a SAD that never carried a packet."""
+    """Return an SA as an unused entry of a SAD."""
     return SadEntry(association, state, created, 0, 0, 0)
 
 
-def _serves(association: SecurityAssociation, sought: SaIndex) -> bool:
+def _matches(association: SecurityAssociation, sought: SaIndex) -> bool:
     return (
-        association.spi != 0  # a mark that Linux leaves for an ACQUIRE; KAME keeps those elsewhere
+        association.spi != 0  # what Linux adds for an ACQUIRE; KAME keeps those elsewhere
         and association.protocol is sought.protocol
         and association.source == sought.source
         and association.destination == sought.destination
@@ -37,25 +37,25 @@ def _serves(association: SecurityAssociation, sought: SaIndex) -> bool:
 
 
 def _head(entry: SadEntry) -> tuple[Mode, int]:
-    """Return what tells KAME's SA heads apart, among those that serve one index."""
+    """Return what distinguishes KAME's SA heads, among those that match one index."""
     return entry.association.mode, entry.association.reqid
 
 
 def outbound_sa(sad: Sequence[SadEntry], sought: SaIndex) -> SadEntry | None:
-    """Return the SA that a request is served with, or None.
+    """Return the SA that a request uses, or None.
 
-    SAs with equal protocol, mode, reqid and addresses share a head; the newest head that fits is
-    looked into and no other, even if it holds nothing usable. In it the dying come first, then the
-    oldest. The sequence is taken to be in the order of creation where ``created`` says no more.
+    SAs with equal protocol, mode, reqid and addresses share a head; only the newest
+    head that matches is searched, even if it has no usable SA. In it the dying come first, then the
+    oldest. Where ``created`` is equal, the sequence counts as the order of creation.
     """
-    # Differs on Linux: the newest usable SA is taken, a larval one hides nothing, and one declared
+    # Differs on Linux: the newest usable SA is used, a larval one hides nothing, and one declared
     # with mode any has one mode at a time.
-    serving = [entry for entry in sad if _serves(entry.association, sought)]
-    serving.sort(key=lambda entry: entry.created)
-    if not serving:
+    matching = [entry for entry in sad if _matches(entry.association, sought)]
+    matching.sort(key=lambda entry: entry.created)
+    if not matching:
         return None
-    heads = list(dict.fromkeys(map(_head, serving)))
-    newest = [entry for entry in serving if _head(entry) == heads[-1]]
+    heads = list(dict.fromkeys(map(_head, matching)))
+    newest = [entry for entry in matching if _head(entry) == heads[-1]]
     for state in _USABLE:
         for entry in newest:
             if entry.state is state:
@@ -64,7 +64,7 @@ def outbound_sa(sad: Sequence[SadEntry], sought: SaIndex) -> SadEntry | None:
 
 
 def is_received(sad: Sequence[SadEntry], protection: Protection) -> bool:
-    """Whether a protection was taken off by an SA that exists and may be used."""
+    """Whether a protection was removed by an SA that exists and can be used."""
     if protection.spi is None:
         return True
     well_known = protection.spi < _FIRST_NEGOTIATED_CPI

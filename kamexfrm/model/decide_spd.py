@@ -39,7 +39,7 @@ class Spd(NamedTuple):
         bypass, which belong to sockets (KAME key.c key_spdadd()).
         """
         # Differs on Linux: a fwd entry takes the place of the inbound one for forwarded packets.
-        # KAME has no such direction and asks the inbound entry.
+        # KAME has no such direction and applies the inbound entry.
         rows = []
         for count, entry in enumerate(entries):
             policy, id_, order = _parts(entry)
@@ -72,9 +72,9 @@ def _parts(entry: SpdEntry | SecurityPolicy) -> tuple[SecurityPolicy | None, int
 
 
 def _upper_seen(packet: Packet) -> tuple[int, int | None, int | None]:
-    """Return protocol and ports as far as KAME looks into the packet."""
+    """Return the protocol and ports that KAME compares."""
     # Differs on Linux: ports of forwarded packets are matched there.
-    # Differs from KAME: ICMP's type and code are matched over IPv4 too, as ipsec-tools has it.
+    # Differs from KAME: ICMP's type and code are matched over IPv4 too, as in ipsec-tools.
     if packet.fragment and packet.family == AF_INET and packet.path is not Path.IN:
         return ULPROTO_ANY, None, None
     if packet.path is Path.FORWARDED and packet.upper not in (IPPROTO_ICMP, IPPROTO_ICMPV6):
@@ -83,7 +83,7 @@ def _upper_seen(packet: Packet) -> tuple[int, int | None, int | None]:
 
 
 def matches(selector: Selector, packet: Packet) -> bool:
-    """Whether a selector takes in a packet: only the selector's side can say "any"."""
+    """Whether a selector matches a packet; only the selector can have wildcards."""
     upper, source_port, destination_port = _upper_seen(packet)
     return (
         selector.covers(packet.source, packet.destination)
@@ -111,9 +111,9 @@ def govern(
     """Return what governs a packet (KAME ipsec.c getpolicybypcbsp()).
 
     A privileged socket's bypass and ipsec come before the SPD, an unprivileged one's after it.
-    A packet without a socket is as if it had one that says entrust.
+    A packet without a socket is treated as from one with entrust.
     """
-    # Differs on Linux: a socket's policy always comes first, and takes CAP_NET_ADMIN to set.
+    # Differs on Linux: a socket's policy always comes first, and setting it needs CAP_NET_ADMIN.
     if socket is None:
         socket = SocketPolicies()
     rule = socket.rule(direction)

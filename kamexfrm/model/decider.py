@@ -1,8 +1,8 @@
 """KAME's decision about one packet, as a pure function: the reference for what the kernel does.
 
-Which KAME: what ipsec(4) documents, else the last KAME, else the one of the page's time. Nothing
-here reads a clock, a route or a listener: whether an ACQUIRE that is due goes out (its rate limit)
-and whether a packet sent has a route is decided elsewhere.
+Which KAME: what ipsec(4) documents, else the last KAME, else the KAME of the time of that page.
+Nothing here reads a clock, a route or a socket: the rate limit of an ACQUIRE that is due, and the
+route of a packet that is sent, are not part of it.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""What KAME makes of a packet, as data: a verdict, the rule behind it and each step to it.
+"""What KAME decides about a packet, as data: a verdict, its rule and each step to it.
 
-``decide`` builds these; ``explain`` prints them.
+``decider`` builds these; ``explain`` prints them.
 """
 
 from enum import Enum, auto
@@ -14,7 +14,7 @@ from kamexfrm.net import Address
 
 
 class Verdict(Enum):
-    """What becomes of a packet: the first three on output, the last two on input."""
+    """What happens to a packet: the first three on output, the last two on input."""
 
     CLEAR = "sent in clear"
     PROTECTED = "sent protected"
@@ -73,7 +73,7 @@ Governing = EntryPolicy | OwnPolicy | DefaultPolicy | NoPolicy
 
 
 class SaIndex(NamedTuple):
-    """What an outbound request looks for in the SAD; reqid 0 means any (KAME secasindex)."""
+    """What an outbound request searches for in the SAD; reqid 0 means any (KAME secasindex)."""
 
     protocol: IpsecProtocol
     mode: Mode
@@ -83,7 +83,7 @@ class SaIndex(NamedTuple):
 
 
 class Outcome(Enum):
-    """What became of one request: the first five on output, the last three on input."""
+    """What happened to one request: the first five on output, the last three on input."""
 
     APPLIED = "applied"
     SKIPPED = "skipped"
@@ -120,7 +120,7 @@ class Layer(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What KAME remembers of a packet's protection: three flags of the mbuf, nothing else.
+    """What KAME stores about a packet's protection: three flags of the mbuf.
 
     M_DECRYPTED, M_AUTHIPHDR and M_AUTHIPDGM.
     """
@@ -163,7 +163,7 @@ class OutputDecision(NamedTuple):
 
     @property
     def acquires(self) -> tuple[SaIndex, ...]:
-        """The SAs that key management is asked for, in order: use asks as require does."""
+        """The SAs requested from key management, in order; level use requests them as well."""
         return tuple(
             result.sought
             for result in self.results
@@ -172,10 +172,10 @@ class OutputDecision(NamedTuple):
 
 
 class InputDecision(NamedTuple):
-    """A packet arriving: ACCEPTED or REJECTED, which nobody is told.
+    """A packet arriving: ACCEPTED or REJECTED, without an error to anyone.
 
-    ``governing`` is None where the packet falls before any policy is asked. ``counters`` are those
-    of the policy and the SA lookup, without those of the transforms.
+    ``governing`` is None where the packet is rejected before any policy applies. ``counters`` are
+    those of the policy and the SA lookup, without those of the transforms.
     """
 
     verdict: Verdict
@@ -200,7 +200,7 @@ class ForwardDecision(NamedTuple):
 
     @property
     def rule(self) -> Rule:
-        """The rule behind the verdict."""
+        """The rule of the verdict."""
         return self.arrival.rule if self.departure is None else self.departure.rule
 
     @property

@@ -145,7 +145,7 @@ class Parser:
         self._at += 1
         if self.word == "/" and self._follows().partition(":")[0] in LEVELS:
             self._at += 1
-            level, reqid = self._level()  # final KAME's short form: transport mode
+            level, reqid = self._level()  # the short form of final KAME: transport mode
             return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid)
         mode = MODES.get(self._follows()) if self.word == "/" else None
         if mode is None:

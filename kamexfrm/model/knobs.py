@@ -1,7 +1,7 @@
 """The knobs of ipsec(4): per family a default policy and four default levels, and further ones.
 
 Names are the sysctl's: ``net.inet.ipsec.NAME``, ``net.inet6.ipsec6.NAME`` and ``net.key.NAME``.
-What each of KAME's other variables is, and why Linux has none, is in ``unsupported_knobs``.
+KAME's other sysctls, and why Linux has none of them, are in ``unsupported_knobs``.
 """
 
 import errno
@@ -32,7 +32,7 @@ class FamilyKnobs(NamedTuple):
 class Knobs(NamedTuple):
     """All knobs of a network namespace.
 
-    The further ones, from ``dfbit`` on, start at what Linux does with SAs that come by PF_KEY: KAME
+    The further ones, from ``dfbit`` on, start at what Linux does with SAs added by PF_KEY: KAME
     starts dfbit and both ecn at 0. ``ecn6`` is IPv6's, ``larval_lifetime`` is in seconds,
     ``sha256_icv`` in bits.
     """
@@ -53,14 +53,14 @@ class Knobs(NamedTuple):
 
     def value(self, knob: "Knob") -> int:
         """Return one knob's value."""
-        value: int = getattr(self.of(knob.family) if knob.is_policys else self, knob.field)
+        value: int = getattr(self.of(knob.family) if knob.is_policy_knob else self, knob.field)
         return value
 
     def replace(self, knob: "Knob", value: int) -> "Knobs":
         """Return the knobs with one changed; raises what Knob.check() does."""
         knob.check(value)
         fields: dict[str, Any] = {knob.field: value}
-        if not knob.is_policys:
+        if not knob.is_policy_knob:
             return self._replace(**fields)
         changed = self.of(knob.family)._replace(**fields)
         return (
@@ -69,11 +69,11 @@ class Knobs(NamedTuple):
 
 
 class Knob(NamedTuple):
-    """One variable: its full dotted name, and the words for its values from ``low`` to ``high``.
+    """One sysctl: its full dotted name, and the words for its values from ``low`` to ``high``.
 
     Without words the values are numbers, each ``step``-th one. ``family`` is 0 for both.
-    ``impossible`` are KAME's values that Linux has no means for, with the reason. ``kame`` is where
-    KAME starts it, ``linux`` what Linux's own PF_KEY does, None where there is nothing to compare.
+    ``impossible`` are KAME's values that Linux cannot do, with the reason. ``kame`` is KAME's start
+    value, ``linux`` what Linux's own PF_KEY does, None where that does not exist.
     """
 
     name: str
@@ -89,13 +89,13 @@ class Knob(NamedTuple):
     step: int = 1
 
     @property
-    def is_policys(self) -> bool:
-        """Whether it is one of the ten that say what policies mean, five for each family."""
+    def is_policy_knob(self) -> bool:
+        """Whether it is one of the ten of ``POLICY_KNOBS``, five for each family."""
         return self.field in FamilyKnobs._fields
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The values of a variable that takes few."""
+        """The values of a knob that takes few."""
         refused = dict(self.impossible)
         return tuple(n for n in range(self.low, self.high + 1, self.step) if n not in refused)
 
@@ -112,7 +112,7 @@ class Knob(NamedTuple):
     def check(self, value: int, written: str = "") -> None:
         """Raise KnobError for what is no value (EINVAL) or one that Linux lacks (EOPNOTSUPP).
 
-        ``written`` is how somebody wrote the value, for the text.
+        ``written`` is the value as written, for the text.
         """
         reasons = dict(self.impossible)
         if value in reasons:
@@ -121,7 +121,7 @@ class Knob(NamedTuple):
             raise self.error(written or str(value))
 
     def error(self, written: str, reason: str = "", number: int = errno.EINVAL) -> KnobError:
-        """Return the error for a value as somebody wrote it."""
+        """Return the error for a value as written."""
         why = reason or f"it takes {self.words}"
         return KnobError(f"{self.name}={written}: {os.strerror(number)}: {why}", errno=number)
 
@@ -194,10 +194,10 @@ _SECONDS_MAX = 0x7FFFFFFF
 #: The lowest SPI that is not reserved (RFC 4303 section 2.1), and the greatest.
 _SPI_FIRST, _SPI_LAST = 0x100, 0xFFFFFFFF
 
-#: The ten of ipsec(4)'s own: what policies mean.
+#: The ten of ipsec(4): what policies mean.
 POLICY_KNOBS: tuple[Knob, ...] = _policy_knobs()
 
-#: Those beyond, of which only ``net.key.sha256_icv`` is not KAME's.
+#: The others, of which only ``net.key.sha256_icv`` is not KAME's.
 FURTHER_KNOBS: tuple[Knob, ...] = (
     Knob(
         "net.inet.ipsec.dfbit",

@@ -1,6 +1,6 @@
 """Reads the language of ipsec_set_policy(3): ``out prio high ipsec esp/tunnel/A-B/require``.
 
-The usual spelling is read here, quickly; ``grammar`` knows the whole language and words its errors.
+The usual spelling is read here, quickly; ``grammar`` reads all of the language and reports errors.
 """
 
 from functools import lru_cache
@@ -37,13 +37,13 @@ def parse_policy(text: str) -> PolicyText:
     plain = _parse_plain(text)
     if plain is not None:
         return plain
-    from kamexfrm.model.grammar import Parser  # hardly ever needed
+    from kamexfrm.model.grammar import Parser  # rarely needed
 
     return Parser(text).policy()
 
 
 def _parse_plain(text: str) -> PolicyText | None:
-    """Read the usual spelling, quickly; None says that the grammar must decide."""
+    """Read the usual spelling, quickly; None where it takes the grammar."""
     words = text.split()
     priority, at = PRIORITY_DEFAULT, 1
     if len(words) > 5 and words[1] in ("prio", "priority") and words[2] in BASES:

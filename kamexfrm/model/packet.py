@@ -1,6 +1,6 @@
 """What a decision is about: a packet, how it arrived protected, and the socket it belongs to.
 
-Pure data for ``decide``. Protections are listed outermost first, as a receiver takes them off.
+Pure data for ``decide``. Protections are listed outermost first, as a receiver removes them.
 """
 
 from enum import IntEnum
@@ -19,12 +19,12 @@ class Path(IntEnum):
 
 
 class Protection(NamedTuple):
-    """One IPsec header that was taken off an arriving packet, with the IP header before it.
+    """One IPsec header that was removed from an arriving packet, with the IP header before it.
 
     ``mode`` is TUNNEL where the header held an IP packet, else TRANSPORT. ``source`` and
     ``destination`` are of the IP header that preceded it: a tunnel's outer addresses. ``spi`` is
-    looked up in the SAD; None means an SA that is taken for granted. ``authenticated`` says for ESP
-    whether an ICV was checked. KAME does not look at the reqid.
+    looked up in the SAD; None means an SA that is assumed to exist. ``authenticated`` says for ESP
+    whether an ICV was checked. KAME ignores the reqid.
     """
 
     protocol: IpsecProtocol
@@ -60,7 +60,7 @@ class Packet(NamedTuple):
 
 
 class SocketAction(IntEnum):
-    """What a socket may ask for one direction (numbers of KAME IPSEC_POLICY_*)."""
+    """What a socket's policy may do in one direction (numbers of KAME IPSEC_POLICY_*)."""
 
     IPSEC = 2
     ENTRUST = 3

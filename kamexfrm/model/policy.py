@@ -13,7 +13,7 @@ from kamexfrm.wirenumber import WireNumber
 #: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).
 ULPROTO_ANY = 255
 
-#: ipsec-tools' priorities: 32 bits, the lower number is looked at first.
+#: ipsec-tools' priorities: 32 bits, the lower number is matched first.
 PRIORITY_HIGH = 0x40000000
 PRIORITY_DEFAULT = 0x80000000
 PRIORITY_LOW = 0xC0000000
@@ -23,7 +23,7 @@ MANUAL_REQID_MAX = 0x3FFF
 
 
 class Level(IntEnum):
-    """How much a request insists on its protection (KAME IPSEC_LEVEL_*)."""
+    """Whether a request requires its protection (KAME IPSEC_LEVEL_*)."""
 
     DEFAULT = 0
     USE = 1
@@ -69,14 +69,14 @@ class IpsecProtocol(WireNumber):
     IPCOMP = 108
 
 
-#: What is an SA to PF_KEY; the kernel's helper states (IPIP beneath IPComp) are not.
+#: The protocols of PF_KEY's SAs; the kernel's helper states (IPIP beneath IPComp) have others.
 IPSEC_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
 class IpsecRequest(NamedTuple):
     """One ``protocol/mode/src-dst/level`` of a policy.
 
-    ``reqid`` (32 bits) belongs to level UNIQUE, where 0 asks for a generated one; a foreign entry
+    ``reqid`` (32 bits) belongs to level UNIQUE, where 0 means a generated one; a foreign entry
     may carry one at any level. Endpoints are None where none were written; tunnels have both.
     """
 
@@ -130,7 +130,7 @@ class SecurityContext(NamedTuple):
 
 
 class SecurityPolicy(NamedTuple):
-    """An entry of the SPD as somebody writes it.
+    """An entry of the SPD as it is written.
 
     ``lifetime`` and ``validtime`` are seconds since creation and since last use, 0 for none.
     ``priority`` is ipsec-tools' 32-bit value.
@@ -158,11 +158,11 @@ class SocketPolicy(NamedTuple):
 
 
 class Owner(IntEnum):
-    """Whose entry of the kernel's SPD it is."""
+    """The owner of an entry of the kernel's SPD."""
 
     OURS = 0
     FOREIGN = 1  # no tag: strongSwan, ip xfrm, AF_KEY
-    NEWER = 2  # tagged by a later version of this program: shown, left alone
+    NEWER = 2  # tagged by a later version of this program: shown, not changed
 
 
 class SpdEntry(NamedTuple):
@@ -170,7 +170,7 @@ class SpdEntry(NamedTuple):
 
     ``id`` is the kernel's policy index (KAME's spid), ``created`` and ``last_used`` are seconds
     since the epoch (0 for never), ``order`` the insertion number among ours, ``kernel_priority``
-    the number the kernel sorts by. ``twin`` says that it is the automatic fwd copy of an in entry,
+    the number the kernel sorts by. ``twin`` says that it is the automatic fwd twin of an in entry,
     ``socket`` that it is a per-socket policy (its direction is then IN or OUT).
     """
 

@@ -23,7 +23,7 @@ from kamexfrm.model.policy import (
 class PolicyText(NamedTuple):
     """What a policy text says; ``type`` is None where it has a direction only (for deletion).
 
-    Requests written after an action other than ``ipsec`` are read and dropped, as KAME does.
+    Requests after an action other than ``ipsec`` are read and dropped, as in KAME.
     """
 
     direction: Direction
@@ -35,8 +35,8 @@ class PolicyText(NamedTuple):
 class PolicyError(LanguageError):
     """A text that is no policy.
 
-    ``offset`` is where the culprit begins, in characters. ``detail`` is the line that libipsec
-    writes to stderr by itself, or empty.
+    ``offset`` is where the error begins, in characters. ``detail`` is the line that libipsec itself
+    writes to stderr, or empty.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ def format_priority(priority: int) -> str:
 
 
 def format_level(level: Level, reqid: int) -> str:
-    """Return a level with its reqid: ``unique:5`` for one a person may choose, ``unique#70000``."""
+    """Return a level with its reqid: ``unique:5`` for a manual one, ``unique#70000``."""
     name = _LEVEL_WORDS[level]
     if not reqid:
         return name
-    if level is Level.REQUIRE:  # the same thing: an SA with this reqid, or none
+    if level is Level.REQUIRE:  # which means the same: only an SA with this reqid
         name = "unique"
     return f"{name}{':' if reqid <= MANUAL_REQID_MAX else '#'}{reqid}"
 
@@ -119,7 +119,7 @@ def format_request(request: IpsecRequest, *, ports: bool = False) -> str:
     if source is not None and destination is not None:
         port = "[0]" if ports else ""
         ends = f"{source}{port}-{destination}{port}"
-    # A foreign entry may ask for what PF_KEY has no word for: that shows as its number.
+    # A foreign entry may have what PF_KEY has no word for: that is shown as its number.
     protocol_word = _PROTOCOL_WORDS.get(protocol) or str(int(protocol))
     mode_word = _MODE_WORDS.get(mode) or str(int(mode))
     return f"{protocol_word}/{mode_word}/{ends}/{format_level(level, reqid)}"

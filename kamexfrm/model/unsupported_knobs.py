@@ -1,6 +1,6 @@
-"""KAME's variables that have no meaning on Linux, and why: known by name, neither read nor written.
+"""KAME's sysctls that have no meaning on Linux, and why: known by name, neither read nor written.
 
-Names are those of KAME, FreeBSD and NetBSD, where they differ both.
+Names are those of KAME, FreeBSD and NetBSD; where those differ, all are listed.
 """
 
 _COUNTERS = "it is a structure, not a number; Linux counts in /proc/net/xfrm_stat"
@@ -13,7 +13,7 @@ _ACQUIRE = "Linux asks for a missing SA once in net.key.larval_lifetime, for any
 _PROPOSALS = "Linux leaves it to key managers what to propose"
 _OLD_SA = "Linux always sends with the newest SA"
 
-#: Why there is no such variable here, by its name, in one clause.
+#: Why there is no such sysctl here, by its name, in one clause.
 UNSUPPORTED: dict[str, str] = {
     "net.inet.ipsec.stats": _COUNTERS,
     "net.inet.ipsec.inbound_call_ike": _UNUSED,

@@ -124,21 +124,21 @@ def level_text(result: RequestResult) -> str:
 
 
 def sought_text(sought: SaIndex) -> str:
-    """Return what SA a request looks for."""
+    """Return which SA a request searches for."""
     name = f"{sought.protocol.name} {sought.mode.name.lower()}"
     reqid = f" with reqid {sought.reqid}" if sought.reqid else ""
     return f"{name} SA from {sought.source} to {sought.destination}{reqid}"
 
 
 def protection_text(protection: Protection) -> str:
-    """Return what was taken off: ``ESP tunnel from A to B (spi 0x100)``."""
+    """Return what was removed: ``ESP tunnel from A to B (spi 0x100)``."""
     spi = "" if protection.spi is None else f" (spi {protection.spi:#x})"
     name = f"{protection.protocol.name} {protection.mode.name.lower()}"
     return f"{name} from {protection.source} to {protection.destination}{spi}"
 
 
 def says_text(governing: EntryPolicy | OwnPolicy | DefaultPolicy, kind: PolicyType) -> str:
-    """Return the half sentence that a policy asks for no protection, or for no packet."""
+    """Return the clause that a policy asks for no protection, or discards."""
     word = kind.name.lower()
     match governing:
         case EntryPolicy() | OwnPolicy():

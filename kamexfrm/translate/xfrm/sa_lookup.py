@@ -27,7 +27,7 @@ from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
 _Ends = tuple[Address, Address]
 _HEAD = struct.Struct(">B??I16s16s")
 
-#: The reqids of the SAs between two ends, each with its head's place by time; the newest is highest.
+#: The reqids of the SAs between two ends, each with its head's place by time; newest is highest.
 _Heads = dict[int, int]
 
 
