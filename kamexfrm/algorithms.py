@@ -140,7 +140,7 @@ def by_number(kind: Kind, number: int) -> Algorithm | None:
 
 
 def by_kernel_name(kind: Kind, name: str) -> Algorithm | None:
-    """Return the row that the kernel calls so, or None for one that PF_KEY has no number for."""
+    """Return the row with this kernel name, or None for one that PF_KEY has no number for."""
     return _BY_KERNEL.get((kind, name))
 
 

@@ -1,4 +1,4 @@
-"""Numbers of a protocol by name, open to numbers that we have no name for.
+"""Numbers of a protocol by name, open to numbers without a name here.
 
 Floor 0. A foreign number becomes a member ``UNKNOWN_n``, so that it crashes no decoder and is
 written again as it was.

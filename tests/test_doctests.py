@@ -31,6 +31,6 @@ def test_the_examples_say_what_happens(name: str) -> None:
     assert _run(name).failed == 0
 
 
-@pytest.mark.parametrize("package", ["model", "pfkey"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_begins_with_an_example(package: str) -> None:
     assert _run(f"kamexfrm.{package}").attempted

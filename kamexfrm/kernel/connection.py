@@ -1,4 +1,4 @@
-"""Sockets to the kernel's XFRM: one to command it, and those that hear its events."""
+"""Netlink sockets to the kernel's XFRM: for requests, and for the events of groups."""
 
 import errno
 import socket
@@ -49,7 +49,7 @@ def open_connection(buffer: int, namespace: int | None) -> socket.socket:
 
 
 def set_buffer(connection: socket.SocketType, option: int, size: int) -> None:
-    """Set SO_SNDBUF or SO_RCVBUF to a size in bytes, past the system's limit if we may."""
+    """Set SO_SNDBUF or SO_RCVBUF to a size in bytes, past the system's limit if allowed."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, _FORCE[option], size)
     except OSError:
@@ -57,7 +57,7 @@ def set_buffer(connection: socket.SocketType, option: int, size: int) -> None:
 
 
 class NetlinkEvents:
-    """A socket that hears XFRM's multicast groups."""
+    """A socket that receives the events of XFRM's multicast groups."""
 
     def __init__(self, groups: Sequence[int], namespace: int | None = None) -> None:
         self._socket = open_connection(_EVENT_BUFFER, namespace)
@@ -84,14 +84,14 @@ class NetlinkEvents:
         return [Event(m.type, bytes(m.payload), m.sequence, m.pid) for m in split_messages(data)]
 
     def join(self, group: int) -> None:
-        """Hear one more group."""
-        self._choose(NETLINK_ADD_MEMBERSHIP, group)
+        """Join one more group."""
+        self._set_membership(NETLINK_ADD_MEMBERSHIP, group)
 
     def leave(self, group: int) -> None:
-        """Hear a group no longer."""
-        self._choose(NETLINK_DROP_MEMBERSHIP, group)
+        """Leave a group."""
+        self._set_membership(NETLINK_DROP_MEMBERSHIP, group)
 
-    def _choose(self, option: int, group: int) -> None:
+    def _set_membership(self, option: int, group: int) -> None:
         try:
             self._socket.setsockopt(SOL_NETLINK, option, group)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A kernel in memory: Linux's XFRM databases as far as a program can tell, without privilege.
+"""A kernel in memory: Linux's XFRM databases as programs see them, without privilege.
 
 For tests, and for asking what a file of requests would do. ``fake_spd`` and ``fake_sad`` hold the
 databases and their refusals.
@@ -126,7 +126,7 @@ class FakeLock:
         return None
 
 
-#: Before the attributes of what is added: of other requests the fake checks the whole alone.
+#: Bytes before the attributes of what is added; the fake checks no attributes of other requests.
 _HEADS = {
     XfrmMsg.NEWPOLICY: USERPOLICY_INFO.size,
     XfrmMsg.UPDPOLICY: USERPOLICY_INFO.size,
@@ -152,7 +152,7 @@ class FakeKernel:
 
     ``clock`` returns seconds since the epoch; lifetimes end by it, at the next call. Without
     ``privileged`` everything is refused with EPERM. ``lock_holder`` is who keeps the lock of
-    writers past its deadline, empty for nobody. ``spd`` and ``sad`` are the databases themselves.
+    writers past its deadline, or empty. ``spd`` and ``sad`` are the databases themselves.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, *, privileged: bool = True) -> None:

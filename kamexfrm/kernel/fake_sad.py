@@ -203,19 +203,19 @@ class FakeSad:
     def update(self, state: State, now: int) -> State:
         """Give a larval state its keys, or a mature one its lifetimes, and nothing else.
 
-        Returns what the event tells: the state as it was asked for. Raises KernelError (ESRCH).
+        Returns the state of the event: as it was asked for. Raises KernelError (ESRCH).
         """
-        told = check_state(state)._replace(current=LifetimeCurrent(add_time=now))
-        key = self._key(told)
+        asked = check_state(state)._replace(current=LifetimeCurrent(add_time=now))
+        key = self._key(asked)
         old = self._states.get(key)
         if old is None:
             raise KernelError(errno.ESRCH)
         if old.is_keyed:
-            self._states[key] = old._replace(lifetime=told.lifetime)
+            self._states[key] = old._replace(lifetime=asked.lifetime)
         else:
             del self._states[key]
-            self._states[key] = told
-        return told
+            self._states[key] = asked
+        return asked
 
     def find(self, id: StateId) -> State:
         """Return a state; raises KernelError (ESRCH; EINVAL for what is not found by SPI)."""

@@ -1,7 +1,8 @@
 """A lock per network namespace that needs no file: flock(2) on the namespace's own inode.
 
-It goes with its holder, whatever kills that. Any local user can take it, so waiting has a
-deadline; after it the caller goes on and checks afterwards that its numbers are still unique.
+The kernel releases it when its holder ends, however that happens. Any local user can take it, so
+waiting has a deadline; after that the caller works without it and then checks that its numbers
+are still unique.
 """
 
 import fcntl
@@ -19,12 +20,12 @@ class NamespaceLock:
     """Excludes other writers of the calling thread's network namespace.
 
     ``namespace`` is an open descriptor of another one to lock instead. ``holder`` is empty when the
-    lock was had, otherwise it names who kept it past the deadline.
+    lock was taken, otherwise it names the process that kept it past the deadline.
     """
 
     def __init__(self, deadline: float = DEADLINE, *, namespace: int | None = None) -> None:
         self.holder = ""
-        # Opened anew for each hold: a flock belongs to what was opened, not to the inode.
+        # Opened for each hold: a flock belongs to what was opened, not to the inode.
         self._path = HERE if namespace is None else f"/proc/thread-self/fd/{namespace}"
         self._deadline = deadline
         self._descriptor = -1

@@ -1,4 +1,4 @@
-"""Network namespaces by name, path or descriptor: to stay in one, or to do something in it."""
+"""Network namespaces by name, path or descriptor: to enter one, or to work in it for a while."""
 
 import contextlib
 import os

@@ -158,6 +158,7 @@ class NetlinkKernel:
 
         It is asked for again while the kernel says that a change interrupted it.
         """
+        found: list[memoryview] = []
         for _ in range(_DUMP_TRIES):
             found, interrupted = self._dump_once(type_, payload, answer)
             if not interrupted:
@@ -199,6 +200,7 @@ class NetlinkKernel:
         The kernel moves a policy that is updated to the head of its list without NLM_F_DUMP_INTR:
         a dump under way misses it (6.18: 198 of 2000). So the answers are counted.
         """
+        found: list[memoryview] = []
         seen: dict[int, memoryview] = {}
         for _ in range(_DUMP_TRIES):
             found = self._dump(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY)
@@ -221,7 +223,7 @@ class NetlinkKernel:
         return list(map(bytes, self._dump(XfrmMsg.GETSA, b"", XfrmMsg.NEWSA)))
 
     def _stream(self, type_: int, payload: bytes, answer: int) -> Iterator[memoryview]:
-        # A socket of its own, for the dump goes on while others are asked for.
+        # A socket of its own: the dump goes on between other requests.
         connection = open_connection(_STREAM_BUFFER, self._namespace)
         try:
             connection.send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, 1, payload))

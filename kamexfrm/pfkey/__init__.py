@@ -1,10 +1,10 @@
-"""PF_KEY version 2 as bytes and as objects, without a socket in sight.
+"""PF_KEY version 2 as bytes and as objects, without I/O.
 
 PF_KEY is how a key manager and a kernel speak of security associations and, since KAME, of
 policies: datagrams of a 16-byte base header and a list of extensions, each with a length in words
 of eight bytes and a number. ``decode`` turns one datagram into a ``SadbMsg``, ``encode`` turns it
-back into the same bytes; what a message cannot be raises ``WireError`` with the offset of the
-culprit, and what a field cannot hold raises ``FieldError`` when the object is made.
+back into the same bytes; what is not a message raises ``WireError`` with the offset of the
+fault, and what a field cannot hold raises ``FieldError`` when the object is made.
 
 The extensions are classes: ``Sa``, ``AddressSrc``, ``KeyAuth``, ``Policy``. Which number each has,
 how a sockaddr begins and how long a request's head is depend on the system. Those are values: a

@@ -40,7 +40,7 @@ class Extension(ABC):
 class Dialect:
     """One system's numbers and struct layouts.
 
-    ``families`` gives kamexfrm's (Linux's) address family for the wire's; ``has_sa_len`` tells
+    ``families`` gives kamexfrm's (Linux's) address family for the wire's; ``has_sa_len`` says
     whether a sockaddr begins with its length in one byte (BSD) or with a 16-bit family (Linux);
     ``ipsecrequest`` is the layout of ``struct sadb_x_ipsecrequest``; ``policy_members`` are the C
     names of the members of ``struct sadb_x_policy``, in order.
@@ -119,7 +119,7 @@ class UnknownExtension(Extension):
     """An extension whose number the dialect does not know, kept byte for byte.
 
     ``data`` is the body, filled up with zeros to whole words. Its repr does not show the bytes:
-    for all we know they are a key.
+    they may be a key.
     """
 
     NAME: ClassVar[str] = "unknown"

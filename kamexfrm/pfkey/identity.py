@@ -1,4 +1,4 @@
-"""Extensions that name somebody or label something: identities, sensitivity, security contexts.
+"""Extensions of names and labels: identities, sensitivity, security contexts.
 
 Sources: RFC 2367 sections 2.3.5 and 2.3.6; KAME net/pfkeyv2.h (sadb_x_kmprivate); Linux
 linux/pfkeyv2.h (sadb_x_sec_ctx).
@@ -29,7 +29,7 @@ _IDENT = Layout("sadb_ident", 16, u16("type", SadbIdenttype), u16("reserved"), u
 
 @dataclass(frozen=True, slots=True)
 class Identity(Extension):
-    """An identity; ``data`` is its text with the zero byte behind it, filled up to whole words."""
+    """An identity; ``data`` is its text with a zero byte at its end, filled up to whole words."""
 
     type: SadbIdenttype
     data: bytes = b""

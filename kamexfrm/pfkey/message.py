@@ -1,4 +1,4 @@
-"""Whole messages: the base header, its extensions, and the two functions everybody calls.
+"""Messages: the base header, its extensions, ``decode`` and ``encode``.
 
 Sources: RFC 2367 sections 2.1 to 2.3 (one extension of a kind, lengths in words of 8 bytes) and
 3.1.11 (X_PROMISC, whose base header comes before a whole message).
@@ -130,7 +130,7 @@ def encode(message: SadbMsg, dialect: Dialect = LINUX) -> bytes:
 def addressed(wire: bytes, type: int, seq: int, pid: int, dialect: Dialect = LINUX) -> bytes:
     """Return an encoded message with another type, sequence number and process id.
 
-    It is the cheap way to say the same to somebody else: a sixtieth of making the message again.
+    For the same message to another client: a sixtieth of the time of encoding it again.
     """
     order = dialect.byte_order
     numbers = seq.to_bytes(4, order) + pid.to_bytes(4, order)

@@ -178,21 +178,21 @@ def read_pair(
 def write_pair(
     first: AnySockaddr | None, second: AnySockaddr | None, rest: bytes, dialect: Dialect
 ) -> bytes:
-    """Return two sockaddrs back to back with ``rest`` behind them; raises FieldError."""
+    """Return two sockaddrs back to back, followed by ``rest``; raises FieldError."""
     if first is None:
         return b""
-    behind = rest if second is None else write_sockaddr(second, dialect, following=rest) + rest
-    return write_sockaddr(first, dialect, following=behind) + behind
+    after = rest if second is None else write_sockaddr(second, dialect, following=rest) + rest
+    return write_sockaddr(first, dialect, following=after) + after
 
 
 def check_pair(first: object, second: object, rest: object, owner: str) -> bytes:
     """Return ``rest`` if a pair of this form can be read back; raises FieldError otherwise."""
-    behind = check_bytes(rest, owner)
+    after = check_bytes(rest, owner)
     for sockaddr in (first, second):
         if sockaddr is not None:
             check_sockaddr(sockaddr, owner)
-    if second is None and (isinstance(first, Sockaddr) or behind):
+    if second is None and (isinstance(first, Sockaddr) or after):
         raise FieldError(f"{owner}: a source without a destination")
-    if first is None and (second is not None or behind):
+    if first is None and (second is not None or after):
         raise FieldError(f"{owner}: a destination without a source")
-    return behind
+    return after

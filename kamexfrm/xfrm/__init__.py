@@ -5,8 +5,23 @@
 ``kamexfrm.net.Address``. What cannot be decoded raises ``kamexfrm.errors.WireError``, what
 cannot be encoded ``kamexfrm.errors.KamexfrmError``.
 
+    >>> from kamexfrm.net import AF_INET, Address
+    >>> here, there = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+    >>> between = Selector(there, here, family=AF_INET, destination_prefix=32, source_prefix=32)
+    >>> esp = Template(there, here, protocol=50, mode=XFRM_MODE_TUNNEL, family=AF_INET)
+    >>> policy = Policy(between, XFRM_POLICY_OUT, templates=(esp,))
+    >>> request = message(XfrmMsg.NEWPOLICY, NLM_F_REQUEST | NLM_F_ACK, 1, encode_policy(policy))
+    >>> len(request)
+    252
+    >>> [received] = split_messages(request)
+    >>> decode_event(received.type, received.payload) == policy
+    True
+
 A module is loaded when a name of it is first asked for: a program that only writes policies
-starts without the rest.
+starts without the rest. Read on in this order: ``constants`` (every number under its C name) and
+``structs`` (every layout), ``netlink`` and ``attributes`` (framing), ``selector``, ``policy``,
+``state``, ``identities`` (what requests name), ``requests``, ``events`` and ``reports``, and at
+last ``decoding``.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Netlink attributes: a bounds-checked walk over them, and their framing.
+"""Netlink attributes: their framing, and bounds-checked iteration over them.
 
 Source: Linux include/net/netlink.h nla_parse(): of several attributes of one type the last
 counts, a longer one than its struct is accepted, the two top bits of the type are flags.
@@ -52,7 +52,11 @@ def encode_attributes(pairs: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def iter_attributes(payload: Buffer, offset: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (type, start, end) of each attribute from ``offset`` on; raises WireError."""
+    """Yield (type, start, end) of each attribute from ``offset`` on; raises WireError.
+
+    >>> list(iter_attributes(encode_attribute(8, b"label") + encode_attribute(31, bytes(4)), 0))
+    [(8, 4, 9), (31, 16, 20)]
+    """
     total = len(payload)
     while offset < total:
         if total - offset < _HEADER_BYTES:
@@ -66,10 +70,14 @@ def iter_attributes(payload: Buffer, offset: int) -> Iterator[tuple[int, int, in
 
 
 def attribute_name(number: int) -> str:
-    """Return the C name of an attribute's number (XFRMA_...), or ``UNKNOWN_n``."""
+    """Return the C name of an attribute's number, or ``UNKNOWN_n``.
+
+    >>> attribute_name(18)
+    'XFRMA_ALG_AEAD'
+    """
     number &= c.NLA_TYPE_MASK
     for name, value in vars(c).items():
-        # NEWSPDINFO and NEWSADINFO number theirs anew.
+        # NEWSPDINFO and NEWSADINFO have numbers of their own.
         if value == number and name.startswith("XFRMA_") and not name.startswith(_OF_THEIR_OWN):
             return name
     return f"UNKNOWN_{number}"

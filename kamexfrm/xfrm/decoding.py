@@ -1,4 +1,4 @@
-"""One door for whatever goes over an XFRM socket: ``decode_event`` and ``encode_event``."""
+"""Any message of an XFRM socket: ``decode_event`` and ``encode_event``."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

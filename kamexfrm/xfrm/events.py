@@ -95,7 +95,7 @@ class DeletedPolicy(NamedTuple):
     policy: Policy
 
 
-#: Where ACQUIRE_TAIL begins behind the policy, and where all ends.
+#: Where ACQUIRE_TAIL begins, after the policy, and where it ends.
 _ACQUIRE_TAIL = ACQUIRE_HEAD.size + USERPOLICY_INFO.size
 _ACQUIRE_END = _ACQUIRE_TAIL + ACQUIRE_TAIL.size
 
@@ -227,7 +227,7 @@ def decode_deleted_policy(payload: Buffer) -> DeletedPolicy | PolicyId:
 
 
 def _inner(payload: Buffer, head: Layout, type_: int, inner: Layout, what: str) -> Span | None:
-    """Return where an attribute behind a head has its struct; raises WireError if it is short."""
+    """Return where the struct in an attribute after a head stands; raises WireError if short."""
     span = collect(payload, head.size, frozenset({type_}))[0].get(type_)
     if span is not None and span.end - span.start < inner.size:
         short(what, span.end - span.start, inner.size, span.start)

@@ -38,7 +38,7 @@ class PolicyId(NamedTuple):
     """Struct xfrm_userpolicy_id: a policy by its index, or with index 0 by selector and mark."""
 
     selector: Selector
-    index: int  # type: ignore[assignment]  # the kernel's word; tuple.index is not missed
+    index: int  # type: ignore[assignment]  # the kernel's word hides tuple.index
     direction: int
     if_id: int = 0
     mark: Mark | None = None

@@ -70,7 +70,7 @@ def encode_info_request(flags: int = 0xFFFFFFFF) -> bytes:
 def encode_spd_info(info: SpdInfo) -> bytes:
     """Return the payload of NEWSPDINFO, by which thresholds are set; raises KamexfrmError.
 
-    Counts that are all zero are left out: the kernel does not let them be set.
+    Counts that are all zero are left out: the kernel does not take them.
     """
     try:
         parts = [U32.pack(info.flags)]

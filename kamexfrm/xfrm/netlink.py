@@ -15,11 +15,11 @@ from kamexfrm.xfrm.structs import U32, Buffer, Layout, misfit, short
 
 #: ``length`` is that of the header with the payload, ``pid`` the sender's port.
 HEADER = Layout("nlmsghdr", 16, "I length, H type, H flags, I sequence, I pid")
-#: ``error`` is negative or zero; the header is that of the message it answers.
+#: ``error`` is negative or zero; ``msg`` is the header of the request.
 ERROR = Layout(
     "nlmsgerr", 20, "i error, I msg.length, H msg.type, H msg.flags, I msg.sequence, I msg.pid"
 )
-#: Where in an nlmsgerr the message is repeated that it answers.
+#: Where an nlmsgerr repeats the request.
 _REPEATED = ERROR.offset("msg")
 _DONE = Layout("int", 4, "i error")
 _new = tuple.__new__  # half the time of calling a NamedTuple
@@ -49,8 +49,8 @@ class Message(NamedTuple):
 class ErrorReply(NamedTuple):
     """What NLMSG_ERROR says: ``errno`` 0 is an acknowledgement, ``reason`` the extended text.
 
-    ``offset`` is where in the payload of the request the attribute stands that the kernel did not
-    like, in bytes, -1 where it names none.
+    ``offset`` is where the attribute that the kernel names as the cause stands in the payload of
+    the request, in bytes; -1 where it names none.
     """
 
     errno: int
@@ -92,8 +92,8 @@ def split_messages(buffer: Buffer) -> Iterator[Message]:
 def decode_error(payload: Buffer, flags: int) -> ErrorReply:
     """Read NLMSG_ERROR with the flags of its header; raises WireError.
 
-    The message that it answers is repeated whole after its header unless NLM_F_CAPPED is set;
-    what follows under NLM_F_ACK_TLVS are attributes: the text and the offset are read.
+    The header of the request is repeated, and without NLM_F_CAPPED the rest of it. With
+    NLM_F_ACK_TLVS attributes follow: the text and the offset are read.
     """
     if len(payload) < ERROR.size:
         short("netlink error", len(payload), ERROR.size, 0)

@@ -95,7 +95,7 @@ class Policy(NamedTuple):
     direction: int
     action: int = c.XFRM_POLICY_ALLOW
     priority: int = 0
-    index: int = 0  # type: ignore[assignment]  # the kernel's word; tuple.index is not missed
+    index: int = 0  # type: ignore[assignment]  # the kernel's word hides tuple.index
     flags: int = 0
     share: int = 0
     lifetime: LifetimeConfig = UNLIMITED
@@ -108,14 +108,14 @@ class Policy(NamedTuple):
     attributes: tuple[tuple[int, bytes], ...] = ()
 
 
-#: Where the fields behind the templates begin, and what they are when nothing is said there.
+#: Where the fields after the templates begin, and their defaults.
 _TAIL = Policy._fields.index("if_id")
 _PLAIN = tuple(Policy._field_defaults[name] for name in Policy._fields[_TAIL:])
 
 
 def pack_policy_info(policy: Policy) -> bytes:
     """Return an xfrm_userpolicy_info; raises KamexfrmError."""
-    # A slice, for ``*_`` behind the names takes 0.15 us, a tenth of encode_policy().
+    # A slice: ``*_`` after the names takes 0.15 us more, a tenth of encode_policy().
     selector, direction, action, priority, index, flags, share, lifetime, current = policy[:9]
     destination, source, dport, dmask, sport, smask, family, *rest = selector
     try:
@@ -142,7 +142,7 @@ def pack_policy_info(policy: Policy) -> bytes:
 def pack_templates(templates: tuple[Template, ...]) -> bytes:
     """Return the XFRMA_TMPL attribute, header included; nothing for no templates.
 
-    Cached, for real configurations repeat few templates. Raises KamexfrmError.
+    Cached, since real configurations repeat few templates. Raises KamexfrmError.
     """
     return (
         encode_attribute(c.XFRMA_TMPL, b"".join(map(pack_template, templates)))
@@ -214,7 +214,7 @@ def tail_attributes(
     others: tuple[tuple[int, bytes], ...],
     what: str,
 ) -> bytes:
-    """Return the attributes that a policy and its name share; raises KamexfrmError."""
+    """Return the attributes that a policy and its id share; raises KamexfrmError."""
     parts = []
     try:
         if if_id:
@@ -243,7 +243,7 @@ def decode_policy(payload: Buffer, offset: int = 0) -> Policy:
 def brief_policy(payload: Buffer, offset: int = 0) -> tuple[int, int]:
     """Read priority and direction alone, a twentieth of the work of decode_policy().
 
-    Raises WireError. In the event of a deletion the policy is behind its name and the header of an
+    Raises WireError. In the event of a deletion the policy follows its id and the header of an
     attribute.
     """
     if len(payload) - offset < USERPOLICY_BRIEF.size:
@@ -258,7 +258,7 @@ def decode_policy_parts(payload: Buffer, offset: int, attributes_offset: int) ->
     That is so in ACQUIRE, POLEXPIRE and the DELPOLICY event. The caller has checked
     that the struct is there.
     """
-    # A name for each field, for slices that are joined take a quarter longer.
+    # A name for each field: slices that are joined take a quarter longer.
     # fmt: off
     (
         destination, source, ports,

@@ -1,4 +1,4 @@
-"""What the kernel says of states in use: a peer's new address, counters, Mobile IPv6 misses."""
+"""Events of states in use: a peer's new address, counters, Mobile IPv6 misses."""
 
 import struct
 from typing import NamedTuple

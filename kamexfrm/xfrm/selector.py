@@ -83,7 +83,7 @@ UNUSED = LifetimeCurrent()
 
 
 def selector_fields(selector: Selector) -> tuple[Any, ...]:
-    """Return what a struct that begins with a selector, or has one, is packed of.
+    """Return a selector's fields as its struct packs them, alone or in another one.
 
     Raises KamexfrmError, or struct.error for a port over 65535.
     """

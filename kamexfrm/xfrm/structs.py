@@ -17,8 +17,9 @@ Buffer = bytes | bytearray | memoryview
 class Layout:
     """A C struct: its name, its size in bytes, and its members in order.
 
-    ``members`` is ``struct`` code and name of each, padding without a name; those of a struct
-    within are called ``selector.family``. ``pack`` and its kin are those of ``struct.Struct``.
+    ``members`` is ``struct`` code and name of each, padding without a name; members of an
+    embedded struct are called ``selector.family``. ``pack``, ``unpack``, ``unpack_from`` and
+    ``iter_unpack`` are those of ``struct.Struct``.
     """
 
     __slots__ = (
@@ -47,7 +48,11 @@ class Layout:
         self.iter_unpack = compiled.iter_unpack
 
     def offset(self, field: str) -> int:
-        """Return where a member begins, in bytes; raises KeyError for an unknown one."""
+        """Return where a member begins, in bytes; raises KeyError for an unknown one.
+
+        >>> USERPOLICY_INFO.offset("priority"), USERPOLICY_INFO.offset("selector")
+        (152, 0)
+        """
         before = "="
         for code, name in _split(self.members):
             if name == field or name.startswith(f"{field}."):
@@ -70,8 +75,8 @@ def _split(members: str) -> list[tuple[str, str]]:
     return [(code, name) for code, _, name in found]
 
 
-def _within(name: str, members: str) -> str:
-    """Return the members of a struct that is one itself."""
+def _embedded(name: str, members: str) -> str:
+    """Return the members of an embedded struct."""
     return ", ".join(f"{code} {name}.{m}" if m else code for code, m in _split(members))
 
 
@@ -85,9 +90,9 @@ _LIMITS = (
     "Q soft_add, Q hard_add, Q soft_use, Q hard_use"
 )
 _COUNTERS = "Q bytes, Q packets, Q add_time, Q use_time"
-_LIFETIMES = f"{_within('lifetime', _LIMITS)}, {_within('current', _COUNTERS)}"
+_LIFETIMES = f"{_embedded('lifetime', _LIMITS)}, {_embedded('current', _COUNTERS)}"
 _ID = "16s destination, 4s spi, B protocol, 3x"  # xfrm_id
-_ANY_SELECTOR = _within("selector", _SELECTOR)
+_ANY_SELECTOR = _embedded("selector", _SELECTOR)
 _USERSA_ID = "16s destination, 4s spi, H family, B protocol, x"
 
 SELECTOR = Layout("xfrm_selector", 56, _SELECTOR)
@@ -115,12 +120,12 @@ USERSA_INFO = Layout(
 USERSA_BRIEF = USERSA_INFO.only("reqid", "mode")
 USERPOLICY_BRIEF = USERPOLICY_INFO.only("priority", "direction")
 USERSA_ID = Layout("xfrm_usersa_id", 24, _USERSA_ID)
-#: Of xfrm_userspi_info what is behind its USERSA_INFO; the SPIs are in host order.
+#: Of xfrm_userspi_info what follows its USERSA_INFO; the SPIs are in host order.
 USERSPI_RANGE = Layout("xfrm_userspi_info", 8, "I minimum, I maximum")
-#: Of xfrm_user_acquire what is before its USERPOLICY_INFO, and what is behind it.
+#: Of xfrm_user_acquire what precedes its USERPOLICY_INFO, and what follows it.
 ACQUIRE_HEAD = Layout("xfrm_user_acquire", 96, f"{_ID}, 16s source, {_ANY_SELECTOR}")
 ACQUIRE_TAIL = Layout("xfrm_user_acquire", 16, "I aalgos, I ealgos, I calgos, I sequence")
-#: Of xfrm_user_expire and xfrm_user_polexpire what is behind the USERSA_INFO or USERPOLICY_INFO.
+#: Of xfrm_user_expire and xfrm_user_polexpire what follows the USERSA_INFO or USERPOLICY_INFO.
 HARD = Layout("xfrm_user_expire", 8, "B hard, 7x")
 AEVENT_ID = Layout("xfrm_aevent_id", 48, f"{_USERSA_ID}, 16s source, I flags, I reqid")
 USER_REPORT = Layout("xfrm_user_report", 60, f"B protocol, 3x, {_ANY_SELECTOR}")
