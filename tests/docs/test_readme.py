@@ -54,7 +54,6 @@ def test_the_tour_prints_what_the_readme_says(two_hosts: TwoHosts, tmp_path: Pat
 
 def test_the_python_lines_hold_back_what_has_no_sa(two_hosts: TwoHosts) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(code.splitlines()) == 4
     done = two_hosts.a.run([sys.executable, "-c", code])
     assert done.stderr.splitlines()[-1].startswith("BlockingIOError")
 
