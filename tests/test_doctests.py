@@ -20,10 +20,10 @@ def _modules(package: str) -> list[str]:
 
 
 def _run(name: str) -> doctest.TestResults:
-    module = importlib.import_module(name)
-    # A package loads its public names when they are asked for: doctest looks at what is loaded.
-    public = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
-    return doctest.testmod(module, extraglobs=public)
+    """Run a module's examples; they find the package's public names as after ``import *``."""
+    package = importlib.import_module(".".join(name.split(".")[:2]))
+    public = {public: getattr(package, public) for public in package.__all__}
+    return doctest.testmod(importlib.import_module(name), extraglobs=public)
 
 
 @pytest.mark.parametrize("name", [name for package in PACKAGES for name in _modules(package)])

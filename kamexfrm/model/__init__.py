@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         SaState,
         SecurityAssociation,
     )
+    from kamexfrm.model.decide_sad import sad_entry
     from kamexfrm.model.decide_spd import Spd
     from kamexfrm.model.decider import decide
     from kamexfrm.model.decision import (
@@ -116,6 +117,7 @@ else:
                 "NO_FLAGS Key Lifetime NatTraversal SaFlag SaId SaState SadEntry "
                 "SecurityAssociation"
             ),
+            "decide_sad": "sad_entry",
             "decide_spd": "Spd",
             "decider": "decide",
             "decision": (
@@ -210,4 +212,5 @@ __all__ = [
     "format_request",
     "knob",
     "parse_policy",
+    "sad_entry",
 ]

@@ -18,7 +18,7 @@ _FIRST_NEGOTIATED_CPI = 256
 _USABLE = (SaState.DYING, SaState.MATURE)
 
 
-def standing(
+def sad_entry(
     association: SecurityAssociation, state: SaState = SaState.MATURE, created: int = 0
 ) -> SadEntry:
     """Return an SA as an unused entry of a SAD."""

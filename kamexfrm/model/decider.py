@@ -28,6 +28,16 @@ def decide(
 
     The SAD is in the order of creation. The socket is the one that sends or is to receive; a
     forwarded packet has none. The kind of decision follows ``packet.path``.
+
+    >>> from kamexfrm.net import Address
+    >>> here, there = Address.parse("192.0.2.1"), Address.parse("192.0.2.2")
+    >>> esp = IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.REQUIRE)
+    >>> between = Selector(here, 32, there, 32)
+    >>> spd = Spd.of([SecurityPolicy(between, Direction.OUT, PolicyType.IPSEC, (esp,))])
+    >>> sa = SecurityAssociation(here, there, IpsecProtocol.ESP, spi=0x1000)
+    >>> decision = decide(Packet(Path.OUT, here, there, upper=17), spd, [sad_entry(sa)])
+    >>> decision.verdict.name, [f"{layer.spi:#x}" for layer in decision.bundle]
+    ('PROTECTED', ['0x1000'])
     """
     # Differs on Linux: IPv4 loopback is exempt there. KAME exempts nothing: neither loopback,
     # multicast, neighbour discovery nor IKE.

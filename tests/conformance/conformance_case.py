@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.model.association import Key, SecurityAssociation
-from kamexfrm.model.decide_sad import standing
+from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
@@ -70,7 +70,7 @@ class Case:
 
     def decide(self) -> Decision:
         """Return what KAME does."""
-        sad = [standing(sa, created=at) for at, sa in enumerate(self.sad)]
+        sad = [sad_entry(sa, created=at) for at, sa in enumerate(self.sad)]
         return decide(self.packet, Spd.of(self.spd), sad, self.knobs, self.socket)
 
 

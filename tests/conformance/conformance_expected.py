@@ -14,7 +14,7 @@ from unittest import mock
 from kamexfrm.model import decide_output as output
 from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_input import decide_input
-from kamexfrm.model.decide_sad import outbound_sa, standing
+from kamexfrm.model.decide_sad import outbound_sa, sad_entry
 from kamexfrm.model.decide_spd import Spd, action_of, matches
 from kamexfrm.model.decision import (
     DefaultPolicy,
@@ -211,7 +211,7 @@ def _reqid(any_mode: frozenset[int], serving: Sequence[SecurityAssociation]) -> 
 
 
 def _entries(case: Case) -> list[SadEntry]:
-    return [standing(sa, created=at) for at, sa in enumerate(case.sad)]
+    return [sad_entry(sa, created=at) for at, sa in enumerate(case.sad)]
 
 
 # Output

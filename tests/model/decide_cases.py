@@ -1,7 +1,7 @@
 """Packets, policies and SAs between two hosts and their gateways, for tests of decisions."""
 
 from kamexfrm.model.association import SadEntry, SaState, SecurityAssociation
-from kamexfrm.model.decide_sad import standing
+from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import ForwardDecision, InputDecision, OutputDecision
@@ -91,7 +91,7 @@ def sa(
         request.mode if mode is None else mode,
         request.reqid if reqid is None else reqid,
     )
-    return standing(association, state, created)
+    return sad_entry(association, state, created)
 
 
 def packet(path: Path, family: int = AF_INET, *protections: Protection, port: int = 7000) -> Packet:

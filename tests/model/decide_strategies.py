@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from kamexfrm.model.association import SadEntry, SaState, SecurityAssociation
-from kamexfrm.model.decide_sad import standing
+from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
@@ -95,7 +95,7 @@ def sa_of(draw: st.DrawFn, family: int) -> SadEntry:
         draw(st.sampled_from([Mode.ANY, Mode.ANY, *Mode])),
         draw(REQIDS),
     )
-    return standing(association, draw(STATES), draw(st.integers(0, 3)))
+    return sad_entry(association, draw(STATES), draw(st.integers(0, 3)))
 
 
 @st.composite
@@ -182,7 +182,7 @@ def fitting(draw: st.DrawFn, packet: Packet, spd: list[SecurityPolicy]) -> list[
                 draw(st.sampled_from([Mode.ANY, request.mode])),
                 request.reqid,
             )
-            sad.append(standing(association, draw(STATES), draw(st.integers(0, 3))))
+            sad.append(sad_entry(association, draw(STATES), draw(st.integers(0, 3))))
     return sad
 
 
