@@ -1,8 +1,8 @@
 """What all commands share: options, standard streams, and text that is safe on a terminal.
 
 Floor 1. Options are read here since argparse takes longer to load than a command may run. A stream
-may be closed, on a full disk, or a pipe whose reader has left: none of them is worth a traceback,
-and none may change what a command says about its work.
+may be closed, on a full disk, or a pipe whose reader has exited: none of them causes a traceback,
+and none changes what a command reports of its work.
 """
 
 import os
@@ -91,7 +91,7 @@ def _next_word(option: str, word: str, rest: Iterator[str], syntax: Syntax) -> s
 def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
     """Run a command that writes to its standard streams; return its exit status.
 
-    That is ``failed`` where the output cannot be written, and this is said under the name.
+    That is ``failed`` where the output cannot be written; the error is printed after the name.
     """
     _open_closed()
     try:
@@ -142,6 +142,6 @@ def _open_closed() -> None:
 
 
 def _drop_output() -> None:
-    """Leave nothing that would be flushed at the end, in vain."""
+    """Discard what would be flushed at exit."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
