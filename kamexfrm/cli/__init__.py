@@ -1,1 +1,1 @@
-"""The operator's command, ``kamexfrm``: everything around setkey for people who run IPsec."""
+"""The command ``kamexfrm``: the rig, the demo, the guest and ``exec``."""

@@ -1,4 +1,4 @@
-"""``kamexfrm demo``: the main job on two hosts, told as a transcript that checks itself.
+"""``kamexfrm demo``: the main job on two hosts, as a transcript that checks itself.
 
 Two network namespaces, a setkey file on each, pings between them, what was on the wire, and what
 the knobs and levels change. Where the running kernel has no ESP, all of it happens in the guest.
@@ -16,7 +16,7 @@ from kamexfrm.rig.scenario.report.transcript import wants_colour
 #: Where the commands are: beside the interpreter that runs us.
 _BIN = Path(sys.executable).parent
 
-#: What the pings carry, to be looked for on the wire.
+#: Data of the pings, by which clear text is recognized on the wire.
 SECRET = b"in the clear"
 
 _KEYS = (
@@ -54,11 +54,11 @@ _KNOB = "net.inet.ipsec.esp_trans_deflev"
 
 
 class Surprise(KamexfrmError):
-    """Something else happened than the transcript promises."""
+    """Something else happened than the transcript says."""
 
 
 class Narrator:
-    """Runs the steps and tells them; colour only on a terminal."""
+    """Runs the steps and prints them; colour only on a terminal."""
 
     def __init__(self, alice: Host, bob: Host, folder: Path) -> None:
         self.alice = alice
@@ -125,79 +125,79 @@ def _on_the_wire(capture: Capture) -> str:
     return {frozenset(): "nothing", frozenset({50}): "ESP"}.get(frozenset(protocols), "a mixture")
 
 
-def _protected(tell: Narrator) -> None:
-    tell.heading("1. Two hosts, a setkey file on each")
-    tell.say("alice 10.0.0.1 and bob 10.0.0.2 are network namespaces on one link.")
-    alice = tell.file(tell.alice, "alice.conf", ALICE)
-    bob = tell.file(tell.bob, "bob.conf", BOB)
-    tell.say("")
-    tell.say("Without IPsec a ping is there for everybody to read:")
-    tell.ping("clear", answered=True)
-    tell.say("\nNow both load their file:")
-    tell.command(tell.alice, "setkey", "-f", alice)
-    tell.command(tell.bob, "setkey", "-f", bob)
-    tell.ping("ESP", answered=True)
-    tell.say("\nESP both ways. The kernel holds all of it, so any process can ask:")
-    dump = tell.command(tell.alice, "setkey", "-D")
+def _protected(demo: Narrator) -> None:
+    demo.heading("1. Two hosts, a setkey file on each")
+    demo.say("alice 10.0.0.1 and bob 10.0.0.2 are network namespaces on one link.")
+    alice = demo.file(demo.alice, "alice.conf", ALICE)
+    bob = demo.file(demo.bob, "bob.conf", BOB)
+    demo.say("")
+    demo.say("Without IPsec a ping is there for everybody to read:")
+    demo.ping("clear", answered=True)
+    demo.say("\nNow both load their file:")
+    demo.command(demo.alice, "setkey", "-f", alice)
+    demo.command(demo.bob, "setkey", "-f", bob)
+    demo.ping("ESP", answered=True)
+    demo.say("\nESP both ways. The kernel holds all of it, so any process can ask:")
+    dump = demo.command(demo.alice, "setkey", "-D")
     kept = re.compile(r"^\d|\tesp mode|\tE:|\tA:|allocated|bytes")
     for line in dump.splitlines():
         if kept.search(line):
             print(f"    {line.expandtabs(4)}")
 
 
-def _required(tell: Narrator) -> None:
-    tell.heading("2. Level require: no SA, no packet")
-    tell.command(tell.alice, "setkey", "-F")
-    tell.ping("nothing", answered=False)
-    tell.say("require never lets a packet out unprotected: it is dropped and counted.")
+def _required(demo: Narrator) -> None:
+    demo.heading("2. Level require: no SA, no packet")
+    demo.command(demo.alice, "setkey", "-F")
+    demo.ping("nothing", answered=False)
+    demo.say("require never lets a packet out unprotected: it is dropped and counted.")
 
 
-def _default(tell: Narrator) -> None:
-    tell.heading("3. Level default: a knob decides, also over what is installed")
-    tell.command(tell.bob, "setkey", "-c", text=_NONE)
-    tell.command(tell.alice, "setkey", "-c", text=_TO_DEFAULT)
-    print(_indent(tell.command(tell.alice, "kame-sysctl", _KNOB)))
-    tell.say("1 is use: protected while an SA is there, in clear while there is none.")
-    tell.ping("clear", answered=True)
-    print(_indent(tell.command(tell.alice, "kame-sysctl", f"{_KNOB}=2")))
-    tell.say("2 is require, for the policy that is there, from this packet on:")
-    tell.ping("nothing", answered=False)
-    dump = tell.command(tell.alice, "setkey", "-DP").splitlines()
+def _default(demo: Narrator) -> None:
+    demo.heading("3. Level default: a knob decides, also over what is installed")
+    demo.command(demo.bob, "setkey", "-c", text=_NONE)
+    demo.command(demo.alice, "setkey", "-c", text=_TO_DEFAULT)
+    print(_indent(demo.command(demo.alice, "kame-sysctl", _KNOB)))
+    demo.say("1 is use: protected while an SA is there, in clear while there is none.")
+    demo.ping("clear", answered=True)
+    print(_indent(demo.command(demo.alice, "kame-sysctl", f"{_KNOB}=2")))
+    demo.say("2 is require, for the policy that is there, from this packet on:")
+    demo.ping("nothing", answered=False)
+    dump = demo.command(demo.alice, "setkey", "-DP").splitlines()
     outbound = [at for at, line in enumerate(dump) if line.startswith("\tout")]
     shown = [line for at in outbound for line in dump[at - 1 : at + 2]]
     print(_indent("\n".join(shown)))
     if "\tesp/transport//default" not in shown:
         raise Surprise("the dump has lost level default")
-    tell.say("The level as written is kept in the kernel too: no file, no daemon.")
-    print(_indent(tell.command(tell.alice, "kame-sysctl", f"{_KNOB}=1")))
-    tell.ping("clear", answered=True)
+    demo.say("The level as written is kept in the kernel too: no file, no daemon.")
+    print(_indent(demo.command(demo.alice, "kame-sysctl", f"{_KNOB}=1")))
+    demo.ping("clear", answered=True)
 
 
 def _indent(text: str) -> str:
     return "\n".join(f"    {line.expandtabs(4)}" for line in text.splitlines())
 
 
-def _def_policy(tell: Narrator) -> None:
-    tell.heading("4. def_policy: what becomes of packets that match no policy")
-    tell.command(tell.alice, "setkey", "-c", text=_NONE)
-    print(_indent(tell.command(tell.alice, "kame-sysctl", "net.inet.ipsec.def_policy=discard")))
-    tell.ping("nothing", answered=False)
-    print(_indent(tell.command(tell.alice, "kame-sysctl", "net.inet.ipsec.def_policy=none")))
-    tell.ping("clear", answered=True)
+def _def_policy(demo: Narrator) -> None:
+    demo.heading("4. def_policy: what becomes of packets that match no policy")
+    demo.command(demo.alice, "setkey", "-c", text=_NONE)
+    print(_indent(demo.command(demo.alice, "kame-sysctl", "net.inet.ipsec.def_policy=discard")))
+    demo.ping("nothing", answered=False)
+    print(_indent(demo.command(demo.alice, "kame-sysctl", "net.inet.ipsec.def_policy=none")))
+    demo.ping("clear", answered=True)
 
 
 def run() -> int:
-    """Tell the whole transcript on this kernel; return 0, or 1 when something went otherwise."""
+    """Print the whole transcript on this kernel; return 0, or 1 if something else happened."""
     with TemporaryDirectory() as folder, two_hosts() as (alice, bob):
         alice.name, bob.name = "alice", "bob"
-        tell = Narrator(alice, bob, Path(folder))
+        demo = Narrator(alice, bob, Path(folder))
         try:
             for chapter in (_protected, _required, _default, _def_policy):
-                chapter(tell)
+                chapter(demo)
         except Surprise as surprise:
             print(f"\nNot as promised: {surprise}", file=sys.stderr)
             return 1
-    tell.say("\nAll as promised. The namespaces, and everything in them, are gone.")
+    demo.say("\nAll as promised. The namespaces, and everything in them, are gone.")
     return 0
 
 

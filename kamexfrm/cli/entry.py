@@ -1,4 +1,4 @@
-"""The door to ``kamexfrm``: scripts start ``kamexfrm exec`` often, and it needs no click."""
+"""Entry point of ``kamexfrm``: scripts start ``kamexfrm exec`` often, and it needs no click."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``kamexfrm rig up`` and its kin: rigs that stay while one looks around in them."""
+"""``kamexfrm rig up``, ``down``, ``ls``, ``enter``, ``exec`` and ``dump``: rigs that stay up."""
 
 import sys
 from pathlib import Path
@@ -128,5 +128,5 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
         fail(error)
 
 
-#: What joins the group ``kamexfrm rig``.
+#: Commands for the group ``kamexfrm rig``.
 COMMANDS = (up, down, list_rigs, enter, execute, dump)

@@ -1,8 +1,8 @@
-"""The rig: hosts made of network namespaces, captures, and a guest kernel that has ESP and AH.
+"""The rig: hosts made of network namespaces, captures, and a guest kernel with ESP and AH.
 
 ``Rig``, ``two_hosts`` and ``gateways`` make networks; ``Host`` runs things in them; ``Capture``
 sees packets; ``until`` waits; ``Guest`` and ``run_in_guest`` boot a kernel; ``kernel_has_esp``
-and ``kernel_has_ah`` ask the running one.
+and ``kernel_has_ah`` probe the running one.
 """
 
 from typing import TYPE_CHECKING

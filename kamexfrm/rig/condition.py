@@ -6,7 +6,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-#: Seconds between two looks at a condition: the first is soon, later ones are rarer.
+#: Seconds between two polls of a condition: short at first, then longer.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 
@@ -14,10 +14,10 @@ LONGEST_PAUSE = 0.05
 def until(
     condition: Callable[[], Value], deadline: float = 5.0, what: str = "the condition"
 ) -> Value:
-    """Return the first true value of ``condition()``, asked for at most ``deadline`` seconds.
+    """Return the first true value of ``condition()``, polled for at most ``deadline`` seconds.
 
-    Raises TimeoutError naming ``what`` when the time is over; the condition is asked once more
-    at the very end, so that a slow machine gets a fair answer.
+    Raises TimeoutError naming ``what`` after that; the condition is polled once more at the very
+    end, for slow machines.
     """
     end = time.monotonic() + deadline
     pause = FIRST_PAUSE

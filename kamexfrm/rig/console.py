@@ -1,8 +1,8 @@
-"""Terminals for the guest: ours, or whatever our standard input is, relayed to one of its consoles.
+"""Terminals for the guest: our terminal or standard input, relayed to one of its consoles.
 
-The guest's kernel opens the other end of a pty, by a name that is there while the console is in
-use; what it writes and reads is carried between that pty and our own terminal, which is raw
-meanwhile. Without a terminal the standard input is typed in as it comes.
+The guest's kernel opens the other end of a pty, by a name that exists while the console is in
+use; data is copied between that pty and our own terminal, which is in raw mode meanwhile. Without
+a terminal the standard input is copied as it comes.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ def path_of(folder: Path, number: int) -> Path:
 
 
 class Console:
-    """A console in use; a context manager that puts our own terminal back as it was.
+    """A console in use; a context manager that restores the modes of our own terminal.
 
-    Raises FileExistsError when somebody else uses that number.
+    Raises FileExistsError when that number is in use.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
@@ -45,7 +45,7 @@ class Console:
         self._path = path_of(folder, number)
         self._master, self._slave = os.openpty()
         self._before: list[object] | None = None
-        self._listening = self._heard = False
+        self._listening = self._started = False
         self._out = next((number for number in (1, 2) if os.isatty(number)), -1)
         tty.setraw(self._slave)
         if self._out >= 0:
@@ -71,9 +71,9 @@ class Console:
         trace: TracebackType | None,
     ) -> None:
         while kind is None and select.select([self._master], [], [], 0)[0]:
-            self.relay(0)  # the last words
+            self.relay(0)  # the rest of the output
         if self._before is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as got
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as tcgetattr returned it
         self._path.unlink(missing_ok=True)
         self._close()
 
@@ -82,15 +82,15 @@ class Console:
         os.close(self._slave)
 
     def listen(self, opened: Path) -> None:
-        """Begin with the input once the file ``opened`` says that somebody there has the console.
+        """Begin with the input once the file ``opened`` shows that a program has the console.
 
-        What is typed in before that is lost there.
+        Input before that would be lost.
         """
-        if not self._heard and opened.exists():
-            self._listening = self._heard = True
+        if not self._started and opened.exists():
+            self._listening = self._started = True
 
     def relay(self, patience: float) -> None:
-        """Carry what there is, and wait for it so many seconds at most."""
+        """Copy what there is in both directions; wait for it at most ``patience`` seconds."""
         files = [self._master, *([0] if self._listening else [])]
         ready = select.select(files, [], [], patience)[0]
         if self._master in ready:
@@ -104,7 +104,7 @@ class Console:
 
 
 def claim(folder: Path) -> Console | None:
-    """Return a console that nobody uses, None when all are taken."""
+    """Return a console that is free, None when all are in use."""
     for number in NUMBERS:
         with contextlib.suppress(FileExistsError):
             return Console(folder, number)
@@ -113,7 +113,7 @@ def claim(folder: Path) -> Console | None:
 
 @contextlib.contextmanager
 def ending_orderly() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP leave by SystemExit: a raw terminal wants to be put back."""
+    """Turn SIGTERM and SIGHUP into SystemExit, so that the terminal's modes are restored."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)

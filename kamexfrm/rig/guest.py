@@ -31,27 +31,27 @@ from kamexfrm.rig.guest_files import (
     write_files,
 )
 from kamexfrm.rig.processor import on_one_processor
-from kamexfrm.rig.reaper import Warden
+from kamexfrm.rig.reaper import Reaper
 
 #: Exit status of our own, as in timeout(1).
 STATUS_TIMEOUT = 124
 
-#: Seconds between two looks at what came out of the guest.
+#: Seconds between two polls of the guest's output.
 _PAUSE = 0.02
 
 #: Longest path of the guest's folder: the kernel makes a Unix socket below it (108 bytes).
 _LONGEST_FOLDER = 60
 
-#: What the warden does when we are killed: $told is the guest's folder, which all processes of the
+#: What the reaper does when we are killed: $words is the guest's folder, which all processes of the
 #: guest have in their command lines. A process just started may not have it yet, one just killed
-#: may still write, so it looks more than once.
+#: may still write, so this is repeated.
 _TIDY = """
 for _ in 1 2 3 4 5; do
-    grep -ls "uml_di[r]=${told% }/" /proc/[0-9]*/cmdline |
+    grep -ls "uml_di[r]=${words% }/" /proc/[0-9]*/cmdline |
         while IFS=/ read -r _ _ process _; do kill -s KILL "$process"; done
     sleep 0.1
 done
-rm -rf -- "${told% }"
+rm -rf -- "${words% }"
 """
 
 
@@ -62,7 +62,7 @@ class GuestTimeoutError(GuestError):
 
 
 class Guest:
-    """A booted guest that runs one command; a context manager that leaves nothing behind.
+    """A booted guest that runs one command; a context manager that cleans up.
 
     ``share`` is a folder of this machine that the command may write to, under the same path.
     ``timeout`` counts seconds from the start, boot included; None is no limit. ``environment``
@@ -71,7 +71,7 @@ class Guest:
 
     ``console`` gives the command a terminal instead: our standard input, and those of ``stdout``
     and ``stderr`` that it lists; ``wait`` relays it. ``consoles`` is the folder where further
-    consoles of the guest appear to whoever uses one (``kamexfrm.rig.console``).
+    consoles of the guest appear while one is in use (``kamexfrm.rig.console``).
 
     Raises GuestError from the constructor when the guest cannot be started.
     """
@@ -96,8 +96,8 @@ class Guest:
         self._status: int | None = None
         self._consoles = consoles
         self.folder = _new_folder_name()
-        self._warden = Warden(_TIDY)
-        self._warden.tell(str(self.folder))  # before it is there: we may be killed any moment
+        self._reaper = Reaper(_TIDY)
+        self._reaper.add(str(self.folder))  # before it exists: we may be killed any moment
         try:
             self.folder.mkdir(mode=0o700)
             self._console = Console(self._console_folder, 1) if console is not None else None
@@ -108,7 +108,7 @@ class Guest:
             self._process = self._start(found, memory)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
-            self._warden.dismiss()
+            self._reaper.dismiss()
             raise
         self._seen = {"stdout": 0, "stderr": 0}
         self._left: dict[str, bytes] = {}
@@ -140,8 +140,8 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
-                # Not a session of its own: whoever leads one gets the first terminal that it
-                # opens for its own, and is gone with it.
+                # Not a session of its own: the first terminal that a session leader opens
+                # becomes its controlling terminal, and ends it by SIGHUP.
                 process_group=0,
                 cwd="/",
             )
@@ -175,7 +175,7 @@ class Guest:
         except (OSError, ValueError):
             if ended:
                 self.stop()
-                raise GuestError(f"the guest ended early; {self._console_says()}") from None
+                raise GuestError(f"the guest ended early; {self._console_tail()}") from None
         if self._status is None and self._end is not None and time.monotonic() > self._end:
             self.stop()
             raise GuestTimeoutError(
@@ -203,7 +203,7 @@ class Guest:
                             file.flush()
                 if status is not None:
                     return status
-                # No file system event crosses from the guest: look again.
+                # Poll: no file system event crosses from the guest.
                 if self._console is not None:
                     self._console.listen(self.folder / "out" / "opened")
                     self._console.relay(_PAUSE)
@@ -211,17 +211,17 @@ class Guest:
                     time.sleep(_PAUSE)
 
     def console(self) -> str:
-        """Return all that the guest's kernel and its process 1 have said."""
+        """Return the output of the guest's kernel and of its process 1."""
         if self._left:
             return self._last_console
         return (self.folder / "console").read_text(errors="replace")
 
-    def _console_says(self) -> str:
+    def _console_tail(self) -> str:
         lines = [line for line in self.console().splitlines() if line.strip()][-20:]
         return "the end of its console:\n" + "\n".join(f"  {line}" for line in lines)
 
     def stop(self) -> None:
-        """End the guest, whatever it does, and remove its folder; a second call does nothing."""
+        """Kill the guest and remove its folder; a second call does nothing."""
         if self._left:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -230,7 +230,7 @@ class Guest:
         self._last_console = self.console()
         self._left = {name: self.output(name) for name in self._seen}
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._warden.dismiss()
+        self._reaper.dismiss()
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What the guest boots with: its kernel and modules, process 1, and the mounts it makes.
+"""What the guest boots from: kernel and modules, process 1, and its mounts.
 
 All of it is a folder of files that the guest finds through its root, which is this machine's.
 """
@@ -94,7 +94,7 @@ def write_files(
     out.mkdir()
     for name in ("stdout", "stderr"):
         (out / name).touch()
-    # In a user namespace their owner is nobody, and set-user-ID then takes the power away.
+    # In a user namespace their owner is nobody, and set-user-ID would drop all rights.
     (folder / "bin").mkdir()
     for name in ("mount", "umount"):
         copy = folder / "bin" / name
@@ -132,12 +132,12 @@ def command_text(
     return f"cd {where} || exit {STATUS_NO_GUEST}\nexec env -i {' '.join(quoted)}\n"
 
 
-def find_program(asked: Path | None) -> str:
-    """Return the guest's kernel; raises GuestError when it is not there."""
-    if asked is not None:
-        if not os.access(asked, os.X_OK) or asked.is_dir():
-            raise GuestError(f"{asked} is no program", errno=errno.ENOENT)
-        return str(asked.resolve())
+def find_program(given: Path | None) -> str:
+    """Return the guest's kernel; raises GuestError if there is none."""
+    if given is not None:
+        if not os.access(given, os.X_OK) or given.is_dir():
+            raise GuestError(f"{given} is no program", errno=errno.ENOENT)
+        return str(given.resolve())
     program = shutil.which(PROGRAM)
     if program is None:
         raise GuestError(f"no {PROGRAM} in PATH: install user-mode-linux", errno=errno.ENOENT)
@@ -164,7 +164,7 @@ def find_modules(program: str) -> Path | None:
 
 
 def _version(program: str) -> str:
-    """Return what a guest kernel calls itself; raises GuestError for another program."""
+    """Return a guest kernel's version; raises GuestError for another program."""
     try:
         done = subprocess.run(
             [program, "--version"], check=True, capture_output=True, text=True, timeout=10
@@ -175,10 +175,10 @@ def _version(program: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write names and words of this machine as they are, whatever their bytes."""
+    """Write a text with names of this machine, which may not be UTF-8."""
     path.write_bytes(os.fsencode(text))
 
 
 def _fstab_word(text: str) -> str:
-    """Return a path as fstab(5) wants it: white space and backslashes in octal."""
+    """Return a path in fstab(5)'s form: white space and backslashes in octal."""
     return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in text)

@@ -1,4 +1,4 @@
-"""One host of a rig: a network namespace, and what can be done in it."""
+"""One host of a rig: a network namespace, with programs, traffic and captures in it."""
 
 import contextlib
 import dataclasses
@@ -69,7 +69,7 @@ class Host:
             return function(*args, **kwargs)
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """Return a new socket that belongs to this host whoever uses it."""
+        """Return a new socket that belongs to this host, whichever thread uses it."""
         with self.enter():
             return socket.socket(family, kind, protocol)
 
@@ -138,15 +138,15 @@ class Host:
         return completed
 
     def kamexfrmd(self) -> subprocess.Popen[str]:
-        """Start the host's resident and return it, once it follows SAs and policies.
+        """Start kamexfrmd in the host and return it once it follows SAs and policies.
 
-        Raises AssertionError with what it says instead.
+        Raises AssertionError with its message if it fails.
         """
         process = self.start([sys.executable, "-m", "kamexfrm.kamexfrmd"])
         assert process.stderr is not None  # noqa: S101 - start() makes a pipe
-        said = process.stderr.readline()
-        if "following" not in said:
-            raise AssertionError(f"kamexfrmd on {self.name}: {said or 'it has ended'}")
+        message = process.stderr.readline()
+        if "following" not in message:
+            raise AssertionError(f"kamexfrmd on {self.name}: {message or 'it has ended'}")
         return process
 
     def address(self, interface: str, *addresses: str) -> None:
@@ -210,7 +210,7 @@ class Host:
     ) -> bool:
         """Return whether each of ``count`` echo requests was answered within ``timeout`` seconds.
 
-        ``payload`` is the data of the requests. A refusal to send counts as no answer.
+        ``payload`` is the data of the requests. An error of the send counts as no answer.
         """
         return self.call(traffic.ping, destination, count, timeout, payload, source)
 
@@ -249,7 +249,7 @@ class Host:
         )
 
     def close(self) -> None:
-        """Kill what still runs in the host and let go of its namespace."""
+        """Kill all processes in the host and close its namespace."""
         for number in self.namespace.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A network namespace held by an open file alone: no name on disk, gone with its holder."""
+"""A network namespace held by an open file alone: no name on disk, gone with its process."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ class Namespace:
     def enter(self) -> Iterator[None]:
         """Put the calling thread into the namespace, and back into its old one at the end.
 
-        Sockets made and programs started meanwhile belong to the namespace for good.
+        Sockets made and programs started inside stay in the namespace.
         """
         with within(self._file):
             yield
@@ -54,13 +54,13 @@ class Namespace:
         found = []
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) != os.getpid():
-                with contextlib.suppress(OSError):  # gone meanwhile, or not ours to look at
+                with contextlib.suppress(OSError):  # it has ended, or is not ours to read
                     if os.readlink(f"/proc/{name}/ns/net") == self.identity:
                         found.append(int(name))
         return found
 
     def close(self) -> None:
-        """Let go of the namespace: it is gone as soon as no process or socket is in it."""
+        """Close the file: the namespace ends as soon as no process or socket is in it."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,4 +1,4 @@
-"""What the running kernel can do, asked by doing it in a namespace made for the question."""
+"""What the running kernel can do, found out by doing it in a namespace of its own."""
 
 import errno
 import functools
@@ -18,7 +18,7 @@ from kamexfrm.xfrm import (
     encode_state,
 )
 
-#: The kernel's answers to "this is not there".
+#: The kernel's errors for what it does not have.
 _ABSENT = {
     errno.EPROTONOSUPPORT,
     errno.ENOENT,
@@ -45,14 +45,14 @@ _SA = State(
 
 @functools.cache
 def kernel_has_esp() -> bool:
-    """Return whether the running kernel takes an ESP SA; needs CAP_SYS_ADMIN, else False."""
-    return _takes(_SA._replace(encryption=Algorithm("ecb(cipher_null)", b"", 0)))
+    """Return whether the running kernel accepts an ESP SA; needs CAP_SYS_ADMIN, else False."""
+    return _accepts(_SA._replace(encryption=Algorithm("ecb(cipher_null)", b"", 0)))
 
 
 @functools.cache
 def kernel_has_ah() -> bool:
-    """Return whether the running kernel takes an AH SA; needs CAP_SYS_ADMIN, else False."""
-    return _takes(_SA._replace(protocol=IPPROTO_AH))
+    """Return whether the running kernel accepts an AH SA; needs CAP_SYS_ADMIN, else False."""
+    return _accepts(_SA._replace(protocol=IPPROTO_AH))
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def kernel_has_bridge() -> bool:
     return _makes(lambda: wiring.bridge("br0", []))
 
 
-#: What a scenario may need of a kernel, and how the running one is asked.
+#: What a scenario may need of a kernel, and how the running one is probed.
 ABILITIES: dict[str, Callable[[], bool]] = {
     "ESP": kernel_has_esp,
     "AH": kernel_has_ah,
@@ -80,8 +80,8 @@ ABILITIES: dict[str, Callable[[], bool]] = {
 }
 
 
-def _takes(state: State) -> bool:
-    """Whether the kernel takes an SA."""
+def _accepts(state: State) -> bool:
+    """Whether the kernel accepts an SA."""
 
     def add() -> None:
         try:

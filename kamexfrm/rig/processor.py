@@ -1,8 +1,8 @@
-"""One processor for a guest: all that it does goes back and forth between two processes.
+"""One processor for a guest, which is two processes that run by turns.
 
-A User-Mode-Linux guest is a kernel in one process that steps another, the guest's program, from
-system call to system call; never do both run. On processors of their own each waits for the
-other's to be woken, and on a busy machine to be let on: a guest takes up to four times as long.
+A User-Mode-Linux guest is a kernel in one process that traces another, the guest's program, from
+system call to system call; never do both run. On two processors each switch waits for a wake-up
+of the other processor, and on a busy machine for its turn: a guest takes up to four times as long.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Seconds of looking which processor is busy; the kernel counts in hundredths.
-_LOOK = 0.1
+#: Seconds for measuring which processor is busy; the kernel counts in hundredths.
+_MEASURING = 0.1
 
 
 @contextlib.contextmanager
@@ -36,20 +36,20 @@ def on_one_processor() -> Iterator[None]:
 
 
 def _least_busy(processors: set[int]) -> int:
-    """Return the processor that rested most just now; one of several by chance.
+    """Return the processor that was idle most just now; one of several by chance.
 
-    Where the machine does not tell (a container may hide it) that is any of them.
+    Without /proc/stat (a container may hide it) that is any of them.
     """
-    begin = _rested()
-    time.sleep(_LOOK)
-    end = _rested()
-    rest = {number: end.get(number, 0) - begin.get(number, 0) for number in processors}
-    most = max(rest.values())
-    return secrets.choice([number for number in processors if rest[number] >= most - 1])
+    begin = _idle_times()
+    time.sleep(_MEASURING)
+    end = _idle_times()
+    idle = {number: end.get(number, 0) - begin.get(number, 0) for number in processors}
+    most = max(idle.values())
+    return secrets.choice([number for number in processors if idle[number] >= most - 1])
 
 
-def _rested() -> dict[int, int]:
-    """Return for how long each processor had nothing to do, in hundredths of a second.
+def _idle_times() -> dict[int, int]:
+    """Return how long each processor was idle or waited for I/O, in hundredths of a second.
 
     Source: proc_stat(5).
     """

@@ -56,12 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and the half of the plugin for this side of the guest."""
+    """Register the markers, and the plugin for this side of the guest."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     folder = os.environ.get(_FOLDER)
-    half: object = InsideGuest(config, Path(folder)) if folder else OutsideGuest(config)
-    config.pluginmanager.register(half, "kamexfrm-guest")
+    plugin: object = InsideGuest(config, Path(folder)) if folder else OutsideGuest(config)
+    config.pluginmanager.register(plugin, "kamexfrm-guest")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -82,7 +82,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class InsideGuest:
-    """Runs the tests it was told to and writes their reports as they come."""
+    """Runs the tests that the outer session listed, and writes their reports as they come."""
 
     def __init__(self, config: pytest.Config, folder: Path) -> None:
         self._config = config
@@ -114,7 +114,7 @@ class InsideGuest:
 
 
 class OutsideGuest:
-    """Sends tests to the guest and replays what comes back."""
+    """Sends tests to the guest and replays their reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -166,7 +166,7 @@ class GuestRun:
 
     def __init__(self, config: pytest.Config, items: Iterable[pytest.Item]) -> None:
         self._config = config
-        self._trouble = ""
+        self._error = ""
         self._output = b""
         self._tail = b""
         self._offset = 0
@@ -188,13 +188,13 @@ class GuestRun:
                 directory=config.invocation_params.dir,
             )
         except GuestError as error:
-            self._trouble = str(error)
+            self._error = str(error)
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """Yield a test's reports as they come, one failed report when they do not come."""
         last = "setup"
         while True:
-            over = self._look()
+            over = self._poll()
             rows = self._rows.get(item.nodeid, [])
             while rows:
                 row = rows.pop(0)
@@ -208,22 +208,22 @@ class GuestRun:
             if over:
                 yield self._missing(item, "call" if last == "setup" else "teardown")
                 return
-            time.sleep(0.02)  # no file system event crosses from the guest: look again
+            time.sleep(0.02)  # poll: no file system event crosses from the guest
 
-    def _look(self) -> bool:
-        """Take over new rows; return whether none can come any more."""
+    def _poll(self) -> bool:
+        """Read new rows; return whether no more can come."""
         over = self._guest is None
-        if self._guest is not None and not self._trouble:
+        if self._guest is not None and not self._error:
             try:
                 status = self._guest.poll()
                 if status is not None:
-                    self._trouble = f"pytest in the guest ended with status {status}"
+                    self._error = f"pytest in the guest ended with status {status}"
             except GuestError as error:
-                self._trouble = str(error)
-            over = bool(self._trouble)
+                self._error = str(error)
+            over = bool(self._error)
             self._show(self._guest.output("stdout") + self._guest.output("stderr"))
         self._read_rows()
-        return over or bool(self._trouble)
+        return over or bool(self._error)
 
     def _show(self, data: bytes) -> None:
         """Keep the inner session's output for a failure; show it at once under ``-s``."""
@@ -250,7 +250,7 @@ class GuestRun:
             location=item.location,
             keywords={},
             outcome="failed",
-            longrepr="\n".join(["not finished in the guest: " + self._trouble, *output]),
+            longrepr="\n".join(["not finished in the guest: " + self._error, *output]),
             when=when,  # type: ignore[arg-type]  # a str where pytest wants a Literal
             start=time.time(),
             stop=time.time(),

@@ -21,7 +21,7 @@ class ScenarioFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         """Yield an item for each case."""
         try:
-            cases = document.read_file(_near(self.path))
+            cases = document.read_file(_relative(self.path))
         except document.ScenarioError as error:
             raise self.CollectError(str(error)) from None
         here = kernels.may_make_namespaces()
@@ -66,7 +66,7 @@ class ScenarioItem(pytest.Item):
         return self.path, 0, f"{self.path.name}[{self.name}]"
 
 
-def _near(path: Path) -> str:
-    """Return a path as somebody here would type it."""
+def _relative(path: Path) -> str:
+    """Return a path relative to the current directory if it is below that."""
     near = os.path.relpath(path)
     return str(path) if near.startswith("..") else near

@@ -1,7 +1,7 @@
-"""A process that tidies up after its parent when the parent is killed and cannot do it itself.
+"""A process that cleans up when its parent is killed and cannot do it itself.
 
-The warden is a small ``sh`` that reads a pipe held open by this process alone. The end of the
-pipe without a word of dismissal means that this process is gone, kill -9 included.
+The reaper is a small ``sh`` that reads a pipe held open by this process alone. End of file without
+the line ``dismissed`` means that this process has ended, kill -9 included.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Self
 
 
-class Warden:
+class Reaper:
     """Runs ``script`` (sh) once this process has died; ``$1``... are ``arguments``.
 
-    Lines sent with ``tell`` are in ``$told``, one after the other with a space between them.
+    Words given to ``add`` are in ``$words``, separated by spaces.
     """
 
     _LOOP = """
 trap '' INT TERM HUP
-told=
+words=
 while read -r word; do
     [ "$word" = dismissed ] && exit 0
-    told="$told$word "
+    words="$words$word "
 done
 """
 
@@ -33,7 +33,7 @@ done
         reading, self._pipe = os.pipe()
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", self._LOOP + script, "warden", *arguments],
+                ["/bin/sh", "-c", self._LOOP + script, "reaper", *arguments],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -43,15 +43,15 @@ done
         finally:
             os.close(reading)
 
-    def tell(self, word: str) -> None:
-        """Hand one more word without spaces to the script; a dead warden is not an error."""
+    def add(self, word: str) -> None:
+        """Add a word without spaces to ``$words``; a reaper that has ended is not an error."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._pipe, word.encode() + b"\n")
 
     def dismiss(self) -> None:
-        """End the warden: everything is tidy already; a second call does nothing."""
+        """End the reaper without running the script; a second call does nothing."""
         if self._process.returncode is None:
-            self.tell("dismissed")
+            self.add("dismissed")
             os.close(self._pipe)
             self._process.wait()
 
@@ -59,7 +59,7 @@ done
 class WatchedFolder:
     """A temporary folder, removed at the end of the ``with``, or when this process is killed.
 
-    A guest may still write to it then, until its own warden has ended it.
+    A guest may still write to it at that moment, until its own reaper has killed it.
     """
 
     _TIDY = """
@@ -69,11 +69,11 @@ rm -rf -- "$1"
 
     def __init__(self, prefix: str) -> None:
         self.path = Path(tempfile.gettempdir()) / f"{prefix}{secrets.token_hex(4)}"
-        self._warden = Warden(self._TIDY, str(self.path))
+        self._reaper = Reaper(self._TIDY, str(self.path))
         try:
             self.path.mkdir(mode=0o700)
         except BaseException:
-            self._warden.dismiss()
+            self._reaper.dismiss()
             raise
 
     def __enter__(self) -> Self:
@@ -85,4 +85,4 @@ rm -rf -- "$1"
     def close(self) -> None:
         """Remove the folder; a second call does nothing."""
         shutil.rmtree(self.path, ignore_errors=True)
-        self._warden.dismiss()
+        self._reaper.dismiss()

@@ -1,12 +1,12 @@
-"""Hosts, and links between them: networks of namespaces that leave nothing behind.
+"""Hosts and links between them: networks of namespaces that are gone when their rig ends.
 
     with Rig() as rig:
         a, b = rig.host("a"), rig.host("b")
         rig.link(a, b, "10.0.0.1/24", "10.0.0.2/24", "fd00::1/64", "fd00::2/64")
         assert a.ping("10.0.0.2")
 
-Nothing has a name on disk. When the process that holds the rig is killed, a warden kills the
-programs it had started in the hosts, and the kernel drops the namespaces with their links.
+Nothing has a name on disk. When the process that holds the rig is killed, a reaper kills the
+programs it had started in the hosts, and the kernel frees the namespaces with their links.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 from kamexfrm.rig.host import Host, Interface
-from kamexfrm.rig.reaper import Warden
+from kamexfrm.rig.reaper import Reaper
 
-#: The warden is told each namespace's identity, net:[NUMBER], and looks for processes in it.
+#: Kills all processes in the namespaces whose identities, net:[NUMBER], were added.
 _TIDY = r"""
-for identity in $told; do
+for identity in $words; do
     number=${identity#net:?}
     find /proc -mindepth 3 -maxdepth 3 -path '/proc/[0-9]*/ns/net' \
         -lname "net:\[${number%?}\]" 2>/dev/null
@@ -34,7 +34,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.hosts: dict[str, Host] = {}
-        self._warden = Warden(_TIDY)
+        self._reaper = Reaper(_TIDY)
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Rig:
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
         host = self.hosts[name] = Host(name)
-        self._warden.tell(host.namespace.identity)
+        self._reaper.add(host.namespace.identity)
         host.call(wiring.prepare)
         return host
 
@@ -79,7 +79,7 @@ class Rig:
         for host in self.hosts.values():
             host.close()
         self.hosts.clear()
-        self._warden.dismiss()
+        self._reaper.dismiss()
 
 
 class TwoHosts(NamedTuple):

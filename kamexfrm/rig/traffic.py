@@ -1,4 +1,4 @@
-"""Traffic of our own: echoes by ICMP, UDP and TCP, so that no test needs ping or netcat."""
+"""Echo requests and answers by ICMP, UDP and TCP, in place of ping and netcat."""
 
 import contextlib
 import errno
@@ -15,8 +15,8 @@ from kamexfrm.rig.condition import until
 
 _ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}  # RFC 792, RFC 4443 section 4
 
-#: Errors of a send that mean "this packet may not or cannot go": a policy, or no route.
-_NO_WAY = {
+#: Errors of a send when a policy or a missing route keeps the packet back.
+_NOT_SENT = {
     errno.EPERM,
     errno.EACCES,
     errno.ENETUNREACH,
@@ -30,11 +30,11 @@ _NO_WAY = {
 }
 
 #: TCP_LAST_ACK of linux/tcp_states.h, and how many seconds to wait for its end.
-_LAST_ACK, _PARTING = 9, 1.0
+_LAST_ACK, _LAST_ACK_TIMEOUT = 9, 1.0
 
 _identifiers = itertools.count(os.getpid())
 
-#: What is done with a socket before it sends: such as giving it a policy of its own.
+#: Called with a socket before it sends, for example to give it a policy of its own.
 Prepare = Callable[[socket.socket], None]
 
 
@@ -54,7 +54,7 @@ def ping(destination: str, count: int, timeout: float, payload: bytes, source: s
     except TimeoutError:
         return False
     except OSError as error:
-        if error.errno in _NO_WAY:
+        if error.errno in _NOT_SENT:
             return False
         raise
     return True
@@ -106,7 +106,7 @@ def _checksum(data: bytes) -> int:
 
 
 def _answered(link: socket.socket, family: int, request: bytes, timeout: float) -> bool:
-    """Whether the answer to ``request`` comes; a raw socket hears all other ICMP as well."""
+    """Whether the answer to ``request`` comes; a raw socket receives all other ICMP as well."""
     end = time.monotonic() + timeout
     while (left := end - time.monotonic()) > 0:
         if not select.select([link], [], [], left)[0]:
@@ -129,7 +129,7 @@ class UdpEcho:
         self._socket.bind((address, port))
         self.address = address
         self.port: int = self._socket.getsockname()[1]
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="udp echo")
         self._thread.start()
@@ -139,7 +139,7 @@ class UdpEcho:
             if self._socket in ready:
                 with contextlib.suppress(OSError):  # refused by a policy, or an ICMP error
                     data, sender = self._socket.recvfrom(65536)
-                    self.heard.append(data)
+                    self.received.append(data)
                     self._socket.sendto(data, sender)
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ def udp_ask(
     except TimeoutError:
         return None
     except OSError as error:
-        if error.errno in _NO_WAY:
+        if error.errno in _NOT_SENT:
             return None
         raise
 
@@ -210,19 +210,19 @@ class TcpEcho:
             if peer in ready:
                 data = peer.recv(65536)
                 if not data:
-                    self._part(peer)
+                    self._finish(peer)
                     return
                 peer.sendall(data)
 
-    def _part(self, peer: socket.socket) -> None:
-        """End a connection with its last packet, so that none comes when others are looked for."""
+    def _finish(self, peer: socket.socket) -> None:
+        """Wait for the last packet of a connection, so that it is not captured later."""
         peer.shutdown(socket.SHUT_WR)
 
         def is_over() -> bool:
             return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _LAST_ACK
 
         with contextlib.suppress(TimeoutError):
-            until(is_over, _PARTING, "the last acknowledgement")
+            until(is_over, _LAST_ACK_TIMEOUT, "the last acknowledgement")
 
     def close(self) -> None:
         """End the thread and close its sockets."""

@@ -14,12 +14,12 @@ from kamexfrm.rig.condition import until
 IFA_F_NODAD = 0x02
 _LINK_LOCAL = 253  # linux/rtnetlink.h RT_SCOPE_LINK
 
-#: Written to a fresh namespace: an IPv6 address is usable at once, no router is looked for.
+#: Written to a new namespace: an IPv6 address is usable at once, no router is solicited.
 _QUIET_IPV6 = {"accept_dad": "0", "dad_transmits": "0", "router_solicitations": "0"}
 
 
 def prepare() -> None:
-    """Make a fresh namespace usable: ``lo`` up, IPv6 without duplicate address detection."""
+    """Make a new namespace usable: ``lo`` up, IPv6 without duplicate address detection."""
     for which in ("all", "default"):
         folder = Path("/proc/sys/net/ipv6/conf") / which
         if folder.is_dir():
@@ -44,7 +44,7 @@ def up(name: str, mtu: int | None = None) -> None:
     """Bring an interface up; ``mtu`` in bytes."""
     with IPRoute() as route:
         options = {} if mtu is None else {"mtu": mtu}
-        with _errors_of_the_system():
+        with _os_errors():
             route.link("set", index=_index(name), state="up", **options)
 
 
@@ -71,7 +71,7 @@ def wait_for_carrier(name: str, deadline: float = 5.0) -> None:
 
 
 def wait_for_ipv6(name: str, deadline: float = 5.0) -> None:
-    """Wait until each IPv6 address of an interface that is up is one the neighbours can find.
+    """Wait until neighbours can resolve each IPv6 address of an interface that is up.
 
     Without duplicate address detection too, the kernel starts to listen to an address's
     solicited-node group (RFC 4291 section 2.7.1) in a work queue, after the address is there; a
@@ -108,7 +108,7 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
     if not addresses:
         return
     index = _index(name)
-    with IPRoute() as route, _errors_of_the_system():
+    with IPRoute() as route, _os_errors():
         for text in addresses:
             interface = ipaddress.ip_interface(text)
             options = {"flags": IFA_F_NODAD} if interface.version == 6 else {}
@@ -123,14 +123,14 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
 
 def impair(name: str, delay: float, loss: float) -> None:
     """Delay what an interface sends by so many milliseconds, and lose so many percent of it."""
-    with IPRoute() as route, _errors_of_the_system():
+    with IPRoute() as route, _os_errors():
         options = {"delay": round(delay * 1000), "loss": loss, "limit": 10000}
         route.tc("add", "netem", _index(name), handle="1:", **options)
 
 
 def bridge(name: str, members: list[str]) -> None:
     """Make a bridge of interfaces."""
-    with IPRoute() as route, _errors_of_the_system():
+    with IPRoute() as route, _os_errors():
         route.link("add", ifname=name, kind="bridge")
         for member in members:
             route.link("set", index=_index(member), master=_index(name))
@@ -151,7 +151,7 @@ def add_route(destination: str, via: str | None, device: str | None, source: str
         options["oif"] = _index(device)
     if source is not None:
         options["prefsrc"] = source
-    with IPRoute() as route, _errors_of_the_system():
+    with IPRoute() as route, _os_errors():
         route.route("add", **options)
 
 
@@ -177,8 +177,8 @@ def find_route(destination: str, source: str = "") -> tuple[str, str] | None:
 
 
 @contextlib.contextmanager
-def _errors_of_the_system() -> Iterator[None]:
-    """Raise what the kernel refuses as the OSError that it is."""
+def _os_errors() -> Iterator[None]:
+    """Turn a NetlinkError into the OSError of its number."""
     try:
         yield
     except NetlinkError as error:

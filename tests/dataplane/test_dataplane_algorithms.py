@@ -192,8 +192,8 @@ _WINDOWS = [
 
 
 def _has_more(echo: UdpEcho, number: int) -> bool:
-    """Whether an echo has heard more datagrams than so many."""
-    return len(echo.heard) > number
+    """Whether an echo has received more datagrams than so many."""
+    return len(echo.received) > number
 
 
 @pytest.mark.parametrize(("options", "old", "twice"), _WINDOWS, ids=lambda value: value or "taken")
@@ -205,7 +205,7 @@ def test_the_replay_window_is_as_wide_as_asked(
     load(b, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
     with b.udp_echo(B) as echo:
         for at, counter in ((39, None), (39, twice), (37, None), (37, twice), (0, old)):
-            number, before = len(echo.heard), b.counters()
+            number, before = len(echo.received), b.counters()
             inject(packets[at], a, b)
             if counter:
                 waits_for_counter(b, counter, before)

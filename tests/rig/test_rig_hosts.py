@@ -63,7 +63,7 @@ def test_a_udp_echo_answers_with_what_it_heard(two_hosts: TwoHosts) -> None:
     for address in ("10.0.0.2", "fd00::2"):
         with b.udp_echo(address) as echo:
             assert a.udp_ask(address, payload=b"marker") == b"marker"
-            assert echo.heard == [b"marker"]
+            assert echo.received == [b"marker"]
     assert a.udp_ask("10.0.0.2", timeout=0.05) is None
 
 

@@ -198,7 +198,7 @@ def test_def_policy_0_discards_what_comes_in_too(two_hosts: TwoHosts) -> None:
         kame_sysctl(b, f"{INET[0]}=0")
         assert a.udp_ask("10.0.0.2", timeout=0.2) is None
         assert a.udp_ask("fd00::2") == b"?"
-        assert (len(echo4.heard), len(echo6.heard)) == (1, 2)
+        assert (len(echo4.received), len(echo6.received)) == (1, 2)
 
 
 @pytest.mark.parametrize("both", [False, True])

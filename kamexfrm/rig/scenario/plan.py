@@ -1,4 +1,4 @@
-"""What a scenario says once read and filled in: hosts, links, steps and expectations."""
+"""A scenario as read, with all values filled in: hosts, links, steps and expectations."""
 
 import dataclasses
 import ipaddress
@@ -28,16 +28,16 @@ class LinkPlan:
 
     @property
     def name(self) -> str:
-        """The link as steps call it."""
+        """The name of the link in steps."""
         return f"{self.left.host} -- {self.right.host}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Script:
-    """Input of setkey, and where it is from: ``mirror of alice``, a file's name, or nothing.
+    """Input of setkey, and its origin: ``mirror of alice``, a file's name, or empty.
 
-    ``file`` is whose lines it has: a script inside a scenario begins with as many empty lines as
-    stand before it there, so that setkey names places as an editor does.
+    ``file`` is the file that its line numbers are of: a script inside a scenario begins with as
+    many empty lines as precede it there, so that setkey reports the lines of the scenario.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Script:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostPlan:
-    """A host as the scenario wants it. ``routes`` are (prefix, gateway) pairs; None: worked out."""
+    """A host. ``routes`` are (prefix, gateway) pairs; None: all are computed."""
 
     name: str
     line: int
@@ -63,7 +63,7 @@ class HostPlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a step is to show. None and empty: not asked.
+    """What a step is to show. None and empty: not checked.
 
     ``moves`` and ``rests`` name SAs by (host, protocol, SPI), protocol empty for any; ``counters``
     Xfrm counters by (host, name, by how much; 0 for at least one).
@@ -102,7 +102,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Explain:
-    """What KAME's rules make of a probe's packet on the host ``at``; nothing is sent."""
+    """How KAME's rules treat a probe's packet on the host ``at``; nothing is sent."""
 
     at: str
     probe: Probe
@@ -110,7 +110,7 @@ class Explain:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stream:
-    """UDP questions in the background, ``interval`` seconds apart, until the step that ends it."""
+    """UDP requests in the background, ``interval`` seconds apart, until the step that ends it."""
 
     name: str
     probe: Probe
@@ -137,7 +137,7 @@ class Sysctl:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """A shell command; with a ``name`` it goes on in the background until it is killed."""
+    """A shell command; with a ``name`` it runs in the background until it is killed."""
 
     hosts: tuple[str, ...]
     command: str
@@ -147,7 +147,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until a shell command succeeds, or until a background command has said a text."""
+    """Wait until a shell command succeeds, or until a background command has printed a text."""
 
     host: str
     command: str

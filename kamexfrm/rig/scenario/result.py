@@ -1,4 +1,4 @@
-"""What came of a case: results of steps, and a failure with its causes and all that is known."""
+"""Results of steps and cases, and a failure with its causes and the facts."""
 
 import dataclasses
 
@@ -8,9 +8,9 @@ from kamexfrm.rig.scenario.plan import Case
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a step failed: what was not as expected, why that may be, and the facts.
+    """Why a step failed: what was not as expected, possible causes, and the facts.
 
-    ``causes`` are most telling first; ``facts`` are (title, text) pairs: packets, dumps, counters.
+    ``causes``: the likeliest first; ``facts``: (title, text) pairs of packets, dumps and counters.
     """
 
     message: str
@@ -19,7 +19,7 @@ class Failure:
 
 
 class StepFailed(KamexfrmError):
-    """A step that did not show what it was expected to; ``line`` in the file, 0 for the step's."""
+    """A step that did not meet its expectations; ``line`` in the file, 0 for the step's."""
 
     def __init__(self, message: str, causes: tuple[str, ...] = (), line: int = 0) -> None:
         super().__init__(message)
@@ -55,5 +55,5 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Whether all steps showed what they were expected to."""
+        """Whether all steps met their expectations."""
         return self.failure is None

@@ -1,6 +1,6 @@
 """What each Xfrm counter of the kernel means (Linux Documentation/networking/xfrm_proc.rst)."""
 
-#: In the rig's words; ``meaning_of`` has one for every name.
+#: ``meaning_of`` has a text for every name.
 _MEANINGS = {
     "XfrmInError": "an error that has no counter of its own on input",
     "XfrmInBufferError": "no memory on input",

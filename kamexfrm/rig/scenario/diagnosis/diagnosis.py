@@ -1,4 +1,4 @@
-"""Why a packet did not fare as expected, most telling first: ways, SAs, policies, counters."""
+"""Causes of a failed probe, the likeliest first: paths, SAs, policies, counters."""
 
 from collections.abc import Iterator
 from enum import IntEnum
@@ -6,7 +6,7 @@ from enum import IntEnum
 from kamexfrm.model.packet import Packet as Flow
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
 from kamexfrm.net import AF_INET6, IPPROTO_ICMPV6
-from kamexfrm.rig.scenario.diagnosis import received_packets as arrivals
+from kamexfrm.rig.scenario.diagnosis import received_packets
 from kamexfrm.rig.scenario.diagnosis.counters import meaning_of
 from kamexfrm.rig.scenario.diagnosis.journey import Journey, no_route, travel, unanswered
 from kamexfrm.rig.scenario.diagnosis.peer_comparison import differences
@@ -21,26 +21,26 @@ from kamexfrm.rig.scenario.plan import Probe
 from kamexfrm.rig.scenario.stage import wire
 from kamexfrm.rig.scenario.stage.scene import Scene
 
-#: Counters that a receiver's policies are behind.
+#: Counters of packets that a receiver's policies drop.
 _BY_POLICY = ("XfrmInTmplMismatch", "XfrmInNoPols", "XfrmInPolBlock", "XfrmInPolError")
 
 
 class _Rank(IntEnum):
-    """How telling a cause is: the lower is told first."""
+    """How likely a cause explains the failure: lower ones are listed first."""
 
-    WAY = 0  # packets cannot get there, whatever their protection
+    PATH = 0  # packets cannot get there, protected or not
     SA = 1  # sender and receiver do not understand each other
     SENDER = 2
     RECEIVER = 3
     COUNTER = 4
-    HINT = 5  # told when nothing better was found
+    HINT = 5  # listed when nothing better was found
 
 
 class Diagnosis:
-    """Looks for causes once a probe has failed; each is a sentence.
+    """Finds the causes of a failed probe; each is a sentence.
 
     ``moved`` are (host, counter, by how much) of each Xfrm counter that rose; ``outcome`` is what
-    became of the packets, ``expected`` what was to, empty where nothing was said.
+    happened to the packets, ``expected`` what should have, empty if nothing was expected.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Diagnosis:
                 self._journeys.append(travel(snapshot, target, answer_to(probe, source)))
 
     def causes(self) -> tuple[str, ...]:
-        """Return what is found, most telling first."""
+        """Return all causes, the likeliest first."""
         if self._outcome != "ok":
-            self._ways()
+            self._paths()
         for breaks, text in differences(self._snapshot):
             self._add(_Rank.SA if breaks else _Rank.HINT, text)
         for host, counter, by in self._moved:
@@ -91,35 +91,35 @@ class Diagnosis:
     def _add(self, rank: _Rank, *texts: str) -> None:
         self._found += [(rank, text) for text in texts if text]
 
-    # Ways
+    # Paths
 
-    def _ways(self) -> None:
-        """Walk there and back again as packets would."""
+    def _paths(self) -> None:
+        """Follow the path of the packets there and back."""
         snapshot, probe = self._snapshot, self._probe
         if snapshot.owner(probe.destination) is None:
-            self._add(_Rank.WAY, f"no host has the address {probe.destination}")
+            self._add(_Rank.PATH, f"no host has the address {probe.destination}")
         if not self._journeys:
-            self._add(_Rank.WAY, *travel_without_source(snapshot, probe))
+            self._add(_Rank.PATH, *travel_without_source(snapshot, probe))
         for journey in self._journeys:
-            self._add(_Rank.WAY, *journey.trouble)
-        self._add(_Rank.WAY, *unanswered(snapshot.links))
+            self._add(_Rank.PATH, *journey.trouble)
+        self._add(_Rank.PATH, *unanswered(snapshot.links))
         for packet in (one for packets in snapshot.links.values() for one in packets):
             if "too big" in packet.summary or "fragmentation needed" in packet.summary:
-                self._add(_Rank.WAY, f"{packet.source} says: {packet.summary}")
+                self._add(_Rank.PATH, f"{packet.source} says: {packet.summary}")
 
         for host in snapshot.hosts:
-            self._add(_Rank.SA, *arrivals.gates(self._snapshot, host))
+            self._add(_Rank.SA, *received_packets.wrong_encap_ports(self._snapshot, host))
 
     # Counters
 
     def _counter(self, host: str, counter: str) -> None:
-        """Look at what a counter of a host points to."""
+        """Find the cause of a counter that rose."""
         if counter == "XfrmInNoStates":
-            self._add(_Rank.SA, *arrivals.unknown_sas(self._snapshot, host))
+            self._add(_Rank.SA, *received_packets.unknown_sas(self._snapshot, host))
         elif counter == "XfrmInStateProtoError":
-            self._add(_Rank.RECEIVER, *arrivals.unreadable(self._snapshot, host))
+            self._add(_Rank.RECEIVER, *received_packets.unreadable(self._snapshot, host))
         elif counter == "XfrmInStateMismatch":
-            self._add(_Rank.RECEIVER, *arrivals.encapsulations(self._snapshot, host))
+            self._add(_Rank.RECEIVER, *received_packets.encapsulations(self._snapshot, host))
         elif counter == "XfrmOutBundleGenError":
             self._add(_Rank.SENDER, *self._tunnels(host))
         elif counter in ("XfrmOutPolBlock", "XfrmInPolBlock"):
@@ -130,7 +130,7 @@ class Diagnosis:
                 self._receiver(host, journey.flow)
 
     def _tunnels(self, host: str) -> Iterator[str]:
-        """Say which tunnel of the host's policies begins or ends at an impossible place."""
+        """Yield tunnels of the host's policies whose own or other end it cannot use."""
         for journey in self._journeys:
             policy = self._snapshot.policy(host, Direction.OUT, journey.flow)
             if policy is None:
@@ -146,7 +146,7 @@ class Diagnosis:
                     yield f"{host} has no route to {request.destination}, the end of its tunnel"
 
     def _discards(self, host: str, direction: Direction) -> Iterator[str]:
-        """Name the entry that says discard, or the def_policy that does where there is none."""
+        """Name the policy that discards, or def_policy if there is no policy."""
         word = "out" if direction is Direction.OUT else "in"
         knobs = self._snapshot.scene.knobs(host)
         for flow in [journey.flow for journey in self._journeys] + self._neighbours():
@@ -161,7 +161,7 @@ class Diagnosis:
                 )
 
     def _neighbours(self) -> list[Flow]:
-        """Return what neighbour discovery sends for a probe over IPv6, where that is in doubt."""
+        """Return the neighbour discovery packets of a probe over IPv6."""
         flows = [j.flow for j in self._journeys if j.flow.family == AF_INET6]
         return [
             flow._replace(upper=IPPROTO_ICMPV6, source_port=kind, destination_port=0)
@@ -172,7 +172,7 @@ class Diagnosis:
     # Policies
 
     def _receiver(self, host: str, flow: Flow) -> None:
-        """Hold what came against the inbound policy that it met; look for who was to protect it."""
+        """Compare received packets with the inbound policy; find the host that protects them."""
         if self._snapshot.owner(str(flow.source)) == host:
             return
         policy = self._snapshot.policy(host, Direction.IN, flow)
@@ -186,7 +186,7 @@ class Diagnosis:
             return
         if policy.type is not PolicyType.IPSEC:
             return
-        came = [
+        received = [
             one
             for packets in self._snapshot.links.values()
             for one in packets
@@ -194,34 +194,34 @@ class Diagnosis:
             or (one.source, one.destination) == (str(flow.source), str(flow.destination))
         ]
         for request in policy.requests:
-            self._add(_Rank.RECEIVER, arrivals.unmet(self._snapshot, host, request))
+            self._add(_Rank.RECEIVER, received_packets.unmet(self._snapshot, host, request))
             protector = self._protector(host, request, flow)
             if protector and (self._has_policies(protector) or not self._is_protected(flow)):
                 self._sender(protector, flow)
-        kinds = wire.spell(wire.kinds(came))
+        kinds = wire.spell(wire.kinds(received))
         self._add(_Rank.RECEIVER, f"{host} takes in by {quote(policy)}; came: {kinds}")
 
     def _begins(self, host: str, flow: Flow) -> bool:
-        """Whether protection begins at a host: it came in clear there."""
+        """Whether a host is where protection begins: packets reach it in clear."""
         policy = self._snapshot.policy(host, Direction.OUT, flow)
         ends = [request.source for request in policy.requests] if policy else []
         return any(not end or self._snapshot.owner(str(end)) == host for end in ends)
 
     def _protector(self, host: str, request: IpsecRequest, flow: Flow) -> str:
-        """Return the host that was to protect what came; empty where that is unknown."""
+        """Return the host that should have protected the packets; empty if unknown."""
         for end in (request.source, flow.source):
             owner = self._snapshot.owner(str(end)) if end else None
-            # A NAT has the other end's address, and nothing to protect with.
+            # A NAT has the address of the other end, but no SAs.
             if owner and owner != host and (end == flow.source or self._snapshot.sads[owner]):
                 return owner
         return ""
 
     def _has_policies(self, host: str) -> bool:
-        """Whether a host has anything to do with IPsec."""
+        """Whether a host has outbound policies or SAs."""
         return bool(self._snapshot.spds[host].outbound or self._snapshot.sads[host])
 
     def _is_protected(self, flow: Flow) -> bool:
-        """Whether some host on the way sends a packet by SAs that it has."""
+        """Whether some host on the path has all SAs that its policy wants for a packet."""
         for journey in self._journeys:
             for host in journey.hosts if journey.flow == flow else ():
                 policy = self._snapshot.policy(host, Direction.OUT, flow)
@@ -231,7 +231,7 @@ class Diagnosis:
         return False
 
     def _senders(self) -> None:
-        """Say how each host on the way sends, where it is not by SAs that are there."""
+        """Report how each host on the path sends, unless all its SAs exist."""
         for journey in self._journeys:
             concerned = [
                 host
@@ -244,16 +244,16 @@ class Diagnosis:
                 self._sender(host, journey.flow)
             if concerned or self._outcome == "refused":
                 continue
-            asked = [host for host in journey.hosts if self._snapshot.spds[host].outbound]
-            for host in asked:
+            senders = [host for host in journey.hosts if self._snapshot.spds[host].outbound]
+            for host in senders:
                 rank = _Rank.SENDER if self._outcome == "ok" else _Rank.HINT
                 self._sender(host, journey.flow, rank)
-            if not asked and any(spd.outbound for spd in self._snapshot.spds.values()):
+            if not senders and any(spd.outbound for spd in self._snapshot.spds.values()):
                 name = spell_flow(journey.flow)
                 self._add(_Rank.HINT, f"no host on the way has an outbound policy for {name}")
 
     def _receivers(self) -> None:
-        """Say by what each host on the way lets in what was not to come through."""
+        """Report by which policies hosts on the path accept what should have been dropped."""
         for journey in self._journeys:
             for host in journey.hosts[1:]:
                 policy = self._snapshot.policy(host, Direction.IN, journey.flow)
@@ -287,6 +287,6 @@ class Diagnosis:
 
 
 def travel_without_source(snapshot: Snapshot, probe: Probe) -> Iterator[str]:
-    """Say why a host has no address to send from."""
+    """Yield why a host has no address to send from."""
     if snapshot.route(probe.host, probe.destination, probe.source) is None:
         yield no_route(snapshot, probe.host, probe.destination)

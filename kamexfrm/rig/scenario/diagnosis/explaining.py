@@ -1,4 +1,4 @@
-"""What KAME's rules make of a packet on a host of the rig, in words.
+"""How KAME's rules treat a packet on a host of the rig, in words.
 
 Policies, SAs and knobs are read from the kernel; ``kamexfrm.model.decide`` decides.
 """
@@ -15,8 +15,8 @@ from kamexfrm.rig.scenario.stage.scene import Scene
 def explain(scene: Scene, at: str, source: str, probe: Probe) -> tuple[str, list[str]]:
     """Return how the host ``at`` decides about a probe's packet: the reason, and all its steps.
 
-    It leaves, arrives in clear or is passed on, as the host has its source, its destination or
-    neither.
+    The packet is outbound, inbound in clear or forwarded, as the host has its source, its
+    destination or neither.
     """
     case = scene.case
     if case.owner(source) == at:
@@ -33,7 +33,7 @@ def explain(scene: Scene, at: str, source: str, probe: Probe) -> tuple[str, list
 
 
 def both_ways(scene: Scene, probe: Probe, source: str) -> list[tuple[str, str]]:
-    """Return facts for a failure: what the sender's rules say, and those of whoever answers."""
+    """Return facts for a failure: the decisions of the sender and of the answering host."""
     facts = []
     target = scene.case.owner(probe.destination)
     way = [(probe.host, source, probe.destination)]

@@ -1,4 +1,4 @@
-"""The way of a packet through the hosts, by their routes and tunnels; and where it ends early."""
+"""The path of a packet through the hosts, by routes and tunnels, and where it ends early."""
 
 import ipaddress
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136  # RFC 4861 section
 
 
 class Journey(NamedTuple):
-    """The hosts that a packet comes by, the sender first, and what is wrong with the way."""
+    """The hosts on the path of a packet, the sender first, and what is wrong with the path."""
 
     flow: Flow
     hosts: tuple[str, ...]
@@ -24,7 +24,7 @@ class Journey(NamedTuple):
 def travel(snapshot: Snapshot, start: str, flow: Flow, own: Sequence[str] = ()) -> Journey:
     """Follow a packet from host to host; a tunnel leads to its other end.
 
-    ``own`` are the policies of the socket that sends it, which go before those of its host.
+    ``own`` are the policies of the sending socket, which take precedence over those of its host.
     """
     destination = str(flow.destination)
     here, hosts = start, [start]
@@ -49,7 +49,7 @@ def travel(snapshot: Snapshot, start: str, flow: Flow, own: Sequence[str] = ()) 
             break
         hosts.append(following)
         if end and not snapshot.sads[following]:
-            break  # a NAT stands for the other end
+            break  # a NAT in place of the other end
         here = following
     return Journey(flow, tuple(hosts), tuple(trouble))
 
@@ -72,7 +72,7 @@ def _to_tunnel_end(snapshot: Snapshot, host: str, end: str) -> list[str]:
 
 
 def no_route(snapshot: Snapshot, host: str, destination: str) -> str:
-    """Say that there is no route, and whether the host has a neighbour at all."""
+    """Return that there is no route, and whether the host has a neighbour at all."""
     version = 6 if ":" in destination else 4
     there = [(name, i) for name, i in snapshot.addresses if not i.is_loopback]
     own = [i for name, i in there if name == host and i.version == version]
@@ -86,22 +86,22 @@ def no_route(snapshot: Snapshot, host: str, destination: str) -> str:
 
 
 def unanswered(links: dict[str, list[Packet]]) -> Iterator[str]:
-    """Say which addresses were asked for by ARP or neighbour discovery and are nobody's."""
+    """Yield addresses that ARP or neighbour discovery asked for and no host has."""
     for link, packets in links.items():
-        asked: dict[str, str] = {}
-        there: set[str] = set()
+        requested: dict[str, str] = {}
+        answering: set[str] = set()
         for packet in packets:
             if packet.ethertype == ETH_P_ARP:
-                asked.setdefault(packet.destination, packet.source)
-                there.add(packet.source)
+                requested.setdefault(packet.destination, packet.source)
+                answering.add(packet.source)
             elif (found := _neighbour(packet)) is not None:
                 kind, target = found
                 if kind == _NEIGHBOUR_SOLICITATION:
-                    asked.setdefault(target, packet.source)
+                    requested.setdefault(target, packet.source)
                 else:
-                    there.add(target)
-        for target, who in asked.items():
-            if target not in there and who != "::":
+                    answering.add(target)
+        for target, who in requested.items():
+            if target not in answering and who != "::":
                 yield f"nobody on {link} answers for {target}, which {who} asks for"
 
 

@@ -1,4 +1,4 @@
-"""The two halves of an SA compared: what its ends have different; no key's bytes."""
+"""Comparison of the two ends of an SA: what differs, without showing keys."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from kamexfrm.rig.scenario.diagnosis.snapshot import Snapshot, name_sa
 
 
 def differences(snapshot: Snapshot) -> Iterator[tuple[bool, str]]:
-    """Yield what two hosts hold different of the same SA, and whether that breaks it by itself."""
+    """Yield whether a difference between two ends of an SA breaks it by itself, and its text."""
     for left, right in itertools.combinations(snapshot.hosts, 2):
         for entry in snapshot.sads[left]:
             for other in snapshot.sads[right]:
                 if _same(entry.association, other.association):
-                    yield from _tell(left, right, entry.association, other.association)
+                    yield from _differences_of(left, right, entry.association, other.association)
 
 
 def _same(left: SecurityAssociation, right: SecurityAssociation) -> bool:
-    """Whether it is one SA; behind a NAT its ends have other addresses."""
+    """Whether both are ends of one SA; behind a NAT their addresses differ."""
     if left.id == right.id:
         return True
     return bool(
@@ -28,19 +28,19 @@ def _same(left: SecurityAssociation, right: SecurityAssociation) -> bool:
     )
 
 
-def _tell(
+def _differences_of(
     left: str, right: str, mine: SecurityAssociation, theirs: SecurityAssociation
 ) -> Iterator[tuple[bool, str]]:
     for what in _differing(mine, theirs):
         yield True, f"{left} and {right} have different {what} for {name_sa(theirs)}"
-    # A receiver looks at the source of a tunnel only, by its policy.
+    # A receiver checks the source of tunnels only, by its policy.
     if mine.source != theirs.source and not (mine.nat_traversal and theirs.nat_traversal):
         what = f"sources ({mine.source} and {theirs.source})"
         yield False, f"{left} and {right} have different {what} for {name_sa(theirs)}"
 
 
 def _differing(left: SecurityAssociation, right: SecurityAssociation) -> Iterator[str]:
-    """Name what two hosts' halves of an SA differ in."""
+    """Yield what the two ends of an SA differ in."""
     pairs: tuple[tuple[str, Key | None, Key | None], ...] = (
         ("encryption", left.encryption, right.encryption),
         ("authentication", left.authentication, right.authentication),

@@ -1,4 +1,4 @@
-"""What came to a host and the SAs that it has for it: where the two do not go together."""
+"""Received packets against the receiver's SAs: what does not match."""
 
 from collections.abc import Iterator
 
@@ -10,24 +10,24 @@ from kamexfrm.rig.scenario.diagnosis.snapshot import Snapshot, name_sa, names_of
 from kamexfrm.rig.scenario.stage import wire
 
 
-def gates(snapshot: Snapshot, host: str) -> Iterator[str]:
-    """Say which SAs of a host send ESP in UDP to a port where the other end takes none."""
+def wrong_encap_ports(snapshot: Snapshot, host: str) -> Iterator[str]:
+    """Yield SAs that send ESP in UDP to a port where the peer has no encap socket."""
     for entry in snapshot.sads[host]:
         sa = entry.association
         owner = snapshot.owner(str(sa.destination))
-        gates = snapshot.scene.case.hosts[owner].encapsulation if owner else ()
-        if owner in (None, host) or not sa.nat_traversal or not gates:
-            continue  # where there is no gate, a program may have one
+        encap_sockets = snapshot.scene.case.hosts[owner].encapsulation if owner else ()
+        if owner in (None, host) or not sa.nat_traversal or not encap_sockets:
+            continue  # without sockets of the scenario, a program may have one
         port = sa.nat_traversal.destination_port
-        if f"{sa.destination} {port}" not in gates:
+        if f"{sa.destination} {port}" not in encap_sockets:
             yield (
                 f"{host} sends {name_sa(sa)} to UDP port {port}, and {owner} takes ESP in UDP "
-                f"at {', '.join(gates)}"
+                f"at {', '.join(encap_sockets)}"
             )
 
 
 def unknown_sas(snapshot: Snapshot, host: str) -> Iterator[str]:
-    """Name what came and is not in a host's SAD; else what others have that send to it."""
+    """Yield received SPIs that are not in the SAD; else the SAs of others that send to the host."""
     found = False
     known = snapshot.sads[host]
     for packet in _received(snapshot, host):
@@ -42,7 +42,7 @@ def unknown_sas(snapshot: Snapshot, host: str) -> Iterator[str]:
             name = f"{protocol.name.lower()} {packet.spi:#x}"
             there = names_of(same or known)
             yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
-    if not found:  # the header is one that only the receiver could see
+    if not found:  # the header is inside one that only the receiver can decrypt
         here = {entry.association.id for entry in known}
         for other in snapshot.hosts:
             for entry in snapshot.sads[other]:
@@ -52,7 +52,7 @@ def unknown_sas(snapshot: Snapshot, host: str) -> Iterator[str]:
 
 
 def unreadable(snapshot: Snapshot, host: str) -> Iterator[str]:
-    """Name what came that a host has an SA for, and could not read."""
+    """Yield the received packets that a host failed to authenticate or decrypt."""
     for packet in _received(snapshot, host):
         yield (
             f"{host} could not authenticate or decrypt {_protocol(packet).name.lower()} "
@@ -61,7 +61,7 @@ def unreadable(snapshot: Snapshot, host: str) -> Iterator[str]:
 
 
 def encapsulations(snapshot: Snapshot, host: str) -> Iterator[str]:
-    """Say which of a host's SAs are in UDP where what came was not, or the reverse."""
+    """Yield SAs with UDP encapsulation whose packets came without, or the reverse."""
     for packet in _received(snapshot, host):
         for entry in snapshot.sads[host]:
             sa = entry.association
@@ -71,7 +71,7 @@ def encapsulations(snapshot: Snapshot, host: str) -> Iterator[str]:
 
 
 def unmet(snapshot: Snapshot, host: str, request: IpsecRequest) -> str:
-    """Say in what an SA that served differs from an inbound request; empty if in nothing."""
+    """Return how an SA of the received packets differs from a request; empty if it does not."""
     seen = {packet.spi for packet in _received(snapshot, host)}
     for entry in snapshot.sads[host]:
         sa = entry.association

@@ -1,4 +1,4 @@
-"""How things stood when a probe failed: each host's SAs and policies, the packets, the routes."""
+"""The state of all hosts when a probe failed: SAs, policies, packets, routes."""
 
 import ipaddress
 from typing import NamedTuple
@@ -29,7 +29,7 @@ _ECHO = {IPPROTO_ICMP: (8, 0), IPPROTO_ICMPV6: (128, 129)}
 
 
 class Route(NamedTuple):
-    """Where a host sends what is for an address: the gateway, empty for a neighbour."""
+    """A route: the gateway, empty for a neighbour, and the source address."""
 
     gateway: str
     source: str
@@ -51,7 +51,7 @@ class Snapshot:
         ]
 
     def owner(self, address: str) -> str | None:
-        """Return the host that has an address, None for one of nobody or of the loopback net."""
+        """Return the host that has an address; None if no host has, and for 127.0.0.0/8 and ::1."""
         wanted = ipaddress.ip_address(address)
         if wanted.is_loopback:
             return None
@@ -63,17 +63,17 @@ class Snapshot:
         return Route(*found) if found else None
 
     def forwards(self, host: str, family: int) -> str:
-        """Return the name of the variable that forbids a host to forward; empty if it does."""
+        """Return the sysctl that keeps a host from forwarding; empty if it forwards."""
         key = "net.ipv6.conf.all.forwarding" if family == AF_INET6 else "net.ipv4.ip_forward"
         return key if self.scene.hosts[host].sysctl(key) == "0" else ""
 
     def policy(self, host: str, direction: Direction, flow: Flow) -> SecurityPolicy | None:
-        """Return the entry that a packet meets."""
+        """Return the policy that a packet matches."""
         found = first_match(flow, direction, self.spds[host])
         return found.policy if found else None
 
     def others(self, host: str, direction: Direction) -> str:
-        """Return the entries of a host that a packet did not meet, for a hint."""
+        """Return the policies of a host that a packet did not match, for a hint."""
         known = [quote(entry.policy) for entry in self.spds[host].entries(direction)]
         if not known:
             return "it has none"
@@ -81,7 +81,7 @@ class Snapshot:
         return f"it has {', '.join(known[:2])}{more}"
 
     def gap(self, host: str, request: IpsecRequest, flow: Flow) -> str:
-        """Say why no SA of a host is fit for an outbound request; empty when one is."""
+        """Return why no SA of a host fits an outbound request; empty if one does."""
         ends = request.source or flow.source, request.destination or flow.destination
         protocol = request.protocol.name.lower()
         same = [e for e in self.sads[host] if e.association.protocol == request.protocol]
@@ -96,7 +96,7 @@ class Snapshot:
 
 
 def _misfit(entry: SadEntry, request: IpsecRequest) -> str:
-    """Say why an SA between the right addresses does not serve a request; empty if it does."""
+    """Return why an SA between the right addresses does not fit a request; empty if it does."""
     association = entry.association
     mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
     if mode != request.mode:

@@ -15,7 +15,7 @@ from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup,
 from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
 
-#: A statement that makes an SA: the kernel has to have its protocol.
+#: A statement that makes an SA: the kernel needs its protocol.
 _MAKES_SA = re.compile(r"(?m)^[^#]*\b(?:add|update|getspi)\s[^;#]*\b(?:esp|ah|ipcomp)")
 
 
@@ -31,7 +31,7 @@ def read_file(path: str | Path) -> list[Case]:
 
 
 def read_text(text: str, name: str) -> list[Case]:
-    """Return all cases of a scenario's text; files it names are looked for beside ``name``."""
+    """Return all cases of a scenario's text; files that it names are relative to ``name``."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -49,7 +49,7 @@ def _cases(document: Table, data: dict[str, object], lines: Lines) -> Iterator[C
 
 
 class _Reader:
-    """Fills in one choice of the matrix and reads what comes of it."""
+    """Fills in one choice of the matrix and reads the case."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _Reader:
         self._own: Lookup = chosen_lookup(self._known)
         self._addresses: dict[str, str] = {}
         skeleton = {key: data[key] for key in ("links", "hosts", "family") if key in data}
-        # Names, links and loopbacks first: all else may speak of their addresses.
+        # Names, links and loopbacks first: all else may refer to their addresses.
         bare = {
             "links": skeleton.get("links", []),
             "family": skeleton.get("family", "${family}" if "family" in self._known else 4),
@@ -76,20 +76,20 @@ class _Reader:
         if family not in schema.FAMILIES:
             table.fail(f"4 or 6 is wanted, not {family!r}", "family")
         self.family = schema.FAMILIES[schema.FAMILIES.index(family)]
-        self._note_addresses(document, data, lines)
+        self._name_addresses(document, data, lines)
         rest = {key: value for key, value in data.items() if key not in ("matrix", "exclude")}
-        self.table = Table(self._fill(document, rest, self._look), (), document.file, lines)
+        self.table = Table(self._fill(document, rest, self._lookup), (), document.file, lines)
 
-    def _fill(self, table: Table, value: object, look: Lookup) -> dict[str, object]:
-        filled = fill(table, value, look, lambda: [*self._known, *self._addresses, "key:BITS"])
+    def _fill(self, table: Table, value: object, lookup: Lookup) -> dict[str, object]:
+        filled = fill(table, value, lookup, lambda: [*self._known, *self._addresses, "key:BITS"])
         if not isinstance(filled, dict):
             raise TypeError(filled)
         return filled
 
-    def _look(self, name: str) -> object:
+    def _lookup(self, name: str) -> object:
         return self._addresses[name] if name in self._addresses else self._own(name)
 
-    def _note_addresses(self, document: Table, data: dict[str, object], lines: Lines) -> None:
+    def _name_addresses(self, document: Table, data: dict[str, object], lines: Lines) -> None:
         """Give names to all addresses: h, h.4, h.6, h.1.4 (its second link's), h.net and so on."""
         numbers: dict[str, int] = {}
         for link in self.links:
@@ -97,7 +97,7 @@ class _Reader:
                 number = numbers.setdefault(end.host, 0)
                 numbers[end.host] += 1
                 for one in end.addresses:
-                    self._note(end.host, f"{end.host}.eth{number}", one)
+                    self._name_address(end.host, f"{end.host}.eth{number}", one)
         table = Table(data, (), document.file, lines).table("hosts")
         for host in table:
             for word in table.table(host).words("loopback"):
@@ -105,9 +105,9 @@ class _Reader:
                     one = ipaddress.ip_interface(str(fill(table, word, self._own, list)))
                 except ValueError as error:
                     table.table(host).fail(str(error), "loopback")
-                self._note(host, f"{host}.lo", one)
+                self._name_address(host, f"{host}.lo", one)
 
-    def _note(
+    def _name_address(
         self, host: str, end: str, one: ipaddress.IPv4Interface | ipaddress.IPv6Interface
     ) -> None:
         values = {"": str(one.ip), ".net": str(one.network)}
@@ -199,7 +199,7 @@ class _Reader:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             table.fail(f"{path}: {error.strerror}", file_key)
-        filled = fill(table.at(file_key), text, self._look, lambda: [*self._known])
+        filled = fill(table.at(file_key), text, self._lookup, lambda: [*self._known])
         return Script(str(filled), name, name)
 
 
@@ -235,7 +235,7 @@ def _routes(host: Table) -> tuple[tuple[str, str], ...]:
 
 
 def _encapsulation(host: Table) -> tuple[str, ...]:
-    """Return ADDRESS PORT words: where the host takes ESP in UDP."""
+    """Return ADDRESS PORT words of the host's encap sockets."""
     found = []
     for word in host.words("udp-encap"):
         address, _, port = word.rpartition(" ")

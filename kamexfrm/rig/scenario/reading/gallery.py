@@ -1,4 +1,4 @@
-"""Scenarios that come with the program: ``kamexfrm rig new KIND`` prints one."""
+"""The scenarios that are shipped: ``kamexfrm rig new KIND`` prints one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which line of a TOML file a key stands on: tomllib gives values without places."""
+"""The lines of the keys of a TOML file: tomllib gives values without places."""
 
 import re
 
@@ -14,7 +14,7 @@ class Lines:
     """The lines of a document's keys; exact for tables and for keys that begin a line.
 
     A key inside an inline table, and an element of an array, has the line of the key that
-    begins the line: good enough to find it.
+    begins the line.
     """
 
     def __init__(self, text: str) -> None:
@@ -90,7 +90,7 @@ class _Value:
             self._depth += (character in "[{") - (character in "]}")
             at += 1
         if len(self._quote) == 1:
-            self._quote = ""  # a string of one line: tomllib has the word on that
+            self._quote = ""  # a string of one line: tomllib reports if it is open
 
     def _skip(self, text: str, at: int) -> int:
         if text[at] == "\\" and self._quote[0] == '"':
@@ -122,7 +122,7 @@ def _assignment(line: str) -> tuple[tuple[str, ...], str]:
 
 
 def place_of(error: str) -> tuple[str, int]:
-    """Split tomllib's message into what is wrong and the line, 1 where it names none."""
+    """Split tomllib's message into the error and the line, 1 if it names none."""
     if match := _AT_LINE.match(error):
         return match[1], int(match[2])
     return error, 1

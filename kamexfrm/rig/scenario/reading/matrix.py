@@ -1,4 +1,4 @@
-"""A matrix multiplies a scenario; ``${name}`` stands for its values, addresses and test keys."""
+"""The matrix of a scenario, and ``${name}`` for its values, addresses and test keys."""
 
 import itertools
 import re
@@ -9,10 +9,10 @@ from kamexfrm.rig.scenario.reading.table import Table, suggestion
 _NAME = re.compile(r"\$\{([^{}]*)\}")
 _KEY = re.compile(r"key:(\d+)(?:\+(\d+))?$")
 
-#: What a name stands for; raises KeyError for an unknown one.
+#: Returns the value of a name; raises KeyError for an unknown one.
 Lookup = Callable[[str], object]
 
-#: More cases than anybody meant.
+#: Most cases of a scenario: more are a mistake.
 _MOST = 100_000
 
 
@@ -48,7 +48,7 @@ def choices(document: Table) -> Iterator[tuple[str, dict[str, object]]]:
 def _label(value: object) -> str:
     """Return a value's part of the case's name: of a table the ``name``, or all its values.
 
-    What ${...} stands for is no part of a name.
+    ${...} is no part of a name.
     """
     if isinstance(value, Mapping):
         if "name" in value:
@@ -65,7 +65,7 @@ def key_of(bits: int, start: int = 0) -> str:
 def chosen_lookup(chosen: Mapping[str, object]) -> Lookup:
     """Return the lookup of a case's own values: ``x``, ``x.y`` in a table, ``key:BITS[+START]``."""
 
-    def look(name: str) -> object:
+    def lookup(name: str) -> object:
         if match := _KEY.match(name):
             return key_of(int(match[1]), int(match[2] or 0))
         value: object = chosen
@@ -75,28 +75,28 @@ def chosen_lookup(chosen: Mapping[str, object]) -> Lookup:
             value = value[part]
         return value
 
-    return look
+    return lookup
 
 
-def fill(table: Table, value: object, look: Lookup, known: Callable[[], list[str]]) -> object:
+def fill(table: Table, value: object, lookup: Lookup, known: Callable[[], list[str]]) -> object:
     """Return ``value`` with each ``${name}`` replaced; one alone keeps the type of its value.
 
-    Raises ScenarioError naming what there is when a name is unknown.
+    Raises ScenarioError with all names when one is unknown.
     """
     if isinstance(value, dict):
-        return {key: fill(_below(table, key), one, look, known) for key, one in value.items()}
+        return {key: fill(_below(table, key), one, lookup, known) for key, one in value.items()}
     if isinstance(value, list):
-        return [fill(_below(table, at), one, look, known) for at, one in enumerate(value)]
+        return [fill(_below(table, at), one, lookup, known) for at, one in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
 
     def replace(match: re.Match[str]) -> object:
         name = match[1].strip()
         try:
-            found = look(name)
+            found = lookup(name)
         except KeyError:
             table.fail(f"${{{name}}} stands for nothing{suggestion(name, known())}")
-        return fill(table, found, look, known) if isinstance(found, str) else found
+        return fill(table, found, lookup, known) if isinstance(found, str) else found
 
     try:
         if match := _NAME.fullmatch(value):

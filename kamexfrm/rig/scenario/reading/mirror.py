@@ -1,8 +1,8 @@
-"""The peer's setkey script: the same SAs, and policies with their directions exchanged."""
+"""The peer's setkey script: the same SAs, and policies with in and out exchanged."""
 
 import re
 
-#: Comments and quoted strings are passed over; then -P DIRECTION, wherever its words are broken.
+#: Comments and quoted strings, which are skipped; or -P DIRECTION, also across a line break.
 _TOKEN = re.compile(r"""#[^\n]*|"[^"\n]*"|(-P\s+)(in|out|fwd)\b""")
 _STATEMENT = re.compile(r"""(?:#[^\n]*|"[^"\n]*"|[^;#"])*;?""")
 _FORWARD = re.compile(r"-P\s+fwd\b")
@@ -11,9 +11,9 @@ _OTHER = {"in": "out", "out": "in"}
 
 
 def mirror(script: str) -> str:
-    """Return what the other side of a link loads.
+    """Return the script for the other end of a link.
 
-    ``fwd`` policies are left out, but for their lines: an ``in`` policy brings its own.
+    ``fwd`` policies are left out, but for their line breaks: an ``in`` policy has its own.
     """
     kept = []
     for statement in _STATEMENT.findall(script):

@@ -17,7 +17,7 @@ class ScenarioError(KamexfrmError):
 
 
 def spell(path: KeyPath) -> str:
-    """Return a path as people write it: ``steps[2].wire``, elements counted from 1."""
+    """Return a path as text: ``steps[2].wire``, elements counted from 1."""
     text = ""
     for part in path:
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
@@ -72,11 +72,11 @@ class Table:
         return ScenarioError(f"{self.file}:{self._lines.of(path)}: {name}{text}")
 
     def at(self, part: str | int) -> "Table":
-        """Return the place of a key or an element, to complain about it."""
+        """Return the place of a key or an element, for errors about it."""
         return Table({}, (*self.path, part), self.file, self._lines)
 
     def get(self, key: str) -> object:
-        """Return the value of a key, None when it is not there."""
+        """Return the value of a key, None if it is missing."""
         return self._data.get(key)
 
     def text(self, key: str, default: str = "") -> str:
@@ -132,7 +132,7 @@ class Table:
         return value
 
     def table(self, key: str) -> "Table":
-        """Return a table below this one, empty when it is not there."""
+        """Return a table below this one, empty if it is missing."""
         value = self.get(key)
         if value is None:
             value = {}

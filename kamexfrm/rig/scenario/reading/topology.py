@@ -20,7 +20,7 @@ _UNITS = {"mtu": None, "delay": "ms", "loss": "%"}
 
 @dataclasses.dataclass(slots=True)
 class _Segment:
-    """What stands between two ``--``: addresses, a host, addresses; and options of the link."""
+    """The words between two ``--``: addresses, a host, addresses; and options of the link."""
 
     host: str
     before: list[Interface]

@@ -1,4 +1,4 @@
-"""The topology drawn: in text for terminals, in SVG for documents."""
+"""Drawings of the topology: text for terminals, SVG for documents."""
 
 from xml.sax.saxutils import escape
 
@@ -6,7 +6,7 @@ from kamexfrm.rig.scenario.plan import Case, LinkPlan
 
 
 def chains(case: Case) -> list[list[LinkPlan]]:
-    """Return the links as chains, each drawn in a row: a link goes on where the last one ended."""
+    """Return the links as chains, each a row: a link begins where the one before ended."""
     left = list(case.links)
     found: list[list[LinkPlan]] = []
     while left:
@@ -21,7 +21,7 @@ def chains(case: Case) -> list[list[LinkPlan]]:
 
 
 def text(case: Case) -> str:
-    """Return the topology as boxes in rows; what is installed on each host stands below."""
+    """Return the topology as boxes in rows, and below what is installed on each host."""
     lines: list[str] = []
     for chain in chains(case):
         lines += _row(chain)

@@ -1,4 +1,4 @@
-"""A step in a line of the transcript."""
+"""The text of a step in the transcript, in one line."""
 
 import re
 from typing import assert_never

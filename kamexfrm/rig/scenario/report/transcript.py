@@ -1,4 +1,4 @@
-"""Telling what happened: a transcript as it happens, JSON and JUnit files when it is over."""
+"""Output of a run: a transcript as it happens, JSON and JUnit files at the end."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from kamexfrm.rig.scenario.result import CaseResult, Failure, StepResult
 
 _BOLD, _RED, _GREEN, _FAINT = "1", "31", "32", "2"
 
-#: Characters that XML 1.0 has no place for.
+#: Characters that XML 1.0 does not allow.
 _NOT_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "?")
 
 
@@ -39,7 +39,7 @@ class Transcript:
         print(text, file=self._out, flush=True)
 
     def begin(self, case: Case) -> None:
-        """Print what case it is."""
+        """Print the name of the case."""
         self._held.clear()
         title = f"  {case.title}" if case.title else ""
         self._print(self.paint(identity(case), _BOLD) + title)

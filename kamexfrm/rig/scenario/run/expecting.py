@@ -1,4 +1,4 @@
-"""Holding what came of a step against what was expected of it."""
+"""Checking the results of a step against its expectations."""
 
 import contextlib
 
@@ -9,12 +9,12 @@ from kamexfrm.rig.scenario.run.steps import Taken
 from kamexfrm.rig.scenario.stage import wire
 from kamexfrm.rig.scenario.stage.scene import Counted
 
-#: Counters rise as the kernel gets to it: seconds to wait for one that must.
+#: Counters may rise late: seconds to wait for one that must.
 _COUNTER_PATIENCE = 1.0
 
 
 def check(taken: Taken) -> None:
-    """Hold what came of a step against what was expected; raises StepFailed."""
+    """Check the results of a step against its expectations; raises StepFailed."""
     wanted = taken.step.expectation
     _check_outcome(taken, wanted)
     if wanted.wire is not None:
@@ -23,9 +23,9 @@ def check(taken: Taken) -> None:
     for host, name, by in wanted.counters:
         _check_counter(taken, host, name, by)
     if wanted.outcome == "ok" and isinstance(taken.step.action, Probe) and not wanted.errors:
-        asked = {(host, name) for host, name, _ in wanted.counters}
+        listed = {(host, name) for host, name, _ in wanted.counters}
         for host, name, by in taken.moved():
-            if (host, name) not in asked:
+            if (host, name) not in listed:
                 raise StepFailed(f"answered, but {host}'s {name} rose by {by}")
     text = " ".join(" ".join(taken.output).split())
     for word in wanted.output:
@@ -46,14 +46,14 @@ def _check_outcome(taken: Taken, wanted: Expectation) -> None:
         if wanted.status is not None:
             if taken.status != wanted.status:
                 raise StepFailed(
-                    f"status {taken.status}, expected {wanted.status}: {_last_words(taken)}"
+                    f"status {taken.status}, expected {wanted.status}: {_last_lines(taken)}"
                 )
         elif (taken.status != 0) != (wanted.outcome == "refused"):
             what = f"status {taken.status}" if taken.status else "done"
-            raise StepFailed(f"{what}, expected {wanted.outcome or 'ok'}: {_last_words(taken)}")
+            raise StepFailed(f"{what}, expected {wanted.outcome or 'ok'}: {_last_lines(taken)}")
 
 
-def _last_words(taken: Taken) -> str:
+def _last_lines(taken: Taken) -> str:
     return "\n".join(line.rstrip() for line in taken.output[-6:]) or "(no output)"
 
 

@@ -1,8 +1,8 @@
-"""Rigs that stay: a process of their own holds the hosts until it is told to end.
+"""Rigs that stay up: a process of their own, the holder, keeps the hosts until SIGTERM.
 
-What is kept on disk is one small file a rig, for ``ls`` and ``enter`` to find the holder by; the
-hosts themselves have no names and go with the holder, however it ends. On a kernel without ESP
-the holder has a guest, and the hosts are in there.
+On disk there is one small file for each rig, by which ``ls`` and ``enter`` find the holder; the
+hosts themselves have no names and end with the holder, also if it is killed. On a kernel without
+ESP the holder runs a guest, and the hosts are in there.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.rig import guest_channel as doorway
+from kamexfrm.rig import guest_channel
 from kamexfrm.rig.condition import until
 from kamexfrm.rig.guest import Guest
-from kamexfrm.rig.reaper import Warden, WatchedFolder
+from kamexfrm.rig.reaper import Reaper, WatchedFolder
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.reading.document import read_file
 from kamexfrm.rig.scenario.report.transcript import identity
@@ -31,7 +31,7 @@ from kamexfrm.rig.scenario.stage.scene import Scene
 
 
 class HolderError(KamexfrmError):
-    """A rig that is not there, or did not come up."""
+    """A rig that does not exist, or did not come up."""
 
     errno = errno.ESRCH
 
@@ -65,7 +65,7 @@ class Held:
             raise HolderError(f"{self.name} has no host {host}: there is {', '.join(self.hosts)}")
         if self.shared:
             shared = Path(self.shared)
-            return doorway.call(shared, host, words, environment, lambda: self.alive)
+            return guest_channel.call(shared, host, words, environment, lambda: self.alive)
         done = subprocess.run(self.command(host, words), check=False, env=dict(environment))
         return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
@@ -75,12 +75,13 @@ class Held:
         return _began(self.process) == self.began
 
 
-#: Where the files are, for ourselves as root of a user namespace: the user's own is meant.
+#: Environment variable with the folder of these files: as root of a user namespace we still use
+#: that of the user.
 FOLDER = "KAMEXFRM_RIGS"
 
 
 def folder() -> Path:
-    """Return this user's folder for the files, which is there while a rig is up."""
+    """Return this user's folder for the files; it exists while a rig is up."""
     base = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else "")
     path = Path(base) / "kamexfrm-rig" if base else Path(f"/tmp/kamexfrm-rig.{os.geteuid()}")  # noqa: S108
     path = Path(os.environ.get(FOLDER) or path)
@@ -90,7 +91,7 @@ def folder() -> Path:
 
 
 def held() -> list[Held]:
-    """Return all rigs that are up; files of holders that were killed are taken away."""
+    """Return all rigs that are up; files of holders that were killed are removed."""
     found = []
     for path in sorted(folder().glob("*.json")):
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -103,7 +104,7 @@ def held() -> list[Held]:
 
 
 def find(name: str) -> Held:
-    """Return a rig by its name, or the only one for an empty name; raises HolderError."""
+    """Return the rig of that name, or the only one for an empty name; raises HolderError."""
     rigs = held()
     if not name and len(rigs) == 1:
         return rigs[0]
@@ -121,15 +122,15 @@ def announced(rig: Held) -> Iterator[None]:
     """Let a rig of this process be found by its name for the ``with``."""
     path = folder() / f"{rig.name}.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    warden = Warden('rm -f -- "$1"; rmdir -- "${1%/*}"', str(path))
+    reaper = Reaper('rm -f -- "$1"; rmdir -- "${1%/*}"', str(path))
     try:
         path.write_text(json.dumps(dataclasses.asdict(rig)), encoding="utf-8")
         yield
     finally:
         path.unlink(missing_ok=True)
-        warden.dismiss()
+        reaper.dismiss()
         with contextlib.suppress(OSError):
-            path.parent.rmdir()  # when it was the last
+            path.parent.rmdir()  # if it was the last
 
 
 def name_of(file: str) -> str:
@@ -167,21 +168,21 @@ def up(file: Path, case: str, name: str, prefix: list[str], kernel: str | None) 
         start_new_session=True,
         env={**os.environ, FOLDER: str(folder())},
     )
-    said = process.stdout.read() if process.stdout else ""  # it closes it when it is up
-    if said:
+    output = process.stdout.read() if process.stdout else ""  # the holder closes it when it is up
+    if output:
         process.wait()
-        raise HolderError(said.strip(), errno=errno.EIO)
+        raise HolderError(output.strip(), errno=errno.EIO)
     return find(name)
 
 
 def down(rig: Held) -> None:
-    """End a rig and wait until it is gone; raises TimeoutError."""
+    """End a rig and wait for its end; raises TimeoutError."""
     os.kill(rig.process, signal.SIGTERM)
     until(lambda: not rig.alive, 10.0, f"the end of {rig.name}")
 
 
 def _began(process: int) -> str:
-    """Return when a process began, in clock ticks since boot; empty when it is gone."""
+    """Return when a process began, in clock ticks since boot; empty when it has ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -193,7 +194,7 @@ _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 def main(file: str, case_name: str, name: str, kernel: str | None = None) -> int:
-    """Hold a rig: what goes wrong is said on the output, which is closed when all is up."""
+    """Hold a rig; errors are printed on the output, which is closed when all is up."""
     case = _case(file, case_name)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
@@ -227,7 +228,7 @@ def _hold_here(case: Case, name: str) -> None:
 
 
 def _hold_guest(case: Case, name: str, program: Path | None) -> None:
-    """Boot a guest that holds the hosts, and look after it."""
+    """Boot a guest that holds the hosts, and serve it until it ends."""
     with WatchedFolder("kamexfrm-rig.") as watched:
         shared = watched.path
         words = [sys.executable, "-m", "kamexfrm.rig.scenario.run.holder", "--inside"]
@@ -235,29 +236,29 @@ def _hold_guest(case: Case, name: str, program: Path | None) -> None:
         with Guest(words, share=shared, consoles=shared, timeout=None, program=program) as guest:
             while not (shared / "up").exists():
                 if guest.poll() is not None:
-                    said = guest.output("stdout") + guest.output("stderr")
-                    raise HolderError(said.decode(errors="replace").strip(), errno=errno.EIO)
-                time.sleep(0.02)  # no file system event crosses from the guest: look again
+                    output = guest.output("stdout") + guest.output("stderr")
+                    raise HolderError(output.decode(errors="replace").strip(), errno=errno.EIO)
+                time.sleep(0.02)  # poll: no file system event crosses from the guest
             with announced(mine(name, case, dict.fromkeys(case.hosts, 0), str(shared))):
                 _detach()
                 while signal.sigtimedwait(_ENDING, 0.5) is None and guest.poll() is None:
-                    doorway.tidy_after_killed(shared)
+                    guest_channel.clean_up_after_killed(shared)
 
 
 def inside(file: str, case_name: str, shared: str) -> int:
-    """Hold the hosts in the guest, and run in them what is asked for, until it ends."""
+    """Hold the hosts inside the guest, and run commands in them, until the guest ends."""
     try:
         with Scene(_case(file, case_name)) as scene:
             _raise(scene)
             (Path(shared) / "up").touch()
-            doorway.serve(Path(shared), scene.hosts, lambda: False)
+            guest_channel.serve(Path(shared), scene.hosts, lambda: False)
     except (KamexfrmError, OSError) as error:
         print(error)
     return 1
 
 
 def _detach() -> None:
-    """Close the outputs: whoever waits for them knows that all is up."""
+    """Close the outputs: the waiting process reads end of file and knows that all is up."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):
         os.dup2(nowhere, number)

@@ -1,4 +1,4 @@
-"""Stopping a case for somebody to look around: before each step, in a shell, at the end."""
+"""Stopping a case for inspection: before each step, in a shell, at the end."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from kamexfrm.rig import guest_channel as doorway
+from kamexfrm.rig import guest_channel
 from kamexfrm.rig.scenario.plan import Step
 from kamexfrm.rig.scenario.report.label import label
 from kamexfrm.rig.scenario.result import Failure
@@ -15,10 +15,10 @@ from kamexfrm.rig.scenario.stage.scene import Scene
 
 
 class Pausing:
-    """What ``--step``, ``--enter`` and ``--keep`` ask for; called by the Runner.
+    """The pauses of ``--step``, ``--enter`` and ``--keep``; called by the Runner.
 
-    ``shared`` is the folder shared with the machine when this runs in a guest: whoever holds the
-    guest has announced the rig then.
+    ``shared`` is the folder shared with the machine when this runs in a guest; the process that
+    holds the guest has announced the rig already.
     """
 
     def __init__(self, *, step: bool, enter: str, keep: bool, shared: Path | None) -> None:
@@ -34,7 +34,7 @@ class Pausing:
                 _wait_for_enter(f"-- Enter for step {following.number}: {label(following)}")
             return
         if self._enter and self._enter in scene.hosts:
-            _tell(f"-- a shell on {self._enter}; the case goes on when it ends")
+            _print(f"-- a shell on {self._enter}; the case goes on when it ends")
             shell(scene, self._enter)
         if self._keep:
             self._stay(scene)
@@ -52,7 +52,7 @@ class Pausing:
             return
         over = threading.Event()
         arguments = (self._shared, scene.hosts, over.is_set)
-        server = threading.Thread(target=doorway.serve, args=arguments)
+        server = threading.Thread(target=guest_channel.serve, args=arguments)
         server.start()
         try:
             _wait_for_enter(text)
@@ -78,12 +78,12 @@ def shell_environment(name: str) -> dict[str, str]:
     return {**os.environ, **prompt, "PATH": steps.path(), "KAMEXFRM_HOST": name}
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def _wait_for_enter(text: str) -> None:
-    """Wait for a line of the standard input; its end lets all go on."""
+    """Wait for a line of the standard input, or for its end."""
     print(text, end=" ", file=sys.stderr, flush=True)
     if not sys.stdin.readline():
-        _tell("")
+        _print("")

@@ -1,4 +1,4 @@
-"""Running cases: hosts up, scripts loaded, steps taken, failures explained; told to a listener."""
+"""Running cases: hosts up, scripts loaded, steps taken, failures explained; with a listener."""
 
 import time
 from collections.abc import Callable
@@ -23,29 +23,29 @@ _LONGEST = 60
 
 
 class Listener(Protocol):
-    """Hears of a case as it runs."""
+    """Receives the events of a case as it runs."""
 
     def begin(self, case: Case) -> None:
-        """Hear that a case begins."""
+        """Receive the begin of a case."""
 
     def step(self, result: StepResult) -> None:
-        """Hear of a step that was taken, the making of the hosts included (number 0)."""
+        """Receive the result of a step; number 0 is the setup of the hosts."""
 
     def end(self, result: CaseResult) -> None:
-        """Hear how a case ended."""
+        """Receive the result of a case."""
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A listener that ignores all events."""
 
     def begin(self, case: Case) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def step(self, result: StepResult) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def end(self, result: CaseResult) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
 
 #: Called before each step, and after the last with None, while the hosts are there.
@@ -67,7 +67,7 @@ class Runner:
         self._pause = pause
 
     def run(self, case: Case) -> CaseResult:
-        """Run a case and return what came of it; only trouble of the machine is raised."""
+        """Run a case and return its result; raises errors of the machine only, not failures."""
         begin = time.monotonic()
         self._listener.begin(case)
         results: list[StepResult] = []
@@ -139,18 +139,18 @@ class Runner:
 
 
 def furnish(scene: Scene, name: str) -> list[str]:
-    """Give a host its knobs, gates and setkey script; return what the commands remarked."""
+    """Give a host its knobs, encap sockets and setkey script; return the commands' warnings."""
     plan = scene.case.hosts[name]
-    said: list[str] = []
+    warnings: list[str] = []
     if plan.knobs:
         done = scene.sysctl(name, *plan.knobs)
         if done.status:
             raise StepFailed(f"{name}: {done.stderr.strip()}")
-        said += done.stderr.splitlines()
+        warnings += done.stderr.splitlines()
     for word in plan.encapsulation:
         address, port = word.split()
         try:
-            scene.open_gate(name, address, int(port))
+            scene.open_encap_socket(name, address, int(port))
         except OSError as error:
             raise StepFailed(f"{name}: udp-encap {word}: {error.strerror}") from None
     if plan.script:
@@ -159,8 +159,8 @@ def furnish(scene: Scene, name: str) -> list[str]:
             raise StepFailed(
                 f"{name}: setkey refused: {done.stderr.strip() or done.stdout.strip()}"
             )
-        said += done.stderr.splitlines()
-    return said
+        warnings += done.stderr.splitlines()
+    return warnings
 
 
 def _explain(taken: doing.Taken, error: StepFailed) -> Failure:

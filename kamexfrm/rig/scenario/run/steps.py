@@ -1,4 +1,4 @@
-"""Taking a step: packets are sent, commands run, and what came of it is noted."""
+"""Taking a step: packets are sent, commands run, and the results kept for the checks."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ _KNOB = re.compile(r"net\.(inet|inet6|key)\.|net/(inet|inet6|key)/")
 
 
 class Taken:
-    """A step as it is taken: the output so far, the packets' fate, and how things stood before."""
+    """A step while it is taken: its output, its outcome, and the counters before it."""
 
     def __init__(self, scene: Scene, step: Step) -> None:
         self.scene = scene
@@ -52,12 +52,12 @@ class Taken:
         self.before: Counted = scene.count()
 
     def take(self) -> None:
-        """Do it; raises StepFailed, TimeoutError, OSError."""
+        """Take the step; raises StepFailed, TimeoutError, OSError."""
         match self.step.action:
             case Probe() as probe:
                 self._probe(probe)
-            case Explain() as asked:
-                self._explain(asked)
+            case Explain() as explain:
+                self._explain(explain)
             case Stream() as stream:
                 self._stream(stream)
             case Setkey(hosts, script, real):
@@ -76,7 +76,7 @@ class Taken:
             case _:
                 assert_never(self.step.action)
 
-    # Doing
+    # Actions
 
     def _probe(self, probe: Probe) -> None:
         data = wire.payload(probe.size)
@@ -110,7 +110,7 @@ class Taken:
 
     @contextlib.contextmanager
     def _server(self, probe: Probe) -> Iterator[None]:
-        """Answer at the probe's destination, if a host of ours has it."""
+        """Answer at the probe's destination, if a host of the case has it."""
         owner = self.scene.case.owner(probe.destination)
         if owner is None or probe.protocol == "ping":
             yield
@@ -125,19 +125,19 @@ class Taken:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            yield  # somebody answers there already
+            yield  # a program of the scenario answers there
             return
         try:
             yield
         finally:
             echo.close()
 
-    def _explain(self, asked: Explain) -> None:
-        probe = asked.probe
+    def _explain(self, action: Explain) -> None:
+        probe = action.probe
         source = probe.source or self.scene.source_of(probe.host, probe.destination)
         if not source:
             raise StepFailed(f"{probe.host} has no route to {probe.destination}")
-        reason, lines = explaining.explain(self.scene, asked.at, source, probe)
+        reason, lines = explaining.explain(self.scene, action.at, source, probe)
         self.output += lines
         self.seen.append(reason)
 
@@ -209,11 +209,11 @@ class Taken:
         self.output += stream.trouble
         self.outcome = "ok" if stream.answered == stream.sent else "lost"
 
-    # What is there to see
+    # Observations
 
     @property
     def link(self) -> str:
-        """The link that the step is about; empty where nobody says which."""
+        """The link that the step is about; empty if neither the step nor the scenario names one."""
         return self.step.expectation.link or self.scene.case.watch
 
     def kinds(self, link: str) -> tuple[str, ...]:
@@ -231,5 +231,5 @@ class Taken:
 
 
 def path() -> str:
-    """Return PATH with our own commands first, and the places of ip and tc."""
+    """Return PATH with our own commands first, and the folders of ip and tc last."""
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

@@ -1,4 +1,4 @@
-"""What this machine has for running scenarios, and the line to type where something is missing."""
+"""What this machine has for running scenarios, and how to get what is missing."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from kamexfrm.rig.scenario.stage import kernels
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One question and its answer; ``cure`` is what to do where it is no."""
+    """One check and its result; ``cure`` is what to do if it failed."""
 
     key: str
     what: str
@@ -24,7 +24,7 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Look at namespaces, at this kernel's ESP and AH, at the guest, and at helpful programs."""
+    """Check namespaces, this kernel's ESP and AH, the guest, and useful programs."""
     found = []
     privileged = kernels.may_make_namespaces()
     by_user = not privileged and kernels.may_make_user_namespaces()

@@ -1,4 +1,4 @@
-"""Which kernel runs a case: this one, this one in a user namespace, a guest; or why none."""
+"""Choosing the kernel of a run: this one, this one in a user namespace, or a guest."""
 
 import enum
 import errno
@@ -22,7 +22,7 @@ class Where(enum.Enum):
 
 
 class Unable(KamexfrmError):
-    """No kernel can run it; the text is the reason and the cure."""
+    """No kernel can run the cases; the text is the reason and the cure."""
 
     errno = errno.EOPNOTSUPP
 
@@ -60,7 +60,7 @@ _CURES = {
 
 
 def lacking(cases: Sequence[Case]) -> list[str]:
-    """Return what cases need and the running kernel does not have."""
+    """Return what cases need and the running kernel lacks."""
     wanted = dict.fromkeys(need for case in cases for need in case.needs)
     return [need for need in wanted if not ABILITIES[need]()]
 
@@ -82,7 +82,7 @@ def choose(kernel: str, cases: Sequence[Case]) -> Where:
         raise Unable(
             f"this kernel has no {', no '.join(missing)}: try `{cures}', or leave out --kernel host"
         )
-    # What a kernel has can be asked only from inside; the second run asks.
+    # Only the run inside can check the kernel's abilities.
     if "KAMEXFRM_UNSHARED" not in os.environ and may_make_user_namespaces():
         needs_esp = any(case.needs_esp for case in cases)
         if kernel == "host" or not needs_esp or _loaded("esp4"):

@@ -1,4 +1,4 @@
-"""Captures that Wireshark opens, and its table of keys, so that it shows what was in the ESP.
+"""Capture files for Wireshark, and its table of keys, so that it decrypts ESP.
 
 One file a link and case, of raw IP packets (LINKTYPE_RAW; libpcap's savefile format), and one
 ``esp_sa`` for Wireshark's profile folder or ``-o uat:esp_sa:...``. It holds the test keys.
@@ -70,7 +70,7 @@ class Record:
                     self._files[link].write(packet_record(packet))
 
     def keys(self, scene: Scene) -> None:
-        """Note the keys of all hosts' ESP SAs."""
+        """Collect the keys of all hosts' ESP SAs."""
         for name in scene.hosts:
             for entry in scene.sad(name):
                 if line := esp_line(entry.association):
@@ -90,7 +90,7 @@ def file_header() -> bytes:
 
 
 def packet_record(packet: Packet) -> bytes:
-    """Return a packet as it stands in a capture file."""
+    """Return a packet's record in a capture file."""
     seconds, fraction = divmod(packet.time, 1)
     size = len(packet.data)
     return _RECORD_HEADER.pack(int(seconds), int(fraction * 1e9), size, size) + packet.data

@@ -1,4 +1,4 @@
-"""A case on its hosts: the rig, captures of all links, commands in process, what was counted."""
+"""A running case: its hosts, captures of all links, commands in process, counters."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ class Counted(NamedTuple):
 
 
 class Background:
-    """A command that runs in a host; its output is read as it comes."""
+    """A command in the background of a host; its output is read as it comes."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -49,7 +49,7 @@ class Background:
         self._thread.start()
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # closed below us at the end
+        with contextlib.suppress(OSError, ValueError):  # closed by the rig at the end
             while self.process.stdout and (line := self.process.stdout.readline()):
                 self._text.append(line)
 
@@ -59,7 +59,7 @@ class Background:
         return "".join(self._text)
 
     def end(self) -> None:
-        """Kill it and take its last words."""
+        """Kill it and read the rest of its output."""
         self.process.kill()
         self.process.wait()
         self._thread.join(1.0)
@@ -76,7 +76,7 @@ class Scene:
         self.background: dict[str, Background] = {}
         self.streams: dict[str, Streaming] = {}
         self._kernels: dict[str, NetlinkKernel] = {}
-        self._gates: list[socket.socket] = []
+        self._encap_sockets: list[socket.socket] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Scene":
@@ -103,9 +103,9 @@ class Scene:
         for stream in self.streams.values():
             stream.end()
         for capture in self.captures.values():
-            capture.__exit__(RuntimeError, None, None)  # what was lost after the end is no matter
-        for gate in self._gates:
-            gate.close()
+            capture.__exit__(RuntimeError, None, None)  # packets lost after the end do not matter
+        for encap_socket in self._encap_sockets:
+            encap_socket.close()
         for kernel in self._kernels.values():
             kernel.close()
         self.rig.close()
@@ -115,7 +115,7 @@ class Scene:
     # Commands
 
     def setkey(self, host: str, script: Script, *, real: bool = False) -> Completed:
-        """Run a setkey script on a host; a refusal by the kernel is a failure."""
+        """Run a setkey script on a host; an error of the kernel is a failure."""
         if real:
             command = [_installed("setkey"), "--strict", "-f", "-"]
             return self.hosts[host].run(command, input=script.text)
@@ -138,17 +138,17 @@ class Scene:
             status = self.hosts[host].call(function, list(arguments))
         return Completed(out.getvalue(), err.getvalue(), status)
 
-    def open_gate(self, host: str, address: str, port: int) -> None:
-        """Take ESP in UDP on a port, as IKE daemons do, past the host's own policies."""
+    def open_encap_socket(self, host: str, address: str, port: int) -> None:
+        """Receive ESP in UDP on a port as IKE daemons do; the host's policies do not apply."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        gate = self.hosts[host].socket(family, socket.SOCK_DGRAM)
-        self._gates.append(gate)
-        gate.bind((address, port))
-        gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
+        link = self.hosts[host].socket(family, socket.SOCK_DGRAM)
+        self._encap_sockets.append(link)
+        link.bind((address, port))
+        link.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
         with self.hosts[host].enter():
-            give_policies(gate, ("in bypass", "out bypass"))
+            give_policies(link, ("in bypass", "out bypass"))
 
-    # What was counted and seen
+    # State of the hosts, and packets
 
     def sad(self, host: str) -> list[SadEntry]:
         """Return a host's SAs."""
@@ -168,14 +168,14 @@ class Scene:
         return route[1] if route else ""
 
     def count(self) -> Counted:
-        """Look at all counters and SAs."""
+        """Read all counters and SAs."""
         return Counted(
             {name: host.counters() for name, host in self.hosts.items()},
             {name: self.sad(name) for name in self.hosts},
         )
 
     def forget_packets(self) -> None:
-        """Begin a new step's captures."""
+        """Begin the captures of a new step."""
         for capture in self.captures.values():
             capture.clear()
 

@@ -1,4 +1,4 @@
-"""Questions in the background: a stream of datagrams whose every answer is awaited."""
+"""A stream of UDP requests in the background, each of which is answered or lost."""
 
 import threading
 import time
@@ -23,10 +23,10 @@ class Streaming:
         if server is not None:
             self._echo = server.call(traffic.UdpEcho, probe.destination, probe.port)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask, name=f"stream {stream.name}")
+        self._thread = threading.Thread(target=self._send, name=f"stream {stream.name}")
         self._thread.start()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         probe = self._stream.probe
         begin = time.monotonic()
         while not self._stop.is_set():
@@ -47,7 +47,7 @@ class Streaming:
             self._stop.wait(self._stream.interval)
 
     def end(self) -> None:
-        """End the stream when its last question is answered or lost; a second call does nothing."""
+        """End the stream after its last request is answered or lost; a second call does nothing."""
         self._stop.set()
         self._thread.join()
         if self._echo is not None:

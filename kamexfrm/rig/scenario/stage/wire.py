@@ -1,4 +1,4 @@
-"""What was on a link, in the words of an expectation: esp, ah+esp, udp-encap, clear, nothing."""
+"""Classifying packets in the words of expectations: esp, ah+esp, udp-encap, clear, nothing."""
 
 from collections.abc import Container, Iterable
 
@@ -24,7 +24,7 @@ def payload(size: int) -> bytes:
 
 
 def is_housekeeping(packet: Packet) -> bool:
-    """Whether it is ARP, or what IP says for itself: neighbours, routers, group members."""
+    """Whether it is ARP, neighbour or router discovery, or group membership (IGMP, MLD)."""
     if not packet.protocols or packet.destination.startswith("ff02:"):
         return True
     if packet.protocol == IPPROTO_ICMPV6:
@@ -40,7 +40,7 @@ def is_encapsulated(packet: Packet) -> bool:
 def kind_of(packet: Packet, readable: Container[int | None] = ()) -> str:
     """Return a packet's kind; ``esp-null`` is ESP whose contents can be read.
 
-    ``readable`` are SPIs of which a packet was read: one that carries no data is like the others.
+    ``readable`` are SPIs with a readable packet: their packets without data count as readable.
     """
     if is_encapsulated(packet):
         return "udp-encap"
@@ -53,12 +53,12 @@ def kind_of(packet: Packet, readable: Container[int | None] = ()) -> str:
 
 
 def kinds(packets: Iterable[Packet]) -> tuple[str, ...]:
-    """Return the kinds of what was seen, in order of appearance; ``nothing`` alone for none."""
+    """Return the kinds of packets in order of appearance; ``nothing`` alone for none."""
     seen = [one for one in packets if not is_housekeeping(one)]
     readable = {one.spi for one in seen if one.spi is not None and MARKER in one.data}
     return tuple(dict.fromkeys(kind_of(one, readable) for one in seen)) or ("nothing",)
 
 
 def spell(found: Iterable[str]) -> str:
-    """Return kinds as people say them."""
+    """Return kinds as text."""
     return " and ".join(found)
