@@ -90,6 +90,7 @@ bench: venv ## compare our speed with ip(8)'s, and programs with and without kam
 
 docs: venv ## build the API pages in build/api
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	rm -rf build/api
 	$(BIN)/python docs/build_api.py
 
 clean: ## remove .venv and all caches
