@@ -25,7 +25,7 @@ from tests.model.decide_cases import (
 )
 
 
-def test_a_drop_tells_each_request_its_knob_and_the_acquires() -> None:
+def test_a_drop_is_explained_with_each_request_its_knob_and_the_acquires() -> None:
     text = "esp/transport//default ah/transport//require"
     assert explain_text(out([outward(AF_INET, text)])) == [
         f"policy: entry 1 of out: 10.1.0.1 10.2.0.1 any out ipsec {text}",
@@ -40,7 +40,7 @@ def test_a_drop_tells_each_request_its_knob_and_the_acquires() -> None:
     ]
 
 
-def test_a_bundle_is_told_from_the_outside_in() -> None:
+def test_a_bundle_is_explained_from_the_outside_in() -> None:
     text = "esp/transport//use ah/tunnel/A-B/unique:7"
     inner, outer = requests(text)
     sad = (sa(inner), sa(outer, spi=0x2000))
@@ -83,7 +83,7 @@ def test_a_sockets_own_policy_is_named() -> None:
     assert lines[-1] == "the sender is told: EINVAL"
 
 
-def test_input_tells_what_arrived_and_what_it_lacks() -> None:
+def test_input_is_explained_with_what_arrived_and_what_it_lacks() -> None:
     spd = [inward(AF_INET, "esp/tunnel/A-B/require ah/transport//default")]
     knobs = only(AF_INET, "ah_trans_deflev", 2)
     assert explain_text(arrive(spd, seal(ESP, TUNNEL), knobs=knobs)) == [
@@ -99,7 +99,7 @@ def test_input_tells_what_arrived_and_what_it_lacks() -> None:
     ]
 
 
-def test_a_packet_that_falls_before_any_policy_says_why() -> None:
+def test_a_packet_rejected_before_any_policy_is_explained() -> None:
     sealed = seal(ESP, TRANSPORT)._replace(spi=0x1000)
     assert explain_text(arrive([], sealed)) == [
         "rejected: no usable SA for ESP transport from 10.1.0.1 to 10.2.0.1 (spi 0x1000)"
@@ -110,7 +110,7 @@ def test_a_packet_that_falls_before_any_policy_says_why() -> None:
     )
 
 
-def test_a_packet_in_transit_is_told_in_two_halves() -> None:
+def test_a_packet_in_transit_is_explained_in_two_halves() -> None:
     lines = explain_text(forward([outward(AF_INET6, "esp/transport//require")], family=AF_INET6))
     assert [line.split(":")[0] for line in lines] == ["arriving"] * 3 + ["leaving"] * 3
     assert lines[-1] == (

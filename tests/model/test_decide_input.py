@@ -1,4 +1,4 @@
-"""Packets that arrive: what is remembered of their protection, and what the policy asks of it."""
+"""Packets that arrive: the marks of their protection, and what the policy requires of it."""
 
 import pytest
 
@@ -47,7 +47,7 @@ TUNNELS = inward(AF_INET, "esp/tunnel/A-B/use")
         ((seal(AH, TUNNEL), seal(ESP, TRANSPORT)), Marks(True, False, True)),
     ],
 )
-def test_a_tunnels_end_keeps_the_decryption_and_forgets_the_authentication(
+def test_a_tunnels_end_keeps_the_decryption_and_clears_the_authentication(
     protections: tuple[Protection, ...], marks: Marks
 ) -> None:
     decision = arrive([TUNNELS], *protections)
@@ -155,7 +155,7 @@ def test_a_tunnel_of_the_other_family_is_opened_too(family: int) -> None:
     assert arrive(spd, seal(ESP, TUNNEL, other), family=family).verdict is Verdict.ACCEPTED
 
 
-def test_each_unmet_demand_is_told() -> None:
+def test_each_unmet_demand_is_explained() -> None:
     spd = [
         inward(AF_INET, "esp/transport//require ah/transport//require ipcomp/transport//require")
     ]

@@ -38,7 +38,7 @@ OUTPUT_VERDICTS = {Verdict.CLEAR, Verdict.PROTECTED, Verdict.DROPPED}
 
 
 @given(cases())
-def test_a_decision_is_the_same_each_time_and_can_be_told(case: Case) -> None:
+def test_a_decision_is_the_same_each_time_and_can_be_explained(case: Case) -> None:
     first, second = case.decide(), case.decide()
     assert first == second
     lines = explain_text(first)
@@ -205,7 +205,7 @@ def test_reqids_and_authentication_of_what_arrived_do_not_matter(case: Case) -> 
 
 
 @given(cases(path=Path.OUT))
-def test_an_acquire_is_due_for_each_request_looked_at_and_not_served(case: Case) -> None:
+def test_an_acquire_is_due_for_each_request_reached_without_an_sa(case: Case) -> None:
     decision = case.decide()
     assert isinstance(decision, OutputDecision)
     unserved = [r for r in decision.results if r.sought is not None and r.entry is None]

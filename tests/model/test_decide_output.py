@@ -1,4 +1,4 @@
-"""Packets that leave: which entry, which SA, which headers, and who is told what."""
+"""Packets that leave: which entry, which SA, which headers, and which errors."""
 
 import errno
 
@@ -135,7 +135,7 @@ def test_an_icmp_type_is_matched_as_a_source_port_type_0_too(family: int, icmp: 
 
 
 @pytest.mark.parametrize("type_", [PolicyType.ENTRUST, PolicyType.BYPASS])
-def test_an_entry_cannot_say_what_only_sockets_may(type_: PolicyType) -> None:
+def test_an_entry_cannot_have_a_type_for_sockets_only(type_: PolicyType) -> None:
     with pytest.raises(KamexfrmError) as refused:
         Spd.of([outward(AF_INET, "none")._replace(type=type_)])
     assert refused.value.errno == errno.EINVAL
@@ -153,7 +153,7 @@ def test_the_entries_that_sockets_have_in_a_dump_govern_no_other_packet() -> Non
     assert decide(packet(Path.OUT), spd).verdict is Verdict.CLEAR
 
 
-def test_a_socket_has_no_say_about_packets_in_transit() -> None:
+def test_a_socket_does_not_affect_packets_in_transit() -> None:
     rule = SocketRule(SocketAction.BYPASS)
     for privileged in (False, True):
         socket = SocketPolicies(rule, rule, privileged)
@@ -163,7 +163,7 @@ def test_a_socket_has_no_say_about_packets_in_transit() -> None:
 
 
 @pytest.mark.parametrize("text", ["esp/transport//require", "esp/tunnel/A-B/require"])
-def test_an_sa_of_mode_any_serves_both_modes_and_no_other_mode_does(text: str) -> None:
+def test_an_sa_of_mode_any_matches_both_modes_and_no_other_mode_does(text: str) -> None:
     (request,) = requests(text)
     spd = [outward(AF_INET, text)]
     other = TUNNEL if request.mode is TRANSPORT else TRANSPORT
@@ -252,14 +252,14 @@ def test_a_tunnel_may_be_of_the_other_family(family: int) -> None:
     assert decision.bundle[0].source == GATES[other][0]
 
 
-def test_a_missing_use_is_skipped_and_asked_for() -> None:
+def test_a_use_request_without_an_sa_is_skipped_and_acquired() -> None:
     decision = out([outward(AF_INET, "esp/transport//use ah/transport//use")])
     assert decision.verdict is Verdict.CLEAR
     assert [sought.protocol for sought in decision.acquires] == [ESP, AH]
     assert decision.errno == 0
 
 
-def test_a_missing_require_stops_before_later_requests() -> None:
+def test_a_require_request_without_an_sa_stops_before_later_requests() -> None:
     decision = out([outward(AF_INET, "ah/transport//use esp/transport//require ah/transport")])
     assert [result.outcome for result in decision.results] == [
         Outcome.SKIPPED,
@@ -279,7 +279,7 @@ def test_a_missing_require_stops_before_later_requests() -> None:
         ("esp/transport//use", False),
     ],
 )
-def test_ipv6_tells_itself_of_a_drop_before_any_tunnel(text: str, told: bool) -> None:
+def test_ipv6_sends_itself_an_error_about_a_drop_before_any_tunnel(text: str, told: bool) -> None:
     assert out([outward(AF_INET6, text)], family=AF_INET6).admin_prohibited is told
     assert not out([outward(AF_INET, text)]).admin_prohibited
 
@@ -302,7 +302,7 @@ def test_def_policy_of_the_packets_family_decides_without_a_match() -> None:
     assert out([], knobs=discard).errno == 0
 
 
-def test_a_socket_that_says_nothing_changes_nothing() -> None:
+def test_a_socket_without_a_policy_changes_nothing() -> None:
     for spd in ([], [outward(AF_INET, "discard")], [outward(AF_INET, "esp/transport//use")]):
         for privileged in (False, True):
             assert out(spd, socket=SocketPolicies(privileged=privileged)) == out(spd)

@@ -72,7 +72,7 @@ def test_the_user_is_kept_by_an_update_of_lifetimes(xfrm: Kernel) -> None:
     assert (only(xfrm).selector, only(xfrm).lifetime) == (state.selector, longer)
 
 
-def test_the_numbers_of_a_remade_sa(xfrm: Kernel) -> None:
+def test_the_sequence_numbers_of_a_recreated_sa(xfrm: Kernel) -> None:
     numbers = ReplayState(oseq=1000, seq=77, bitmap=5)
     write(xfrm, sa_to_kernel(association(), Mode.TRANSPORT)._replace(replay=numbers))
     first = only(xfrm)

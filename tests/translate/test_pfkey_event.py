@@ -1,4 +1,4 @@
-"""Kernel events as PF_KEY messages, held against what Linux's AF_KEY told of the same changes.
+"""Kernel events as PF_KEY messages, compared with what Linux's AF_KEY sent about the same changes.
 
 Each line of xfrm-events.jsonl was recorded from a 6.1 kernel, little endian: a netlink event with
 the numbers of its header, and what a socket registered with AF_KEY ``heard``, if anything.
@@ -105,7 +105,7 @@ HEARD = [name for name, line in BY_NAME.items() if "heard" in line]
 
 
 @pytest.mark.parametrize("name", [n for n in HEARD if n not in DIFFERENT and n not in QUIET_HERE])
-def test_listeners_are_told_what_af_key_told_them(name: str) -> None:
+def test_broadcasts_are_those_of_af_key(name: str) -> None:
     mine, theirs = told(name), heard(name)
     if theirs.type in (SadbType.SADB_ACQUIRE, SadbType.SADB_X_NAT_T_NEW_MAPPING):
         # af_key leaves bytes unset in these, and counts mappings by itself.
@@ -124,7 +124,7 @@ def test_listeners_are_told_what_af_key_told_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_what_is_told_otherwise_differs_where_it_is_known_to(name: str) -> None:
+def test_broadcasts_that_differ_from_af_key_are_the_known_ones(name: str) -> None:
     mine, theirs = told(name), heard(name)
     assert (mine.type, mine.satype, mine.seq, mine.pid) == (
         theirs.type,
@@ -136,9 +136,7 @@ def test_what_is_told_otherwise_differs_where_it_is_known_to(name: str) -> None:
     assert {k for k in kinds if mine.get(k) != theirs.get(k)} == DIFFERENT[name][0]
 
 
-def test_what_af_key_keeps_quiet_about_is_not_told_but_for_policies_that_it_cannot_express() -> (
-    None
-):
+def test_what_af_key_does_not_broadcast_is_not_sent_except_policies_it_cannot_express() -> None:
     quiet = [name for name in BY_NAME if name not in HEARD]
     assert {"ip-sa-ro", "ip-policy-sub", "ip-policy-flush-sub", "setdefault"} <= set(quiet)
     for name in quiet:
@@ -146,13 +144,13 @@ def test_what_af_key_keeps_quiet_about_is_not_told_but_for_policies_that_it_cann
         assert (message.type if message else None) == TOLD_HERE.get(name), name
 
 
-def test_the_end_of_an_sa_that_was_wanted_and_never_came_is_not_told() -> None:
+def test_the_expiry_of_an_unanswered_acquire_is_not_sent() -> None:
     assert heard("larval-expires").type is SadbType.SADB_EXPIRE
     assert event_of("larval-expires") is None
     assert told("getspi-expires").require(pfkey.Sa).spi == 0x600
 
 
-def test_a_policy_that_expires_is_told_with_the_limit_that_it_reached() -> None:
+def test_a_policy_that_expires_is_reported_with_the_limit_that_it_reached() -> None:
     kinds = [type(e) for e in told("policy-expires-hard").extensions]
     assert kinds == [
         pfkey.LifetimeCurrent,
@@ -165,7 +163,7 @@ def test_a_policy_that_expires_is_told_with_the_limit_that_it_reached() -> None:
     assert told("policy-expires-soft").get(pfkey.LifetimeHard) is None
 
 
-def test_a_flush_of_a_protocol_that_pf_key_does_not_have_is_not_told() -> None:
+def test_a_flush_of_a_protocol_that_pf_key_lacks_is_not_sent() -> None:
     assert broadcast(XfrmMsg.FLUSHSA, StateFlush(43), now=0) is None
     told_of = broadcast(XfrmMsg.FLUSHSA, StateFlush(0), now=0)
     assert told_of is not None
@@ -190,7 +188,7 @@ def swapped_out() -> tuple[Policy, Policy | None]:
 
 
 @pytest.mark.parametrize("type", [XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY])
-def test_what_is_there_for_our_sake_is_not_told(type: XfrmMsg) -> None:
+def test_markers_sidecars_and_catch_alls_are_not_sent(type: XfrmMsg) -> None:
     _, sidecar = swapped_out()
     assert sidecar is not None
     ours = [marker_policy(Marker()), sidecar]
@@ -201,11 +199,11 @@ def test_what_is_there_for_our_sake_is_not_told(type: XfrmMsg) -> None:
         assert broadcast(XfrmMsg.DELPOLICY, gone, now=0) is None
 
 
-def test_setdefault_arrives_as_getdefault_and_is_not_told() -> None:
+def test_setdefault_arrives_as_getdefault_and_is_not_sent() -> None:
     assert broadcast(XfrmMsg.GETDEFAULT, Default(0, 0, 0), now=0) is None
 
 
-def test_a_policy_is_told_as_written_whatever_is_installed() -> None:
+def test_a_policy_is_reported_as_written_not_as_installed() -> None:
     policy, sidecar = swapped_out()
     message = broadcast(XfrmMsg.NEWPOLICY, policy, now=0, sidecar_of=lambda _: sidecar)
     assert message is not None
@@ -215,7 +213,7 @@ def test_a_policy_is_told_as_written_whatever_is_installed() -> None:
     assert message.require(pfkey.Policy).priority == 0x80000000
 
 
-def test_a_policy_of_ours_is_deleted_by_its_selector_to_those_who_hear_of_it() -> None:
+def test_the_deletion_of_a_policy_of_ours_is_reported_by_its_selector() -> None:
     policy = policy_to_kernel(tunnel(Level.REQUIRE), Knobs(), Placement(7, 1), 1000).policy
     gone = DeletedPolicy(PolicyId(policy.selector, 9, policy.direction), policy)
     message = broadcast(XfrmMsg.DELPOLICY, gone, now=0)
@@ -237,7 +235,7 @@ def acquired(
     return message.seq, first.address, second.address
 
 
-def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet() -> None:
+def test_an_acquire_is_for_the_tunnel_that_is_swapped_out_not_for_the_packet() -> None:
     policy, sidecar = swapped_out()
     assert acquired(policy, A, B, sidecar) == (3, C, D)
     assert acquired(policy, A, B) == (3, A, B)
@@ -250,7 +248,7 @@ def test_an_sa_is_wanted_for_the_tunnel_that_is_swapped_out_not_for_the_packet()
 
 @settings(deadline=None)
 @given(st.data())
-def test_an_event_with_bytes_changed_is_told_or_an_error_with_an_errno(data: st.DataObject) -> None:
+def test_an_event_with_bytes_changed_is_sent_or_an_error_with_an_errno(data: st.DataObject) -> None:
     line = data.draw(st.sampled_from(LINES))
     payload = bytearray.fromhex(line["event"])
     for _ in range(data.draw(st.integers(1, 4))):

@@ -58,7 +58,7 @@ def test_pairs_of_requests_are_moves() -> None:
     assert decode_migrate(encode_migrate(found)) == found
 
 
-def test_what_the_kernel_tells_of_a_migration_is_what_was_asked_for() -> None:
+def test_the_event_of_a_migration_equals_its_request() -> None:
     message = migrate(request(A, B), request(C, D))
     ends = tuple(
         replace(end, proto=0) if isinstance(end, pfkey.AddressExtension) else end

@@ -1,4 +1,4 @@
-"""SAs as PF_KEY messages, held against what Linux's AF_KEY said and heard."""
+"""SAs as PF_KEY messages, compared with what Linux's AF_KEY sent and accepted."""
 
 import errno
 from collections.abc import Callable
@@ -163,7 +163,7 @@ def test_each_recorded_add_and_update_is_taken_or_refused_as_linux_did_but_for_t
     assert seen > 80
 
 
-def test_an_add_is_read_with_all_it_says() -> None:
+def test_an_add_is_read_in_full() -> None:
     assert reading.sa_from_message(request("add-esp4-lifetimes")) == SecurityAssociation(
         A,
         B,
@@ -202,7 +202,7 @@ def test_without_sa2_the_mode_is_any() -> None:
         ("add-ah4-null", errno.EINVAL),
     ],
 )
-def test_an_add_that_cannot_be_fails_with_the_errno_of_linux(name: str, number: int) -> None:
+def test_an_invalid_add_fails_with_the_errno_of_linux(name: str, number: int) -> None:
     assert outcome(reading.sa_from_message, request(name)) == number
 
 
@@ -255,7 +255,7 @@ def test_an_sa_is_named_by_get_and_delete_and_without_its_parts_is_refused() -> 
         assert outcome(reading.sa_id_from_message, request(name)) == number
 
 
-def test_a_getspi_says_what_to_choose_from() -> None:
+def test_a_getspi_gives_the_range_of_spis() -> None:
     larval, low, high = reading.larval_from_message(request("getspi4-tunnel-reqid"))
     assert (larval.mode, larval.reqid, low, high) == (Mode.TUNNEL, 42, 20992, 21247)
     assert reading.larval_from_message(request("getspi4-norange"))[1:] == (0, 0)
@@ -367,7 +367,7 @@ def test_a_reply_keeps_mode_any_and_shows_windows_as_linux_does() -> None:
     assert (sa.replay, sa.flags) == (128, pfkey.SadbSaflags.SADB_X_SAFLAGS_ESN)
 
 
-def test_a_reply_about_gcm_tells_number_and_key_and_one_about_chacha_neither() -> None:
+def test_a_reply_about_gcm_has_number_and_key_and_one_about_chacha_neither() -> None:
     gcm = PLAIN._replace(encryption=key(Kind.AEAD, "aes-gcm-16", 20), authentication=None)
     shown = writing.sad_entry_to_message(entry(gcm), SadbType.SADB_GET)
     assert shown.require(pfkey.Sa).encrypt == 20

@@ -1,4 +1,4 @@
-"""SPD entries as PF_KEY messages, held against what Linux's AF_KEY said and heard."""
+"""SPD entries as PF_KEY messages, compared with what Linux's AF_KEY sent and accepted."""
 
 import errno
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_a_policy_that_cannot_be_is_invalid(name: str) -> None:
     assert outcome(spd.policy_from_message, request(name)) == errno.EINVAL
 
 
-def test_a_request_is_read_with_all_it_says() -> None:
+def test_a_request_is_read_in_full() -> None:
     unique = spd.policy_from_message(request("spdadd4-unique"))
     assert unique == SecurityPolicy(
         Selector(A, 32, B, 32, 17),
@@ -167,7 +167,7 @@ def test_level_default_is_kept_where_linux_made_it_require() -> None:
     assert shown.requests[0].level is pfkey.IpsecLevel.IPSEC_LEVEL_DEFAULT
 
 
-def test_a_reqid_counts_at_level_unique_only_unless_a_kernel_says_so() -> None:
+def test_a_reqid_counts_at_level_unique_only_unless_it_comes_from_a_kernel() -> None:
     request = pfkey.IpsecRequest(
         50, pfkey.IpsecMode.IPSEC_MODE_TRANSPORT, pfkey.IpsecLevel.IPSEC_LEVEL_USE, 7
     )

@@ -1,4 +1,4 @@
-"""Laws of the translation between PF_KEY and the model, for whatever there may be."""
+"""Laws of the translation between PF_KEY and the model, for all values."""
 
 from hypothesis import given
 from hypothesis import strategies as st

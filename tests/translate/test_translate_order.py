@@ -1,4 +1,4 @@
-"""First match in one number per entry: placing, spreading, and every step in between."""
+"""First match in one number per entry: adding, renumbering, and every step in between."""
 
 from itertools import pairwise
 
@@ -141,7 +141,7 @@ def test_between_two_is_between_them_or_nowhere(
         assert low < number < behind
 
 
-def test_a_lone_entry_has_about_the_number_that_was_written() -> None:
+def test_a_single_entry_has_about_the_number_that_was_written() -> None:
     assert [after_last(p, 0) for p in (0, 5, 0x80000000, HIGHEST)] == [1, 5, 0x80000000, LAST]
 
 

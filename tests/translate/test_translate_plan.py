@@ -83,7 +83,7 @@ def plan(kernel: FakeKernel, in_force: Knobs, *, served: bool) -> list[Operation
 
 @given(written_policies, knobs, knobs, st.booleans(), st.booleans())
 @slow
-def test_carrying_out_a_plan_gives_what_installing_anew_gives(
+def test_applying_a_plan_gives_what_installing_gives(
     policies: list[SecurityPolicy], before: Knobs, after: Knobs, then: bool, now: bool
 ) -> None:
     kernel = installed_kernel(policies, before, served=then)

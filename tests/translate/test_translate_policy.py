@@ -1,4 +1,4 @@
-"""Policies to the kernel and back: what was written comes back, whatever is installed for it."""
+"""Policies to the kernel and back: what was written comes back, not what is installed for it."""
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -82,7 +82,7 @@ def test_a_selector_comes_back(selector: Selector) -> None:
 
 @given(security_policies(), knobs, placements, created, booleans, booleans)
 @slow
-def test_what_was_written_comes_back_whatever_the_knobs_and_the_sas(
+def test_what_was_written_comes_back_with_any_knobs_and_sas(
     policy: SecurityPolicy,
     in_force: Knobs,
     placement: Placement,
@@ -152,7 +152,7 @@ def test_outbound_transport_templates_have_no_addresses(
 
 @given(security_policies(), knobs, placements, created)
 @slow
-def test_a_trigger_stands_for_each_request_that_nothing_serves(
+def test_a_trigger_stands_for_each_request_without_an_sa(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     without_sa = tunnel_uses(policy, in_force)
@@ -196,7 +196,7 @@ def test_the_short_way_to_bytes_is_the_long_one(
         assert encode_twin(policy, shape, number, order, at) == encode_policy(twin)
 
 
-def test_an_unnumbered_unique_request_is_not_plain() -> None:
+def test_a_unique_request_without_a_reqid_is_not_plain() -> None:
     any_reqid = (IpsecRequest(IpsecProtocol.ESP, Mode.TRANSPORT, Level.UNIQUE),)
     for direction in Direction:
         shape = fast_path_template(PolicyType.IPSEC, any_reqid, direction, 2, Knobs().inet)
@@ -303,7 +303,7 @@ def test_a_sidecar_that_is_missing_shows_what_is_installed() -> None:
     assert entry.policy.requests == (wanted._replace(source=None, destination=None),)
 
 
-def test_a_share_byte_says_each_level() -> None:
+def test_a_share_byte_carries_each_level() -> None:
     assert {share_of(ShareTag(level)) for level in Level} == {0x80, 0x81, 0x82, 0x83}
 
 

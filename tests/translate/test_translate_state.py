@@ -1,4 +1,4 @@
-"""SAs to the kernel and back, and SAs that are made anew in another mode."""
+"""SAs to the kernel and back, and SAs that are recreated in another mode."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_a_window_past_what_the_kernel_takes_is_refused() -> None:
         sa_to_kernel(plain(replay_window=REPLAY_WINDOW_MAX + 1), Mode.TRANSPORT)
 
 
-def test_ipcomp_has_no_numbers_for_a_window_to_be_wide() -> None:
+def test_ipcomp_has_no_sequence_numbers_and_no_wide_window() -> None:
     # The kernel refuses the bitmap for it.
     compressed = plain(protocol=IpsecProtocol.IPCOMP, replay_window=64)
     state = sa_to_kernel(compressed, Mode.TRANSPORT)
@@ -124,7 +124,7 @@ def test_extended_numbers_without_a_window_get_the_smallest() -> None:
     assert state.replay_esn.replay_window >= 1
 
 
-def test_a_larval_state_is_known_by_its_want_of_keys() -> None:
+def test_a_larval_state_is_one_without_keys() -> None:
     larval = sa_to_kernel(plain(encryption=None), Mode.TRANSPORT)
     assert sad_entry_from_kernel(larval, NOW).state is SaState.LARVAL
     wanted = sa_to_kernel(plain(spi=0), Mode.TRANSPORT)
@@ -132,7 +132,7 @@ def test_a_larval_state_is_known_by_its_want_of_keys() -> None:
 
 
 @given(st.integers(2, 255))
-def test_a_mode_that_kame_has_no_word_for_is_shown_by_number(mode: int) -> None:
+def test_a_mode_that_kame_lacks_is_shown_by_number(mode: int) -> None:
     state = sa_to_kernel(plain(), Mode.TRANSPORT)._replace(mode=mode)
     entry = sad_entry_from_kernel(state, NOW)
     assert entry.mode_number == mode
@@ -155,7 +155,7 @@ def test_a_key_is_never_shown() -> None:
         assert repr(bytes(range(16))) not in shown
 
 
-# Made anew in another mode
+# Recreated in another mode
 
 
 @given(associations(), u32, u32, st.integers(0, (1 << 32) - 1))

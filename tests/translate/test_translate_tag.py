@@ -161,7 +161,7 @@ def test_a_marker_with_a_flipped_bit_in_its_template_is_another_marker_or_refuse
 
 
 @given(st.lists(templates(), min_size=1, max_size=6).map(tuple))
-def test_whatever_templates_somebody_gives_a_marker_it_is_read_or_refused(
+def test_a_marker_with_any_templates_is_read_or_rejected(
     of: tuple[Template, ...],
 ) -> None:
     forged = marker_policy(Marker())._replace(templates=of)
@@ -219,6 +219,6 @@ def test_a_new_marker_has_kames_knobs() -> None:
 
 
 @given(u32)
-def test_only_one_user_number_says_mode_any(user: int) -> None:
+def test_only_one_user_number_means_mode_any(user: int) -> None:
     assert is_mode_any(user) == (user == sa_user(mode_any=True))
     assert not is_mode_any(sa_user(mode_any=False))

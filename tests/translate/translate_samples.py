@@ -68,7 +68,7 @@ def selectors(draw: st.DrawFn) -> Selector:
 
 @st.composite
 def requests(draw: st.DrawFn, family: int) -> IpsecRequest:
-    """Return a request that can be installed: unique ones have their number."""
+    """Return a request that can be installed: unique ones have their reqid."""
     mode = draw(st.sampled_from([Mode.TRANSPORT, Mode.TUNNEL]))
     level = draw(levels)
     reqid = draw(st.integers(1, 0xFFFFFFFF)) if level is Level.UNIQUE else 0
