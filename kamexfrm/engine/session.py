@@ -84,7 +84,8 @@ class Session:
         #: Flags that a lost marker may have had.
         self.assumed_flags = NO_FLAGS
         if self.stored is None:
-            if any(kernel.spd_info()[:3]):
+            spd = kernel.spd_info()
+            if spd.in_count or spd.out_count or spd.fwd_count:
                 self.priorities.recover()
                 self.assumed_flags |= MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID
             if kernel.sad_info().states:

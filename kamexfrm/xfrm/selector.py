@@ -98,7 +98,7 @@ def selector_fields(selector: Selector) -> tuple[Any, ...]:
 
 
 def pack_selector(selector: Selector) -> bytes:
-    """Return the 56 bytes of a selector; raises KamexfrmError."""
+    """Return an xfrm_selector; raises KamexfrmError."""
     try:
         return SELECTOR.pack(*selector_fields(selector))
     except struct.error as error:
@@ -106,7 +106,7 @@ def pack_selector(selector: Selector) -> bytes:
 
 
 def unpack_selector(payload: Buffer, offset: int = 0) -> Selector:
-    """Read the 56 bytes of a selector; raises WireError where they are not there."""
+    """Read an xfrm_selector; raises WireError where it is cut short."""
     if len(payload) - offset < SELECTOR.size:
         short("selector", len(payload) - offset, SELECTOR.size, offset)
     return make_selector(*SELECTOR.unpack_from(payload, offset))
