@@ -39,6 +39,7 @@ from tests.engine.engine_samples import (
     selector,
     write,
 )
+from tests.examples_of_laws import examples
 
 HIGHEST = 0xFFFFFFFF
 
@@ -249,7 +250,7 @@ def test_a_forged_marker_never_stops_a_writer(asker: Asker, fields: dict[str, An
         max_size=40,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_sequence_of_entries_is_matched_by_priority_and_then_by_insertion(
     steps: list[tuple[int, Direction, bool]],
 ) -> None:
@@ -287,7 +288,7 @@ class Watched:
 
 
 @given(st.lists(st.tuples(st.integers(5, 8), st.sampled_from([IN, OUT])), max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_at_no_moment_do_two_entries_change_places(steps: list[tuple[int, Direction]]) -> None:
     watched = Watched()
     for number, (priority, direction) in enumerate(steps):

@@ -278,6 +278,7 @@ def test_a_read_sees_what_was_submitted_before_it(kernel: Kernel) -> None:
     assert list(engine.spd()) == []
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_thousands_of_requests_are_all_answered_for(asker: Asker) -> None:
     numbers = range(2500)
     asker.add(*[ipsec(n, IN) for n in numbers])

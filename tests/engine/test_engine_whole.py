@@ -65,6 +65,7 @@ from tests.engine.engine_samples import (
     verdict,
     write,
 )
+from tests.examples_of_laws import examples
 
 # A model of what the requests mean
 
@@ -286,7 +287,7 @@ runs = st.lists(
 
 
 @given(runs)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_after_any_requests_the_kernel_holds_the_model_translated_with_the_knobs(
     sequence: list[Any],
 ) -> None:
@@ -406,6 +407,7 @@ def test_after_a_kill_a_whole_run_gives_the_whole(life: int) -> None:
     assert sidecars == [p.selector for p in whole.policies() if p.if_id == SIDECAR_IF_ID]
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_a_long_run_that_is_killed_between_two_batches_is_read_and_completed() -> None:
     kernel = FakeKernel(Clock())
     asker = Asker(Mortal(kernel, 3000), Clock())
@@ -424,6 +426,7 @@ def test_a_long_run_that_is_killed_between_two_batches_is_read_and_completed() -
 # Locks and privilege
 
 
+@pytest.mark.not_unit("makes network namespaces")
 def test_a_lock_that_is_held_past_the_deadline_is_named_and_work_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -466,6 +469,7 @@ def test_what_could_not_be_written_is_not_tried_again() -> None:
     assert asker.written() == {ipsec(1)}
 
 
+@pytest.mark.not_unit("makes network namespaces")
 def test_two_namespaces_know_nothing_of_each_other() -> None:
     first, second = Namespace(), Namespace()
     askers = []

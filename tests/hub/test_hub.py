@@ -448,6 +448,7 @@ class TestOtherPrograms:
         real.process_events()
         assert len(received(client)) == 1
 
+    @pytest.mark.not_unit("makes network namespaces")
     def test_a_hub_can_be_that_of_another_namespace(self) -> None:
         mine, other = Namespace(), Namespace()
         with mine.enter():

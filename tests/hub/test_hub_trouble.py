@@ -23,6 +23,7 @@ from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy, encode_state, encode_state_id
+from tests.examples_of_laws import examples
 from tests.hub.pfkey_samples import (
     DUMP,
     FLUSH,
@@ -202,6 +203,7 @@ class TestDumps:
             client.send(add_policy(policy(number)))
         client.close()
 
+    @pytest.mark.not_unit("takes seconds")
     def test_a_long_dump_is_made_as_it_is_read(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         self.fill(hub, 1500)
@@ -248,6 +250,7 @@ class TestOverrun:
         hub.attach().send(add_policy(policy(99)))
         assert received(late) == ["X_SPDADD 1"]
 
+    @pytest.mark.not_unit("takes seconds")
     def test_a_thousand_that_never_read_cost_little_and_do_no_harm(self, fake: FakeKernel) -> None:
         hub = Hub(fake)
         good = hub.attach()
@@ -301,7 +304,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return bytes(wire)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(spoilt() | st.binary(max_size=100), max_size=30))
 def test_whatever_is_sent_is_refused_or_answered_and_others_are_served(
     requests: list[bytes],
@@ -353,6 +356,7 @@ print(len(got), max(got.values()), more)
 """
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_without_rights_to_a_large_buffer_each_of_50000_changes_is_received_once() -> None:
     done = subprocess.run(
         ["unshare", "--map-root-user", "--net", sys.executable, "-c", _ROOTLESS],

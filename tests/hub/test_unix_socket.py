@@ -102,6 +102,7 @@ def test_the_end_is_seen_after_the_last_request(hub: Hub, pair: Pair) -> None:
     pair.served.write()
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_a_dump_waits_for_its_reader(hub: Hub, pair: Pair) -> None:
     client = hub.attach()
     count = 3000

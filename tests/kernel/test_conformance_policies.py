@@ -311,6 +311,7 @@ def test_no_requests_are_no_refusals(kernel: Kernel) -> None:
     assert kernel.apply([]) == []
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_thousands_of_policies_come_back_newest_first(kernel: Kernel) -> None:
     must(kernel, *[new(policy(numbered(n), templates=(template(),))) for n in range(3000)])
     assert destinations(kernel.policies()) == destinations(

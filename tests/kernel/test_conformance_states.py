@@ -379,6 +379,7 @@ def test_a_state_ends_with_its_lifetime_and_that_is_told(kernel: Kernel) -> None
     events.close()
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_use_lifetimes_wait_for_the_first_use(kernel: Kernel) -> None:
     must(kernel, new_state(state(lifetime=LifetimeConfig(hard_use=1))))
     must(kernel, new_state(state(spi=0x2000, lifetime=LifetimeConfig(hard_add=2))))

@@ -177,6 +177,7 @@ def test_what_belongs_together_is_sent_in_one_piece(
     assert sum(sizes) == len(one_piece)
 
 
+@pytest.mark.not_unit("makes network namespaces")
 def test_a_kernel_object_can_work_in_a_namespace_that_its_process_is_not_in() -> None:
     mine, other = Namespace(), Namespace()
     with mine.enter():

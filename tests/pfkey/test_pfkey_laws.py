@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kamexfrm import pfkey
 from kamexfrm.errors import WireError
 from kamexfrm.pfkey.extension import FixedExtension
+from tests.examples_of_laws import examples
 from tests.pfkey.pfkey_messages import DIALECTS, extension, messages
 
 RECORDED = [
@@ -21,7 +22,7 @@ RECORDED = [
 every_dialect = pytest.mark.parametrize(
     "dialect", DIALECTS, ids=lambda d: f"{d.name}-{d.byte_order}"
 )
-unhurried = settings(deadline=None, max_examples=60)
+unhurried = settings(deadline=None, max_examples=examples(60))
 
 
 def decodes_faithfully_or_is_refused(data: bytes, dialect: pfkey.Dialect) -> None:
@@ -47,7 +48,7 @@ def test_what_is_encoded_is_decoded_as_it_was(dialect: pfkey.Dialect, data: st.D
 
 
 @every_dialect
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(st.data())
 def test_each_extension_of_each_dialect_survives(
     dialect: pfkey.Dialect, data: st.DataObject

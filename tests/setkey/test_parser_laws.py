@@ -14,6 +14,7 @@ from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.lexer import STATEMENT, WORD, complete_length
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.statements import Statement
+from tests.examples_of_laws import examples
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.txt"))
 
@@ -126,7 +127,7 @@ def add_lines(draw: st.DrawFn) -> str:
     return draw(SPACE).join(word for word in words if word) + draw(ENDS)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(spdadd_lines() | add_lines())
 @example("spdadd 10.0.0.1[80] 10.0.0.2[443] tcp -P out ipsec esp/transport//require;\n")
 @example("add 10.0.0.1 10.0.0.2 esp 5 -u 7 -E aes-cbc 0x" + "00" * 16 + ";\n")
@@ -191,7 +192,7 @@ def _check(text: bytes) -> None:
     assert 0 <= complete_length(text.decode("utf-8", "surrogateescape")) <= len(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(SCRIPTS), st.integers(1, 8))
 def test_damaged_scripts_raise_nothing_but_script_errors(
     seed: int, script: str, times: int
@@ -205,13 +206,13 @@ def test_damaged_scripts_raise_nothing_but_script_errors(
     _check(bytes(text))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=300))
 def test_noise_raises_nothing_but_script_errors(noise: bytes) -> None:
     _check(noise)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text(max_size=100))
 def test_text_raises_nothing_but_script_errors(noise: str) -> None:
     _read(noise)
@@ -237,6 +238,7 @@ def test_text_raises_nothing_but_script_errors(noise: str) -> None:
     ],
     ids=range(13),
 )
+@pytest.mark.not_unit("takes seconds")
 def test_enormous_and_broken_texts_are_read_in_one_breath(text: bytes | str) -> None:
     statements, errors = _read(text)
     assert len(errors) == (0 if statements == [] and text[:1] == b"#" else 1)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kamexfrm.translate.xfrm.order import GAP, LAST, STEP, Order, Position, after_last, between
+from tests.examples_of_laws import examples
 from tests.translate.translate_samples import u32
 
 HIGHEST = 0xFFFFFFFF
@@ -45,7 +46,7 @@ class Entries:
 
 
 @given(st.lists(priorities, max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_entries_are_matched_by_priority_and_then_by_insertion_at_every_moment(
     wanted: list[int],
 ) -> None:
@@ -57,7 +58,7 @@ def test_entries_are_matched_by_priority_and_then_by_insertion_at_every_moment(
 
 
 @given(st.lists(st.tuples(priorities, st.integers(1, LAST)), min_size=1, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_spreading_gives_order_to_any_entries_and_changes_no_two_that_were_in_order(
     given_: list[tuple[int, int]],
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_single_entry_has_about_the_number_that_was_written() -> None:
     assert [after_last(p, 0) for p in (0, 5, 0x80000000, HIGHEST)] == [1, 5, 0x80000000, LAST]
 
 
+@pytest.mark.not_unit("takes seconds")
 def test_a_million_entries_find_room() -> None:
     order = Order([Position(0x80000000, n, n) for n in range(1, 1_000_001)])
     moves = order.renumber()

@@ -24,6 +24,7 @@ from kamexfrm.translate.xfrm.rewrite import (
 )
 from kamexfrm.translate.xfrm.tag import policy_words, share_of
 from kamexfrm.xfrm import Operation, Policy, XfrmMsg, encode_policy
+from tests.examples_of_laws import examples
 from tests.translate.translate_samples import (
     kernel_policies,
     knobs,
@@ -33,7 +34,9 @@ from tests.translate.translate_samples import (
 )
 
 NOW = 1_700_000_000
-slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+slow = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(60)
+)
 written_policies = st.lists(
     security_policies().map(lambda p: p._replace(lifetime=0, validtime=0)),
     max_size=5,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kamexfrm import xfrm
 from kamexfrm.net import Address
+from tests.examples_of_laws import examples
 
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
@@ -292,7 +293,7 @@ LAWS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bytes], Callable[[
 
 @pytest.mark.parametrize("law", LAWS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_encoded_decodes_to_itself(law: str, data: st.DataObject) -> None:
     strategy, encode, decode = LAWS[law]
     value = data.draw(strategy)
@@ -302,7 +303,7 @@ def test_what_is_encoded_decodes_to_itself(law: str, data: st.DataObject) -> Non
 
 
 @given(policies, st.binary(max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_policy_is_decoded_from_the_middle_of_a_buffer(
     policy: xfrm.Policy, before: bytes
 ) -> None:

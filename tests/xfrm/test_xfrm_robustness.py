@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kamexfrm import xfrm
 from kamexfrm.errors import WireError
+from tests.examples_of_laws import examples
 
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
@@ -39,13 +40,13 @@ RECORDED = recorded_messages()
 
 
 @given(st.integers(0x0E, 0x2A), st.binary(max_size=400))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_arbitrary_bytes_decode_or_raise_the_wire_error(type_: int, payload: bytes) -> None:
     survives(type_, payload)
 
 
 @given(st.integers(0x10, 0x28), st.integers(0, 300), st.binary(max_size=120))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_arbitrary_attributes_decode_or_raise_the_wire_error(
     type_: int, size: int, attributes: bytes
 ) -> None:
@@ -53,7 +54,7 @@ def test_arbitrary_attributes_decode_or_raise_the_wire_error(
 
 
 @given(st.sampled_from(RECORDED), st.data())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 def test_a_damaged_message_decodes_or_raises_the_wire_error(
     message: tuple[int, bytes], data: st.DataObject
 ) -> None:
@@ -73,7 +74,7 @@ def test_a_truncated_message_never_decodes_into_nonsense(cut: int) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_arbitrary_bytes_split_into_messages_or_raise_the_wire_error(buffer: bytes) -> None:
     try:
         messages = list(xfrm.split_messages(buffer))
@@ -84,7 +85,7 @@ def test_arbitrary_bytes_split_into_messages_or_raise_the_wire_error(buffer: byt
 
 
 @given(st.binary(max_size=80), u16)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_arbitrary_bytes_are_an_error_reply_or_raise_the_wire_error(
     payload: bytes, flags: int
 ) -> None:
