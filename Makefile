@@ -83,7 +83,7 @@ check: venv ## run ruff, mypy, pyright, mandoc and the tests of the tree
 	$(BIN)/mypy
 	$(BIN)/pyright
 	mandoc -Tlint -Wwarning man/*
-	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_tree.py tests/test_exports.py
+	$(BIN)/python -m pytest -q tests/test_{floors,circles,tree,exports}.py
 
 # Tests that need no kernel, no root and no guest, under half a minute: tests/conftest.py tells
 # which, and has the profile with a tenth of the laws' examples. The pure floors' own tests must
