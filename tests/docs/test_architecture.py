@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_floors import FLOORS
+from tests.test_floors import FLOORS, SCENARIO_FLOORS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
@@ -33,10 +33,14 @@ def defines(path: Path, name: str) -> bool:
     return bool(re.search(pattern, source(path), re.MULTILINE))
 
 
-def test_the_floors_of_the_page_are_those_of_the_test() -> None:
-    rows = re.findall(r"^\| (\d) \| `(\w+)` \| \S", TEXT, re.MULTILINE)
-    assert {part: int(floor) for floor, part in rows} == FLOORS
-    assert [int(floor) for floor, _ in rows] == sorted(FLOORS.values(), reverse=True)
+@pytest.mark.parametrize(
+    ("heading", "floors"), [("part", FLOORS), ("part of scenario", SCENARIO_FLOORS)]
+)
+def test_the_floors_of_the_page_are_those_of_the_test(heading: str, floors: dict[str, int]) -> None:
+    table = TEXT.partition(f"| floor | {heading} | what it has |\n|---|---|---|\n")[2]
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \| \S", table.partition("\n\n")[0], re.MULTILINE)
+    assert {part: int(floor) for floor, part in rows} == floors
+    assert [int(floor) for floor, _ in rows] == sorted(floors.values(), reverse=True)
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md"])
