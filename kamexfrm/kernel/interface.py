@@ -1,9 +1,8 @@
 """What the engine needs of a kernel, in XFRM's own terms.
 
 Writes are bytes, reads are objects. An :class:`Operation` is encoded before it comes here, since
-the hot path has the bytes at once (``translate.xfrm.fast_path``: 3 us a policy against 9), and
-since a plan can then be kept, compared, or rolled back without knowing what it holds. What is read
-is decoded, since every reader asks for fields; the two that hold a whole database against an
+the hot path has the bytes at once (``translate.xfrm.fast_path``: 3 us a policy against 9). What is
+read is decoded, since most readers want fields. Those that compare a large database with an
 earlier copy, or want one number of each entry, take ``raw_policies`` and ``raw_states``.
 """
 
