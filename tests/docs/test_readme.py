@@ -62,3 +62,13 @@ def test_the_python_lines_hold_back_what_has_no_sa(two_hosts: TwoHosts) -> None:
 def test_the_links_of_a_page_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)", page.read_text())
     assert [one for one in targets if not (page.parent / one).exists()] == []
+
+
+def test_the_targets_of_make_that_pages_name_exist() -> None:
+    targets = set(re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        word
+        for page in PAGES
+        for word in re.findall(r"(?:`|^    )make (\w+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"check", "test", "docs"} <= named <= targets
