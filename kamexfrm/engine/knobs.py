@@ -35,7 +35,6 @@ def set_knob(session: Session, request: SetKnob) -> None:
         return
     session.default_accepts |= is_default and request.value == 1
     session.knobs_changed = True
-    session.clear_templates()
     session.set_knobs(after)
     session.set_flags(MarkerFlag.UNFINISHED)
     session.write_marker()

@@ -76,6 +76,7 @@ class Session:
         self.marker = self.stored or Marker()
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
+        self._has_reqids: bool | None = None  # not known yet
         _, order, used, self._reqids_known = cache
         if self.stored != cache.marker:
             order = used = None
@@ -93,9 +94,8 @@ class Session:
 
     def cache(self) -> SessionCache:
         """Return what the next session can use."""
-        return SessionCache(
-            self.stored, self.priorities.order, self.reqids.used, self._reqids_known
-        )
+        order, used = self.priorities.order, self.reqids.used
+        return SessionCache(self.stored, order, used, self._reqids_known)
 
     @property
     def knobs(self) -> Knobs:
@@ -104,16 +104,23 @@ class Session:
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Change the knobs in the marker, which is written with what is sent next."""
-        self.marker = self.marker._replace(knobs=knobs)
+        self.reset(self.marker._replace(knobs=knobs))
 
     def set_flags(self, flags: MarkerFlag) -> None:
         """Set flags of the marker."""
         if flags not in self.marker.flags:
             self.marker = self.marker._replace(flags=self.marker.flags | flags)
+            self._has_reqids = None
 
     def clear_flags(self, flags: MarkerFlag) -> None:
         """Clear flags of the marker."""
-        self.marker = self.marker._replace(flags=self.marker.flags & ~flags)
+        self.reset(self.marker._replace(flags=self.marker.flags & ~flags))
+
+    def reset(self, marker: Marker) -> None:
+        """Take a marker that may have fewer flags or other knobs than before."""
+        self.marker = marker
+        self._has_reqids = None
+        self._templates.clear()  # each has set its flag once, when it was made
 
     def set_sa_dependent(self, flag: MarkerFlag) -> None:
         """Set a flag for an entry that depends on the SAs, and was written for those of now."""
@@ -145,6 +152,7 @@ class Session:
     ) -> FastPathTemplate:
         """Return what entries with these requests become under the knobs in force.
 
+        Sets the marker's flag where they take SAs of any reqid.
         Entries of a file mostly share their request objects: a lookup by identity takes a third of
         the time of one by value.
         """
@@ -152,12 +160,10 @@ class Session:
         found = self._templates.get(key)
         if found is None:
             template = fast_path_template(type_, requests, direction, family, self.knobs.of(family))
+            if template.any_reqid:
+                self.set_flags(MarkerFlag.HAS_ANY_REQID)
             found = self._templates[key] = (requests, template)
         return found[1]
-
-    def clear_templates(self) -> None:
-        """Drop the templates: the knobs have changed."""
-        self._templates.clear()
 
     # Sending
 
@@ -224,14 +230,14 @@ class Session:
 
     def has_reqids(self) -> bool:
         """Whether some SA has a reqid; those that others made are looked for once."""
-        if MarkerFlag.HAS_REQID_SA in self.marker.flags:
-            return True
-        if not self._reqids_known:
-            self._reqids_known = True
-            self.send()
-            if self.kernel.sad_info().states and any(self._reqids_of_states()):
-                self.set_flags(MarkerFlag.HAS_REQID_SA)
-        return MarkerFlag.HAS_REQID_SA in self.marker.flags
+        if self._has_reqids is None:
+            if not self._reqids_known and MarkerFlag.HAS_REQID_SA not in self.marker.flags:
+                self._reqids_known = True
+                self.send()
+                if self.kernel.sad_info().states and any(self._reqids_of_states()):
+                    self.set_flags(MarkerFlag.HAS_REQID_SA)
+            self._has_reqids = MarkerFlag.HAS_REQID_SA in self.marker.flags
+        return self._has_reqids
 
     def _reqids_of_states(self) -> set[int]:
         # Undecoded, as a SAD may be large and nothing else of it is needed.
@@ -241,11 +247,9 @@ class Session:
         self, policy: SecurityPolicy, without_sa: Sequence[IpsecRequest] = ()
     ) -> tuple[IpsecRequest, ...]:
         """Return an outbound entry's requests with the reqids of their SAs."""
-        return (
-            self.sa_lookup().with_sa_reqids(policy, without_sa)
-            if self.has_reqids()
-            else policy.requests
-        )
+        if not self.has_reqids():
+            return policy.requests
+        return self.sa_lookup().with_sa_reqids(policy, without_sa)
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA now."""

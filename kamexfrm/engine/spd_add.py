@@ -67,11 +67,9 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if replace or label is not None or not template.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
-    if template.any_reqid:
-        session.set_flags(MarkerFlag.HAS_ANY_REQID)
-        if session.has_reqids():
-            _add_with_care(session, request)
-            return
+    if template.any_reqid and session.has_reqids():
+        _add_with_care(session, request)
+        return
     if template.tunnel:
         session.tunnels_changed = True
     if template.reqids:

@@ -94,7 +94,7 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     kept = session.reqids.with_last(Marker(knobs, flags=session.marker.flags & _KEPT_BY_FLUSH))
     if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
-        session.marker = kept
+        session.reset(kept)
         session.priorities.reset()
         session.write_marker()
         return
@@ -103,9 +103,11 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.priorities.reset()
     if fresh:
         session.reqids.reset()
-        session.marker, session.stored = Marker(), None
+        session.reset(Marker())
+        session.stored = None
     else:
-        session.marker = session.stored = kept
+        session.reset(kept)
+        session.stored = kept
         operations.append(Operation(_UPDATE, encode_policy(marker_policy(kept))))
     session.transactions.add(request, operations)
     session.send()
