@@ -34,7 +34,7 @@ class Past:
     """What the host has been through before; nothing of it may be seen afterwards.
 
     Of ``spd`` some are replaced by entries of the case, the others deleted; ``sad`` is deleted,
-    ``knobs`` are written over. ``others`` is whether the case's SAs come from somebody else, to be
+    ``knobs`` are written over. ``others`` is whether another process writes the case's SAs, to be
     noticed by the next command.
     """
 
@@ -49,7 +49,7 @@ class Case:
     """A situation in the host under test.
 
     ``inside`` is whether the packet arrives from the network behind the host (to be forwarded),
-    ``listens`` whether somebody waits for ACQUIRE, ``sad_first`` whether SAs are written before
+    ``listens`` whether a program waits for ACQUIRE, ``sad_first`` whether SAs are written before
     policies. The SAD is in the order of writing, the SPD too.
     """
 
@@ -172,13 +172,13 @@ def case_text(case: Case) -> str:
     lines = [f"# before: {line}" for line in knob_lines(past.knobs)]
     lines += (f"# before: {line}" for line in map(policy_line, past.spd))
     lines += (f"# before: {line}" for line in map(sa_line, past.sad))
-    lines += ["# SAs by somebody else"] if past.others else []
+    lines += ["# SAs by another process"] if past.others else []
     lines += [*sas, *policies] if case.sad_first else [*policies, *sas]
     lines += (f"# {line}" for line in knob_lines(case.knobs))
     lines += (f"# set_policy: {text}" for text in socket_texts(case.socket))
     lines.append(f"# packet {packet_text(case.packet)}")
     if case.packet.path.name == "FORWARDED":
         lines.append(f"# it comes from the network {'inside' if case.inside else 'outside'}")
-    lines.append(f"# somebody listens for ACQUIRE: {case.listens}")
+    lines.append(f"# a program listens for ACQUIRE: {case.listens}")
     lines += (f"# KAME: {line}" for line in explain_text(case.decide()))
     return "\n".join(lines)

@@ -47,7 +47,7 @@ DIFFERENCES = (
         "one-mode",
         "an SPI has one mode",
         "an SA of mode any serves both modes",
-        "an XFRM state has one mode; one of mode any is made anew for the other",
+        "an XFRM state has one mode; one of mode any is made again for the other",
     ),
     Difference(
         "transport-endpoints",
@@ -194,9 +194,9 @@ def compare(case: Case, seen: Seen) -> Comparison:
 def _agrees(seen: Seen, wanted: Expected) -> bool:
     if seen.refused:
         return False
-    same = (seen.wire, seen.heard, seen.errno, seen.asked) == wanted[:4]
+    same = (seen.wire, seen.received, seen.errno, seen.acquired) == wanted[:4]
     # A packet that came through may have had others behind it: a redirect, an ICMP error.
-    if not same or seen.heard or seen.wire is not None:
+    if not same or seen.received or seen.wire is not None:
         return same
     if not wanted.drop:
         return not seen.drops

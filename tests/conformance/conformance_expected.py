@@ -47,9 +47,9 @@ class Expected(NamedTuple):
     """What must be seen: as in ``Seen``; ``drop`` is the kind of the error counter, or empty."""
 
     wire: tuple[Seal, ...] | None = None
-    heard: bool = False
+    received: bool = False
     errno: int = 0
-    asked: frozenset[int] = frozenset()
+    acquired: frozenset[int] = frozenset()
     drop: str = ""
 
 
@@ -61,7 +61,7 @@ COUNTERS = {
     "in_nosa": {"XfrmInNoStates"},
 }
 
-#: The addresses between which a request looks for its SA; None for those of the packet.
+#: The addresses between which a request looks up its SA; None for those of the packet.
 _Ends = tuple[Address | None, Address | None] | None
 
 #: How many states a packet may meet on its way in (XFRM_MAX_DEPTH).
@@ -100,7 +100,7 @@ def expected(case: Case, kernel: frozenset[str]) -> Expected:
     if case.packet.path is Path.OUT:
         return _leaving(case, kernel)
     arrival = _arriving(case, kernel)
-    if case.packet.path is Path.IN or not arrival.heard:
+    if case.packet.path is Path.IN or not arrival.received:
         return arrival
     return _leaving(case, kernel)._replace(errno=0)
 
@@ -140,14 +140,14 @@ def _modes(case: Case) -> tuple[SecurityAssociation, ...]:
         asked = (*name, sa.reqid) in tunnels or (*name, None) in tunnels
         return Mode.TUNNEL if asked else Mode.TRANSPORT
 
-    # Made anew, such an SA is the newest.
-    anew = [sa for sa in case.sad if sa.mode is not mode(sa) is Mode.TUNNEL]
-    kept = [sa for sa in case.sad if sa not in anew]
-    return tuple(sa._replace(mode=mode(sa)) for sa in (*kept, *anew))
+    # Made again, such an SA is the newest.
+    remade = [sa for sa in case.sad if sa.mode is not mode(sa) is Mode.TUNNEL]
+    kept = [sa for sa in case.sad if sa not in remade]
+    return tuple(sa._replace(mode=mode(sa)) for sa in (*kept, *remade))
 
 
 def _with_reqids(case: Case, any_mode: frozenset[int]) -> Case:
-    """Give outbound requests without a number the one reqid that their template looks for.
+    """Give outbound requests without a number the one reqid that their template names.
 
     ``any_mode`` are the SPIs of SAs that were declared with mode any: they have heads of their own.
     """
@@ -172,7 +172,7 @@ def _numbered(
     selector: Selector,
     requests: tuple[IpsecRequest, ...],
 ) -> tuple[IpsecRequest, ...]:
-    """Return requests with the reqid that their templates look for."""
+    """Return requests with the reqid that their templates name."""
     found = []
     ends: _Ends = None  # the packet's own
     for request in requests:
@@ -258,11 +258,11 @@ def _leaving(case: Case, kernel: frozenset[str]) -> Expected:
         and "socket-eagain" in kernel
     ):
         number, drop = errno.EAGAIN, ""
-    asked = frozenset(int(index.protocol) for index in decision.acquires)
+    acquired = frozenset(int(index.protocol) for index in decision.acquires)
     return Expected(
         None if decision.verdict is Verdict.DROPPED else tuple(map(_seal, decision.bundle)),
         errno=number,
-        asked=asked if case.listens else frozenset(),
+        acquired=acquired if case.listens else frozenset(),
         drop=drop,
     )
 
@@ -311,7 +311,7 @@ def _arriving(case: Case, kernel: frozenset[str]) -> Expected:
     elif accepted and "no-policy-tunnel" in kernel and _is_bare_tunnel(case, decision):
         accepted = False
     if accepted:
-        return Expected(heard=True)
+        return Expected(received=True)
     counters = decision.counters or ("?",)
     return Expected(drop=counters[0] if decision.verdict is Verdict.REJECTED else "in_polvio")
 

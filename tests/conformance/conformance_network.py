@@ -1,7 +1,7 @@
 """The host under test between two mute neighbours, and one case after the other on it.
 
 The host routes between a network inside (eth0) and one outside (eth1). Behind either link there is
-nobody who answers: a packet socket puts packets on the wire as the case has them, and what the
+no peer that answers: a packet socket puts packets on the wire as the case has them, and what the
 host sends is read as it leaves. So each packet that is seen is the case's own.
 """
 
@@ -78,15 +78,15 @@ class Seen(NamedTuple):
     """What became of a packet.
 
     ``wire`` are the seals it left with, innermost first, () for clear and None for nothing;
-    ``heard`` is whether the receiving socket got it, ``errno`` what the sender was told, ``asked``
+    ``received`` is whether the receiving socket got it, ``errno`` the sender's error, ``acquired``
     the protocols of ACQUIREs, ``drops`` the counters of errors that moved, ``refused`` what the
     engine would not write.
     """
 
     wire: tuple[Seal, ...] | None = None
-    heard: bool = False
+    received: bool = False
     errno: int = 0
-    asked: frozenset[int] = frozenset()
+    acquired: frozenset[int] = frozenset()
     drops: frozenset[str] = frozenset()
     refused: tuple[str, ...] = ()
 
@@ -215,7 +215,7 @@ class Network:
             else:
                 self._inject("eth0" if case.inside else "eth1", case, payload)
             seen = self._watch(case, link, before, payload, seen)
-        return seen._replace(asked=self.asked())
+        return seen._replace(acquired=self.acquired())
 
     def write(self, case: Case) -> tuple[str, ...]:
         """Write databases and knobs as our own commands do; return what was refused."""
@@ -260,14 +260,14 @@ class Network:
         if wanted:
             self._acquires = self._kernel.subscribe((_ACQUIRE_GROUP,))
 
-    def asked(self) -> frozenset[int]:
-        """Return the protocols of the ACQUIREs since the last look."""
+    def acquired(self) -> frozenset[int]:
+        """Return the protocols of the ACQUIREs since the last call."""
         if self._acquires is None:
             return frozenset()
-        asked: set[int] = set()
+        found: set[int] = set()
         while events := self._acquires.receive():
-            asked.update(event.payload[_ACQUIRE_PROTOCOL] for event in events)
-        return frozenset(asked)
+            found.update(event.payload[_ACQUIRE_PROTOCOL] for event in events)
+        return frozenset(found)
 
     @contextlib.contextmanager
     def _socket(self, case: Case, family: int) -> Iterator[socket.socket]:
@@ -301,16 +301,16 @@ class Network:
     def _watch(
         self, case: Case, link: socket.socket, before: dict[str, int], payload: bytes, seen: Seen
     ) -> Seen:
-        """Wait until the packet was seen or counted, or the sender was told."""
+        """Wait until the packet was seen or counted, or the sender got an error."""
         end = time.monotonic() + PATIENCE
         while True:
-            heard = case.packet.path is Path.IN and _hears(link, payload)
+            received = case.packet.path is Path.IN and _receives(link, payload)
             found = [] if case.packet.path is Path.IN else self._read_wires(payload, case)
             now = self._counters()
             drops = frozenset(name for name in now if now[name] != before[name])
-            if heard or found or drops or seen.errno or time.monotonic() > end:
+            if received or found or drops or seen.errno or time.monotonic() > end:
                 wire = found[0].seals if found else None
-                return seen._replace(heard=heard, wire=wire, drops=drops)
+                return seen._replace(received=received, wire=wire, drops=drops)
             select.select([link, *self._wires], [], [], 0.02)
 
     def _read_wires(self, payload: bytes, case: Case | None = None) -> list[Found]:
@@ -346,12 +346,12 @@ def _is(found: Found, case: Case, payload: bytes) -> bool:
     return same and (packet.upper == IPPROTO_TCP or found.payload == payload)
 
 
-def _hears(link: socket.socket, payload: bytes) -> bool:
-    heard = False
+def _receives(link: socket.socket, payload: bytes) -> bool:
+    received = False
     with contextlib.suppress(BlockingIOError):
         while True:
-            heard = link.recv(1 << 16).endswith(payload) or heard
-    return heard
+            received = link.recv(1 << 16).endswith(payload) or received
+    return received
 
 
 def _send(link: socket.socket, case: Case, payload: bytes) -> int:

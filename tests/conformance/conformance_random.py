@@ -91,7 +91,7 @@ class _Maker:
         self.compresses = upper != IPPROTO_TCP
         return Packet(self.path, *self.ends(), upper, *ports)
 
-    def gates(self, direction: Direction) -> _Ends:
+    def tunnel_ends(self, direction: Direction) -> _Ends:
         """Return a tunnel's ends, outside addresses as a rule; sometimes of the other family."""
         f = _OTHER[self.family] if self.chance(0.08) else self.family
         near, far = self.dice.choice(
@@ -106,8 +106,8 @@ class _Maker:
         )
         reqid = self.dice.choice([7, 7, 8]) if level is Level.UNIQUE else 0
         if self.chance(0.45):
-            return IpsecRequest(protocol, Mode.TUNNEL, level, reqid, *self.gates(direction))
-        ends = self.gates(direction) if self.chance(0.06) else ()
+            return IpsecRequest(protocol, Mode.TUNNEL, level, reqid, *self.tunnel_ends(direction))
+        ends = self.tunnel_ends(direction) if self.chance(0.06) else ()
         if ends and ends[0].family != self.family:
             ends = ()
         return IpsecRequest(protocol, Mode.TRANSPORT, level, reqid, *ends)
@@ -176,7 +176,7 @@ class _Maker:
         return self.spi
 
     def serve(self, requests: tuple[IpsecRequest, ...], packet: Packet) -> None:
-        """Add SAs that outbound requests look for: many fit, some do not quite."""
+        """Add SAs for outbound requests: most fit, some do not quite."""
         ends = (packet.source, packet.destination)
         for request in requests:
             if request.mode is Mode.TUNNEL and request.source and request.destination:
@@ -194,11 +194,11 @@ class _Maker:
         wanted = self._wanted(packet, spd)
         ends = (packet.source, packet.destination)
         seals: list[Protection] = []
-        for protocol, mode, gates in wanted:
+        for protocol, mode, tunnel_ends in wanted:
             if mode is Mode.TUNNEL:
-                ends = gates
+                ends = tunnel_ends
             elif packet.path is Path.FORWARDED and not seals:
-                continue  # nobody here can take that off
+                continue  # no host here can remove that
             fits = [mode] * 16 + [Mode.ANY] * 3 + [Mode.TUNNEL]
             owner = ends if self.chance(0.94) else (PEER2[ends[0].family], ends[1])
             reqid = self.dice.choice([0, 0, 0, 7])
@@ -225,7 +225,7 @@ class _Maker:
         wanted = [
             (r.protocol, r.mode, (r.source, r.destination))
             if r.mode is Mode.TUNNEL and r.source and r.destination
-            else (r.protocol, r.mode, self.gates(Direction.IN))
+            else (r.protocol, r.mode, self.tunnel_ends(Direction.IN))
             for r in requests
         ]
         match self.dice.choice([0] * 8 + [1, 2, 3, 4]):
@@ -234,7 +234,7 @@ class _Maker:
             case 2:
                 wanted.reverse()
             case 3:
-                wanted.append((ESP, Mode.TUNNEL, self.gates(Direction.IN)))
+                wanted.append((ESP, Mode.TUNNEL, self.tunnel_ends(Direction.IN)))
             case 4:
                 protocol, mode, ends = wanted[0]
                 other = Mode.TRANSPORT if mode is Mode.TUNNEL else Mode.TUNNEL
@@ -246,7 +246,7 @@ class _Maker:
     def past(self, packet: Packet, spd: tuple[SecurityPolicy, ...]) -> Past:
         """Return entries and SAs that are gone when the packet comes, and knobs written over."""
         if not self.chance(0.5) or any(sa.mode is Mode.ANY for sa in self.sad):
-            return Past()  # one of mode any would be made anew, and be the newest then
+            return Past()  # one of mode any would be made again, and be the newest then
         kept = {
             (entry.selector, entry.direction): entry
             for entry in [self.entry(packet) for _ in range(self.dice.choice([0, 1, 2, 3]))]

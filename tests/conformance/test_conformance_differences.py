@@ -234,7 +234,7 @@ def test_a_policy_of_six_requests_drops_what_meets_it_and_one_of_seven_is_refuse
         written = entry(family, f"{way} ipsec {'esp/transport//use ' * count}")
         seen = network.run(Case(packet, (written,)))
         assert not seen.refused
-        assert (seen.wire == () or seen.heard) == (count == 5)
+        assert (seen.wire == () or seen.received) == (count == 5)
     seven = entry(family, f"{way} ipsec {'esp/transport//use ' * 7}")
     (refused,) = network.run(Case(packet, (seven,))).refused
     assert "at most 6 requests" in refused
@@ -269,11 +269,11 @@ def test_a_socket_takes_no_outbound_tunnel_of_level_use(network: Network, family
 def test_daemons_are_asked_once_however_many_packets_want_an_sa(network: Network) -> None:
     # KAME asks again after net.key.blockacq_count packets.
     case = Case(out(AF_INET), (entry(AF_INET, "out ipsec esp/transport//require"),))
-    assert network.run(case).asked == {ESP}
+    assert network.run(case).acquired == {ESP}
     with socket.socket(AF_INET, socket.SOCK_DGRAM) as link:
         for _ in range(30):
             link.sendto(b"more", (str(PEER[AF_INET]), 7001))
-    assert network.asked() == frozenset()
+    assert network.acquired() == frozenset()
 
 
 # The manual page

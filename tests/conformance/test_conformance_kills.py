@@ -2,7 +2,7 @@
 
 A command is carried out again and again by a child that is killed before its first, second, third
 ... send, until it comes to its end. After each death the next command, about something else, must
-find and leave a state in which every entry says what somebody wrote, acts as it says, and is whole.
+find and leave a state in which every entry is one that was written, acts as written, and is whole.
 """
 
 import contextlib
@@ -104,8 +104,8 @@ POLICIES = {
 }
 
 SAS = {
-    "an SA made anew as a tunnel": Trial(before=ANY, script=USE.replace("/use", "/require")),
-    "an SA made anew as a transport one": Trial(
+    "an SA made again as a tunnel": Trial(before=ANY, script=USE.replace("/use", "/require")),
+    "an SA made again as a transport one": Trial(
         before=USE + ANY, script="spddelete 10.1.0.0/16 10.2.0.0/16 any -P out;"
     ),
     "SAs of mode any and a flush": Trial(before=USE + ANY, script="spdflush;"),
@@ -235,9 +235,9 @@ def sas(kernel: NetlinkKernel) -> dict[int, object]:
 
 
 def each_death(
-    commands: Commands, kernel: NetlinkKernel, trial: Trial, look: Callable[[], None]
+    commands: Commands, kernel: NetlinkKernel, trial: Trial, check: Callable[[], None]
 ) -> None:
-    """Kill the command at each of its sends; ``look`` after the next command."""
+    """Kill the command at each of its sends; ``check`` after the next command."""
     commands.prepare(trial)
     before, sas_before = written(kernel), sas(kernel)
     commands.act(trial)
@@ -252,7 +252,7 @@ def each_death(
         assert before & after <= found <= before | after
         kept = sas_before.keys() & sas_after.keys()
         assert {spi: sas(kernel)[spi] for spi in kept} == {spi: sas_before[spi] for spi in kept}
-        look()
+        check()
         if not died:
             assert (found, sas(kernel)) == (after, sas_after)
             assert deaths > 2
@@ -285,7 +285,7 @@ def test_one_more_entry_between_neighbours_gives_all_of_them_new_numbers(
 def test_a_command_about_sas_may_be_killed_before_any_message(
     commands: Commands, kernel: NetlinkKernel, name: str
 ) -> None:
-    def look() -> None:
+    def check() -> None:
         tunnels = {
             (s.source, s.destination) for s in kernel.states() if s.mode == 1 and s.spi > 0xFF
         }
@@ -297,4 +297,4 @@ def test_a_command_about_sas_may_be_killed_before_any_message(
                 if template.mode == 0 and template.reqid != TRIGGER_REQID and reqids:
                     assert template.reqid in reqids
 
-    each_death(commands, kernel, SAS[name], look)
+    each_death(commands, kernel, SAS[name], check)

@@ -60,7 +60,7 @@ class Flow:
         until(lambda: count() >= before + by, what="more packets")
 
     def leaks(self) -> int:
-        """Return how many packets came in clear since the last look."""
+        """Return how many packets came in clear since the last call."""
         count = 0
         with contextlib.suppress(BlockingIOError):
             while True:

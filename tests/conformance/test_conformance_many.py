@@ -1,6 +1,6 @@
 """Fifty thousand entries: the first match decides, and no change among them opens a gap.
 
-On the running kernel, whose two processors race; `require` without an SA: what is heard has leaked.
+On the running kernel, whose two processors race; `require` without an SA: what arrives has leaked.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ def test_the_first_match_decides_among_fifty_thousand_entries(
     two_hosts.a.route("10.64.0.0/10", via="10.0.0.2")
     with two_hosts.a.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
 
-        def look() -> None:
+        def check() -> None:
             wrong = []
             for _ in range(3000):
                 address = base + dice.randrange(1 << 18)
@@ -111,14 +111,14 @@ def test_the_first_match_decides_among_fifty_thousand_entries(
             assert wrong == []
 
         spd.run([entry("spdadd", *new()) for _ in range(MANY)])
-        look()
+        check()
         for _ in range(3):
             there = dice.sample(list(spd.entries), 300)
             changes = [entry("spdupdate", where) for where in there[:150]]
             changes += [spd.line("spddelete", where) for where in there[150:]]
             changes += [entry("spdadd", *new()) for _ in range(300)]
             spd.run(changes)
-            look()
+            check()
 
 
 def test_no_change_among_many_entries_leaks_of_a_required_flow(
@@ -148,15 +148,15 @@ def test_no_change_among_many_entries_leaks_of_a_required_flow(
         return found
 
     required = f"{near} {far}[{PORT}] udp -P out ipsec esp/transport//require;"
-    with _flow(two_hosts, far) as (hears, dropped), two_hosts.a.enter():
+    with _flow(two_hosts, far) as (received, dropped), two_hosts.a.enter():
         run(f"spdadd {required} spdadd {net} {net} any -P out prio low none;")
         until(lambda: dropped() > 5, what="the entry is met")
-        hears()
+        received()
 
         def still() -> None:
             before = dropped()
             until(lambda: dropped() > before + 5, what="packets that are dropped")
-            assert hears() == 0
+            assert received() == 0
 
         run(many("default"))
         still()
@@ -179,13 +179,13 @@ def test_no_change_among_many_entries_leaks_of_a_required_flow(
 
 @contextlib.contextmanager
 def _flow(hosts: TwoHosts, far: str) -> Iterator[tuple[Callable[[], int], Callable[[], int]]]:
-    """Yield how many packets were heard since the last look, and how many were dropped so far."""
+    """Yield counts of the packets received since the last call and of those dropped so far."""
     a, b = hosts
     with b.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.setblocking(False)
         link.bind((far, PORT))
 
-        def hears() -> int:
+        def received() -> int:
             count = 0
             with contextlib.suppress(BlockingIOError):
                 while True:
@@ -199,8 +199,8 @@ def _flow(hosts: TwoHosts, far: str) -> Iterator[tuple[Callable[[], int], Callab
 
         sender = a.start([sys.executable, "-S", "-E", "-c", _SENDER, far])
         try:
-            until(hears, deadline=20, what="the sender's first packet")
-            yield hears, dropped
+            until(received, deadline=20, what="the sender's first packet")
+            yield received, dropped
             assert sender.poll() is None
         finally:
             sender.kill()

@@ -35,7 +35,7 @@ def _try(network: Network, case: Case) -> Comparison:
 def _words(seen: Seen | object) -> str:
     wire = getattr(seen, "wire", None)
     text = "nothing" if wire is None else " in ".join(map(str, wire)) or "clear"
-    fields = ("heard", "errno", "asked", "drops", "drop", "refused")
+    fields = ("received", "errno", "acquired", "drops", "drop", "refused")
     rest = (f"{name}={getattr(seen, name)}" for name in fields if getattr(seen, name, None))
     return ", ".join((f"wire: {text}", *map(str, rest)))
 

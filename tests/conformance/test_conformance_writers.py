@@ -204,7 +204,7 @@ def test_nothing_that_rewrites_an_entry_prolongs_its_life_or_changes_its_creatio
         for name in (KNOB, "net.inet.ipsec.esp_net_deflev"):
             engine.submit(SetKnob(knob(name), level))
         engine.flush()
-        if place < 200:  # between two neighbours: in the end all numbers are given anew
+        if place < 200:  # between two neighbours: in the end all numbers are given again
             place += 1
             add(place, "out none", 0, 1 + place % 2)
         left = [p for p in kernel.policies() if is_ordinary(p) and p.index in born]

@@ -28,7 +28,7 @@ _CLEAN = (
     Operation(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
 )
 
-#: An hour in milliseconds: no neighbour is asked for again amid a test that drops the answer.
+#: An hour in milliseconds: no neighbour is solicited again during a test that drops the answer.
 _REACHABLE = 3_600_000
 
 
@@ -96,7 +96,7 @@ def af_key() -> Iterator[Callable[[], None]]:
 
     yield load
     if loaded:
-        until(unload, what="nobody uses af_key any more")
+        until(unload, what="the end of all uses of af_key")
 
 
 @pytest.fixture

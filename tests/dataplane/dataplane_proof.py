@@ -261,7 +261,7 @@ def hardware_address(host: Host, interface: str = "eth0") -> bytes:
 
 
 def send(host: Host, destination: str, port: int, payload: bytes = MARKER) -> None:
-    """Send a datagram from a fresh socket; a refusal by a policy is the same as silence."""
+    """Send a datagram from a new socket; an error by a policy counts as a lost packet."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
     with host.socket(family, socket.SOCK_DGRAM) as link, contextlib.suppress(PermissionError):
         link.sendto(payload, (destination, port))
@@ -276,7 +276,7 @@ def receiver(host: Host, address: str, port: int) -> socket.socket:
     return link
 
 
-def heard(link: socket.socket) -> list[bytes]:
+def receive_all(link: socket.socket) -> list[bytes]:
     """Return all datagrams that wait in a socket."""
     found = []
     with contextlib.suppress(BlockingIOError):

@@ -146,7 +146,7 @@ class Iked(Daemon):
         options = ("-dvv", "-t") if behind_nat else ("-dvv",)
         control = folder / f"{host.name}.sock"
         iked = ("/usr/sbin/iked", *options, "-f", str(file), "-s", str(control))
-        # It wants a key of its own, but not everybody may read the one that Debian made for it.
+        # It needs a key of its own: ordinary users may not read the one that Debian made for it.
         own_etc = 'mount --bind "$1" /etc/iked && shift && exec "$@"'
         inside = ("unshare", "-m", "sh", "-c", own_etc, "sh", str(_etc_iked(folder)))
         super().__init__(host, (*inside, *DOORS[door], *iked), folder / f"{host.name}.log")

@@ -2,8 +2,8 @@
 
 The sequence of its requests, their extensions, and how it reads and matches what comes, are those
 of racoon of ipsec-tools: an image of the SPD by policy id, phase 2 under the sequence number of its
-ACQUIRE, a new one when an SA expires softly, policies made by the one who is asked, the SPD read
-anew at SIGHUP, the SAs that the peer gave up found by a dump on a second socket. What is not
+ACQUIRE, a new one when an SA expires softly, policies made by the responder, the SPD read
+again at SIGHUP, the SAs that the peer gave up found by a dump on a second socket. What is not
 racoon's: IKE is one packet each way with an SPI in it, and all keys are counted bytes.
 """
 
@@ -58,7 +58,7 @@ DEFAULT_PRIORITY = 0x80000000  # what libipsec writes for "def"
 #: racoon fills the memory of a policy with this, and leaves it where it has nothing to say.
 UNWRITTEN = 0xCD
 
-#: How often racoon looks again before it believes that there is no message.
+#: How often racoon tries again before it assumes that there is no message.
 LOOKS = 3
 
 #: Of an id's low bits, those that are a socket's own policy.
@@ -76,10 +76,10 @@ def say(*words: object) -> None:
 class KernelSocket:
     """PF_KEY by the socket interface, without ever waiting.
 
-    It is read as racoon reads it: a look at the head, a look at all, then all.
+    It is read as racoon reads it: MSG_PEEK of the header, MSG_PEEK of all, then all.
     """
 
-    look = socket.MSG_PEEK | socket.MSG_DONTWAIT
+    peek = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
     def __init__(self) -> None:
         self._socket = self.open()
@@ -112,8 +112,8 @@ class KernelSocket:
     def _head(self) -> bytes:
         for _ in range(LOOKS - 1):
             with contextlib.suppress(BlockingIOError):
-                return self._socket.recv(16, self.look)
-        return self._socket.recv(16, self.look)
+                return self._socket.recv(16, self.peek)
+        return self._socket.recv(16, self.peek)
 
     def bypass(self, ike: socket.socket) -> None:
         for way in (_INBOUND, _OUTBOUND):
@@ -124,7 +124,7 @@ class KernelSocket:
 class PathSocket(KernelSocket):
     """The same by ``kamexfrmd --pfkey PATH``, where an answer comes when it comes."""
 
-    look = socket.MSG_PEEK
+    peek = socket.MSG_PEEK
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -166,11 +166,11 @@ def bypass(ike: socket.socket) -> None:
 
 @dataclass
 class Phase2:
-    """One exchange; ``peer_spi`` is known from the start to the one who is asked."""
+    """One exchange; ``peer_spi`` is known from the start to the responder."""
 
     seq: int
     mode: IpsecMode
-    asked: bool
+    responds: bool
     spi: int = 0
     peer_spi: int = 0
     established: bool = False
@@ -197,7 +197,7 @@ class Racoon:
         self._peers_ike = (peer, 500)
 
     def run(self) -> None:
-        """Go on until told to end, then delete all SAs without waiting for an answer."""
+        """Run until SIGTERM, then delete all SAs without waiting for an answer."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
             signal.siginterrupt(number, False)  # SA_RESTART, as racoon has it
@@ -205,16 +205,16 @@ class Racoon:
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing)
         say("ready")
-        told = 0
-        while told != signal.SIGTERM:
+        received = 0
+        while received != signal.SIGTERM:
             for ready in select.select([self._key, self._ike, reading], [], [])[0]:
                 if ready is self._key:
                     self._receive()
                 elif ready is self._ike:
                     self._hear(self._ike.recv(100).decode().split())
                 else:
-                    (told,) = os.read(reading, 1)
-                    if told == signal.SIGHUP:
+                    (received,) = os.read(reading, 1)
+                    if received == signal.SIGHUP:
                         self._reload()
         self._ask(SadbType.SADB_FLUSH)
 
@@ -265,7 +265,7 @@ class Racoon:
                 self._deleted(message)
 
     def _reload(self) -> None:
-        """Read the SPD anew, all at once: what has not come by the first EAGAIN is lost."""
+        """Read the SPD again, all at once: what has not arrived by the first EAGAIN is lost."""
         self._image.clear()
         self._ask(SadbType.SADB_X_SPDDUMP)
         while True:
@@ -283,8 +283,10 @@ class Racoon:
         elif all(phase.established for phase in self._phases):
             self._begin(message.seq, there.require(Policy).requests[0].mode)
 
-    def _begin(self, seq: int, mode: IpsecMode, *, asked: bool = False, peer_spi: int = 0) -> None:
-        self._phases.append(Phase2(seq, mode, asked, peer_spi=peer_spi))
+    def _begin(
+        self, seq: int, mode: IpsecMode, *, responds: bool = False, peer_spi: int = 0
+    ) -> None:
+        self._phases.append(Phase2(seq, mode, responds, peer_spi=peer_spi))
         self._ask(
             SadbType.SADB_GETSPI,
             SadbSatype.SADB_SATYPE_ESP,
@@ -307,16 +309,16 @@ class Racoon:
         if phase is None or phase.spi:
             return
         phase.spi = message.require(Sa).spi
-        if phase.asked:
-            self._tell("told", phase)
+        if phase.responds:
+            self._send_peer("told", phase)
             self._install(phase)
         else:
-            self._tell("ask", phase)
+            self._send_peer("ask", phase)
 
     def _install(self, phase: Phase2) -> None:
         self._sa(SadbType.SADB_UPDATE, phase, phase.spi, self._peer, self._own)
         self._sa(SadbType.SADB_ADD, phase, phase.peer_spi, self._own, self._peer)
-        if phase.asked and self._generates:
+        if phase.responds and self._generates:
             own, reverse = (self._own, self._peer), (self._peer, self._own)
             self._policy(phase, _INBOUND, reverse)
             if phase.mode == IpsecMode.IPSEC_MODE_TUNNEL:
@@ -393,7 +395,7 @@ class Racoon:
         if phase and phase.established:
             self._phases.remove(phase)
             say("expired", f"{message.require(Sa).spi:#x}")
-            if not phase.asked:
+            if not phase.responds:
                 self._begin(next(_numbers), phase.mode)
 
     def _deleted(self, message: SadbMsg) -> None:
@@ -427,8 +429,8 @@ class Racoon:
 
     # IKE, so to speak
 
-    def _tell(self, word: str, phase: Phase2) -> None:
-        self._send(word, phase.seq if word == "ask" else phase.seq - ASKED, phase)
+    def _send_peer(self, word: str, phase: Phase2) -> None:
+        self._send(word, phase.seq if word == "ask" else phase.seq - RESPONDER, phase)
 
     def _send(self, word: str, seq: int, phase: Phase2) -> None:
         words = f"{word} {seq} {phase.mode.value} {phase.spi}"
@@ -437,7 +439,7 @@ class Racoon:
     def _hear(self, words: list[str]) -> None:
         word, (seq, mode, spi) = words[0], map(int, words[1:])
         if word == "ask":
-            self._begin(seq + ASKED, IpsecMode(mode), asked=True, peer_spi=spi)
+            self._begin(seq + RESPONDER, IpsecMode(mode), responds=True, peer_spi=spi)
         elif word == "delete":
             self._purge(spi)
         elif phase := self._phase(seq):
@@ -445,8 +447,8 @@ class Racoon:
             self._install(phase)
 
 
-#: The one who is asked has sequence numbers of its own.
-ASKED = 0x10000000
+#: The responder has sequence numbers of its own.
+RESPONDER = 0x10000000
 
 
 def main() -> None:
@@ -454,7 +456,7 @@ def main() -> None:
     parser.add_argument("own")
     parser.add_argument("peer")
     parser.add_argument("lifetime", type=int, help="of SAs, in seconds")
-    parser.add_argument("--generate", action="store_true", help="make policies when asked")
+    parser.add_argument("--generate", action="store_true", help="make policies as responder")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--in-process", action="store_true", help="no socket(2) for PF_KEY")
     where.add_argument("--path", help="of kamexfrmd's socket")

@@ -58,7 +58,7 @@ def spare() -> Iterator[Host]:
 
 
 def kernel_refusal(host: Host, row: Algorithm, bits: int) -> str:
-    """Return what ip(8) hears of the kernel for an SA with this algorithm; nothing if it is had."""
+    """Return ip(8)'s error for an SA with this algorithm; empty if the kernel has it."""
     key = "0x" + bytes(n & 0xFF for n in range(bits // 8)).hex() if bits else ""
     words = {
         Kind.ENCRYPTION: ["proto", "esp", "enc", row.kernel, key],
@@ -163,7 +163,7 @@ def test_the_icv_of_sha256_is_as_long_as_its_name_says(two_hosts: TwoHosts, spel
 
 
 def recorded(two_hosts: TwoHosts, options: str, count: int) -> list[Packet]:
-    """Return ESP packets numbered from 1 that ``b``, having no SA yet, has not taken."""
+    """Return ESP packets numbered from 1 that ``b``, having no SA yet, has dropped."""
     load(two_hosts.a, f"add {A} {B} esp 0x1000 {options} {ESP_KEYS};")
     load(two_hosts.a, f"spdadd {A} {B} udp -P out ipsec esp/transport//require;")
     with (
@@ -228,22 +228,22 @@ def test_esp_in_udp_protects_both_ways(
     )
     ends = f"{left}-{right}", f"{right}-{left}"
     out, back = (f"ipsec esp/{mode}/{e}/require" for e in ends)
-    gates = []
+    encap_sockets = []
     try:
         for host, own, policies in zip(
             two_hosts, (left, right), both_sides(left, right, out, mirrored=back), strict=True
         ):
-            gate = host.socket(family, socket.SOCK_DGRAM)
-            gates.append(gate)
-            gate.bind((own, 4500))
-            gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
+            encap_socket = host.socket(family, socket.SOCK_DGRAM)
+            encap_sockets.append(encap_socket)
+            encap_socket.bind((own, 4500))
+            encap_socket.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
             # Linux holds the outer datagram against the inbound policies first.
-            bypass(gate)
+            bypass(encap_socket)
             load(host, sas + policies)
         with Watch(two_hosts, two_hosts.a) as watch:
             assert ping(two_hosts.a, right)
             assert ping(two_hosts.b, left)
         watch.assert_protected(IPPROTO_UDP, IPPROTO_ESP)
     finally:
-        for gate in gates:
-            gate.close()
+        for encap_socket in encap_sockets:
+            encap_socket.close()

@@ -10,11 +10,11 @@ from tests.dataplane.dataplane_proof import (
     Watch,
     both_sides,
     command,
-    heard,
     knob,
     load,
     moved,
     ping,
+    receive_all,
     receiver,
     send,
     setkey,
@@ -37,7 +37,7 @@ PORT = 7001
 
 
 def acquaint(gateways: Gateways) -> None:
-    """Let everybody learn the neighbours' addresses, both ways and by both families."""
+    """Let both hosts resolve their neighbours, by both families."""
     for family in DEF_POLICY:
         assert gateways.h1.ping(H2[family])
         assert gateways.h2.ping(H1[family])
@@ -56,7 +56,7 @@ def assert_passes(sender: Host, to: Host, address: str, at: Host) -> None:
     before = at.counters()
     with receiver(to, address, PORT) as link:
         send(sender, address, PORT)
-        assert len(heard(link)) == 1
+        assert len(receive_all(link)) == 1
     assert set(moved(at, before)) <= noise(at)
 
 
@@ -66,7 +66,7 @@ def assert_dropped(sender: Host, to: Host, address: str, at: Host, counter: str)
     with receiver(to, address, PORT) as link:
         send(sender, address, PORT)
         waits_for_counter(at, counter, before)
-        assert heard(link) == []
+        assert receive_all(link) == []
     assert set(moved(at, before)) <= {counter} | noise(at)
 
 

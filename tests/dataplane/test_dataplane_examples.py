@@ -97,11 +97,11 @@ def test_compression_inside_encryption(two_hosts: TwoHosts) -> None:
 @contextmanager
 def udp_gate(host: Host, address: str) -> Iterator[socket.socket]:
     """Hold port 4500 as an IKE daemon does: the kernel takes ESP out of what comes there."""
-    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as gate:
-        gate.bind((address, 4500))
-        gate.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
-        bypass(gate)
-        yield gate
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as encap_socket:
+        encap_socket.bind((address, 4500))
+        encap_socket.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
+        bypass(encap_socket)
+        yield encap_socket
 
 
 def test_a_vpn_in_udp(gateways: Gateways) -> None:

@@ -7,9 +7,9 @@ from kamexfrm.rig import Gateways
 from tests.dataplane.dataplane_proof import (
     ESP_KEYS,
     Watch,
-    heard,
     load,
     moved,
+    receive_all,
     receiver,
     send,
     setkey,
@@ -30,7 +30,7 @@ def forwarded(gateways: Gateways, family: str) -> bool:
     before = gateways.g1.counters()
     with receiver(gateways.h2, H2[family], PORT) as link:
         send(gateways.h1, H2[family], PORT)
-        if heard(link):
+        if receive_all(link):
             assert moved(gateways.g1, before) == {}
             return True
     waits_for_counter(gateways.g1, "XfrmInPolBlock", before)
@@ -42,7 +42,7 @@ def delivered(gateways: Gateways, family: str) -> bool:
     before = gateways.g1.counters()
     with receiver(gateways.g1, G1[family], PORT) as link:
         send(gateways.h1, G1[family], PORT)
-        if heard(link):
+        if receive_all(link):
             return True
     waits_for_counter(gateways.g1, "XfrmInPolBlock", before)
     return False
@@ -146,7 +146,7 @@ def test_a_tunnel_without_its_fwd_twin_delivers_nothing_behind_the_gateway(
         Watch((g1, g2), g1, "eth1") as watch,
     ):
         send(gateways.h1, H2[family], PORT)
-        assert len(heard(link)) == 1
+        assert len(receive_all(link)) == 1
     watch.assert_protected(IPPROTO_ESP, both=False)
 
 
@@ -163,5 +163,5 @@ def test_an_in_entry_of_none_lets_tunnelled_packets_through_to_the_net_behind(
         Watch((g1, g2), g1, "eth1") as watch,
     ):
         send(gateways.h1, "10.2.0.2", PORT)
-        assert len(heard(link)) == 1
+        assert len(receive_all(link)) == 1
     watch.assert_protected(IPPROTO_ESP, both=False)

@@ -51,7 +51,7 @@ def tunnels(outer: int, *, mode: str = "-m tunnel") -> str:
 
 
 def again(outer: int, *, mode: str = "-m tunnel") -> str:
-    """Return what makes the SA of ``tunnels`` anew."""
+    """Return the statements that make the SA of ``tunnels`` again."""
     left, right = ENDS[outer]
     return f"delete {left} {right} esp 0x1000; add {left} {right} esp 0x1000 {mode} {ESP_KEYS};"
 

@@ -15,12 +15,12 @@ from tests.dataplane.dataplane_proof import (
     MARKER,
     Watch,
     both_sides,
-    heard,
     is_protected,
     knob,
     load,
     moved,
     ping,
+    receive_all,
     receiver,
     send,
     setkey,
@@ -40,7 +40,7 @@ ESP_TUNNEL = "ipsec esp/tunnel/{source}-{destination}/{level}"
 AH_TRANSPORT = "ipsec ah/transport//{level}"
 AH_TUNNEL = "ipsec ah/tunnel/{source}-{destination}/{level}"
 
-#: One flow for each knob of a family, told apart by the port.
+#: One flow for each knob of a family, distinguished by the port.
 FLOWS = {
     "esp_trans_deflev": (7001, ESP_TRANSPORT),
     "esp_net_deflev": (7002, ESP_TUNNEL),
@@ -127,13 +127,13 @@ def test_each_deflev_governs_its_own_inbound_flow_and_no_other(two_hosts: TwoHos
                 send(a, destination, port)
             arrived: dict[str, list[bytes]] = {name: [] for name in sockets}
 
-            def settled() -> bool:
+            def complete() -> bool:
                 for name, link in sockets.items():
-                    arrived[name] += heard(link)
+                    arrived[name] += receive_all(link)
                 refused = moved(b, before).get("XfrmInTmplMismatch", 0)
                 return sum(map(len, arrived.values())) + refused >= len(sockets)
 
-            until(settled, what="every datagram's fate")
+            until(complete, what="every datagram's fate")
             assert set(moved(b, before)) <= {"XfrmInTmplMismatch"}
             return {name for name, data in arrived.items() if data}
 
@@ -360,7 +360,7 @@ def test_a_connected_flow_notices_that_its_bypass_goes(
     with receiver(b, right, 7) as link, a.socket(kind, socket.SOCK_DGRAM) as flow:
         flow.connect((right, 7))
         flow.send(MARKER)
-        assert heard(link) == [MARKER]
+        assert receive_all(link) == [MARKER]
         if ending == "-FP":
             setkey(a, "-FP")
         elif ending == "spdflush":
@@ -379,7 +379,7 @@ def test_a_connected_flow_notices_that_its_bypass_goes(
 def test_an_sa_with_a_reqid_serves_a_request_that_names_none(
     two_hosts: TwoHosts, mode: str, level: str
 ) -> None:
-    # KAME key.c key_cmpsaidx(): only a request with a reqid looks at the SA's.
+    # KAME key.c key_cmpsaidx(): only a request with a reqid compares the SA's.
     acquaint(two_hosts)
     wanted = "tunnel" if mode == "any" else mode
     out, back = (

@@ -17,9 +17,9 @@ from tests.dataplane.dataplane_proof import (
     AUTHENTICATION,
     ESP_KEYS,
     MARKER,
-    heard,
     knob,
     load,
+    receive_all,
     receiver,
     sa_counters,
     setkey,
@@ -45,15 +45,15 @@ while True:
 
 
 class Race:
-    """A sender on one host without pause, and what of it the other one hears in clear."""
+    """A sender on one host without pause, and the packets that the other receives in clear."""
 
     def __init__(self, a: Host, link: socket.socket) -> None:
         self.a = a
         self._link = link
 
-    def hears(self) -> int:
-        """Return how many packets have been heard since the last look."""
-        return len(heard(self._link))
+    def received(self) -> int:
+        """Return how many packets were received since the last call."""
+        return len(receive_all(self._link))
 
     def dropped(self) -> int:
         """Return how many packets policies have stopped so far."""
@@ -69,15 +69,15 @@ class Race:
         before = count()
         until(lambda: count() >= before + by, what=f"{by} more packets")
 
-    def settles(self) -> None:
-        """Wait until what was sent before a policy was there has arrived."""
+    def wait_until_dropped(self) -> None:
+        """Wait until packets are dropped; discard what arrived before."""
         self.runs(self.dropped)
-        self.hears()
+        self.received()
 
 
 @contextlib.contextmanager
 def race(hosts: TwoHosts, family: str, how: str) -> Iterator[Race]:
-    """Start the sender, see that it is heard, and look that it still runs at the end."""
+    """Start the sender, wait for its packets, and check that it still runs at the end."""
     a, b = hosts
     left, right = ENDS[family]
     assert a.ping(right)
@@ -86,7 +86,7 @@ def race(hosts: TwoHosts, family: str, how: str) -> Iterator[Race]:
         sender = a.start([sys.executable, "-S", "-E", "-c", _SENDER, right, str(PORT), how])
         try:
             it = Race(a, link)
-            until(it.hears, deadline=20, what="the sender's first packet")
+            until(it.received, deadline=20, what="the sender's first packet")
             yield it
             assert sender.poll() is None
         finally:
@@ -119,12 +119,12 @@ def test_writing_knobs_leaks_nothing_of_a_required_flow(
     with race(two_hosts, family, how) as it:
         load(a, require(family))
         load(a, f"spdadd {left} {right} any -P out ipsec esp/transport//default;")
-        it.settles()
+        it.wait_until_dropped()
         for _ in range(10):
             for value in (2, 1):
                 knob(a, *(f"{k.name}={value}" for k in defaults))
             it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 @pytest.mark.both_kernels
@@ -138,12 +138,12 @@ def test_rewriting_the_very_entry_that_stops_a_flow_leaks_nothing(
     name = f"{PREFIX[family]}ah_trans_deflev"
     with race(two_hosts, family, how) as it:
         load(a, require(family, "esp/transport//require ah/transport//default"))
-        it.settles()
+        it.wait_until_dropped()
         for _ in range(100):
             for value in (2, 1):
                 knob(a, f"{name}={value}")
         it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 @pytest.mark.both_kernels
@@ -155,15 +155,15 @@ def test_a_default_that_means_require_never_means_use_while_others_change(
     with race(two_hosts, family, "unconnected") as it:
         knob(a, f"{PREFIX[family]}esp_trans_deflev=2")
         load(a, require(family, "esp/transport//default"))
-        it.settles()
+        it.wait_until_dropped()
         others = [k for k in KNOBS if k.name != f"{PREFIX[family]}esp_trans_deflev"]
         for _ in range(5):
             for value in (1, 2):
                 knob(a, *(f"{k.name}={value}" for k in others if k.field.endswith("deflev")))
             it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
         knob(a, f"{PREFIX[family]}esp_trans_deflev=1")
-        until(it.hears, what="clear packets, now that default means use")
+        until(it.received, what="clear packets, now that default means use")
 
 
 @pytest.mark.both_kernels
@@ -184,12 +184,12 @@ def test_updating_a_required_entry_leaks_nothing(
     )
     with race(two_hosts, family, how) as it:
         load(a, require(family))
-        it.settles()
+        it.wait_until_dropped()
         for _ in range(5):
             for form in forms:
                 load(a, require(family, form, "spdupdate"))
             it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 @pytest.mark.both_kernels
@@ -202,14 +202,14 @@ def test_making_room_between_entries_leaks_nothing(two_hosts: TwoHosts, family: 
     far = "10.77.{}.0/24" if family == "inet" else "fd77:{}::/48"
     with race(two_hosts, family, "unconnected") as it:
         load(a, require(family) + f"spdadd {net} {net} any -P out none;")
-        it.settles()
+        it.wait_until_dropped()
         for n in range(60):
             source = far.format(n)
             load(a, f"spdadd {source} {net} any -P out prio def + {1 + n % 2} none;")
         it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
         load(a, f"spddelete {left} {right}[{PORT}] udp -P out;")
-        until(it.hears, what="clear packets, now that the wide entry is met")
+        until(it.received, what="clear packets, now that the wide entry is met")
 
 
 @pytest.mark.both_kernels
@@ -230,14 +230,14 @@ def test_def_policy_0_has_no_gap_while_the_spd_is_flushed_and_loaded_again(
     )
     with race(two_hosts, family, how) as it:
         knob(a, f"{PREFIX[family]}def_policy=0")
-        it.settles()
+        it.wait_until_dropped()
         for flush in (("-FP",), ("-e", "spdflush;"), ("-e", "spdflush;" + many)) * 2:
             load(a, "spdflush;" + many)
             setkey(a, *flush)
             it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
         knob(a, f"{PREFIX[family]}def_policy=1")
-        until(it.hears, what="clear packets, now that def_policy is 1")
+        until(it.received, what="clear packets, now that def_policy is 1")
 
 
 @pytest.mark.both_kernels
@@ -247,12 +247,12 @@ def test_def_policy_0_of_one_family_has_no_gap_while_the_other_is_switched(
     a = two_hosts.a
     with race(two_hosts, "inet", "unconnected") as it:
         knob(a, f"{PREFIX['inet']}def_policy=0")
-        it.settles()
+        it.wait_until_dropped()
         for _ in range(10):
             for value in (0, 1):
                 knob(a, f"{PREFIX['inet6']}def_policy={value}")
         it.runs(it.dropped)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 # With SAs: what is protected must stay so, or be dropped
@@ -279,16 +279,16 @@ def test_a_deflev_that_goes_from_require_to_use_and_back_leaks_nothing_while_the
     with race(two_hosts, family, "unconnected") as it:
         knob(a, f"{PREFIX[family]}{name}=2")
         load(a, require(family, f"esp/{mode}/{end}/default"))
-        it.settles()
+        it.wait_until_dropped()
         load(a, sas(family, mode))
         for _ in range(10):
             for value in (1, 2):
                 knob(a, f"{PREFIX[family]}{name}={value}")
                 it.runs(it.protected, 3)
-        assert it.hears() == 0
+        assert it.received() == 0
         knob(a, f"{PREFIX[family]}{name}=1")
         load(a, "flush;")
-        until(it.hears, what="clear packets, now that default means use")
+        until(it.received, what="clear packets, now that default means use")
 
 
 @pytest.mark.dataplane
@@ -298,13 +298,13 @@ def test_updating_a_protected_entry_leaks_nothing(two_hosts: TwoHosts, family: s
     with race(two_hosts, family, "unconnected") as it:
         load(a, require(family) + sas(family))
         it.runs(it.protected, 3)
-        it.hears()
+        it.received()
         forms = ("esp/transport//use", "esp/transport//require ah/transport//require")
         for _ in range(10):
             for form in (*forms, "ah/transport//require esp/transport//default"):
                 load(a, require(family, form, "spdupdate"))
                 it.runs(it.protected, 3)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 @pytest.mark.dataplane
@@ -317,12 +317,12 @@ def test_an_sa_that_changes_its_mode_under_traffic_leaks_nothing(
     with race(two_hosts, family, "unconnected") as it:
         load(a, require(family) + f"add {left} {right} esp 0x1000 -r 64 {ESP_KEYS};")
         it.runs(it.protected, 3)
-        it.hears()
+        it.received()
         for _ in range(5):
             for form in (f"esp/tunnel/{left}-{right}/require", "esp/transport//require"):
                 load(a, require(family, form, "spdupdate"))
                 it.runs(it.protected, 3)
-        assert it.hears() == 0
+        assert it.received() == 0
 
 
 @pytest.mark.dataplane
@@ -335,7 +335,7 @@ def test_a_tunnel_at_level_use_that_changes_its_sa_leaks_nothing_while_one_is_le
     with race(two_hosts, family, "unconnected") as it:
         load(a, sas(family, "tunnel") + require(family, f"esp/tunnel/{left}-{right}/use"))
         it.runs(it.protected, 3)
-        it.hears()
+        it.received()
         old = 0x1000
         for n in range(10):
             new = 0x3000 + n
@@ -343,6 +343,6 @@ def test_a_tunnel_at_level_use_that_changes_its_sa_leaks_nothing_while_one_is_le
             load(a, f"delete {left} {right} esp {old:#x};")
             it.runs(it.protected, 3)
             old = new
-        assert it.hears() == 0
+        assert it.received() == 0
         load(a, "flush esp;")
-        until(it.hears, what="clear packets, now that no SA is left")
+        until(it.received, what="clear packets, now that no SA is left")

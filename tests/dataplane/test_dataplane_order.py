@@ -9,8 +9,8 @@ import pytest
 from kamexfrm.rig import Host, TwoHosts, until
 from tests.dataplane.dataplane_proof import (
     Watch,
-    heard,
     load,
+    receive_all,
     receiver,
     send,
     setkey,
@@ -78,12 +78,12 @@ def passes_out(a: Host) -> bool:
 
 
 def passes_in(a: Host, b: Host) -> bool:
-    """Whether B hears A's datagram; if not, a discard policy must have met it."""
+    """Whether B receives A's datagram; if not, a discard policy must have dropped it."""
     before = b.counters()
     with receiver(b, B, PORT) as link:
         send(a, B, PORT)
         taken = until(
-            lambda: heard(link) or b.counters()["XfrmInPolBlock"] > before["XfrmInPolBlock"],
+            lambda: receive_all(link) or b.counters()["XfrmInPolBlock"] > before["XfrmInPolBlock"],
             what="the datagram's fate",
         )
     return isinstance(taken, list)

@@ -1,4 +1,4 @@
-"""What racoon says and expects to hear: phase 2 by ACQUIRE, rekeying by EXPIRE, deletion."""
+"""What racoon sends and expects to receive: phase 2 by ACQUIRE, rekeying by EXPIRE, deletion."""
 
 import re
 import signal
@@ -77,7 +77,7 @@ def test_a_racoon_negotiates_on_demand_rekeys_and_hears_of_deletions(
     a, b = own_hosts
     of_b = RacoonLike(b, tmp_path, REVERSE, 3600, doors[1], "--generate")
     of_a = RacoonLike(a, tmp_path, ENDS, 5, doors[0])
-    for way, ends in (("out", ENDS), ("in", REVERSE)):  # it must hear of these by itself
+    for way, ends in (("out", ENDS), ("in", REVERSE)):  # it must read these by itself
         load(a, f"spdadd {ends[0]} {ends[1]} any -P {way} ipsec esp/transport//require;")
 
     assert a.udp_ask(ENDS[1], timeout=0) is None  # lost, but it asks for SAs

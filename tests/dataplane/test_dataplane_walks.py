@@ -1,7 +1,7 @@
 """Random walks: whatever was written before, a packet meets what the databases say now.
 
 Each step changes the SPD, the SAD or a knob of one host by our commands, then one packet of a
-connected and one of a fresh socket are sent. What becomes of them is worked out beside it by the
+connected and one of a new socket are sent. What becomes of them is worked out beside it by the
 rules of KAME, from what was written alone.
 """
 
@@ -182,11 +182,11 @@ def test_a_packet_meets_what_was_written_whatever_was_there_before(
         connected.connect((right, PORT))
         for _ in range(60):
             walk.step()
-            # A connect() is itself a look at the policies: discard refuses it on Linux.
-            with a.socket(kind, socket.SOCK_DGRAM) as fresh:
+            # connect() looks up the policies too: discard makes it fail on Linux.
+            with a.socket(kind, socket.SOCK_DGRAM) as unconnected:
                 try:
-                    fresh.connect((right, PORT))
-                    met = fate(walk, fresh)
+                    unconnected.connect((right, PORT))
+                    met = fate(walk, unconnected)
                 except PermissionError:
                     met = NOTHING
             story = "\n".join(walk.said)

@@ -1,4 +1,4 @@
-"""A run that asks somebody: before each step, in a shell, at the end; in a guest too."""
+"""Interactive runs: before each step, in a shell, at the end; in a guest too."""
 
 import contextlib
 import os
@@ -66,7 +66,7 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for its end and return its status."""
-        with contextlib.suppress(OSError):  # nobody has the other end any more
+        with contextlib.suppress(OSError):  # the other end is closed
             while os.read(self._master, 4096):
                 pass
         os.close(self._master)

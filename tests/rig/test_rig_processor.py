@@ -1,4 +1,4 @@
-"""A guest's two processes share a processor; whoever started it keeps all."""
+"""A guest's two processes share a processor; the process that started it keeps all."""
 
 import os
 import subprocess

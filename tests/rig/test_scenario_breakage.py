@@ -39,7 +39,7 @@ def run(text: str) -> CaseResult:
     return Runner().run(case)
 
 
-def told(result: CaseResult) -> list[str]:
+def causes_of(result: CaseResult) -> list[str]:
     """Return the first five lines from the failure on."""
     assert not result.passed
     lines = report.failure_text(result).splitlines()
@@ -126,24 +126,26 @@ BREAKAGES = {
 def test_one_broken_word_is_named_within_five_lines(what: str) -> None:
     old, new, said = BREAKAGES[what]
     assert old in BOB
-    lines = told(transport(bob=BOB.replace(old, new)))
+    lines = causes_of(transport(bob=BOB.replace(old, new)))
     assert said in "\n".join(lines), lines
 
 
 def test_a_missing_sa_is_named() -> None:
-    lines = told(transport(alice=ALICE.replace("\nadd 10.0.0.1", "\n#")))
+    lines = causes_of(transport(alice=ALICE.replace("\nadd 10.0.0.1", "\n#")))
     assert "there is no esp SA from 10.0.0.1 to 10.0.0.2" in "\n".join(lines)
 
 
 def test_level_use_instead_of_require_shows_in_clear_text() -> None:
     both = [text.replace("require", "use").replace("add", "#", 2) for text in (ALICE, BOB)]
-    lines = told(transport(*(text.replace("spd#", "spdadd") for text in both)))
+    lines = causes_of(transport(*(text.replace("spd#", "spdadd") for text in both)))
     assert "expected esp" in lines[0]
     assert "there is no esp SA" in "\n".join(lines)
 
 
 def test_a_script_that_setkey_refuses_is_told_in_its_words() -> None:
-    lines = told(transport(bob="spdadd 10.0.0.2 10.0.0.1 any -P out ipsec esp/transprot//use;"))
+    lines = causes_of(
+        transport(bob="spdadd 10.0.0.2 10.0.0.1 any -P out ipsec esp/transprot//use;")
+    )
     assert "bob: setkey refused" in lines[0]
     assert "transprot" in "\n".join(lines)
 
@@ -171,18 +173,18 @@ timeout = 0.3
 )
 def test_a_missing_route_is_named(who: str, what: str, said: str) -> None:
     text = CHAIN.replace("WHO", who).replace("WHAT", what).replace("TARGET", "h2")
-    assert said in "\n".join(told(run(text)))
+    assert said in "\n".join(causes_of(run(text)))
 
 
 def test_a_gateway_that_does_not_forward_is_named() -> None:
     text = CHAIN.replace("WHO", "g2").replace("TARGET", "h2")
     text = text.replace("WHAT", "sysctl = ['net.ipv4.ip_forward=0']")
-    assert "g2 does not forward (net.ipv4.ip_forward is 0)" in "\n".join(told(run(text)))
+    assert "g2 does not forward (net.ipv4.ip_forward is 0)" in "\n".join(causes_of(run(text)))
 
 
 def test_an_address_of_nobody_is_named() -> None:
     text = CHAIN.replace("WHO", "g2").replace("WHAT", "").replace("TARGET", "10.2.0.7")
-    assert "no host has the address 10.2.0.7" in "\n".join(told(run(text)))
+    assert "no host has the address 10.2.0.7" in "\n".join(causes_of(run(text)))
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ def test_an_address_of_nobody_is_named() -> None:
     ],
 )
 def test_expectations_of_sas_and_counters_are_checked(more: str, said: str) -> None:
-    assert said in told(transport(step=STEP + more + "\n"))[0]
+    assert said in causes_of(transport(step=STEP + more + "\n"))[0]
 
 
 GALLERY = {
     kind: read_file(gallery.path_of(kind))[0] for kind in ("transport", "tunnel", "natt", "nested")
 }
 
-#: What is put in the place of what in a statement of a script, and what is to be told.
+#: What is put in the place of what in a statement of a script, and what is to be reported.
 MUTATIONS = {
     "encryption key": (r"(-E \S+ 0x\w*)\w", r"\1f", "different encryption keys for"),
     "authentication key": (r"(-A \S+ 0x\w*)\w", r"\1f", "different authentication keys for"),
@@ -223,7 +225,7 @@ MUTATIONS = {
 
 
 def broken_cases() -> Iterator[tuple[str, Case, str]]:
-    """Yield a name, a case with one statement of one host broken, and what is to be told."""
+    """Yield a name, a case with one statement of one host broken, and what is to be reported."""
     for kind, case in GALLERY.items():
         for host, plan in case.hosts.items():
             for statement in plan.script.text.splitlines() if plan.script else ():
@@ -261,5 +263,5 @@ SOME = list(broken_cases())[::6]
 def test_one_broken_word_of_the_gallery_is_named_within_five_lines(
     name: str, case: Case, said: str
 ) -> None:
-    lines = "\n".join(told(Runner().run(case)))
+    lines = "\n".join(causes_of(Runner().run(case)))
     assert re.search(said, lines), lines

@@ -1,4 +1,4 @@
-"""Scenario files in pytest: collected, run where there is ESP, and told as transcripts."""
+"""Scenario files in pytest: collected, run where there is ESP, and reported as transcripts."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Scenario files: what they say, and that a mistake is told with file, line and key."""
+"""Scenario files: what they say, and that a mistake is reported with file, line and key."""
 
 import contextlib
 from collections.abc import Sequence
