@@ -25,7 +25,7 @@ MAX_ACTING = XFRM_MAX_DEPTH - 1
 
 
 class SpdAdd(NamedTuple):
-    """Add a policy (KAME key_spdadd()); ``replace`` for SPDUPDATE, ``twin`` for the fwd copy."""
+    """Add a policy (KAME key_spdadd()); ``replace`` for SPDUPDATE, ``twin`` for a fwd twin."""
 
     policy: SecurityPolicy
     twin: bool = True
@@ -34,7 +34,7 @@ class SpdAdd(NamedTuple):
 
 
 class SpdDelete(NamedTuple):
-    """Delete the policy with exactly this selector, and its fwd copy if ``twin``."""
+    """Delete the policy with exactly this selector, and its fwd twin if ``twin``."""
 
     selector: Selector
     direction: Direction
@@ -44,7 +44,7 @@ class SpdDelete(NamedTuple):
 
 
 class SpdDeleteId(NamedTuple):
-    """Delete a policy by its id, and its fwd copy."""
+    """Delete a policy by its id, and its fwd twin."""
 
     id: int
     cookie: object = None
@@ -92,7 +92,7 @@ class SaFlush(NamedTuple):
 
 
 class SetKnob(NamedTuple):
-    """Write a knob; entries of level default follow at once."""
+    """Write a knob; entries of level default are rewritten at once."""
 
     knob: Knob
     value: int

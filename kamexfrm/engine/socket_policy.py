@@ -55,8 +55,8 @@ def set_policy(sock: socket.socket, text: str) -> None:
 
     ``text`` is ``in`` or ``out`` with ``entrust``, ``bypass`` or ``ipsec REQUEST...``; entrust
     takes away the socket's policies of both directions, as Linux knows no other way. Level default
-    is what the knobs say now, and requests without a number look for SAs of the reqid that those
-    have which would serve them now; later changes do not reach sockets.
+    is what the knobs say now, and requests without a reqid take that of the SAs that would serve
+    them now; later changes do not reach sockets.
 
     Raises LanguageError, KamexfrmError with KAME's errno (EINVAL for discard and none, EACCES for
     bypass without the right to it), UnsupportedError, KernelError (EPERM: CAP_NET_ADMIN is needed).

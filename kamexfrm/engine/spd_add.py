@@ -77,8 +77,8 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     number, order = session.priorities.place(priority)
     entry = Operation(_NEW, encode_plain(policy, template, number, order, session.now))
     if twin and direction is Direction.IN:
-        copy = Operation(_NEW, encode_twin(policy, template, number, order, session.now))
-        _add_pair(session, request, entry, copy)
+        forward = Operation(_NEW, encode_twin(policy, template, number, order, session.now))
+        _add_pair(session, request, entry, forward)
     else:
         session.transactions.add(request, (entry,))
 
@@ -141,30 +141,30 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     session.transactions.add(request, operations, undo)
 
 
-def _add_pair(session: Session, request: SpdAdd, entry: Operation, copy: Operation) -> None:
+def _add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
     selector = selector_to_kernel(request.policy.selector)
     label = label_to_kernel(request.policy.label)
     undo = (
         lambda: delete_policy(selector, XFRM_POLICY_IN, label),
         lambda: delete_policy(selector, XFRM_POLICY_FWD, label),
     )
-    copied = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
+    twin_id = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
     def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
             return failures[1]
-        tag = read_tag(session.kernel.policy(copied)).tag
+        tag = read_tag(session.kernel.policy(twin_id)).tag
         if tag is None:
             return KernelError(
                 errno.EEXIST, "a foreign fwd policy with this selector is in the way"
             )
         if tag.flags & tags.TWIN:  # left by a program that deleted the in entry alone
-            session.apply([Operation(_UPDATE, copy.payload)])
+            session.apply([Operation(_UPDATE, twin.payload)])
         return None
 
-    session.transactions.add(request, (entry, copy), undo, on_failure)
+    session.transactions.add(request, (entry, twin), undo, on_failure)
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:

@@ -37,7 +37,7 @@ _KEPT_BY_FLUSH = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_REQID_SA | MarkerFlag.
 
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
-    """Delete a policy, its automatic fwd copy and its sidecar; raises KernelError (ENOENT)."""
+    """Delete a policy, its automatic fwd twin and its sidecar; raises KernelError (ENOENT)."""
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
     there = session.find_policy(selector, direction_to_kernel(request.direction), label=label)

@@ -31,7 +31,7 @@ class Consequence(IntEnum):
     """What an event asks for, the greater one including the less."""
 
     NOTHING = 0
-    FORGET_ROUTES = 1  # connected flows must look up policies and SAs again
+    INVALIDATE_ROUTES = 1  # connected flows must look up policies and SAs again
     RESYNC = 2  # something may have to be rewritten
 
 
@@ -47,7 +47,7 @@ def _consequence(event: Event, flags: MarkerFlag) -> Consequence:
     payload = event.payload
     match event.type:
         case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
-            return Consequence.RESYNC if _may_serve(event, flags) else Consequence.FORGET_ROUTES
+            return Consequence.RESYNC if _may_serve(event, flags) else Consequence.INVALIDATE_ROUTES
         case XfrmMsg.DELSA | XfrmMsg.FLUSHSA:
             return Consequence.RESYNC if depends_on_sas(flags) else Consequence.NOTHING
         case XfrmMsg.EXPIRE:
@@ -60,12 +60,14 @@ def _consequence(event: Event, flags: MarkerFlag) -> Consequence:
             priority, _ = brief_policy(payload, _DELETED_POLICY_OFFSET)
             ours = priority == CATCH_ALL_PRIORITY  # a marker or a catch-all
             resync = ours or flags & MarkerFlag.HAS_MODE_ANY
-            return Consequence.RESYNC if resync else Consequence.FORGET_ROUTES
+            return Consequence.RESYNC if resync else Consequence.INVALIDATE_ROUTES
         case XfrmMsg.POLEXPIRE:
             if not _is_hard(payload, USERPOLICY_INFO.size):
                 return Consequence.NOTHING
             return (
-                Consequence.RESYNC if flags & MarkerFlag.HAS_MODE_ANY else Consequence.FORGET_ROUTES
+                Consequence.RESYNC
+                if flags & MarkerFlag.HAS_MODE_ANY
+                else Consequence.INVALIDATE_ROUTES
             )
         case XfrmMsg.FLUSHPOLICY:
             return Consequence.RESYNC
