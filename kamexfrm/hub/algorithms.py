@@ -3,7 +3,7 @@
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.translate.pfkey.register import NAMEABLE
-from kamexfrm.translate.xfrm.probe import first_associations, found, probe
+from kamexfrm.translate.xfrm.probe import available, first_associations, probe
 
 _cached: tuple[Algorithm, ...] = ()
 
@@ -16,8 +16,8 @@ def algorithms(kernel: Kernel) -> tuple[Algorithm, ...]:
     global _cached  # noqa: PLW0603  the same in all namespaces of a kernel
     if not _cached:
         failures = kernel.apply([probe(row) for row in NAMEABLE])
-        refusals = [(failure.position, failure.error.errno) for failure in failures]
-        _cached = found(NAMEABLE, refusals)
+        errors = [(failure.position, failure.error.errno) for failure in failures]
+        _cached = available(NAMEABLE, errors)
     return _cached
 
 

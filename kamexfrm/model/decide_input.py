@@ -112,7 +112,7 @@ def marks_of(protections: tuple[Protection, ...]) -> Marks:
 
 def _judge(request: IpsecRequest, family: int, knobs: Knobs, marks: Marks) -> RequestResult:
     """Compare one request with the marks; SPI, mode, address, reqid and order do not count."""
-    # Differs from KAME: IPv6 goes by its own knobs, as ipsec(4) says; final KAME took IPv4's.
+    # Differs from KAME: IPv6 has its own knobs, as ipsec(4) says; final KAME used IPv4's.
     # Differs on Linux: mode, order and a tunnel's source are compared.
     level = effective_level(request, family, knobs)
     if level is Level.USE:

@@ -25,7 +25,7 @@ def explain_text(decision: Decision) -> list[str]:
             lines = [f"arriving: {line}" for line in _input(arrival)]
             if departure is None:
                 return lines
-            # No process of this host sent it, so no line says what the sender is told.
+            # No process of this host sent it, so no line gives an errno of the sender.
             return lines + [f"leaving: {line}" for line in _leaving(departure)]
         case _:
             assert_never(decision)

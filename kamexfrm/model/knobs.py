@@ -96,8 +96,8 @@ class Knob(NamedTuple):
     @property
     def numbers(self) -> tuple[int, ...]:
         """The values of a knob that takes few."""
-        refused = dict(self.impossible)
-        return tuple(n for n in range(self.low, self.high + 1, self.step) if n not in refused)
+        impossible = dict(self.impossible)
+        return tuple(n for n in range(self.low, self.high + 1, self.step) if n not in impossible)
 
     @property
     def words(self) -> str:

@@ -112,7 +112,7 @@ def broadcast(
         case Policy() if type in _POLICY_TYPES:
             sent = _policy(event, _POLICY_TYPES[XfrmMsg(type)], sidecar_of)
         case DeletedPolicy(id, policy):
-            # Entries of ours are always deleted by their index, whatever was asked.
+            # The engine deletes our entries by their index, also where the request had a selector.
             by_id = id.index and not read_tag(policy).tag
             deleted = SadbType.SADB_X_SPDDELETE2 if by_id else SadbType.SADB_X_SPDDELETE
             sent = _policy(policy, deleted, sidecar_of)

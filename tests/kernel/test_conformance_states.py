@@ -11,7 +11,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
 from kamexfrm.translate.pfkey.register import NAMEABLE
-from kamexfrm.translate.xfrm.probe import first_associations, found, probe
+from kamexfrm.translate.xfrm.probe import available, first_associations, probe
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_STATE_AF_UNSPEC,
@@ -416,7 +416,7 @@ def test_probing_for_algorithms_adds_nothing_and_tells_what_there_is(kernel: Ker
     failures = kernel.apply(PROBES)
     assert [failure.position for failure in failures] == list(range(len(PROBES)))
     assert list(kernel.states()) == []
-    there = found(NAMEABLE, [(f.position, f.error.errno) for f in failures])
+    there = available(NAMEABLE, [(f.position, f.error.errno) for f in failures])
     names = {row.name for row in there}
     assert {"hmac-sha1", "hmac-sha256", "aes-cbc", "null", "aes-gcm-16"} <= names
     unknown = NAMEABLE[0]._replace(kernel="nonsense")

@@ -6,7 +6,7 @@ from kamexfrm import pfkey
 from kamexfrm.algorithms import Kind
 from kamexfrm.pfkey import SadbEalg, SadbMsg, SadbSatype, SadbType
 from kamexfrm.translate.pfkey.register import NAMEABLE, supported
-from kamexfrm.translate.xfrm.probe import found
+from kamexfrm.translate.xfrm.probe import available
 from tests.translate.pfkey_vectors import VECTORS
 
 REQUEST = SadbMsg(SadbType.SADB_REGISTER, SadbSatype.SADB_X_SATYPE_IPCOMP, seq=4, pid=0x4B41)
@@ -32,7 +32,7 @@ def test_both_lists_are_there_though_one_is_empty() -> None:
 
 def test_what_the_kernel_does_not_know_by_name_is_missing() -> None:
     refusals = [(0, errno.ENOSYS), (1, errno.EPROTONOSUPPORT)]
-    assert found(NAMEABLE, refusals) == NAMEABLE[1:]
+    assert available(NAMEABLE, refusals) == NAMEABLE[1:]
 
 
 def test_only_what_pf_key_can_name_is_asked_for() -> None:

@@ -20,7 +20,7 @@ NAMEABLE = tuple(
     row for kind, numbers in _ORDER for number in numbers if (row := by_number(kind, number))
 )
 
-#: Linux lists 8 bytes for every cipher that has an IV, and nobody computes with it.
+#: Linux lists 8 bytes for every cipher that has an IV; no program is known to use it.
 _IV_BYTES = 8
 
 
@@ -32,7 +32,7 @@ def _offered(rows: Iterable[Algorithm]) -> tuple[Offered, ...]:
 
 
 def supported(request: SadbMsg, rows: Iterable[Algorithm]) -> SadbMsg:
-    """Return the reply to a REGISTER: both lists, whatever the satype (as racoon needs it)."""
+    """Return the reply to a REGISTER: both lists for every satype, as racoon needs it."""
     rows = tuple(rows)
     auth = SupportedAuth(_offered(r for r in rows if r.kind is Kind.AUTHENTICATION))
     encrypt = SupportedEncrypt(_offered(r for r in rows if r.kind is not Kind.AUTHENTICATION))

@@ -191,7 +191,7 @@ def spd_entry_to_message(entry: SpdEntry, type: SadbType, *, references: int = 1
 def spd_entry_from_message(message: SadbMsg) -> SpdEntry:
     """Return what a kernel's reply says of an entry; raises KamexfrmError.
 
-    PF_KEY tells neither the entry's owner nor its order: owner FOREIGN, order 0, and the kernel's
+    PF_KEY has neither the entry's owner nor its order: owner FOREIGN, order 0, and the kernel's
     priority is the one in the message.
     """
     extension = message.require(Policy)

@@ -1,8 +1,8 @@
 """Which algorithms the running kernel has: the requests that ask it. Pure.
 
 Each request adds an SA of a mode that IPv4 lacks (route optimization), which Linux checks after the
-algorithm (xfrm_user.c xfrm_state_construct()). So all are refused, and ENOSYS means that the kernel
-lacks the algorithm. Nothing is added, but modules are loaded, as by the REGISTER of Linux's AF_KEY.
+algorithm (xfrm_user.c xfrm_state_construct()). So all are rejected, and ENOSYS means a lack of the
+algorithm. Nothing is added, but modules are loaded, as by the REGISTER of Linux's AF_KEY.
 
 In the same way the kernel can be made to load what SAs need before the first SA is added.
 """
@@ -91,10 +91,12 @@ def first_associations() -> list[Operation]:
     return operations
 
 
-def found(rows: Sequence[Algorithm], refusals: Iterable[tuple[int, int]]) -> tuple[Algorithm, ...]:
+def available(
+    rows: Sequence[Algorithm], errors: Iterable[tuple[int, int]]
+) -> tuple[Algorithm, ...]:
     """Return those of some algorithms that the kernel has.
 
-    ``refusals`` are pairs of a position in ``rows`` and the errno of its probe.
+    ``errors`` are pairs of a position in ``rows`` and the errno of its probe.
     """
-    missing = {position for position, number in refusals if number == errno.ENOSYS}
+    missing = {position for position, number in errors if number == errno.ENOSYS}
     return tuple(row for position, row in enumerate(rows) if position not in missing)

@@ -43,7 +43,7 @@ def _encryption_from(state: State) -> Key | None:
 
 
 def _life_of(state: State, now: float) -> SaState:
-    """Return PF_KEY's state; netlink does not tell that a soft limit is passed."""
+    """Return PF_KEY's state; netlink does not report that a soft limit is passed."""
     if not state.spi or not state.is_keyed:
         return SaState.LARVAL
     limits, current = state.lifetime, state.current
