@@ -5,6 +5,7 @@ import re
 import socket
 import string
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_a_page_fits_a_terminal_of_80_columns(path: Path) -> None:
     ).stdout
     lines = re.sub(".\b", "", shown).expandtabs().splitlines()
     assert [line for line in lines if len(line) > 80] == []
+
+
+def test_every_page_is_installed_in_its_section() -> None:
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
+    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert installed == {
+        f"man/{path.name}": f"share/man/man{path.suffix[1:]}/{path.name}" for path in PAGES
+    }
 
 
 # setkey(8): options and commands
