@@ -15,26 +15,18 @@ Fixtures: ``rig``, ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
 
 import json
 import os
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kamexfrm.rig.guest import Guest, GuestError
 from kamexfrm.rig.host import Host
 from kamexfrm.rig.probe import ABILITIES
-from kamexfrm.rig.reaper import WatchedFolder
+from kamexfrm.rig.pytest_guest_run import FOLDER, REPORTS, TESTS, GuestRun
 from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
 from kamexfrm.rig.rig import gateways as make_gateways
 from kamexfrm.rig.rig import two_hosts as make_two_hosts
-
-#: Set inside the guest: the shared folder with the files below.
-_FOLDER = "KAMEXFRM_GUEST_TESTS"
-_TESTS = "tests.json"
-_REPORTS = "reports.jsonl"
 
 _MARKERS = (
     "dataplane: needs ESP and AH; runs in a guest when the running kernel has none",
@@ -59,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and the plugin for this side of the guest."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
-    folder = os.environ.get(_FOLDER)
+    folder = os.environ.get(FOLDER)
     plugin: object = InsideGuest(config, Path(folder)) if folder else OutsideGuest(config)
     config.pluginmanager.register(plugin, "kamexfrm-guest")
 
@@ -87,12 +79,12 @@ class InsideGuest:
     def __init__(self, config: pytest.Config, folder: Path) -> None:
         self._config = config
         self._folder = folder
-        self._reports = (folder / _REPORTS).open("a", encoding="utf-8", buffering=1)
+        self._reports = (folder / REPORTS).open("a", encoding="utf-8", buffering=1)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the tests that the outer session named, in its order."""
-        wanted = json.loads((self._folder / _TESTS).read_text(encoding="utf-8"))
+        wanted = json.loads((self._folder / TESTS).read_text(encoding="utf-8"))
         by_id = {item.nodeid: item for item in items}
         items[:] = [by_id[nodeid] for nodeid in wanted if nodeid in by_id]
 
@@ -161,127 +153,10 @@ def _belongs_to_guest(item: pytest.Item) -> bool:
     return False
 
 
-class GuestRun:
-    """One pytest in one guest, and its reports as they arrive."""
-
-    def __init__(self, config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-        self._config = config
-        self._error = ""
-        self._output = b""
-        self._tail = b""
-        self._offset = 0
-        self._rows: dict[str, list[Any]] = {}
-        self._guest: Guest | None = None
-        self._watched = WatchedFolder("kamexfrm-tests.")
-        self.folder = self._watched.path
-        tests = [item.nodeid for item in items]
-        (self.folder / _TESTS).write_text(json.dumps(tests), encoding="utf-8")
-        (self.folder / _REPORTS).touch()
-        files = list(dict.fromkeys(str(item.path) for item in items))
-        try:
-            self._guest = Guest(
-                [sys.executable, "-m", "pytest", *_options(config), *files],
-                share=self.folder,
-                memory=config.option.guest_memory,
-                timeout=config.option.guest_timeout,
-                environment={**os.environ, _FOLDER: str(self.folder)},
-                directory=config.invocation_params.dir,
-            )
-        except GuestError as error:
-            self._error = str(error)
-
-    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
-        """Yield a test's reports as they come, one failed report when they do not come."""
-        last = "setup"
-        while True:
-            over = self._poll()
-            rows = self._rows.get(item.nodeid, [])
-            while rows:
-                row = rows.pop(0)
-                if row is None:
-                    return
-                report = self._config.hook.pytest_report_from_serializable(
-                    config=self._config, data=row
-                )
-                last = report.when
-                yield report
-            if over:
-                yield self._missing(item, "call" if last == "setup" else "teardown")
-                return
-            time.sleep(0.02)  # poll: no file system event crosses from the guest
-
-    def _poll(self) -> bool:
-        """Read new rows; return whether no more can come."""
-        over = self._guest is None
-        if self._guest is not None and not self._error:
-            try:
-                status = self._guest.poll()
-                if status is not None:
-                    self._error = f"pytest in the guest ended with status {status}"
-            except GuestError as error:
-                self._error = str(error)
-            over = bool(self._error)
-            self._show(self._guest.output("stdout") + self._guest.output("stderr"))
-        self._read_rows()
-        return over or bool(self._error)
-
-    def _show(self, data: bytes) -> None:
-        """Keep the inner session's output for a failure; show it at once under ``-s``."""
-        self._output += data
-        if data and self._config.option.capture == "no":
-            sys.stdout.write(data.decode(errors="replace"))
-            sys.stdout.flush()
-
-    def _read_rows(self) -> None:
-        with (self.folder / _REPORTS).open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        self._offset += len(data)
-        *lines, self._tail = (self._tail + data).split(b"\n")
-        for line in lines:
-            row = json.loads(line)
-            self._rows.setdefault(row["nodeid"], []).append(row["report"])
-
-    def _missing(self, item: pytest.Item, when: str) -> pytest.TestReport:
-        """Return the failed report of a test that the guest did not finish."""
-        output = self._output.decode(errors="replace").splitlines()[-40:]
-        return pytest.TestReport(
-            nodeid=item.nodeid,
-            location=item.location,
-            keywords={},
-            outcome="failed",
-            longrepr="\n".join(["not finished in the guest: " + self._error, *output]),
-            when=when,  # type: ignore[arg-type]  # a str where pytest wants a Literal
-            start=time.time(),
-            stop=time.time(),
-        )
-
-    def close(self) -> None:
-        """End the guest and remove the folder."""
-        if self._guest is not None:
-            self._guest.stop()
-        self._watched.close()
-
-
-def _options(config: pytest.Config) -> list[str]:
-    """Return the options of this session that change how a test runs or how it is reported."""
-    option = config.option
-    words = ["-q", "-p", "no:cacheprovider", f"--rootdir={config.rootpath}"]
-    if config.inipath is not None:
-        words += ["-c", str(config.inipath)]
-    words += [f"--tb={option.tbstyle}", f"--capture={option.capture}"]
-    words += ["--showlocals"] if option.showlocals else []
-    for name in option.override_ini or ():
-        words += ["-o", name]
-    for name in option.pythonwarnings or ():
-        words += ["-W", name]
-    return words
-
-
 @pytest.fixture
 def kernel(request: pytest.FixtureRequest) -> str:
     """``guest`` in a guest, else ``host``."""
-    return str(getattr(request, "param", "guest" if _FOLDER in os.environ else "host"))
+    return str(getattr(request, "param", "guest" if FOLDER in os.environ else "host"))
 
 
 @pytest.fixture
