@@ -55,6 +55,7 @@ class Replacement:
             for direction in directions
         }
         self._gone = bytearray(len(self._old))
+        self._left = len(self._old)
 
     @property
     def last(self) -> int:
@@ -75,15 +76,17 @@ class Replacement:
         mine = [self._at[name, d] for d in directions if (name, d) in self]
         bound = self._bound(directions, mine)
         numbers = {self._old[at].number for at in mine}
-        number: int | None
-        if len(numbers) == 1 and self._last < (kept := numbers.pop()) < bound:
-            number = kept
-        else:
-            number = self._before(bound)
-            if number is None:
+        number = numbers.pop() if len(numbers) == 1 else 0
+        # Those that follow need a number each behind this one, and so does what is left.
+        highest = LAST - (self._todo - 1) - (self._left - len(mine))
+        if not self._last < number < min(bound, highest + 1):
+            before = self._before(min(bound, highest + self._todo))
+            if before is None:
                 return None
+            number = before
         for at in mine:
             self._gone[at] = True
+        self._left -= len(mine)
         self._last = number
         self._todo = max(1, self._todo - 1)
         return number
@@ -116,10 +119,10 @@ class Replacement:
         """
         left = [at for at, gone in enumerate(self._gone) if not gone]
         total = LAST - self._last
-        if total < self._todo + len(left) + 1:
+        if not left or total < self._todo + len(left):
             return []
-        room = min(GAP * self._todo, total - len(left) - 1)
-        step = max(1, min(GAP, (total - room) // (len(left) + 1)))
+        room = min(GAP * self._todo, total - len(left))
+        step = max(1, min(GAP, (total - room) // len(left)))
         moves = []
         number = self._last + room
         previous = None
