@@ -1,0 +1,116 @@
+"""An SA that is flushed and comes again: what becomes of the one that is there. Pure.
+
+KAME deletes it and makes another one, and packets between the two find none. Here the one that is
+the same stays: its lifetimes start again, and so does its replay window. Its outgoing numbers go
+on where the cipher would be broken by a number used twice, and nobody is hurt by a jump ahead.
+"""
+
+from kamexfrm.translate.xfrm.sa_to_kernel import SEQUENCE_MARGIN
+from kamexfrm.translate.xfrm.tag import is_mode_any
+from kamexfrm.xfrm import (
+    XFRM_STATE_AF_UNSPEC,
+    AsyncEvent,
+    LifetimeCurrent,
+    Operation,
+    ReplayState,
+    ReplayStateEsn,
+    State,
+    StateId,
+    XfrmMsg,
+    encode_async_event,
+    encode_state,
+)
+
+
+def is_counter_mode(state: State) -> bool:
+    """Whether a sequence number used twice breaks the key: AEAD ciphers, and CTR (RFC 3686)."""
+    if state.aead is not None:
+        return True
+    return state.encryption is not None and "ctr(" in state.encryption.name
+
+
+def has_same_keys(there: State, wanted: State) -> bool:
+    """Whether two states have the same algorithms and keys, and the same mode."""
+    return _keys(there) == _keys(wanted) and _mode(there) == _mode(wanted)
+
+
+def is_same(there: State, wanted: State) -> bool:
+    """Whether a state of the kernel is what is wanted, but for lifetimes and numbers."""
+    return has_same_keys(there, wanted) and _terms(there) == _terms(wanted)
+
+
+def _keys(state: State) -> tuple[object, ...]:
+    return (state.authentication, state.encryption, state.compression, state.aead)
+
+
+def _mode(state: State) -> tuple[int, int]:
+    """Return the mode as declared: of one declared with mode any, the installed one may differ."""
+    user = state.selector.user
+    return (-1 if is_mode_any(user) else state.mode, user)
+
+
+def _terms(state: State) -> tuple[object, ...]:
+    esn = state.replay_esn
+    return (
+        state.source,
+        state.reqid,
+        state.replay_window,
+        None if esn is None else (len(esn.bitmap), esn.replay_window),
+        state.flags & ~XFRM_STATE_AF_UNSPEC,
+        state.encap,
+        state.security_context,
+        state.mark,
+        state.if_id,
+    )
+
+
+def restart(there: State, wanted: State, now: int) -> list[Operation]:
+    """Return what gives a state that stays new lifetimes: its clock, its counts and its limits.
+
+    ``now`` is in seconds since the epoch. The replay window begins again, except under a counter
+    mode, where the peer cannot have begun again either. Source: Linux xfrm_state.c
+    xfrm_update_ae_params() sets the counts, xfrm_state_update() sets the limits and the timer.
+    """
+    event = AsyncEvent(
+        StateId(there.destination, there.spi, there.protocol, there.family, mark=there.mark),
+        there.source,
+        lifetime=LifetimeCurrent(0, 0, now, 0),
+        if_id=there.if_id,
+    )
+    if not is_counter_mode(there):
+        esn, replay = there.replay_esn, there.replay
+        if esn is not None:
+            event = event._replace(replay_esn=_esn_again(esn))
+        elif replay is not None and there.replay_window:
+            event = event._replace(replay=ReplayState(_ahead(replay.oseq), 0, 0))
+    limits = there._replace(lifetime=wanted.lifetime)
+    return [
+        Operation(XfrmMsg.NEWAE, encode_async_event(event)),
+        Operation(XfrmMsg.UPDSA, encode_state(limits)),
+    ]
+
+
+def succeed(there: State, wanted: State) -> State:
+    """Return what replaces a state of the same name: under a counter mode its numbers go on."""
+    if not (is_counter_mode(wanted) and has_same_keys(there, wanted)):
+        return wanted
+    number = there.replay.oseq if there.replay else 0
+    if there.replay_esn is not None:
+        number = there.replay_esn.oseq_hi << 32 | there.replay_esn.oseq
+    if not number:
+        return wanted
+    number += SEQUENCE_MARGIN
+    if wanted.replay_esn is not None:
+        high, low = divmod(min(number, (1 << 64) - 1), 1 << 32)
+        return wanted._replace(replay_esn=wanted.replay_esn._replace(oseq=low, oseq_hi=high))
+    return wanted._replace(replay=ReplayState(min(number, 0xFFFFFFFF), 0, 0))
+
+
+def _ahead(number: int) -> int:
+    return min(number + SEQUENCE_MARGIN, 0xFFFFFFFF) if number else 0
+
+
+def _esn_again(esn: ReplayStateEsn) -> ReplayStateEsn:
+    number = esn.oseq_hi << 32 | esn.oseq
+    high, low = divmod(min(number + SEQUENCE_MARGIN, (1 << 64) - 1) if number else 0, 1 << 32)
+    return esn._replace(bitmap=(0,) * len(esn.bitmap), oseq=low, oseq_hi=high, seq=0, seq_hi=0)
