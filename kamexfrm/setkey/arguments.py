@@ -10,8 +10,8 @@ VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
 USAGE = """\
 usage: setkey [-Npv] [--json] [--nokeys] file ...
        setkey [-Hnvrk] [--strict] -c
-       setkey [-Hnvrk] [--strict] -f filename
-       setkey [-Hnvrk] [--strict] -e text
+       setkey [-Hnvrk] [--strict] [--as-read] -f filename
+       setkey [-Hnvrk] [--strict] [--as-read] -e text
        setkey [-HPalpvNrk] [--json] [--nokeys] -D
        setkey [-HPv] -F
        setkey [-H] -x[x]
@@ -37,6 +37,7 @@ class Options(NamedTuple):
     hide_sockets: bool = False
     twins: bool = True
     strict: bool = False
+    as_read: bool = False
     json: bool = False
     keys: bool = True
     repeat: bool = False
@@ -66,6 +67,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "-g": {},  # FreeBSD's scopes of policies: all of ours are global
     "-t": {},
     "--strict": {"strict": True},
+    "--as-read": {"as_read": True},
     "--json": {"json": True},
     "--nokeys": {"keys": False},
 }

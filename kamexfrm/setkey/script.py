@@ -1,9 +1,8 @@
-"""Scripts (-f FILE, -e TEXT, -c): the commands before an error stay in effect."""
+"""Scripts: a file (-f) or text (-e) is read to its end before it is carried out, -c as it comes."""
 
-import errno
-import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import TextIO
 
 from kamexfrm.command_line import printable
@@ -13,10 +12,17 @@ from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
+from kamexfrm.setkey.hosts import system_resolver
 from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.reporter import Reporter
+from kamexfrm.setkey.script_file import read_script
 from kamexfrm.setkey.statements import Statement
+
+_NOTHING_DONE = (
+    "setkey: nothing was changed: a script is read to its end before it is carried out"
+    " (--as-read carries out what comes before an error)\n"
+)
 
 #: Characters of an unfinished statement of -c from which on it is not scanned at every line.
 _LONG = 65536
@@ -41,12 +47,12 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
         status = _interactive(reporter, executor)
     else:
         try:
-            text, name = _read(options)
+            text, name = read_script(options)
         except OSError as error:
             name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
-        status = _run(Parser(text, name), reporter, executor)
+        status = _run_whole(text, name, options, reporter, executor)
     if executor and executor.lock_holder:
         sys.stderr.write(
             f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
@@ -78,15 +84,28 @@ def make_executor(
     )
 
 
-def _read(options: Options) -> tuple[bytes, str]:
-    if options.mode == "e":
-        return options.script.encode(errors="surrogateescape"), "-e"
-    if options.script == "-":
-        if sys.stdin is None:  # it was closed
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return sys.stdin.buffer.read(), "-"
-    with open(options.script, "rb") as file:
-        return file.read(), options.script
+def _run_whole(
+    text: str, name: str, options: Options, reporter: Reporter, executor: Executor | None
+) -> int:
+    """Run a script of which all is there; return setkey's exit status.
+
+    Where a statement cannot be read nothing is carried out, unless it is to be read as it runs.
+    """
+    resolve = cache(system_resolver)
+    if executor and not _is_as_read(options):
+        try:
+            for _ in Parser(text, name, resolve=resolve):
+                pass
+        except ScriptError as error:
+            reporter.script_error(error)
+            sys.stderr.write(_NOTHING_DONE)
+            return 1
+    return _run(Parser(text, name, resolve=resolve), reporter, executor)
+
+
+def _is_as_read(options: Options) -> bool:
+    """Whether what comes before an error is carried out: as asked, and from a terminal."""
+    return options.as_read or (options.script == "-" and sys.stdin.isatty())
 
 
 def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> int:
