@@ -20,6 +20,7 @@ from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
 if TYPE_CHECKING:
+    from kamexfrm.engine.load import LoadPlan
     from kamexfrm.engine.requests import Write, Written
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
@@ -99,6 +100,22 @@ class Engine:
         from kamexfrm.engine.requests import Written
 
         return self._write(reconcile=reconcile) if self._is_due(reconcile) else Written()
+
+    def begin_load(self, plan: "LoadPlan") -> None:
+        """Begin a load: until its end, what is deleted and comes again is replaced in place.
+
+        Nothing may be queued before it. Raises KernelError.
+        """
+        self._get_writer().begin_load(plan)
+
+    def end_load(self) -> "Written":
+        """Write what is queued, then delete what has not come again; see try_flush()."""
+        writer = self._get_writer()
+        try:
+            return writer.write(self._queue, int(self._clock()), reconcile=True, ends_load=True)
+        finally:
+            self._queue.clear()
+            writer.end_load()
 
     def _is_due(self, reconcile: bool) -> bool:
         return bool(self._queue) or (reconcile and self.pending_reconcile)

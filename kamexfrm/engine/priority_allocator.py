@@ -73,6 +73,22 @@ class PriorityAllocator:
         self._newest = newest
         return number, newest
 
+    def next_order(self) -> int:
+        """Return an insertion number for an entry whose kernel priority a load has chosen.
+
+        Raises KamexfrmError (ENOSPC) when all numbers are taken.
+        """
+        if self._newest >= ORDER_MAX:
+            raise KamexfrmError("no insertion number is left", errno=errno.ENOSPC)
+        self._newest += 1
+        self.order = None
+        return self._newest
+
+    def set_last(self, priority: int, number: int) -> None:
+        """Set which entry is matched last: a load has replaced all."""
+        self.order = None
+        self._last_priority, self._last_number = priority, number
+
     def _between(self, priority: int, newest: int) -> int:
         if self.order is None:
             self.order = self._read()

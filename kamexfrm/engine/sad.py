@@ -6,6 +6,7 @@ tunnel one while some tunnel request of the SPD needs it, and a transport one ot
 
 import errno
 
+from kamexfrm.engine import sad_load
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
@@ -61,15 +62,20 @@ def sa_add(session: Session, request: SaAdd) -> None:
     if association.reqid:
         session.set_flags(MarkerFlag.HAS_REQID_SA)
     state = sa_to_kernel(association, mode)._replace(sequence=request.sequence)
+    session.reqids.claim((association.reqid,))
+    if session.load is not None and sad_load.add(session, session.load, request, state):
+        return
     payload = encode_state(state)
     type_ = XfrmMsg.UPDSA if request.replace else XfrmMsg.NEWSA
     session.mark_sad_changed()
-    session.reqids.claim((association.reqid,))
     session.transactions.add(request, (Operation(type_, payload),))
 
 
 def sa_delete(session: Session, request: SaDelete) -> None:
     """Delete an SA; without one, the kernel refuses the request with ESRCH."""
+    if session.load is not None:
+        sad_load.delete(session, session.load, request)
+        return
     session.mark_sad_changed()
     payload = encode_state_id(sa_id_to_kernel(request.id))
     session.transactions.add(request, (Operation(XfrmMsg.DELSA, payload),))
@@ -77,6 +83,9 @@ def sa_delete(session: Session, request: SaDelete) -> None:
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     """Delete the SAs between two addresses; raises KernelError (ESRCH) when there is none."""
+    if session.load is not None:
+        sad_load.delete_all(session, session.load, request)
+        return
     session.send()
     doomed = [
         Operation(
@@ -96,6 +105,9 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
 
 def sa_flush(session: Session, request: SaFlush) -> None:
     """Delete all SAs of a protocol, or all."""
+    if session.load is not None:
+        sad_load.flush(session, session.load, request)
+        return
     session.mark_sad_changed()
     payload = encode_state_flush(request.protocol or 0)
     session.transactions.add(request, (Operation(XfrmMsg.FLUSHSA, payload),))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kamexfrm.engine.load import Load
 from kamexfrm.engine.lookup import find_marker, find_policy
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
@@ -62,8 +63,11 @@ class Session:
         kernel: Kernel,
         now: int,
         cache: SessionCache = SessionCache(),  # noqa: B008 - an immutable tuple
+        load: Load | None = None,
     ) -> None:
         self.kernel = kernel
+        #: The load that this write is a part of.
+        self.load = load
         self.now = now
         self.transactions = Transactions(kernel)
         self.tunnels_changed = False

@@ -2,15 +2,17 @@
 
 import errno
 
+from kamexfrm.engine import spd_load
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
 from kamexfrm.engine.session import Session
+from kamexfrm.engine.spd_load import Slot
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
 from kamexfrm.translate.xfrm.marker import MarkerFlag
-from kamexfrm.translate.xfrm.numbers import label_to_kernel
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
@@ -35,6 +37,7 @@ from kamexfrm.xfrm import (
 LIFETIME_MAX = 0xFFFFFFFF
 
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
+_NEW_PAIR = (_NEW, _NEW)
 
 
 def check(policy: SecurityPolicy) -> None:
@@ -74,10 +77,18 @@ def spd_add(session: Session, request: SpdAdd) -> None:
         session.tunnels_changed = True
     if template.reqids:
         session.reqids.claim(template.reqids)
-    number, order = session.priorities.place(priority)
-    entry = Operation(_NEW, encode_plain(policy, template, number, order, session.now))
+    load = session.load
+    if load is not None and load.has_policies():
+        name = spd_load.policy_name(selector_to_kernel(selector))
+        paired = twin and direction is Direction.IN
+        directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (template.direction,)
+        slot = spd_load.place(session, load, name, directions, priority)
+    else:
+        slot = Slot(*session.priorities.place(priority), _NEW_PAIR)
+    number, order, types = slot
+    entry = Operation(types[0], encode_plain(policy, template, number, order, session.now))
     if twin and direction is Direction.IN:
-        forward = Operation(_NEW, encode_twin(policy, template, number, order, session.now))
+        forward = Operation(types[1], encode_twin(policy, template, number, order, session.now))
         _add_pair(session, request, entry, forward)
     else:
         session.transactions.add(request, (entry,))
@@ -87,7 +98,12 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that depends on what is there, or needs reqids of its own."""
     policy = request.policy
     session.tunnels_changed = True
-    policy = policy._replace(requests=session.reqids.assign_reqids(policy.requests))
+    load = session.load
+    name = spd_load.policy_name(selector_to_kernel(policy.selector), label_to_kernel(policy.label))
+    requests = policy.requests
+    if load is not None:
+        requests = spd_load.kept_reqids(session, load, request, name)
+    policy = policy._replace(requests=session.reqids.assign_reqids(requests))
     uses = tunnel_uses(policy, session.knobs)
     without_sa: tuple[IpsecRequest, ...] = ()
     if uses:
@@ -97,7 +113,14 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     if has_any_reqid(policy):
         session.set_flags(MarkerFlag.HAS_ANY_REQID)
         with_sa_reqids = session.with_sa_reqids(policy, without_sa)
-    placement = Placement(*session.priorities.place(policy.priority))
+    paired = request.twin and policy.direction is Direction.IN
+    if load is not None and load.has_policies():
+        direction = direction_to_kernel(policy.direction)
+        directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (direction,)
+        slot = spd_load.place(session, load, name, directions, policy.priority)
+    else:
+        slot = Slot(*session.priorities.place(policy.priority), _NEW_PAIR)
+    placement = Placement(slot.number, slot.order)
     installed = policy_to_kernel(
         policy,
         session.knobs,
@@ -106,12 +129,16 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
         without_sa=without_sa,
         with_sa_reqids=with_sa_reqids,
     )
+    if load is not None and installed.sidecar:
+        load.sidecars.discard(installed.policy.selector)
     twin = None
-    if request.twin and policy.direction is Direction.IN:
+    if paired:
         forward = policy._replace(direction=Direction.FWD)
         twin = policy_to_kernel(forward, session.knobs, placement, session.now, twin=True).policy
     entry = Operation(_NEW, encode_policy(installed.policy))
-    if request.replace:
+    if slot.replaces():
+        _replace_old(session, request, slot, installed, twin)
+    elif request.replace:
         _replace(session, request, installed, twin)
     elif installed.sidecar:
         _add_with_sidecar(session, request, installed)
@@ -121,6 +148,19 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
         _add_forward(session, request, installed.policy)
     else:
         session.transactions.add(request, (entry,))
+
+
+def _replace_old(
+    session: Session, request: SpdAdd, slot: Slot, installed: Installed, twin: Policy | None
+) -> None:
+    """Write an entry of a load where an old one of its name is; its sidecar comes first."""
+    policy, sidecar = installed
+    operations = [Operation(slot.types[0], encode_policy(policy))]
+    if twin:
+        operations.append(Operation(slot.types[1], encode_policy(twin)))
+    if sidecar:
+        operations.insert(0, Operation(_UPDATE, encode_policy(sidecar)))
+    session.transactions.add(request, operations)
 
 
 def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:

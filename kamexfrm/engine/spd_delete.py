@@ -3,6 +3,7 @@
 import errno
 from itertools import pairwise
 
+from kamexfrm.engine import spd_load
 from kamexfrm.engine.lookup import spd_policy_by_id
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
 from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
@@ -38,6 +39,8 @@ _KEPT_BY_FLUSH = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_REQID_SA | MarkerFlag.
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd twin and its sidecar; raises KernelError (ENOENT)."""
+    if session.load is not None and spd_load.delete(session, session.load, request):
+        return
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
     there = session.find_policy(selector, direction_to_kernel(request.direction), label=label)
@@ -88,6 +91,9 @@ def _delete(
 
 def spd_flush(session: Session, request: SpdFlush) -> None:
     """Delete all policies; the knobs and def_policy's catch-alls stay."""
+    if session.load is not None:
+        spd_load.flush(session, session.load)
+        return
     session.send()
     session.tunnels_changed = True
     knobs = session.knobs

@@ -1,9 +1,12 @@
 """The engine's writing half: a queue of requests, carried out under the namespace's lock."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, assert_never
 
-from kamexfrm.engine import knobs, sad
+from kamexfrm.engine import knobs, sad, sad_load, spd_load
+from kamexfrm.engine.load import Load, LoadPlan
 from kamexfrm.engine.requests import (
     IncompleteWrite,
     SaAdd,
@@ -22,7 +25,7 @@ from kamexfrm.engine.session import INVALIDATE_ROUTES, Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
 from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Kernel
+from kamexfrm.kernel.interface import Kernel, Lock
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
@@ -51,25 +54,43 @@ class Writer:
         self.pending_reconcile = False
         self._kernel = kernel
         self._cache = SessionCache()
+        self._load: Load | None = None
+        self._lock: Lock | None = None
 
     def _open(self, now: int) -> Session:
-        return Session(self._kernel, now, self._cache)
+        return Session(self._kernel, now, self._cache, self._load)
+
+    def begin_load(self, plan: LoadPlan) -> None:
+        """Begin a load: the lock is held to its end. Raises KernelError."""
+        self._load = Load(plan)
+        self._lock = self._kernel.lock()
+        self._lock.__enter__()
+
+    def end_load(self) -> None:
+        """Give the lock back; what a failed load has left undone stays so."""
+        lock, self._load, self._lock = self._lock, None, None
+        if lock is not None:
+            lock.__exit__(None, None, None)
 
     def _open_fresh(self, now: int) -> Session:
         """Open a session that looks for SAs with a reqid again."""
         return Session(self._kernel, now, self._cache._replace(reqids_known=False))
 
-    def write(self, queue: deque[Write], now: int, *, reconcile: bool) -> Written:
+    def write(
+        self, queue: deque[Write], now: int, *, reconcile: bool, ends_load: bool = False
+    ) -> Written:
         """Write a queue; then ``reconcile`` what depends on it, or leave that to a later write.
+
+        With the last write of a load, ``ends_load``, the old entries go that have not come again.
 
         ``now`` is in seconds since the epoch. Raises KernelError for what concerns no single
         request: IncompleteWrite where some were rejected before.
         """
         session: Session | None = None
         try:
-            with self._kernel.lock() as lock:
+            with self._held() as lock:
                 session = self._open(now)
-                resynced = self._write(session, queue, reconcile=reconcile)
+                resynced = self._write(session, queue, reconcile=reconcile, ends=ends_load)
                 if lock.holder:
                     session.priorities.resolve_ties()
                 session.write_marker()
@@ -81,7 +102,16 @@ class Writer:
             raise
         return Written(session.transactions.rejected(), resynced, lock.holder)
 
-    def _write(self, session: Session, queue: deque[Write], *, reconcile: bool) -> bool:
+    @contextmanager
+    def _held(self) -> Iterator[Lock]:
+        """Hold the lock: for this write, or as long as the load that it is a part of."""
+        if self._lock is not None:
+            yield self._lock
+            return
+        with self._kernel.lock() as lock:
+            yield lock
+
+    def _write(self, session: Session, queue: deque[Write], *, reconcile: bool, ends: bool) -> bool:
         """Write a queue; return whether both databases were read to reconcile."""
         if MarkerFlag.UNFINISHED in session.marker.flags and not self.pending_reconcile:
             if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
@@ -90,6 +120,8 @@ class Writer:
         while queue:
             session.transactions.number += 1
             _write(session, queue.popleft())
+        if ends and session.load is not None:
+            _finish_load(session, session.load)
         session.send()
         return self._reconcile_written(session, at_once=reconcile)
 
@@ -161,10 +193,22 @@ class Writer:
         return True
 
 
-def _write(session: Session, request: Write) -> None:
+def _finish_load(session: Session, load: Load) -> None:
+    """Add the policies that wait, in the order of matching, then delete what has not come again."""
+    for number, request in sorted(load.waiting, key=lambda row: row[1].policy.priority):
+        session.transactions.number = number
+        _write(session, request, waits=False)
+    load.waiting.clear()
+    spd_load.finish(session, load)
+    sad_load.finish(session, load)
+
+
+def _write(session: Session, request: Write, *, waits: bool = True) -> None:
     try:
         match request:
             case SpdAdd():
+                if waits and session.load is not None and spd_load.must_wait(session.load, request):
+                    return
                 spd_add(session, request)
             case SaAdd():
                 sad.sa_add(session, request)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 
 from kamexfrm.engine.engine import Engine
+from kamexfrm.engine.load import LoadPlan
 from kamexfrm.engine.requests import (
     MAX_ACTING,
     MAX_REQUESTS,
@@ -80,14 +81,32 @@ class Executor:
         self._twins = twins
         self._warned = False
         self._knobs: Knobs | None = None
+        self._is_load = False
+
+    def begin_load(self, plan: LoadPlan) -> None:
+        """Begin a load, which flush() ends: what is deleted and comes again is replaced."""
+        self._engine.begin_load(plan)
+        self._is_load = True
 
     def flush(self, *, reconcile: bool = True) -> None:
-        """Write what is queued, and report what was rejected; see Engine.flush()."""
+        """Write what is queued, end a load, and report what was rejected; see Engine.flush()."""
+        is_load, self._is_load = self._is_load, False
         try:
-            self._take(self._engine.try_flush(reconcile=reconcile))
+            if is_load:
+                self._take(self._engine.end_load())
+            else:
+                self._take(self._engine.try_flush(reconcile=reconcile))
         except IncompleteWrite as error:
             self._report_rejected(error.rejected)
             raise
+
+    def _write(self) -> None:
+        """Write what is queued, within a load if there is one."""
+        is_load, self._is_load = self._is_load, False
+        try:
+            self.flush()
+        finally:
+            self._is_load = is_load
 
     def _submit(self, request: Write) -> None:
         try:
@@ -111,7 +130,7 @@ class Executor:
 
     def _reject(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
-        self.flush()  # earlier errors come first
+        self._write()  # earlier errors come first
         policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
         self._report.rejected(statement.place, statement.end_line, text, reason_of(error))
@@ -208,7 +227,7 @@ class Executor:
         if not defaults:
             return
         if self._knobs is None:
-            self.flush()
+            self._write()
             self._knobs = self._engine.knobs()
         family, knobs = policy.selector.family, self._knobs
         for request in defaults:

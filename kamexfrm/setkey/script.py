@@ -1,7 +1,7 @@
 """Scripts: a file (-f) or text (-e) is read to its end before it is carried out, -c as it comes."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TextIO
 
@@ -14,6 +14,7 @@ from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hosts import system_resolver
 from kamexfrm.setkey.lexer import complete_length
+from kamexfrm.setkey.load_plan import Part, parts_of, reads
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import read_script
@@ -92,15 +93,31 @@ def _run_whole(
     Where a statement cannot be read nothing is carried out, unless it is to be read as it runs.
     """
     resolve = cache(system_resolver)
-    if executor and not _is_as_read(options):
-        try:
-            for _ in Parser(text, name, resolve=resolve):
-                pass
-        except ScriptError as error:
-            reporter.script_error(error)
-            sys.stderr.write(_NOTHING_DONE)
-            return 1
-    return _run(Parser(text, name, resolve=resolve), reporter, executor)
+    if executor is None or _is_as_read(options):
+        return _run(Parser(text, name, resolve=resolve), reporter, executor)
+    try:
+        parts = parts_of(Parser(text, name, resolve=resolve))
+    except ScriptError as error:
+        reporter.script_error(error)
+        sys.stderr.write(_NOTHING_DONE)
+        return 1
+    _load(iter(Parser(text, name, resolve=resolve)), parts, executor)
+    return 0
+
+
+def _load(statements: Iterator[Statement], parts: Sequence[Part], executor: Executor) -> None:
+    """Carry out a script part by part: what a load deletes is replaced, and the rest goes last."""
+    for part in parts:
+        if part.plan:
+            executor.begin_load(part.plan)
+        for statement in statements:
+            if reads(statement):
+                executor.flush()
+                executor.run(statement)
+                break
+            if not executor.run(statement):
+                break
+        executor.flush()
 
 
 def _is_as_read(options: Options) -> bool:

@@ -18,7 +18,7 @@ one replaces it, and keeps its number where that is in order already.
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from kamexfrm.translate.xfrm.order import FIRST, GAP, LAST
+from kamexfrm.translate.xfrm.order import FIRST, GAP, LAST, after_last
 
 
 class OldEntry(NamedTuple):
@@ -67,11 +67,12 @@ class Replacement:
         at = self._at.get(name)
         return at is not None and not self._gone[at]
 
-    def place(self, name: Hashable, directions: Sequence[int]) -> int | None:
+    def place(self, name: Hashable, directions: Sequence[int], priority: int = 0) -> int | None:
         """Return the number for the next entry, None where there is no room: see make_room().
 
-        ``directions`` are those of the policies that the entry is made of. Old policies of that
-        name count as replaced from now on.
+        ``directions`` are those of the policies that the entry is made of, ``priority`` is the one
+        as written: behind all old policies the number is near it. Old policies of that name count
+        as replaced from now on.
         """
         mine = [self._at[name, d] for d in directions if (name, d) in self]
         bound = self._bound(directions, mine)
@@ -79,6 +80,8 @@ class Replacement:
         number = numbers.pop() if len(numbers) == 1 else 0
         # Those that follow need a number each behind this one, and so does what is left.
         highest = LAST - (self._todo - 1) - (self._left - len(mine))
+        if bound > LAST and not number:
+            number = after_last(priority, self._last) or 0
         if not self._last < number < min(bound, highest + 1):
             before = self._before(min(bound, highest + self._todo))
             if before is None:

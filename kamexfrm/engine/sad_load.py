@@ -1,0 +1,82 @@
+"""SAs within a load: one that comes again stays, or is replaced in one piece."""
+
+import errno
+
+from kamexfrm.engine.load import Load
+from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
+from kamexfrm.engine.session import Session
+from kamexfrm.engine.transactions import always
+from kamexfrm.errors import KernelError
+from kamexfrm.model.policy import IPSEC_PROTOCOLS
+from kamexfrm.translate.xfrm.sa_lookup import is_usable
+from kamexfrm.translate.xfrm.sa_restart import is_same, restart, succeed
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
+from kamexfrm.xfrm import Operation, State, StateId, XfrmMsg, encode_state, encode_state_id
+
+
+def _id_of(state: State) -> StateId:
+    return StateId(state.destination, state.spi, state.protocol, state.family)
+
+
+def flush(session: Session, load: Load, request: SaFlush) -> None:
+    """Count all SAs of a protocol, or all, as old; raises KernelError."""
+    session.send()
+    for state in session.kernel.states(request.protocol or 0):
+        if state.protocol in IPSEC_PROTOCOLS and state.spi:
+            load.states[_id_of(state)] = state
+
+
+def delete(session: Session, load: Load, request: SaDelete) -> None:
+    """Count one SA as old; raises KernelError (ESRCH)."""
+    session.send()
+    id = sa_id_to_kernel(request.id)
+    if id in load.states:
+        raise KernelError(errno.ESRCH)
+    load.states[id] = session.kernel.state(id)
+
+
+def delete_all(session: Session, load: Load, request: SaDeleteAll) -> None:
+    """Count the SAs between two addresses as old; raises KernelError (ESRCH)."""
+    session.send()
+    found = {
+        _id_of(s): s
+        for s in session.kernel.states(request.protocol or 0)
+        if s.source == request.source
+        and s.destination == request.destination
+        and s.protocol in IPSEC_PROTOCOLS
+        and s.spi
+        and _id_of(s) not in load.states
+    }
+    if not found:
+        raise KernelError(errno.ESRCH)
+    load.states.update(found)
+
+
+def add(session: Session, load: Load, request: SaAdd, wanted: State) -> bool:
+    """Let an SA that comes again stay, or replace it; false where none of its name was deleted."""
+    id = _id_of(wanted)
+    there = load.states.pop(id, None)
+    if there is None:
+        return False
+    session.mark_sad_changed()
+    if is_usable(there) and is_same(there, wanted):
+        session.transactions.add(request, restart(there, wanted, session.now))
+        return True
+    # The new one cannot be made while the old one is there. Both reach the kernel in one piece.
+    again = Operation(XfrmMsg.NEWSA, encode_state(succeed(there, wanted)))
+    back = Operation(XfrmMsg.NEWSA, encode_state(there))
+    gone = Operation(XfrmMsg.DELSA, encode_state_id(id))
+    session.transactions.add(request, (gone, again), (always(back), None))
+    return True
+
+
+def finish(session: Session, load: Load) -> None:
+    """Delete the old SAs that have not come again; raises KernelError."""
+    session.send()
+    if not load.states:
+        return
+    session.mark_sad_changed()
+    operations = [Operation(XfrmMsg.DELSA, encode_state_id(id)) for id in load.states]
+    for failure in session.kernel.apply(operations):
+        if failure.error.errno != errno.ESRCH:
+            raise failure.error
