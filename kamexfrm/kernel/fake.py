@@ -34,6 +34,7 @@ from kamexfrm.xfrm import (
     StateId,
     XfrmMsg,
     attribute_name,
+    decode_async_event,
     decode_default,
     decode_policy,
     decode_policy_flush,
@@ -216,6 +217,8 @@ class FakeKernel:
                 write = self.sad.add if type_ == XfrmMsg.NEWSA else self.sad.update
                 state = write(decode_state(payload), self._now)
                 self._publish(XFRMNLGRP_SA, type_, encode_state(state))
+            case XfrmMsg.NEWAE:
+                self.sad.change_counters(decode_async_event(payload))
             case XfrmMsg.DELSA:
                 gone = self.sad.delete(decode_state_id(payload))
                 name = StateId(gone.destination, gone.spi, gone.protocol, gone.family)

@@ -29,6 +29,7 @@ from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
     XFRM_STATE_AF_UNSPEC,
     XFRM_STATE_ESN,
+    AsyncEvent,
     LifetimeConfig,
     LifetimeCurrent,
     ReplayState,
@@ -216,6 +217,19 @@ class FakeSad:
             del self._states[key]
             self._states[key] = asked
         return asked
+
+    def change_counters(self, event: AsyncEvent) -> None:
+        """Set the numbers and the use of a mature state (NEWAE); raises KernelError (ESRCH)."""
+        there = self.find(event.id)
+        if not there.is_keyed:
+            raise KernelError(errno.EINVAL)
+        self.change(
+            there._replace(
+                current=event.lifetime or there.current,
+                replay=event.replay or there.replay,
+                replay_esn=event.replay_esn or there.replay_esn,
+            )
+        )
 
     def find(self, id: StateId) -> State:
         """Return a state; raises KernelError (ESRCH; EINVAL for what is not found by SPI)."""

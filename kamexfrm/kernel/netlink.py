@@ -19,6 +19,7 @@ from kamexfrm.xfrm import (
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
+    NLM_F_REPLACE,
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -67,6 +68,10 @@ def _kernel_error(reply: ErrorReply, payload: bytes) -> KernelError:
     return KernelError(reply.errno, reply.reason, attribute)
 
 
+#: NEWAE alone is refused without the flag of a replacement (xfrm_user.c xfrm_new_ae()).
+_flags_of = {int(XfrmMsg.NEWAE): NLM_F_REQUEST | NLM_F_REPLACE}.get
+
+
 class NetlinkKernel:
     """The XFRM databases of the network namespace in which the object was made.
 
@@ -105,11 +110,12 @@ class NetlinkKernel:
         first = self._sequence + 1
         last = self._sequence = self._sequence + len(operations)
         parts = [
-            message(type_, NLM_F_REQUEST, sequence, payload, self.port)
+            message(type_, _flags_of(type_, NLM_F_REQUEST), sequence, payload, self.port)
             for sequence, (type_, payload) in enumerate(operations, first)
         ]
         type_, payload = operations[-1]
-        parts[-1] = message(type_, NLM_F_REQUEST | NLM_F_ACK, last, payload, self.port)
+        flags = _flags_of(type_, NLM_F_REQUEST) | NLM_F_ACK
+        parts[-1] = message(type_, flags, last, payload, self.port)
         self._send(b"".join(parts))
         failures = []
         answered = 0
