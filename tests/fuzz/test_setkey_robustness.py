@@ -74,6 +74,8 @@ def test_a_bad_statement_gets_a_message_with_its_place(bad: bytes, tmp_path: Pat
     assert re.search(rf"(?m)^setkey: {re.escape(str(path))},\d+: ", err)
     assert all(char.isprintable() or char in "\n\t" for char in err)
     assert len(err) < 10_000
+    assert sources() == []
+    assert setkey("--as-read", "-f", path).status == 1
     assert sources() == ["10.0.0.1/32"]
 
 
@@ -115,7 +117,7 @@ def test_a_statement_without_its_end_is_not_done(tmp_path: Path) -> None:
     status, _, err = setkey("-f", path)
     assert status == 1
     assert f"setkey: {path},2: syntax error at `'\n" in err
-    assert sources() == ["10.0.0.1/32"]
+    assert sources() == []
 
 
 def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:

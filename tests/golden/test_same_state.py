@@ -146,7 +146,19 @@ def without_luck(state: State) -> State:
     return state._replace(spi=0) if chosen else state
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a script can be read to its end: then it makes no difference when it is."""
+    try:
+        for _ in parse(path.read_bytes()):
+            pass
+    except LanguageError:
+        return False
+    return True
+
+
 def assert_all_ways_agree(path: Path, *options: str) -> None:
+    if not is_readable(path):
+        options = ("--as-read", *options)
     found = {}
     with Rig() as rig:
         for way in WAYS:

@@ -69,7 +69,7 @@ class TestFile:
         setkey("-FP")
         assert setkey("--strict", "-f", script(tmp_path, REQUIRE)).status == 0
 
-    def test_a_syntax_error_ends_it_and_what_came_before_is_done(self, tmp_path: Path) -> None:
+    def test_a_syntax_error_is_told_and_nothing_is_done(self, tmp_path: Path) -> None:
         bad = "spdadd 10.0.0.1 10.0.0.3 any -P out ipsec esp/transport//requrie;\n"
         path = script(tmp_path, REQUIRE + bad + DEFAULT)
         status, out, err = setkey("-f", path)
@@ -80,7 +80,33 @@ class TestFile:
         assert lines[2] == f"setkey: {path},2: parse failed"
         assert bad.strip() in lines[3]
         assert lines[4].index("^") == lines[3].index("requrie")
+        assert lines[-1].startswith("setkey: nothing was changed: ")
+        assert xfrm("policy") == ""
+
+    @pytest.mark.parametrize(
+        "first", ["flush;\n", "spdflush;\n", "spddelete 10.0.0.1 10.0.0.2 any -P out;\n"]
+    )
+    def test_a_syntax_error_behind_a_deletion_leaves_what_is_there(
+        self, tmp_path: Path, first: str
+    ) -> None:
+        assert setkey("-f", script(tmp_path, REQUIRE)).status == 0
+        before = xfrm("policy")
+        for where in (("-f", script(tmp_path, first + "bogus;\n")), ("-e", first + "bogus;")):
+            assert setkey(*where).status == 1
+        assert setkey("-f", "-", text=first + "bogus;\n").status == 1
+        assert xfrm("policy") == before
+
+    def test_as_read_carries_out_what_comes_before_an_error(self, tmp_path: Path) -> None:
+        path = script(tmp_path, REQUIRE + "bogus;\n" + DEFAULT)
+        status, _, err = setkey("--as-read", "-f", path)
+        assert status == 1
+        assert "nothing was changed" not in err
         assert len(entries(setkey("-DP").out)) == 1
+
+    def test_a_name_that_is_not_found_is_told_before_anything_is_done(self, tmp_path: Path) -> None:
+        path = script(tmp_path, REQUIRE + "spdadd no.such.invalid 10.0.0.3 any -P out none;\n")
+        assert setkey("-f", path).status == 1
+        assert xfrm("policy") == ""
 
     def test_errors_come_in_the_order_of_the_lines(self, tmp_path: Path) -> None:
         no_protocol = "add 10.0.0.1 10.0.0.2 0x1000 -E null;\n"
@@ -95,7 +121,7 @@ class TestFile:
         assert err == "setkey: Can't open `/no/such.conf': No such file or directory\n"
 
     def test_standard_input_is_called_dash(self) -> None:
-        status, _, err = setkey("-f", "-", text="spddump;\nbogus;\n")
+        status, _, err = setkey("--as-read", "-f", "-", text="spddump;\nbogus;\n")
         assert status == 1
         assert err.splitlines()[:3] == [
             "setkey: -,1: No SPD entries",
