@@ -1,10 +1,11 @@
 """Knobs are written: the marker first, then every entry that a knob concerns."""
 
 import contextlib
+import errno
 
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
-from kamexfrm.errors import KernelError, UnsupportedError
+from kamexfrm.errors import KernelError, UnsupportedError, invalid
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
@@ -15,6 +16,8 @@ _FOUND_BY_REWRITING = MarkerFlag.UNFINISHED | MarkerFlag.HAS_TUNNEL_USE | Marker
 
 def set_knob(session: Session, request: SetKnob) -> None:
     """Write a knob; raises KnobError and then changes nothing, or KernelError.
+
+    Where another process has the lock that is EBUSY: it may be about to write what it knew before.
 
     The entries that it concerns are rewritten at the end of the flush, once for all knobs that are
     written. The further knobs act on SAs and SPIs when these are made, and never afterwards.
@@ -28,6 +31,8 @@ def set_knob(session: Session, request: SetKnob) -> None:
     is_default = request.knob.field == "def_policy"
     if after == before and not is_default:
         return
+    if session.lock is not None and session.lock.is_taken:
+        raise invalid(f"{session.lock.holder} holds this namespace's lock", errno.EBUSY)
     session.send()
     if not request.knob.is_policy_knob:
         session.set_knobs(after)

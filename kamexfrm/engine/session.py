@@ -8,7 +8,7 @@ from kamexfrm.engine.lookup import find_marker, find_policy
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
-from kamexfrm.kernel.interface import Kernel
+from kamexfrm.kernel.interface import Kernel, Lock
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
@@ -16,6 +16,7 @@ from kamexfrm.translate.xfrm.marker import (
     NO_FLAGS,
     Marker,
     MarkerFlag,
+    changed_marker,
     depends_on_sas,
     marker_policy,
 )
@@ -64,8 +65,10 @@ class Session:
         now: int,
         cache: SessionCache = SessionCache(),  # noqa: B008 - an immutable tuple
         load: Load | None = None,
+        lock: Lock | None = None,
     ) -> None:
         self.kernel = kernel
+        self.lock = lock
         #: The load that this write is a part of.
         self.load = load
         self.now = now
@@ -184,14 +187,30 @@ class Session:
             self.stored = None
 
     def _marker_operations(self) -> list[Operation]:
-        self.marker = marker = self._with_counters()
-        if marker == (self.stored or Marker()):
+        marker = self._with_counters()
+        base = self.stored or Marker()
+        if marker == base:
+            self.marker = marker
             return []
+        # Another process may have written it since: the difference is carried over.
+        there = find_marker(self.kernel)
+        self.marker = marker = changed_marker(base, marker, there or Marker())
         self.stored = marker
+        if marker == there:
+            return []
         return [Operation(XfrmMsg.UPDPOLICY, encode_policy(marker_policy(marker)))]
 
     def _with_counters(self) -> Marker:
         return self.reqids.with_last(self.priorities.with_counters(self.marker))
+
+    def read_marker_again(self) -> bool:
+        """Take over what another process wrote into the marker; return whether knobs changed."""
+        before = self.knobs
+        base = self.stored or Marker()
+        there = find_marker(self.kernel)
+        self.marker = changed_marker(base, self._with_counters(), there or Marker())
+        self.stored = there
+        return self.knobs != before
 
     def write_marker(self) -> None:
         """Send the marker now; raises KernelError."""

@@ -54,17 +54,20 @@ class Writer:
         self.pending_reconcile = False
         self._kernel = kernel
         self._cache = SessionCache()
+        #: Whether the lock was waited for in vain: it is tried once from then on.
+        self._waited = False
         self._load: Load | None = None
         self._lock: Lock | None = None
 
-    def _open(self, now: int) -> Session:
-        return Session(self._kernel, now, self._cache, self._load)
+    def _open(self, now: int, lock: Lock | None = None) -> Session:
+        return Session(self._kernel, now, self._cache, self._load, lock)
 
     def begin_load(self, plan: LoadPlan) -> None:
         """Begin a load: the lock is held to its end. Raises KernelError."""
         self._load = Load(plan)
-        self._lock = self._kernel.lock()
+        self._lock = self._kernel.lock(wait=not self._waited)
         self._lock.__enter__()
+        self._waited |= self._lock.is_taken
 
     def end_load(self) -> None:
         """Give the lock back; what a failed load has left undone stays so."""
@@ -89,10 +92,12 @@ class Writer:
         session: Session | None = None
         try:
             with self._held() as lock:
-                session = self._open(now)
+                session = self._open(now, lock)
                 resynced = self._write(session, queue, reconcile=reconcile, ends=ends_load)
                 if lock.holder:
                     session.priorities.resolve_ties()
+                    if session.read_marker_again():
+                        knobs.finish(session)
                 session.write_marker()
                 self._cache = session.cache()
         except KernelError as error:
@@ -108,7 +113,8 @@ class Writer:
         if self._lock is not None:
             yield self._lock
             return
-        with self._kernel.lock() as lock:
+        with self._kernel.lock(wait=not self._waited) as lock:
+            self._waited |= lock.is_taken
             yield lock
 
     def _write(self, session: Session, queue: deque[Write], *, reconcile: bool, ends: bool) -> bool:

@@ -119,6 +119,7 @@ class FakeLock:
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
+        self.is_taken = bool(holder)
 
     def __enter__(self) -> "FakeLock":
         return self
@@ -177,7 +178,7 @@ class FakeKernel:
             events.close()
         self._subscriptions.clear()
 
-    def lock(self) -> FakeLock:
+    def lock(self, *, wait: bool = True) -> FakeLock:
         """Return the lock of writers."""
         return FakeLock(self.lock_holder)
 

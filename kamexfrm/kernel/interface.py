@@ -131,8 +131,11 @@ class Kernel(Protocol):
         """Join multicast groups (XFRMNLGRP_ numbers)."""
         ...
 
-    def lock(self) -> "Lock":
-        """Return the lock that keeps our writers apart in this namespace."""
+    def lock(self, *, wait: bool = True) -> "Lock":
+        """Return the lock that keeps our writers apart in this namespace.
+
+        Without ``wait`` it is tried once: for a writer that waited in vain before.
+        """
         ...
 
     def close(self) -> None:
@@ -141,9 +144,13 @@ class Kernel(Protocol):
 
 
 class Lock(Protocol):
-    """A context manager: inside, no other writer of ours is at work, or ``holder`` names it."""
+    """A context manager: inside, no other writer of ours is at work, or ``holder`` names it.
+
+    ``is_taken`` is whether another process has the lock; ``holder`` may also say why there is none.
+    """
 
     holder: str
+    is_taken: bool
 
     def __enter__(self) -> "Lock": ...
 

@@ -1,14 +1,15 @@
 """A lock per network namespace that needs no file: flock(2) on the namespace's own inode.
 
 The kernel releases it when its holder ends, however that happens. Any local user can take it, so
-waiting has a deadline; after that the caller works without it and then checks that its numbers
-are still unique.
+waiting has a deadline. After that a caller that adds or deletes works without it, and then checks
+that its numbers are still unique and its knobs still in force; one that writes a knob gives up.
 """
 
 import fcntl
 import os
 import time
 
+from kamexfrm.command_line import printable
 from kamexfrm.kernel.namespace import HERE
 
 #: How long a writer waits for another one, in seconds.
@@ -19,19 +20,21 @@ _PAUSE = 0.005
 class NamespaceLock:
     """Excludes other writers of the calling thread's network namespace.
 
-    ``namespace`` is an open descriptor of another one to lock instead. ``holder`` is empty when the
-    lock was taken, otherwise it names the process that kept it past the deadline.
+    ``deadline`` is in seconds; ``namespace`` is an open descriptor of another one to lock instead.
+    ``holder`` is empty when the lock was taken, otherwise it names the process that kept it past
+    the deadline, or says why it cannot be taken. ``is_taken`` is whether another process has it.
     """
 
     def __init__(self, deadline: float = DEADLINE, *, namespace: int | None = None) -> None:
         self.holder = ""
+        self.is_taken = False
         # Opened for each hold: a flock belongs to what was opened, not to the inode.
         self._path = HERE if namespace is None else f"/proc/thread-self/fd/{namespace}"
         self._deadline = deadline
         self._descriptor = -1
 
     def __enter__(self) -> "NamespaceLock":
-        self.holder = ""
+        self.holder, self.is_taken = "", False
         try:
             self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -43,6 +46,7 @@ class NamespaceLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
+                    self.is_taken = True
                     self.holder = _holder(self._descriptor)
                     return self
                 time.sleep(_PAUSE)
@@ -73,6 +77,6 @@ def _holder(descriptor: int) -> str:
 def _process(pid: str) -> str:
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
-            return f"process {pid} ({comm.read().strip()})"
+            return f"process {pid} ({printable(comm.read().rstrip(), kept='')})"
     except OSError:
         return f"process {pid}"

@@ -89,9 +89,11 @@ class NetlinkKernel:
         """Close the socket."""
         self._socket.close()
 
-    def lock(self) -> NamespaceLock:
+    def lock(self, *, wait: bool = True) -> NamespaceLock:
         """Return the namespace's lock of writers."""
-        return NamespaceLock(namespace=self._namespace)
+        if wait:
+            return NamespaceLock(namespace=self._namespace)
+        return NamespaceLock(0, namespace=self._namespace)
 
     def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
         """Carry out operations in batches of at most 64; see Kernel.apply()."""

@@ -129,14 +129,14 @@ def _with_kernel(options: Options, assignments: "Assignments", reads: list[Knob]
         rejected: Mapping[Knob, KamexfrmError] = {}
         if assignments:
             rejected, holder = namespace.write(kernel, assignments)
-            if holder:
-                _complain(f"warning: written without the namespace's lock, which {holder} holds")
             for knob, value in assignments.items():
                 if knob in rejected:
                     _complain(f"{knob.name}={value}: {rejected[knob]}")
                     continue
                 written[knob] = (knobs.value(knob), value)
                 knobs = knobs.replace(knob, value)
+            if holder and written:
+                _complain(f"warning: written without the namespace's lock, which {holder} holds")
             if any(knob.field == "def_policy" and not new for knob, (_, new) in written.items()):
                 _complain(namespace.NO_EXEMPTIONS)
     finally:

@@ -279,16 +279,19 @@ def test_sysctls_that_cannot_be_read_are_neither_shown_nor_overwritten(
     assert spd(namespace) == before
 
 
-def test_the_holder_of_the_lock_is_named(
+def test_a_write_while_another_process_has_the_lock_fails_and_names_it(
     namespace: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from kamexfrm.kernel.lock import NamespaceLock
     from kamexfrm.kernel.netlink import NetlinkKernel
 
-    monkeypatch.setattr(NetlinkKernel, "lock", lambda _: NamespaceLock(deadline=0.01))
+    monkeypatch.setattr(NetlinkKernel, "lock", lambda _, **__: NamespaceLock(deadline=0.01))
     with Path("/proc/thread-self/ns/net").open() as inode:
         fcntl.flock(inode, fcntl.LOCK_EX)
-        assert run([f"{INET[1]}=2"]) == 0
+        assert run([f"{INET[1]}=2"]) == 1
     out, err = capsys.readouterr()
-    assert out == f"{INET[1]}: 1 -> 2\n"
+    assert out == ""
+    assert "Device or resource busy" in err
     assert f"process {os.getpid()}" in err
+    assert run(["-n", INET[1]]) == 0
+    assert capsys.readouterr().out == "1\n"

@@ -91,6 +91,26 @@ class Marker(NamedTuple):
     sa_digest: int = 0
 
 
+def changed_marker(base: Marker, mine: Marker, there: Marker) -> Marker:
+    """Return a marker with what changed from ``base`` to ``mine``, carried over to ``there``.
+
+    Counters that went up stay the highest. Flags are set and cleared one by one.
+    """
+    if there == base:
+        return mine
+    appended = mine.last_kernel_priority > there.last_kernel_priority
+    last = mine if appended or mine.order < base.order else there
+    return Marker(
+        there.knobs if mine.knobs == base.knobs else mine.knobs,
+        mine.order if mine.order < base.order else max(mine.order, there.order),
+        last.last_priority,
+        last.last_kernel_priority,
+        mine.reqid if mine.reqid < base.reqid else max(mine.reqid, there.reqid),
+        (there.flags | (mine.flags & ~base.flags)) & ~(base.flags & ~mine.flags),
+        there.sa_digest if mine.sa_digest == base.sa_digest else mine.sa_digest,
+    )
+
+
 def _pack_family(knobs: FamilyKnobs) -> int:
     bits = knobs.def_policy
     for level in knobs[1:]:
