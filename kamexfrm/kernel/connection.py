@@ -4,7 +4,7 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from kamexfrm.errors import KernelError, UnsupportedError
+from kamexfrm.errors import KernelError, UnsupportedError, WireError
 from kamexfrm.kernel.interface import Event
 from kamexfrm.kernel.namespace import within
 from kamexfrm.xfrm import (
@@ -56,6 +56,18 @@ def set_buffer(connection: socket.SocketType, option: int, size: int) -> None:
         connection.setsockopt(socket.SOL_SOCKET, option, size)
 
 
+def receive(connection: socket.SocketType) -> bytes:
+    """Return the next datagram of the kernel's; raises OSError.
+
+    Another process with CAP_NET_ADMIN over the namespace can send to this port too: the kernel's
+    own port is 0, and what comes from any other is dropped.
+    """
+    while True:
+        data, (port, _) = connection.recvfrom(RECEIVE_BYTES)
+        if port == 0:
+            return data
+
+
 class NetlinkEvents:
     """A socket that receives the events of XFRM's multicast groups."""
 
@@ -74,14 +86,21 @@ class NetlinkEvents:
         return self._socket.fileno()
 
     def receive(self) -> list[Event]:
-        """Return what waits; raises KernelError (ENOBUFS) when events were lost."""
+        """Return what waits; raises KernelError (ENOBUFS) when events were lost.
+
+        A datagram that cannot be read counts as lost.
+        """
         try:
-            data = self._socket.recv(RECEIVE_BYTES)
+            data = receive(self._socket)
         except BlockingIOError:
             return []
         except OSError as error:
             raise KernelError(error.errno or errno.EIO, "events were lost") from None
-        return [Event(m.type, bytes(m.payload), m.sequence, m.pid) for m in split_messages(data)]
+        try:
+            messages = split_messages(data)
+            return [Event(m.type, bytes(m.payload), m.sequence, m.pid) for m in messages]
+        except WireError as error:
+            raise KernelError(errno.ENOBUFS, f"events cannot be read: {error}") from None
 
     def join(self, group: int) -> None:
         """Join one more group."""

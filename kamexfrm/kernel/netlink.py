@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
-from kamexfrm.kernel.connection import RECEIVE_BYTES, NetlinkEvents, open_connection
+from kamexfrm.kernel.connection import NetlinkEvents, open_connection, receive
 from kamexfrm.kernel.interface import Failure
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.namespace import within
@@ -141,7 +141,7 @@ class NetlinkKernel:
 
     def _receive(self) -> bytes:
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            return receive(self._socket)
         except OSError as error:
             raise KernelError(error.errno or errno.EIO) from None
 
@@ -236,7 +236,7 @@ class NetlinkKernel:
         try:
             connection.send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, 1, payload))
             while True:
-                for kind, flags, _, _, answered in split_messages(connection.recv(RECEIVE_BYTES)):
+                for kind, flags, _, _, answered in split_messages(receive(connection)):
                     if kind == answer:
                         yield answered
                     elif kind in (NLMSG_DONE, NLMSG_ERROR):

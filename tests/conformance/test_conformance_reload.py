@@ -27,7 +27,7 @@ SHUFFLES = 5
 def reload(it: Flow, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "a.conf"
     path.write_text(text)
-    command = [*SETKEY, "-f", path]
+    command = [*SETKEY, "-f", str(path)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -127,7 +127,7 @@ def test_a_reload_that_is_killed_leaves_the_old_policies_or_the_new_ones(
         it.runs(it.dropped)
         it.leaks()
         for _ in range(12):
-            process = subprocess.Popen([*SETKEY, "-f", path])
+            process = subprocess.Popen([*SETKEY, "-f", str(path)])
             try:
                 process.wait(dice.uniform(0.05, 0.5))
             except subprocess.TimeoutExpired:

@@ -27,6 +27,7 @@ from kamexfrm.net import Address
 from kamexfrm.rig import Host, TwoHosts, until
 from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, marker_policy, read_marker
 from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy
+from tests.kernel.kernel_samples import forge, ports_of
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
 
@@ -253,3 +254,15 @@ class TestOutboundTunnelUse:
             8,
             "swapped out",
         )
+
+
+def test_forged_events_do_not_end_it(engine: Engine, daemon: subprocess.Popen[str]) -> None:
+    ports = ports_of(daemon.pid)
+    assert ports
+    for port in ports:
+        forge(port)
+    engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
+    engine.flush()
+    xfrm("policy", "deleteall", "dir", "out")
+    until(lambda: xfrm("policy").count("dir out action block") == 1, 5, "the block is back")
+    assert daemon.poll() is None

@@ -15,12 +15,14 @@ from kamexfrm.rig import Namespace
 from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
 from tests.kernel.kernel_samples import (
     delete,
+    forge,
     hear,
     must,
     named,
     new,
     numbered,
     policy,
+    ports_of,
     refusals,
     template,
     update,
@@ -209,3 +211,14 @@ def test_a_descriptor_that_is_no_namespace_is_refused() -> None:
     assert refused.value.errno == errno.EINVAL
     os.close(readable)
     os.close(writable)
+
+
+def test_what_another_process_sends_to_a_port_is_dropped(kernel: NetlinkKernel) -> None:
+    events = kernel.subscribe([XFRMNLGRP_POLICY])
+    for port in ports_of(os.getpid()):
+        forge(port)
+    assert events.receive() == []
+    assert kernel.spd_info().out_count == 0
+    must(kernel, new(policy()))
+    assert [event.type for event in hear(events, bool)] == [XfrmMsg.NEWPOLICY]
+    events.close()

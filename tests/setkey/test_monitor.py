@@ -19,6 +19,7 @@ from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.monitor import Monitor
 from kamexfrm.xfrm import XFRM_POLICY_OUT, Operation, Policy, Selector, XfrmMsg, encode_policy
+from tests.kernel.kernel_samples import forge, ports_of
 from tests.setkey.setkey_process import SETKEY, setkey, xfrm
 
 REQUIRE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"
@@ -252,3 +253,15 @@ def test_an_acquire_is_shown_with_the_addresses_it_is_for(
     assert re.findall(r"port=0\n (\w+)  }", acquire) == list(ends)
     assert "sadb_x_policy{ type=2 dir=2 id=" in acquire
     assert "satype=3\n" in acquire
+
+
+@pytest.mark.usefixtures("namespace")
+def test_forged_events_are_neither_shown_nor_the_end() -> None:
+    with listening() as monitor:
+        ports = ports_of(monitor.process.pid)
+        assert ports
+        for port in ports:
+            forge(port)
+        setkey("-e", REQUIRE)
+        monitor.wait_for(14)
+        assert monitor.process.poll() is None
