@@ -1,5 +1,6 @@
 """Policies, states and a way to send them, for tests of what a kernel does with them."""
 
+import contextlib
 import errno
 import os
 import selectors
@@ -159,11 +160,12 @@ def destinations(policies: Iterable[Policy]) -> list[int]:
 
 def ports_of(process: int) -> list[int]:
     """Return the ports of the netlink XFRM sockets that a process has in this namespace."""
-    inodes = {
-        os.readlink(path)[len("socket:[") : -1]
-        for path in Path(f"/proc/{process}/fd").iterdir()
-        if os.readlink(path).startswith("socket:[")
-    }
+    inodes = set()
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            link = os.readlink(path)
+            if link.startswith("socket:["):
+                inodes.add(link[len("socket:[") : -1])
     table = Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:]
     rows = [line.split() for line in table]
     return [int(row[2]) for row in rows if row[1] == str(NETLINK_XFRM) and row[9] in inodes]
