@@ -38,7 +38,7 @@ class Load:
         #: After a flush: where the old policies are, and the places of those that come.
         self.replacement: Replacement | None = None
         #: The last entry placed after a flush: its priority as written, and the kernel's.
-        self.last = (0, 0)
+        self.last: tuple[int, int] = (0, 0)
         #: Policies that wait to be sorted, each with the number of its request.
         self.waiting: list[tuple[int, SpdAdd]] = []
         self.names: set[Hashable] = set()

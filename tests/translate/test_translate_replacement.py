@@ -143,10 +143,7 @@ def test_without_room_the_old_ones_move_up() -> None:
 
 
 def test_where_there_is_no_room_at_all_none_is_made() -> None:
-    class Narrow(Replacement):
-        _last = LAST - 1
-
-    replacement = Narrow([OldEntry("old", OUT, LAST)], 1)
-    replacement._last = LAST - 1
-    assert replacement.place("new", (OUT,)) is None
+    replacement = Replacement([OldEntry("old", OUT, LAST - 1), OldEntry("other", IN, LAST)], 0)
+    assert replacement.place("old", (OUT,)) == LAST - 1
+    assert replacement.place("new", (IN,)) is None
     assert replacement.make_room() == []

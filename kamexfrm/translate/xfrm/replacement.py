@@ -137,7 +137,9 @@ class Replacement:
             moves.append((at, number))
         up = [move for move in moves if move[1] > self._old[move[0]].number]
         down = [move for move in moves if move[1] < self._old[move[0]].number]
-        result = [Move(*self._old[at][:2], new) for at, new in (*up[::-1], *down)]
+        result = [
+            Move(self._old[at].name, self._old[at].direction, new) for at, new in (*up[::-1], *down)
+        ]
         for at, new in moves:
             self._old[at] = self._old[at]._replace(number=new)
         return result

@@ -1,0 +1,41 @@
+"""Which parts of a script are loads."""
+
+import pytest
+
+from kamexfrm.engine.load import LoadPlan
+from kamexfrm.setkey.load_plan import parts_of
+from kamexfrm.setkey.parser import parse
+
+ADD = "add 10.0.0.1 10.0.0.2 esp 0x100 -E null;"
+SPDADD = "spdadd 10.0.0.1 10.0.0.2 any -P out none;"
+LOW = "spdadd 10.0.0.1 10.0.0.3 any -P out prio low none;"
+DELETE = "delete 10.0.0.1 10.0.0.2 esp 0x100;"
+SPDDELETE = "spddelete 10.0.0.1 10.0.0.2 any -P out;"
+
+
+@pytest.mark.parametrize(
+    ("text", "plans"),
+    [
+        ("", [None]),
+        (ADD + SPDADD, [None]),
+        ("flush; spdflush;", [None]),
+        (SPDADD + "spdflush;", [None]),
+        ("spdflush;" + ADD, [None]),
+        ("flush;" + SPDADD, [None]),
+        ("spdflush;" + SPDADD, [LoadPlan(1)]),
+        ("spdflush;" + SPDADD + LOW, [LoadPlan(2)]),
+        ("spdflush;" + LOW + SPDADD, [LoadPlan(2, is_sorted=False)]),
+        (LOW + SPDADD + "spdflush;" + SPDADD, [LoadPlan(1)]),
+        (SPDDELETE + SPDADD, [LoadPlan(1)]),
+        ("flush;" + ADD, [LoadPlan(0)]),
+        (DELETE + ADD, [LoadPlan(0)]),
+        ("deleteall 10.0.0.1 10.0.0.2 esp;" + ADD, [LoadPlan(0)]),
+        ("spdflush; spddump;" + SPDADD, [None, None]),
+        ("spdflush;" + SPDADD + "spddump; spdflush;" + SPDADD, [LoadPlan(1), LoadPlan(1)]),
+        ("spdflush; exit; " + SPDADD, [None]),
+    ],
+)
+def test_a_part_is_a_load_where_something_deleted_may_come_again(
+    text: str, plans: list[LoadPlan | None]
+) -> None:
+    assert [part.plan for part in parts_of(parse(text))] == plans
