@@ -94,7 +94,7 @@ def execute(arguments: tuple[str, ...]) -> None:
 def demo(kernel: str) -> None:
     """Show the main job on two hosts: setkey, ESP on the wire, and what the knobs change."""
     from kamexfrm.rig import guest as guests
-    from kamexfrm.rig import probe
+    from kamexfrm.rig import probe, python
 
     if kernel == "host" or (kernel == "auto" and probe.kernel_has_esp()):
         from kamexfrm.cli import demo as transcript
@@ -109,7 +109,7 @@ def demo(kernel: str) -> None:
             )
             sys.exit(1)
     click.echo("This runs in a User-Mode-Linux guest, whose kernel has ESP; it boots in seconds.")
-    command = [sys.executable, "-u", "-m", "kamexfrm.cli.demo"]
+    command = python.module("kamexfrm.cli.demo", unbuffered=True)
     try:
         status = guests.run_in_guest(
             command, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer, timeout=300

@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from kamexfrm.rig import traffic
+from kamexfrm.rig import python, traffic
 from kamexfrm.rig.capture import Capture, WatchedEnd
 from kamexfrm.rig.namespace import Namespace
 
@@ -142,7 +141,7 @@ class Host:
 
         Raises AssertionError with its message if it fails.
         """
-        process = self.start([sys.executable, "-m", "kamexfrm.kamexfrmd"])
+        process = self.start(python.module("kamexfrm.kamexfrmd"))
         assert process.stderr is not None  # noqa: S101 - start() makes a pipe
         message = process.stderr.readline()
         if "following" not in message:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kamexfrm.rig import python
 from kamexfrm.rig.guest import Guest, GuestError
 from kamexfrm.rig.reaper import WatchedFolder
 
@@ -41,7 +42,7 @@ class GuestRun:
         files = list(dict.fromkeys(str(item.path) for item in items))
         try:
             self._guest = Guest(
-                [sys.executable, "-m", "pytest", *_options(config), *files],
+                [*python.pytest_command(), *_options(config), *files],
                 share=self.folder,
                 memory=config.option.guest_memory,
                 timeout=config.option.guest_timeout,

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.rig import guest_channel
+from kamexfrm.rig import guest_channel, python
 from kamexfrm.rig.condition import until
 from kamexfrm.rig.guest import Guest
 from kamexfrm.rig.reaper import Reaper, WatchedFolder
@@ -28,6 +28,9 @@ from kamexfrm.rig.scenario.reading.document import read_file
 from kamexfrm.rig.scenario.report.transcript import identity
 from kamexfrm.rig.scenario.run.runner import furnish
 from kamexfrm.rig.scenario.stage.scene import Scene
+
+#: What the process that holds a rig runs.
+_MODULE = "kamexfrm.rig.scenario.run.holder"
 
 
 class HolderError(KamexfrmError):
@@ -158,7 +161,7 @@ def up(file: Path, case: str, name: str, prefix: list[str], kernel: str | None) 
     """
     if any(rig.name == name for rig in held()):
         raise HolderError(f"{name} is up already", errno=errno.EEXIST)
-    words = [*prefix, sys.executable, "-m", "kamexfrm.rig.scenario.run.holder"]
+    words = [*prefix, *python.module(_MODULE)]
     process = subprocess.Popen(
         [*words, str(file), case, name, *([] if kernel is None else [kernel])],
         stdin=subprocess.DEVNULL,
@@ -231,8 +234,7 @@ def _hold_guest(case: Case, name: str, program: Path | None) -> None:
     """Boot a guest that holds the hosts, and serve it until it ends."""
     with WatchedFolder("kamexfrm-rig.") as watched:
         shared = watched.path
-        words = [sys.executable, "-m", "kamexfrm.rig.scenario.run.holder", "--inside"]
-        words += [case.file, case.name, str(shared)]
+        words = [*python.module(_MODULE), "--inside", case.file, case.name, str(shared)]
         with Guest(words, share=shared, consoles=shared, timeout=None, program=program) as guest:
             while not (shared / "up").exists():
                 if guest.poll() is not None:
