@@ -1,9 +1,10 @@
 """A User-Mode-Linux guest over this machine's own files, for the kernels that lack ESP and AH.
 
 The guest sees this machine's file system, read-only, with a memory file system above it: what a
-command writes there is gone afterwards, but for one shared folder. It boots in about two seconds,
-runs one command, hands over output as it comes, and ends with the command's status. Needs
-Debian's user-mode-linux and kmod; works for root and for ordinary users.
+command writes there is gone afterwards, but for one shared folder. Its kernel is a process that
+can write to this machine in that folder only (``guest_confinement``). It boots in about two
+seconds, runs one command, hands over output as it comes, and ends with the command's status.
+Needs Debian's user-mode-linux and kmod; works for root and for ordinary users.
 """
 
 import contextlib
@@ -14,12 +15,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from kamexfrm.rig import guest_confinement
 from kamexfrm.rig.console import Console, ending_orderly, kernel_words
 from kamexfrm.rig.guest_files import (
     STATUS_NO_GUEST,
@@ -32,6 +35,9 @@ from kamexfrm.rig.guest_files import (
 )
 from kamexfrm.rig.processor import on_one_processor
 from kamexfrm.rig.reaper import Reaper
+
+#: Environment variable that has the guest's kernel run where it can write to all of the machine.
+UNCONFINED = "KAMEXFRM_GUEST_UNCONFINED"
 
 #: Exit status of our own, as in timeout(1).
 STATUS_TIMEOUT = 124
@@ -100,12 +106,13 @@ class Guest:
         self._reaper.add(str(self.folder))  # before it exists: we may be killed any moment
         try:
             self.folder.mkdir(mode=0o700)
+            (self.folder / guest_confinement.MEMORY).mkdir()
             self._console = Console(self._console_folder, 1) if console is not None else None
             text = command_text(
                 command, os.environ if environment is None else environment, directory
             )
             write_files(self.folder, found, share, text, console)
-            self._process = self._start(found, memory)
+            self._process = self._start(found, memory, share)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._reaper.dismiss()
@@ -120,11 +127,12 @@ class Guest:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start(self, program: str, memory: str) -> subprocess.Popen[bytes]:
+    def _start(self, program: str, memory: str, share: Path | None) -> subprocess.Popen[bytes]:
         """Start the guest's kernel in a process group of its own, its console into a file."""
         with (self.folder / "console").open("wb") as console, on_one_processor():
             return subprocess.Popen(
                 [
+                    *self._confinement(share),
                     program,
                     f"mem={memory}",
                     "rootfstype=hostfs",
@@ -145,6 +153,14 @@ class Guest:
                 process_group=0,
                 cwd="/",
             )
+
+    def _confinement(self, share: Path | None) -> list[str]:
+        """Return the beginning of a command line that keeps a program from writing elsewhere."""
+        if os.environ.get(UNCONFINED):
+            return []
+        shared = [str(share.resolve())] if share else []
+        program = [sys.executable, "-I", "-S", guest_confinement.__file__]
+        return [*program, str(self.folder), *shared, "--"]
 
     @property
     def _console_folder(self) -> Path:

@@ -134,9 +134,13 @@ def _finish(path: Path, status: int, error: str = "") -> None:
 
 
 def _place(path: Path, data: bytes) -> None:
-    """Write a file that is complete as soon as it has its name."""
+    """Write a file that is complete as soon as it has its name.
+
+    It is a new one: a link that the guest puts in its place must not lead out of the folder.
+    """
     temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(data)
+    with temporary.open("xb") as file:
+        file.write(data)
     temporary.rename(path)
 
 

@@ -17,9 +17,14 @@ from xml.etree import ElementTree
 import pytest
 
 from kamexfrm.rig import until
+from tests.rig.ordinary_user import (
+    SYSTEM_PYTHON,
+    interpreter_for_everybody,
+    is_for_everybody,
+    may_become_nobody,
+)
 
 ROOT = Path(__file__).parents[2]
-SYSTEM_PYTHON = "/usr/bin/python3"
 
 HERE = 'links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"\nkernel = "any"\n'
 GOOD = HERE + '[[steps]]\nping = "alice -> bob"\nexpect = "ok"\nwire = "clear"\n'
@@ -159,23 +164,6 @@ def test_a_new_scenario_passes_at_once(files: Path) -> None:
     listed = rig(files, "new").stdout
     assert "\ntunnel " in listed
     assert rig(files, "new", "tunnle").returncode == 2
-
-
-def may_become_nobody() -> bool:
-    """Whether we are root of all users, not of a user namespace with one."""
-    everybody = "4294967295"
-    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == everybody
-
-
-def is_for_everybody(program: Path) -> bool:
-    """Whether all users may reach a program: an interpreter below /root is root's alone."""
-    parents = program.resolve().parents
-    return program.exists() and all(folder.stat().st_mode & 0o001 for folder in parents)
-
-
-def interpreter_for_everybody() -> str:
-    """Return ours, or the system's where ours stands where no ordinary user may reach it."""
-    return next(one for one in (sys.executable, SYSTEM_PYTHON) if is_for_everybody(Path(one)))
 
 
 @pytest.mark.skipif(

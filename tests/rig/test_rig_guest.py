@@ -3,14 +3,32 @@
 import io
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import pytest
 
-from kamexfrm.rig import Guest, GuestError, GuestTimeoutError, guest_files, run_in_guest, until
+from kamexfrm.rig import (
+    Guest,
+    GuestError,
+    GuestTimeoutError,
+    guest_confinement,
+    guest_files,
+    run_in_guest,
+    until,
+)
+from tests.rig.ordinary_user import (
+    SYSTEM_PYTHON,
+    interpreter_for_everybody,
+    is_for_everybody,
+    may_become_nobody,
+)
 
 KAMEXFRM = [sys.executable, "-c", "from kamexfrm.cli.command import main; main()"]
 
@@ -127,30 +145,136 @@ def test_missing_modules_name_the_package(monkeypatch: pytest.MonkeyPatch, tmp_p
         run_in_guest(["true"])
 
 
-def may_become_nobody() -> bool:
-    everybody = "4294967295"
-    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == everybody
+#: Root of the guest mounts this machine, also as another process sees it, and writes to it. The
+#: working directory is what it may write to.
+ATTACK = """
+mkdir -p /there /elsewhere
+mount -t hostfs none /there -o / || exit 9
+for folder in /tmp /dev/shm "$HOME" "$BESIDE"; do
+    echo evil > "/there$folder/$NAME" && echo "$folder was written to"
+done
+mount -t hostfs none /elsewhere -o "/proc/$PROCESS/root" && echo evil > "/elsewhere/tmp/$NAME"
+mount -o remount,rw /there; echo evil > "/there/tmp/$NAME"
+mount --bind /there/tmp /elsewhere && mount -o remount,rw /elsewhere
+echo evil > "/elsewhere/$NAME"
+echo kept > kept
+id -u
+"""
 
 
-def test_an_ordinary_user_is_root_in_the_guest(tmp_path: Path) -> None:
-    report = tmp_path / "report"
+def attack(shared: Path, out: BinaryIO) -> int:
+    names = {"BESIDE": str(shared.parent), "NAME": shared.name, "PROCESS": str(os.getpid())}
+    with Guest(
+        ["sh", "-c", ATTACK],
+        share=shared,
+        directory=shared,
+        environment={**os.environ, **names},
+    ) as guest:
+        return guest.wait(out)
+
+
+def written(shared: Path) -> list[str]:
+    """Return what an attack has written outside of its folder, and remove it."""
+    found = []
+    for folder in (Path("/tmp"), Path("/dev/shm"), Path.home(), shared.parent):
+        path = folder / shared.name
+        if path.is_file():
+            path.unlink()
+            found.append(str(path))
+    return found
+
+
+@pytest.fixture
+def target() -> Iterator[Path]:
+    """Yield a folder that everybody may write to, in one that everybody may too."""
+    with TemporaryDirectory(prefix="kamexfrm-target.", dir="/tmp") as parent:
+        shared = Path(parent) / f"evil-{secrets.token_hex(4)}"
+        shared.mkdir()
+        for each in (Path(parent), shared):
+            each.chmod(0o777)
+        yield shared
+
+
+def test_root_in_the_guest_writes_to_its_shared_folder_only(target: Path) -> None:
+    out = io.BytesIO()
+    assert attack(target, out) == 0
+    assert not written(target)
+    assert out.getvalue() == b"0\n"
+    assert (target / "kept").read_text() == "kept\n"
+
+
+#: What the process of the guest's kernel itself might try, if the guest ran code of its own in it.
+ESCAPE = """
+for mount in "" "mount -o remount,bind,rw /" "mount -o remount,bind,rw /tmp" "umount -l /" \
+    "mount -t tmpfs none /mnt" "nsenter -t $PROCESS -m touch /tmp/$NAME" \
+    "unshare --map-root-user --mount mount -o remount,bind,rw /" \
+    "unshare --map-root-user --mount mount -o remount,bind,rw /tmp"
+do
+    $mount && [ "$mount" ] && echo "$mount"
+    echo evil > "/tmp/$NAME"
+    echo evil > "/proc/$PROCESS/root/tmp/$NAME"
+done 2> /dev/null
+echo kept > "$SHARED/kept"
+"""
+
+
+def test_the_process_of_the_guests_kernel_cannot_undo_its_confinement(target: Path) -> None:
+    (target / guest_confinement.MEMORY).mkdir()
+    names = {"NAME": target.name, "PROCESS": str(os.getpid()), "SHARED": str(target)}
+    program = [sys.executable, "-I", "-S", guest_confinement.__file__, str(target), "--"]
+    done = subprocess.run(
+        [*program, "/bin/sh", "-c", ESCAPE],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **names},
+    )
+    assert not written(target)
+    assert done.stdout == ""
+    assert (target / "kept").read_text() == "kept\n"
+
+
+def test_unconfined_root_in_the_guest_writes_to_the_machine(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAMEXFRM_GUEST_UNCONFINED", "1")
+    attack(target, io.BytesIO())
+    assert f"/tmp/{target.name}" in written(target)
+
+
+def test_a_guest_that_cannot_be_confined_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_confinement, "MEMORY", "there/is/none")
+    monkeypatch.setattr(Path, "mkdir", lambda path, **_: os.makedirs(path, exist_ok=True))
+    with pytest.raises(GuestError, match=r"cannot be kept .*mount .*KAMEXFRM_GUEST_UNCONFINED"):
+        run_in_guest(["true"])
+
+
+@pytest.mark.skipif(
+    not any(is_for_everybody(Path(one)) for one in (sys.executable, SYSTEM_PYTHON)),
+    reason="no interpreter stands where an ordinary user may reach it",
+)
+def test_an_ordinary_user_is_root_in_the_guest_and_nowhere_else(target: Path) -> None:
+    report = target.parent / "report"
     with report.open("wb") as out:
         child = os.fork()
         if child == 0:
             try:
+                sys.executable = interpreter_for_everybody()
                 if may_become_nobody():
                     os.setgroups([])
                     os.setresgid(65534, 65534, 65534)
                     os.setresuid(65534, 65534, 65534)
-                with Guest(["id", "-u"], directory=Path("/")) as guest:
-                    status = guest.wait(out)
+                os.environ["HOME"] = str(target.parent)
+                status = attack(target, out)
             except BaseException as error:
                 out.write(repr(error).encode())
                 out.flush()
                 os._exit(99)
             os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, report.read_text()
+    assert not written(target)
     assert report.read_bytes() == b"0\n"
+    assert (target / "kept").read_text() == "kept\n"
 
 
 def test_the_command_guest_passes_output_and_status() -> None:
