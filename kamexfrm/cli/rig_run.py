@@ -156,11 +156,12 @@ def _pause(options: Options) -> "Pause | None":
 
 def _run_unshared() -> NoReturn:
     """Run this command once more as root of a user namespace of its own."""
+    from kamexfrm.rig import python
     from kamexfrm.rig.scenario.run import holder
 
     os.environ["KAMEXFRM_UNSHARED"] = "1"
     os.environ.setdefault(holder.FOLDER, str(holder.folder()))
-    words = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "kamexfrm.cli"]
+    words = ["unshare", "--map-root-user", "--net", *python.module("kamexfrm.cli")]
     sys.stdout.flush()
     os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)
 
@@ -177,6 +178,7 @@ class _GuestRun:
         """Run the guest; return the exit status of the command in it."""
         from kamexfrm.rig import guest as guests
         from kamexfrm.rig.reaper import WatchedFolder
+        from kamexfrm.rig.scenario.stage import pcap
 
         options = self._options
         with WatchedFolder("kamexfrm-rig.") as watched:
@@ -189,20 +191,23 @@ class _GuestRun:
                 return FAILED
             except guests.GuestError as error:
                 skip(f"the running kernel cannot, and the guest neither: {error}")
-            if options.junit and (share / "junit.xml").exists():
-                shutil.copyfile(share / "junit.xml", options.junit)
+            report = share / "junit.xml"
+            if options.junit and report.is_file() and not report.is_symlink():
+                shutil.copyfile(report, options.junit)
             if options.pcap and (share / "pcap").exists():
-                shutil.copytree(share / "pcap", options.pcap, dirs_exist_ok=True)
+                pcap.copy_files(share / "pcap", options.pcap)
         return status
 
     def _command(self, share: Path) -> list[str]:
+        from kamexfrm.rig import python
+
         options = self._options
         words = [*self._words]
         words += ["--junit", str(share / "junit.xml")] if options.junit else []
         words += ["--pcap", str(share / "pcap")] if options.pcap else []
         words += ["--shared", str(share)] if options.keep else []
-        command = [sys.executable, "-u", "-m", "kamexfrm.cli", "rig", "run"]
-        return [*command, "--kernel", "host", *words, "--", *map(str, options.files)]
+        command = python.module("kamexfrm.cli", unbuffered=True)
+        return [*command, "rig", "run", "--kernel", "host", *words, "--", *map(str, options.files)]
 
     def _guest(self, command: list[str], share: Path) -> int:
         from kamexfrm.rig import guest as guests

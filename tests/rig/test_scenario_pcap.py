@@ -1,5 +1,6 @@
 """Captures and keys as Wireshark reads them."""
 
+import stat
 import struct
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from kamexfrm.rig.packet import ETH_P_IP, read_packet
 from kamexfrm.rig.scenario.reading.document import read_text
 from kamexfrm.rig.scenario.run.runner import Runner
-from kamexfrm.rig.scenario.stage.pcap import file_header, packet_record
+from kamexfrm.rig.scenario.stage.pcap import copy_files, file_header, packet_record
 
 TEXT = """
 links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"
@@ -42,7 +43,9 @@ def test_a_packet_is_written_with_its_time_and_all_its_bytes() -> None:
 def test_the_keys_of_each_esp_sa_stand_in_wiresharks_words(tmp_path: Path) -> None:
     (case,) = read_text(TEXT, "keys.rig.toml")
     Runner(pcap=tmp_path).run(case)
-    lines = (tmp_path / "keys.esp_sa").read_text().splitlines()
+    keys = tmp_path / "keys.esp_sa"
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    lines = keys.read_text().splitlines()
     key = bytes(range(32)).hex()
     assert sorted(lines) == sorted(
         [
@@ -55,3 +58,16 @@ def test_the_keys_of_each_esp_sa_stand_in_wiresharks_words(tmp_path: Path) -> No
         ]
     )
     assert (tmp_path / "keys.alice----bob.pcap").stat().st_size > 24
+
+
+def test_files_of_keys_are_copied_for_their_owner_alone_and_links_are_not(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for each in (source, target):
+        each.mkdir()
+        (each / "case.esp_sa").write_text(f"{each.name}\n")
+    (source / "case.link.pcap").write_bytes(file_header())
+    (source / "leads.pcap").symlink_to("/etc/passwd")
+    copy_files(source, target)
+    assert sorted(path.name for path in target.iterdir()) == ["case.esp_sa", "case.link.pcap"]
+    assert (target / "case.esp_sa").read_text() == "source\n"
+    assert stat.S_IMODE((target / "case.esp_sa").stat().st_mode) == 0o600

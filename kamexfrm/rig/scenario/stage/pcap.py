@@ -4,7 +4,9 @@ One file a link and case, of raw IP packets (LINKTYPE_RAW; libpcap's savefile fo
 ``esp_sa`` for Wireshark's profile folder or ``-o uat:esp_sa:...``. It holds the test keys.
 """
 
+import os
 import re
+import shutil
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -48,6 +50,10 @@ _AUTHENTICATION = {
 }
 
 
+#: How the names of files of keys end.
+_KEYS = ".esp_sa"
+
+
 class Record:
     """Writes a case's captures and keys into a folder."""
 
@@ -80,8 +86,33 @@ class Record:
         """Write the keys, and close all files."""
         for file in self._files.values():
             file.close()
-        path = self._folder / f"{self._prefix}.esp_sa"
-        path.write_text("".join(f"{line}\n" for line in self._keys))
+        path = self._folder / f"{self._prefix}{_KEYS}"
+        _write_keys(path, "".join(f"{line}\n" for line in self._keys))
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a folder of captures and keys, with their modes; links are left out.
+
+    The guest wrote them, and a link of its making may point anywhere on this machine.
+    """
+    if source.is_symlink():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.is_symlink() or not path.is_file():
+            continue
+        if path.suffix == _KEYS:
+            _write_keys(target / path.name, path.read_text())
+        else:
+            shutil.copyfile(path, target / path.name)
+
+
+def _write_keys(path: Path, text: str) -> None:
+    """Write a file of keys that nobody else can read, at no time; one that is there is replaced."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def file_header() -> bytes:
