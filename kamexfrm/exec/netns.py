@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Callable
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KernelError
@@ -28,12 +29,13 @@ MAX_NETNS = 256
 class Netns:
     """A network namespace; ``descriptor`` keeps it alive, and is ours from now on."""
 
-    def __init__(self, descriptor: int, loop: EventLoop) -> None:
+    def __init__(self, descriptor: int, loop: EventLoop, log: Callable[[str], None]) -> None:
         self.name = name_of("net", descriptor)
         self.owners = owners(descriptor)
         self.unused_since = time.monotonic()
         self._descriptor = descriptor
         self._loop = loop
+        self._log = log
         self._kernel: NetlinkKernel | None = None
         self._engine: Engine | None = None
         self._served: ServedSockets | None = None
@@ -103,7 +105,7 @@ class Netns:
         if self._served is None:
             with contextlib.suppress(KernelError):  # REGISTER reports it
                 prepare(self.kernel())
-            self._served = ServedSockets(Hub(self.kernel()), self._loop)
+            self._served = ServedSockets(Hub(self.kernel(), log=self._log), self._loop)
         return self._served
 
     def run_deferred(self) -> float | None:
@@ -120,10 +122,11 @@ class Netns:
 
 
 class NetnsTable:
-    """The namespaces in use, and those used a moment ago."""
+    """The namespaces in use, and those used a moment ago; ``log`` gets what goes wrong in them."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: EventLoop, log: Callable[[str], None]) -> None:
         self._loop = loop
+        self._log = log
         self._by_name: dict[str, Netns] = {}
 
     def of_caller(self, caller: Caller) -> Netns:
@@ -139,7 +142,7 @@ class NetnsTable:
         known = self._by_name.get(name_of("net", descriptor))
         if known is None and len(self._by_name) < MAX_NETNS:
             try:
-                netns = Netns(descriptor, self._loop)
+                netns = Netns(descriptor, self._loop, self._log)
             except OSError:
                 os.close(descriptor)
                 raise

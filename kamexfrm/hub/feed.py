@@ -83,10 +83,16 @@ class FeedEvent(NamedTuple):
 class Feed:
     """The events of one kernel, broadcast to the clients of a bus.
 
-    ``clock`` returns seconds since the epoch. Nothing is followed before start().
+    ``clock`` returns seconds since the epoch. Nothing is followed before start(). ``log`` gets a
+    sentence when events come that cannot be read: these are counted, and broadcast to no one.
     """
 
-    def __init__(self, kernel: Kernel, bus: Bus, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, kernel: Kernel, bus: Bus, clock: Callable[[], float], log: Callable[[str], None]
+    ) -> None:
+        #: Events since the start that could not be read or made into a message.
+        self.unreadable = 0
+        self._log = log
         self.shadow = ShadowTable()
         self._kernel = kernel
         self._bus = bus
@@ -179,8 +185,9 @@ class Feed:
                 self._resync()
                 continue
             count += len(raws)
+            unreadable, problem = self.unreadable, ""
             for raw in raws:
-                with contextlib.suppress(KamexfrmError):
+                try:
                     event = self._decode(raw)
                     if self._is_skipped(event) or not self._apply(event):
                         continue
@@ -188,7 +195,18 @@ class Feed:
                         own.append(event)
                     else:
                         self.publish(event)
+                except KamexfrmError as error:
+                    self.unreadable += 1
+                    problem = f"type {raw.type:#x}: {error}"
+            if self.unreadable > unreadable:
+                self._log_unreadable(self.unreadable - unreadable, problem)
         return own
+
+    def _log_unreadable(self, count: int, problem: str) -> None:
+        events = "an event" if count == 1 else f"{count} events"
+        self._log(
+            f"{events} could not be shown to PF_KEY ({problem}), {self.unreadable} since the start"
+        )
 
     def _decode(self, raw: KernelEvent) -> FeedEvent:
         decoded = decode_event(raw.type, raw.payload)

@@ -26,17 +26,27 @@ def _ignore() -> None:
     pass
 
 
+def _ignore_text(_: str) -> None:
+    pass
+
+
 class Hub:
     """PF_KEY on a kernel; the caller of attach() answers for the client's rights.
 
-    ``clock`` returns seconds since the epoch. Whatever runs the hub calls process_events() when
-    its descriptor is readable, and run_deferred() when that asks for it.
+    ``clock`` returns seconds since the epoch; ``log`` gets a sentence when events cannot be read.
+    Whatever runs the hub calls process_events() when its descriptor is readable, and run_deferred()
+    when that asks for it.
     """
 
-    def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        clock: Callable[[], float] = time.time,
+        log: Callable[[str], None] = _ignore_text,
+    ) -> None:
         self.engine = Engine(kernel, clock=clock)
         self.bus = Bus()
-        self.feed = Feed(kernel, self.bus, clock)
+        self.feed = Feed(kernel, self.bus, clock, log)
         self._writer = PacedEngine(self.engine, self.feed)
         self._core = Core(kernel, self.engine, self.bus, self.feed, self._writer)
 

@@ -1,16 +1,14 @@
 """The command kamexfrmd: one daemon for each network namespace, in the foreground."""
 
-import errno
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import kamexfrm
-from kamexfrm.command_line import Syntax, UsageError, guarded, iter_options, say
-from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.command_line import Syntax, UsageError, guarded, iter_options, printable, say
+from kamexfrm.errors import KamexfrmError
 
 if TYPE_CHECKING:
     from kamexfrm.hub.event_loop import EventLoop
@@ -22,10 +20,6 @@ usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
        kamexfrmd [--netns NAME|PATH] --once [--quiet]
        kamexfrmd --help | --version
 """
-
-#: The abstract socket name of a namespace's kamexfrmd; such names belong to a namespace.
-_NAME = "\0kamexfrmd"
-
 
 _UNKNOWN = "unrecognized option '{word}'"
 _SYNTAX = Syntax(
@@ -46,9 +40,9 @@ class Options:
         for name, value in iter_options(arguments, _SYNTAX):
             match name:
                 case "--netns=":
-                    self.netns = value
+                    self.netns = _not_empty(name, value)
                 case "--pfkey=":
-                    self.pfkey = value
+                    self.pfkey = _not_empty(name, value)
                 case "--once":
                     self.once = True
                 case "--quiet":
@@ -59,6 +53,12 @@ class Options:
                     self.show = name
         if self.once and self.pfkey:
             raise UsageError("--once does not serve PF_KEY")
+
+
+def _not_empty(name: str, value: str) -> str:
+    if not value:
+        raise UsageError(f"option '{name.rstrip('=')}' needs a value that is not empty")
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,36 +87,39 @@ def _main(arguments: list[str]) -> int:
 def _serve(options: Options) -> int:
     from kamexfrm.hub.event_loop import EventLoop
     from kamexfrm.kamexfrmd.daemon import run
-    from kamexfrm.kamexfrmd.reconciler import Reconciler, notify_systemd
+    from kamexfrm.kamexfrmd.only_one import only_one
+    from kamexfrm.kamexfrmd.reconciler import Reconciler
+    from kamexfrm.kamexfrmd.service_manager import ServiceManager
     from kamexfrm.kernel.netlink import NetlinkKernel
-
-    if options.netns:
-        from kamexfrm.kernel.namespace import enter
-
-        enter(options.netns)
 
     def log(text: str) -> None:
         if not options.quiet:
             say(f"kamexfrmd: {text}\n")
 
+    service_manager = ServiceManager(log)
+    if options.netns:
+        from kamexfrm.kernel.namespace import enter
+
+        enter(options.netns)
     kernel = NetlinkKernel()
     reconciler = Reconciler(kernel, log)
     if options.once:
         reconciler.reconcile()
         return 0
-    with _only_one():
+    with only_one(kernel):
         loop = EventLoop()
         service = _service(kernel, options.pfkey, loop, log) if options.pfkey else None
         try:
             stop = _stop_descriptor()
             reconciler.reconcile()
             log("following this namespace's SAs and policies")
-            notify_systemd("READY=1")
+            service_manager.notify("READY=1")
             run(loop, reconciler, service, stop)
-            notify_systemd("STOPPING=1")
+            service_manager.notify("STOPPING=1")
         finally:
             if service is not None:
                 service.close()
+            service_manager.close()
     return 0
 
 
@@ -132,24 +135,13 @@ def _service(
 
     use_all_descriptors()
     listener = Listener(path)
-    prepare(kernel)  # clients must not wait for modules: setkey gives up after a second
-    log(f"serving PF_KEY at {path}")
-    return Service(Hub(kernel), listener, loop, log)
-
-
-def _only_one() -> socket.socket:
-    """Take the namespace's socket name; raises KernelError (EADDRINUSE) if another has it."""
-    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        name.bind(_NAME)
-    except OSError as error:
-        name.close()
-        if error.errno == errno.EADDRINUSE:
-            raise KernelError(
-                errno.EADDRINUSE, "a kamexfrmd follows this namespace already"
-            ) from None
-        raise KernelError(error.errno or errno.EIO) from None
-    return name
+        prepare(kernel)  # clients must not wait for modules: setkey gives up after a second
+    except KamexfrmError:
+        listener.close()
+        raise
+    log(f"serving PF_KEY at {printable(path, kept='')}")
+    return Service(Hub(kernel, log=log), listener, loop, log)
 
 
 def _stop_descriptor() -> int:

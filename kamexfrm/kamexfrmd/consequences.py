@@ -6,7 +6,6 @@ it takes to see that it cannot matter; the marker's flags say what could follow.
 
 from enum import IntEnum
 
-from kamexfrm.errors import WireError
 from kamexfrm.kernel.interface import Event
 from kamexfrm.translate.xfrm.marker import MarkerFlag, depends_on_sas
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, MARKER_IF_ID
@@ -36,14 +35,7 @@ class Consequence(IntEnum):
 
 
 def consequence(event: Event, flags: MarkerFlag) -> Consequence:
-    """Return what follows from an event, given the marker's flags."""
-    try:
-        return _consequence(event, flags)
-    except WireError:
-        return Consequence.RESYNC
-
-
-def _consequence(event: Event, flags: MarkerFlag) -> Consequence:
+    """Return what follows from an event, given the marker's flags; raises WireError."""
     payload = event.payload
     match event.type:
         case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
@@ -96,7 +88,7 @@ def _has_tunnels(policy: Policy) -> bool:
 
 
 def written_marker(event: Event) -> Policy | None:
-    """Return the marker, if an event says that it was written."""
+    """Return the marker, if an event says that it was written; raises WireError."""
     if event.type not in (XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY):
         return None
     if brief_policy(event.payload) != (CATCH_ALL_PRIORITY, XFRM_POLICY_FWD):

@@ -6,15 +6,14 @@ reconciler does so after those of other programs, and when SAs expire.
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Callable
 
 from kamexfrm.engine.engine import Engine
-from kamexfrm.errors import KernelError, UnsupportedError
+from kamexfrm.errors import KamexfrmError, KernelError, UnsupportedError, WireError
 from kamexfrm.hub.backoff import Backoff
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
-from kamexfrm.kernel.interface import Kernel
+from kamexfrm.kernel.interface import Event, Kernel
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, read_marker
 from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Policy
 
@@ -35,6 +34,9 @@ class Reconciler:
         self._due = Consequence.NOTHING
         self._backoff = Backoff()
         self._last_event = 0.0
+        #: Events that could not be decoded since the start, and those that are not logged yet.
+        self._unreadable = self._unlogged = 0
+        self._last_error = ""
 
     def reconcile(self) -> None:
         """Resync, and rewrite what has to change; raises KernelError."""
@@ -65,13 +67,14 @@ class Reconciler:
         if self.pause() != 0:
             return
         wanted, self._due = self._due or Consequence.RESYNC, Consequence.NOTHING
+        self._log_unreadable()
         began = time.monotonic()
         try:
             if wanted is Consequence.RESYNC:
                 self.reconcile()
             else:
                 self._engine.invalidate_routes()
-        except KernelError as error:
+        except KamexfrmError as error:  # of the kernel, or a marker that cannot be read
             self._log(f"could not look after the policies: {error}")
         self._backoff.start(began)
         self._last_event = time.monotonic()
@@ -96,13 +99,32 @@ class Reconciler:
             if not events:
                 return wanted
             for event in events:
-                if event.pid == mine:
-                    continue
-                marker = written_marker(event)
-                if marker is not None:
-                    self._update_marker(marker)
-                elif wanted is not Consequence.RESYNC:
-                    wanted = max(wanted, consequence(event, self._flags))
+                if event.pid != mine:
+                    wanted = self._apply(event, wanted)
+
+    def _apply(self, event: Event, wanted: Consequence) -> Consequence:
+        """Take an event in; return what all events up to this one ask for."""
+        try:
+            marker = written_marker(event)
+            if marker is not None:
+                self._update_marker(marker)
+            elif wanted is not Consequence.RESYNC:
+                return max(wanted, consequence(event, self._flags))
+        except WireError as error:
+            self._unreadable += 1
+            self._unlogged += 1
+            self._last_error = f"type {event.type:#x}: {error}"
+            return Consequence.RESYNC
+        return wanted
+
+    def _log_unreadable(self) -> None:
+        count, self._unlogged = self._unlogged, 0
+        if count:
+            events = "an event" if count == 1 else f"{count} events"
+            self._log(
+                f"{events} could not be read ({self._last_error}),"
+                f" {self._unreadable} since the start: looking at everything"
+            )
 
     def _update_marker(self, policy: Policy) -> None:
         with contextlib.suppress(UnsupportedError):
@@ -111,15 +133,3 @@ class Reconciler:
     def close(self) -> None:
         """Stop listening."""
         self._events.close()
-
-
-def notify_systemd(state: str) -> None:
-    """Notify a service manager that wants it (sd_notify(3)), e.g. ``READY=1``."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    import socket
-
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        notify.sendto(state.encode(), address)

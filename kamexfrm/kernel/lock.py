@@ -70,11 +70,12 @@ def _holder(descriptor: int) -> str:
         return "another process"
     for row in rows:
         if "FLOCK" in row and inode in row and "->" not in row:
-            return _process(row[row.index(inode) - 1])
+            return process_name(row[row.index(inode) - 1])
     return "another process"
 
 
-def _process(pid: str) -> str:
+def process_name(pid: str | int) -> str:
+    """Return a process's id with its name, if that can be read, as ``process 123 (setkey)``."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
             return f"process {pid} ({printable(comm.read().rstrip(), kept='')})"

@@ -46,6 +46,7 @@ class Monitor:
         self._out = out
         self._err = err
         self._options = options
+        self._not_shown = 0
         self._events = kernel.subscribe(GROUPS)
         # Subscribed first: a change in between is in the dump, among the events, or in both.
         self._sidecars = Sidecars(list(kernel.policies()))
@@ -93,7 +94,11 @@ class Monitor:
             try:
                 message = self._translate(event)
             except KamexfrmError as error:
-                self._err.write(f"setkey: WARNING: event {event.type:#x} is not shown: {error}\n")
+                self._not_shown += 1
+                self._err.write(
+                    f"setkey: WARNING: event {event.type:#x} is not shown: {error}"
+                    f" ({self._not_shown} so far)\n"
+                )
                 self._err.flush()
                 continue
             if message is not None:

@@ -16,13 +16,21 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.hub import Client, Hub
 from kamexfrm.hub import client_queue as client_module
 from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.interface import Event
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.pfkey import SadbType
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel, sa_to_kernel
-from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy, encode_state, encode_state_id
+from kamexfrm.xfrm import (
+    XFRMNLGRP_POLICY,
+    Operation,
+    XfrmMsg,
+    encode_policy,
+    encode_state,
+    encode_state_id,
+)
 from tests.examples_of_laws import examples
 from tests.hub.pfkey_samples import (
     DUMP,
@@ -105,6 +113,23 @@ def changes_of(client: Client) -> list[tuple[str, object]]:
             what = message.require(pfkey.Sa).spi
         found.append((message.type.name.removeprefix("SADB_"), what))
     return found
+
+
+def test_events_that_cannot_be_read_are_counted_and_logged_and_no_end(fake: FakeKernel) -> None:
+    log: list[str] = []
+    hub, other = Hub(fake, log=log.append), OtherProgram(fake)
+    client = hub.attach()
+    for type_ in (XfrmMsg.NEWPOLICY, XfrmMsg.NEWSA):
+        fake._broadcast(XFRMNLGRP_POLICY, Event(type_, b"short", 0, 77))
+    other.add(1)
+    hub.process_events()
+    assert changes_of(client) == [("X_SPDADD", 1)]
+    fake._broadcast(XFRMNLGRP_POLICY, Event(XfrmMsg.DELPOLICY, b"", 0, 77))
+    hub.process_events()
+    assert hub.feed.unreadable == 3
+    assert log[0].startswith(("an event could not be shown to PF_KEY (type 0x13: ", "2 events"))
+    assert log[-1].startswith("an event could not be shown to PF_KEY (type 0x14: ")
+    assert log[-1].endswith("), 3 since the start")
 
 
 class TestLostEvents:

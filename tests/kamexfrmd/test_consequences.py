@@ -2,6 +2,7 @@
 
 import pytest
 
+from kamexfrm.errors import WireError
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kamexfrmd.reconciler import GROUPS
 from kamexfrm.kernel.fake import FakeKernel
@@ -163,7 +164,8 @@ def test_a_marker_is_known_among_policies() -> None:
     assert written_marker(added(state())) is None
 
 
-def test_what_cannot_be_read_asks_for_a_resync() -> None:
+def test_what_cannot_be_read_is_an_error_of_its_own() -> None:
     for number in (XfrmMsg.NEWSA, XfrmMsg.DELPOLICY, XfrmMsg.EXPIRE):
-        assert consequence(Event(number, b"short", 0, 0), ALL) is RESYNC
+        with pytest.raises(WireError):
+            consequence(Event(number, b"short", 0, 0), ALL)
     assert consequence(Event(0x99, b"", 0, 0), ALL) is NOTHING

@@ -46,6 +46,16 @@ def connect(path: str) -> socket.socket:
     return made
 
 
+def start(path: str) -> str:
+    """Start a daemon that cannot serve at a path; return what it says of it."""
+    done = subprocess.run(
+        [*KAMEXFRMD, "--pfkey", path], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("kamexfrmd: ")
+    return done.stderr.removeprefix("kamexfrmd: ").removesuffix("\n")
+
+
 def ask(client: socket.socket, request: bytes) -> str:
     client.send(request)
     return short(client.recv(1 << 16))
@@ -132,7 +142,70 @@ class TestPath:
                 check=False,
             )
             assert done.returncode == 1
-            assert f"somebody serves {taken}" in done.stderr
+            assert f" listens at {taken})" in done.stderr
+            assert f"(process {os.getpid()} (" in done.stderr
+
+    def test_one_that_accepts_no_connection_is_no_reason_to_wait(self, path: str) -> None:
+        with contextlib.ExitStack() as stack:
+            other = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            other.bind(path)
+            other.listen(1)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    waiting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                    stack.enter_context(waiting).setblocking(False)
+                    waiting.connect(path)
+            assert start(path) == (
+                f"Address already in use (a process that accepts no connection listens at {path})"
+            )
+
+    @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+    def test_a_socket_of_another_type_is_left_alone(
+        self, path: str, kind: socket.SocketKind
+    ) -> None:
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            other.bind(path)
+            if kind is socket.SOCK_STREAM:
+                other.listen()
+            assert start(path) == (
+                f"Address already in use (another process has a socket of another type at {path})"
+            )
+            assert os.path.exists(path)
+
+    def test_a_dead_socket_of_another_user_is_left_alone(self, path: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+            other.bind(path)
+        os.chown(path, 65534, 65534)
+        assert start(path) == f"File exists ({path} is a socket of user 65534)"
+        assert os.path.exists(path)
+
+    @pytest.mark.parametrize("target", ["", "/nowhere"])
+    def test_a_symbolic_link_is_left_alone(self, path: str, target: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+            other.bind(f"{path}-2")
+        os.symlink(target or f"{path}-2", path)
+        assert start(path) == f"File exists ({path} is not a socket)"
+        assert os.path.islink(path)
+        assert os.path.exists(f"{path}-2")
+
+    def test_a_path_that_cannot_be_is_refused_in_words(self, path: str, tmp_path: Path) -> None:
+        long = "/tmp/" + "x" * 103
+        assert start(long) == f"File name too long ({long} has more than 107 bytes)"
+        assert start(f"{path}/pfkey") == f"No such file or directory ({path}/pfkey)"
+        assert start(str(tmp_path)) == f"File exists ({tmp_path} is not a socket)"
+        assert start("/nowhere\x1b[1m/\n") == "No such file or directory (/nowhere\\x1b[1m/\\n)"
+
+    @pytest.mark.parametrize("option", ["--pfkey", "--netns"])
+    @pytest.mark.parametrize("joined", [False, True])
+    def test_an_empty_value_is_an_error_of_usage(self, option: str, joined: bool) -> None:
+        words = [f"{option}="] if joined else [option, ""]
+        done = subprocess.run(
+            [*KAMEXFRMD, *words], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(
+            f"kamexfrmd: option '{option}' needs a value that is not empty\nusage: "
+        )
 
     def test_once_and_pfkey_exclude_each_other(self, path: str) -> None:
         done = subprocess.run(

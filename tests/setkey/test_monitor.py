@@ -194,6 +194,9 @@ class TestTrouble:
         monitor.print_events()
         assert out.getvalue() == ""
         assert err.getvalue().startswith("setkey: WARNING: event 0x10 is not shown: state")
+        assert err.getvalue().endswith(" (1 so far)\n")
+        monitor.print_events()
+        assert err.getvalue().endswith(" (2 so far)\n")
         monitor.close()
 
 
