@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fix demo bench docs clean tools
+.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -37,6 +37,8 @@ venv: .venv/installed ## make .venv with setkey, kame-sysctl, kamexfrm and kamex
 	@if [ -z "$(PYTHON)" ]; then echo "install Python 3.11 or later" >&2; exit 1; fi
 	[ -x $(BIN)/python ] && [ -x $(BIN)/pip ] || "$(PYTHON)" -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary atheris -e '.[fuzz]' \
+		2>/dev/null || echo "no wheel of atheris for this Python: fuzzing goes by damage alone"
 	touch $@
 
 # Debian's python3 lacks ensurepip, which venv needs, until python3-venv is there. Debian starts a
@@ -72,8 +74,22 @@ tools:
 		exit 1
 	fi
 
-test: check ## run the checks and all tests, data plane included
+# Seconds of each fuzz target; in make test they run one after the other in what the tests leave of
+# the processors, since the guest takes one and its tests wait for it.
+FUZZ_SECONDS ?= 600
+test: FUZZ_SECONDS = 60
+FUZZ = nice -n 19 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
+
+test: check ## run the checks and all tests, data plane included, and fuzz for 60 s a target
+	mkdir -p build
+	$(FUZZ) >build/fuzz.log 2>&1 &
+	trap "kill $$! 2>/dev/null || :" EXIT
 	$(AS_ROOT) $(BIN)/python -m pytest
+	wait $$! || { cat build/fuzz.log; exit 1; }
+	cat build/fuzz.log
+
+fuzz: venv ## fuzz all that reads hostile input, FUZZ_SECONDS=600 for each target
+	$(FUZZ)
 
 # pyright asks for newer versions of itself unless told not to.
 check: export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

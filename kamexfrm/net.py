@@ -27,7 +27,10 @@ IPPROTO_MH = 135
 
 
 class Address(NamedTuple):
-    """An IPv4 or IPv6 address: ``family`` is Linux's AF_ number, ``packed`` 4 or 16 bytes."""
+    """An IPv4 or IPv6 address: ``family`` is Linux's AF_ number, ``packed`` 4 or 16 bytes.
+
+    What a kernel or another process gives may have another family: 16 bytes, shown as IPv6's are.
+    """
 
     family: int
     packed: bytes
@@ -47,12 +50,12 @@ class Address(NamedTuple):
     @classmethod
     def unspecified(cls, family: int) -> "Address":
         """Return 0.0.0.0 or ``::``."""
-        return cls(family, bytes(ADDRESS_BYTES[family]))
+        return cls(family, bytes(ADDRESS_BYTES.get(family, 16)))
 
     @property
     def bits(self) -> int:
         """The family's address length in bits: 32 or 128."""
-        return ADDRESS_BITS[self.family]
+        return ADDRESS_BITS.get(self.family, 128)
 
     @property
     def is_unspecified(self) -> bool:
@@ -70,7 +73,10 @@ class Address(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return socket.inet_ntop(self.family, self.packed)
+        try:
+            return socket.inet_ntop(self.family, self.packed)
+        except ValueError:
+            return socket.inet_ntop(AF_INET6, self.packed)
 
 
 def protocol_name(number: int) -> str:

@@ -6,9 +6,16 @@ Floor 0. difflib takes 8 ms to load: import this module where an error is worded
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 100
+
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """Return the nearest known word; several, sorted, that are equally near; or none."""
+    """Return the nearest known word; several, sorted, that are equally near; or none.
+
+    None is near to a word of over 100 characters: to compare it takes seconds.
+    """
+    if len(word) > _LONGEST:
+        return ()
     close = difflib.get_close_matches(word, list(known), most)
     ratios = [difflib.SequenceMatcher(None, each, word).ratio() for each in close]
     return tuple(sorted(w for w, ratio in zip(close, ratios, strict=True) if ratio == ratios[0]))

@@ -16,6 +16,7 @@ from kamexfrm.model.policy import (
 from kamexfrm.model.policy_text import format_level, format_priority, format_request
 from kamexfrm.net import (
     ADDRESS_BITS,
+    AF_INET6,
     IPPROTO_GRE,
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
@@ -56,7 +57,9 @@ def _selector(selector: Selector) -> str:
         selector
     )
     family = source[0]
-    full = ADDRESS_BITS[family]
+    full = ADDRESS_BITS.get(family)
+    if full is None:
+        family, full = AF_INET6, 128
     first, second = inet_ntop(family, source[1]), inet_ntop(family, destination[1])
     if source_bits != full:
         first = f"{first}/{source_bits}"

@@ -237,3 +237,15 @@ def test_lines_are_found_behind_strings_and_lists_of_several_lines() -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ScenarioError):
         read_text(text, "x")
+
+
+def test_a_key_of_too_many_bits_stands_for_nothing() -> None:
+    for bits in ("100000", "99999999999", "9" * 10_000, "1+" + "9" * 10_000):
+        text = TWO + f'[hosts.alice]\nsetkey = "${{key:{bits}}}"\n'
+        assert "stands for nothing" in error_of(text)
+
+
+def test_names_that_stand_for_names_again_and_again_have_a_limit() -> None:
+    doubled = "".join(f'v{at} = "${{v{at + 1}}}${{v{at + 1}}}"\n' for at in range(40))
+    text = TWO + f'[variables]\n{doubled}v40 = ""\n[hosts.alice]\nsetkey = "${{v0}}"\n'
+    assert "the names of a case stand for over 1000000 characters" in error_of(text)

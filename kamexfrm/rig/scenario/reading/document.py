@@ -11,7 +11,7 @@ from kamexfrm.rig.scenario.plan import Case, HostPlan, LinkPlan, Script
 from kamexfrm.rig.scenario.reading import actions, schema, topology
 from kamexfrm.rig.scenario.reading.context import Context, link_name
 from kamexfrm.rig.scenario.reading.lines import Lines, place_of
-from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup, fill
+from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup, fill, limited
 from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
 
@@ -81,7 +81,8 @@ class _Reader:
         self.table = Table(self._fill(document, rest, self._lookup), (), document.file, lines)
 
     def _fill(self, table: Table, value: object, lookup: Lookup) -> dict[str, object]:
-        filled = fill(table, value, lookup, lambda: [*self._known, *self._addresses, "key:BITS"])
+        names = [*self._known, *self._addresses, "key:BITS"]
+        filled = fill(table, value, limited(lookup, table), lambda: names)
         if not isinstance(filled, dict):
             raise TypeError(filled)
         return filled
@@ -199,7 +200,8 @@ class _Reader:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             table.fail(f"{path}: {error.strerror}", file_key)
-        filled = fill(table.at(file_key), text, self._lookup, lambda: [*self._known])
+        place = table.at(file_key)
+        filled = fill(place, text, limited(self._lookup, place), lambda: [*self._known])
         return Script(str(filled), name, name)
 
 

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from kamexfrm.rig.scenario.reading.table import Table, suggestion
 
 _NAME = re.compile(r"\$\{([^{}]*)\}")
-_KEY = re.compile(r"key:(\d+)(?:\+(\d+))?$")
+#: A test key of at most 99,999 bits: the longest of an algorithm has 4,096.
+_KEY = re.compile(r"key:([0-9]{1,5})(?:\+([0-9]{1,5}))?\Z")
 
 #: Returns the value of a name; raises KeyError for an unknown one.
 Lookup = Callable[[str], object]
 
 #: Most cases of a scenario: more are a mistake.
 _MOST = 100_000
+
+#: Most characters that the names of one case stand for, each name counted as one more: names that
+#: stand for names twice, each of those again, and so on, would take all memory.
+_MOST_CHARACTERS = 1_000_000
 
 
 def choices(document: Table) -> Iterator[tuple[str, dict[str, object]]]:
@@ -78,25 +83,53 @@ def chosen_lookup(chosen: Mapping[str, object]) -> Lookup:
     return lookup
 
 
-def fill(table: Table, value: object, lookup: Lookup, known: Callable[[], list[str]]) -> object:
+def limited(lookup: Lookup, table: Table) -> Lookup:
+    """Return a lookup that raises ScenarioError once its names have stood for too much."""
+    left = _MOST_CHARACTERS
+
+    def look_up(name: str) -> object:
+        nonlocal left
+        found = lookup(name)
+        left -= 1 + (len(found) if isinstance(found, str) else 0)
+        if left < 0:
+            table.fail(f"the names of a case stand for over {_MOST_CHARACTERS} characters")
+        return found
+
+    return look_up
+
+
+def fill(
+    table: Table,
+    value: object,
+    lookup: Lookup,
+    known: Callable[[], list[str]],
+    within: tuple[str, ...] = (),
+) -> object:
     """Return ``value`` with each ``${name}`` replaced; one alone keeps the type of its value.
 
-    Raises ScenarioError with all names when one is unknown.
+    ``within`` are the names that it is a part of. Raises ScenarioError, with all names when one is
+    unknown.
     """
     if isinstance(value, dict):
-        return {key: fill(_below(table, key), one, lookup, known) for key, one in value.items()}
+        return {
+            key: fill(_below(table, key), one, lookup, known, within) for key, one in value.items()
+        }
     if isinstance(value, list):
-        return [fill(_below(table, at), one, lookup, known) for at, one in enumerate(value)]
+        return [fill(_below(table, at), one, lookup, known, within) for at, one in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
 
     def replace(match: re.Match[str]) -> object:
         name = match[1].strip()
+        if name in within:
+            table.fail(f"{value!r} stands for itself")
         try:
             found = lookup(name)
         except KeyError:
             table.fail(f"${{{name}}} stands for nothing{suggestion(name, known())}")
-        return fill(table, found, lookup, known) if isinstance(found, str) else found
+        if not isinstance(found, str):
+            return found
+        return fill(table, found, lookup, known, (*within, name))
 
     try:
         if match := _NAME.fullmatch(value):
