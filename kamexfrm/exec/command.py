@@ -93,6 +93,7 @@ def _prepare(descriptor: int, policies: "Sequence[SocketPolicy]", logs_for: int)
             supervisor.run()
         except Exception:  # nothing else would report it
             log.failure("the supervisor ended")
+            raise  # so the keeper sees that it failed
 
     return serve
 

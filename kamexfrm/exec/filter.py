@@ -128,6 +128,16 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
     return found + (_for_policies(machine) if policies else [])
 
 
+def needs_supervisor(machine: Machine, number: int, level: int) -> bool:
+    """Return whether a call that a rule sends to the supervisor must fail without it.
+
+    ``level`` is the second argument. PF_KEY sockets and policies need the supervisor, and with
+    policies so do IP sockets. What is trapped only because its descriptor could be a PF_KEY
+    socket can be carried out by the kernel.
+    """
+    return number == machine.socket or (number == machine.setsockopt and level != socket.SOL_SOCKET)
+
+
 def _receivers(machine: Machine, test: Test, flags: int) -> Iterator[Rule]:
     """Yield the rules for receivers with such flags, and for short polls of one descriptor.
 

@@ -1,12 +1,14 @@
 """Starting a program with a supervisor beside it.
 
 The program keeps the process id of the command, so exit status, signals and job control are its
-own. The supervisor is an orphaned grandchild in a session of its own: the program gets no SIGCHLD
-and no result of wait(2) that it does not expect.
+own. The keeper is an orphaned grandchild in a session of its own, and the supervisor its child: the
+program gets no SIGCHLD and no result of wait(2) that it does not expect.
 """
 
 import contextlib
 import errno
+import gc
+import mmap
 import os
 import signal
 import socket
@@ -16,7 +18,8 @@ from typing import NoReturn
 
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.exec.filter import AF_KEY, UNTRAPPED
-from kamexfrm.exec.seccomp import Listener, install
+from kamexfrm.exec.keeper import keep
+from kamexfrm.exec.seccomp import PAGE_BYTES, Listener, install
 
 #: The supervisor's answer to the first call of all, which is ours and only tests whether calls
 #: arrive: an errno that no filter returns.
@@ -35,16 +38,19 @@ _IGNORED = (
 )
 _DESCRIPTOR = struct.Struct("@i")
 
+#: Values of oom_score_adj (proc(5)), where we may lower it: the programs' memory is freed first.
+_OOM_SUPERVISOR, _OOM_KEEPER = -900, -1000
+
 #: Runs the supervisor on its listener.
 Serve = Callable[[Listener], None]
 
 
 def start_supervisor(prepare: Callable[[], Serve], kept: Sequence[int] = ()) -> socket.socket:
-    """Start the supervisor; return the socket on which it waits for its listener.
+    """Start the supervisor and its keeper; return the socket on which both wait for the listener.
 
-    It calls ``prepare`` at once, and what that returned when it has the listener. It keeps the
-    descriptors ``kept`` and no other of ours. Raises KamexfrmError where /proc does not show this
-    process.
+    The supervisor calls ``prepare`` at once, and what that returned when it has the listener. It
+    keeps the descriptors ``kept`` and no other of ours. Raises KamexfrmError where /proc does not
+    show this process.
     """
     _check_proc()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,16 +60,36 @@ def start_supervisor(prepare: Callable[[], Serve], kept: Sequence[int] = ()) -> 
             os.setsid()
             if not os.fork():
                 _detach((theirs.fileno(), *kept))
-                _set_name("kamexfrm-exec")
-                with theirs:
-                    serve = prepare()
-                    listener = Listener(_receive_descriptor(theirs))
-                _confirm(listener)
-                serve(listener)
+                _serve_and_keep(theirs, prepare, kept)
     theirs.close()
     with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored: it has ended all the same
         os.waitpid(child, 0)
     return ours
+
+
+def _serve_and_keep(
+    source: socket.socket, prepare: Callable[[], Serve], kept: Sequence[int]
+) -> None:
+    """Fork the supervisor, before it loads anything, and be its keeper."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide the exit status
+    page = mmap.mmap(-1, PAGE_BYTES)
+    gc.freeze()  # a collection would make copies of the pages that the two processes share
+    if supervisor := os.fork():
+        _set_name("kamexfrm-keeper")
+        _lower_oom_score(_OOM_KEEPER)
+        for descriptor in kept:  # a log whose reader waits for its end
+            os.close(descriptor)
+        with source:
+            listener = Listener(_receive_descriptor(source), page)
+        keep(listener, supervisor)
+        return
+    _set_name("kamexfrm-exec")
+    _lower_oom_score(_OOM_SUPERVISOR)
+    with source:
+        serve = prepare()
+        listener = Listener(_receive_descriptor(source), page)
+    _confirm(listener)
+    serve(listener)
 
 
 def _check_proc() -> None:
@@ -113,14 +139,26 @@ def _set_name(name: str) -> None:
         comm.write(name)
 
 
+def _lower_oom_score(adjustment: int) -> None:
+    """Make the OOM killer prefer other processes; this needs CAP_SYS_RESOURCE."""
+    with contextlib.suppress(OSError):
+        file = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        try:
+            if int(os.read(file, 16)) > adjustment:
+                os.pwrite(file, str(adjustment).encode(), 0)
+        finally:
+            os.close(file)
+
+
 def hand_over(program: bytes, to: socket.socket) -> None:
-    """Install the filter on this process and give its listener to the supervisor.
+    """Install the filter on this process and give its listener to the supervisor and the keeper.
 
     Raises KernelError where the system forbids it.
     """
     listener = install(program)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(listener))
-    to.sendmsg([b"\0"], [rights], UNTRAPPED)
+    for _ in range(2):  # one message for each
+        to.sendmsg([b"\0"], [rights], UNTRAPPED)
     os.close(listener)
     to.close()
     try:

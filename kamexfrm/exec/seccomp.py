@@ -7,6 +7,7 @@ longer ones, and reports their sizes.
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from typing import NamedTuple
@@ -47,6 +48,10 @@ _SYNC_WAKE_UP = 1
 _CONTINUE = 1
 _ADDFD_SEND = 2
 _INSTRUCTION_BYTES = 8
+
+#: Bytes of a listener's page. Of a buffer of more than 1024 bytes fcntl.ioctl() gives the kernel
+#: the address, of a shorter one that of a copy.
+PAGE_BYTES = 4096
 
 
 class Gone(KamexfrmError):
@@ -117,10 +122,16 @@ _REASONS = {
 
 
 class Listener:
-    """The supervisor's end: takes calls and answers them. It owns the descriptor."""
+    """The supervisor's end: takes calls and answers them. It owns the descriptor.
 
-    def __init__(self, descriptor: int) -> None:
+    ``page`` is where the kernel writes each call, from PAGE_BYTES of shared memory. It tells the
+    keeper which call was not answered: the kernel gives a call to one reader once, and lets it
+    wait for ever if that reader dies while another one holds the listener.
+    """
+
+    def __init__(self, descriptor: int, page: mmap.mmap) -> None:
         self._descriptor = descriptor
+        self._page = page
         sizes = bytearray(_SIZES.size)
         number = system.machine().seccomp
         system.call(number, _GET_NOTIF_SIZES, 0, system.address(sizes))
@@ -142,9 +153,18 @@ class Listener:
 
     def receive(self) -> Notification:
         """Return the call that waits longest; raises Gone if it has ended, OSError."""
-        buffer = bytearray(self._nothing)  # the kernel requires zeros
-        self._ioctl(_IOCTL_RECV, buffer)
-        id, tid, _, number, _, _, *arguments = _NOTIFICATION.unpack_from(buffer)
+        page = self._page
+        page[: len(self._nothing)] = self._nothing  # the kernel requires zeros
+        self._ioctl(_IOCTL_RECV, page)
+        return self._notification()
+
+    def last(self) -> Notification | None:
+        """Return the call that was received last, by any process with this page, None for none."""
+        last = self._notification()
+        return last if last.id else None
+
+    def _notification(self) -> Notification:
+        id, tid, _, number, _, _, *arguments = _NOTIFICATION.unpack_from(self._page)
         return Notification(id, tid, number, tuple(arguments))
 
     def check(self, notification: Notification) -> None:
@@ -186,7 +206,7 @@ class Listener:
     def _send(self, response: bytes) -> None:
         self._ioctl(_IOCTL_SEND, bytearray(response + self._padding))
 
-    def _ioctl(self, request: int, buffer: bytearray) -> int:
+    def _ioctl(self, request: int, buffer: bytearray | mmap.mmap) -> int:
         try:
             result: int = fcntl.ioctl(self._descriptor, request, buffer)
         except OSError as error:

@@ -28,14 +28,19 @@ def supervised(text: str, *options: str) -> list[str]:
     return [*EXEC, *options, "--", *program(text)]
 
 
-def supervisors() -> set[int]:
+def supervisors(name: str = "kamexfrm-exec") -> set[int]:
     """Return the ids of the supervisors that run now and were started by this test run."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
-            is_one = path.read_text().strip() == "kamexfrm-exec"
+            is_one = path.read_text().strip() == name
             if is_one and MINE in path.with_name("environ").read_bytes().split(b"\0"):
                 found.add(int(path.parent.name))
         except OSError:
             pass
     return found
+
+
+def keepers() -> set[int]:
+    """Return the ids of the keepers: each is the parent of a supervisor, or was."""
+    return supervisors("kamexfrm-keeper")
