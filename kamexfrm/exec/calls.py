@@ -30,6 +30,11 @@ _TYPE_MASK = 0xF
 _TYPES = 11  # SOCK_MAX of linux/net.h
 
 _POLLFD = struct.Struct("=i4x")  # struct pollfd
+_TIMEVAL = struct.Struct("=qq")  # struct timeval of 64 bits: seconds, microseconds
+
+#: Seconds that a program with a receive timeout waits at least. The timeout of setkey is one
+#: second; a reply that loads modules, or comes from a machine under load, takes longer.
+MIN_TIMEOUT = 10
 
 
 class Calls:
@@ -127,7 +132,9 @@ class Calls:
 
     def _setsockopt(self, notification: Notification) -> None:
         option = notification.integer(2)
-        if option in (IP_IPSEC_POLICY, IPV6_IPSEC_POLICY):
+        if notification.integer(1) == socket.SOL_SOCKET:
+            self._receive_timeout(notification)
+        elif option in (IP_IPSEC_POLICY, IPV6_IPSEC_POLICY):
             self._ipsec_policy(notification, option)
         else:
             self._v6_only(notification)
@@ -190,7 +197,48 @@ class Calls:
             )
         self._listener.answer(notification)
 
-    # The barrier: receiving and polling calls (peek and strict), sending calls (strict)
+    # The barrier: receiving and polling calls (peek and strict), their timeouts (peek), sending
+    # calls (strict)
+
+    def _receive_timeout(self, notification: Notification) -> None:
+        """Set a SO_RCVTIMEO that leaves time for a reply; the kernel sets all others.
+
+        With AF_KEY the timeout never runs while a request waits for its reply.
+        """
+        sock = self._with_short_timeout(notification)
+        if sock is None:
+            self._listener.let_through(notification)
+            return
+        with sock:
+            self._listener.check(notification)
+            value = _TIMEVAL.pack(MIN_TIMEOUT, 0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._listener.answer(notification)
+
+    def _with_short_timeout(self, notification: Notification) -> socket.socket | None:
+        """Return a duplicate of the PF_KEY socket that is to have a valid, but short, timeout.
+
+        None for any other descriptor or value, and for what we may not read.
+        """
+        if not self._sockets or notification.integer(4) < _TIMEVAL.size:
+            return None
+        caller, number = Caller(notification.tid), notification.integer(0)
+        try:
+            if caller.socket_inode(number) not in self._sockets:
+                return None
+            value = caller.read(notification.arguments[3], _TIMEVAL.size)
+            seconds, microseconds = _TIMEVAL.unpack(value)
+            if not 0 <= microseconds < 1_000_000 or not (seconds, microseconds) > (0, 0):
+                return None
+            if seconds >= MIN_TIMEOUT:
+                return None
+            sock = socket.socket(fileno=caller.duplicate(number))
+        except OSError:
+            return None
+        if os.fstat(sock.fileno()).st_ino in self._sockets:
+            return sock
+        sock.close()
+        return None
 
     def _receiver(self, notification: Notification) -> None:
         """Serve what was sent on a socket before its program looks for the replies."""

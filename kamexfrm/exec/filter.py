@@ -51,9 +51,9 @@ class Barrier(Enum):
     """How the answer is made to be there when the program reads right after send(2).
 
     With AF_KEY, send(2) returns once the answer is queued. ``PEEK`` holds a receiver
-    that will not wait until what was sent before is answered, ``STRICT`` holds each sender, and
-    each receiver until all that there is room for is in its socket. With ``NONE`` there is no
-    guarantee.
+    that will not wait until what was sent before is answered, and lengthens a short SO_RCVTIMEO.
+    ``STRICT`` holds each sender, and each receiver until all that there is room for is in its
+    socket. With ``NONE`` there is no guarantee.
     """
 
     NONE = "none"
@@ -113,6 +113,8 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
     match barrier:
         case Barrier.PEEK:
             found += _receivers(machine, Test.ANY_BIT, _NON_BLOCKING)
+            timeout = _is(1, socket.SOL_SOCKET), _is(2, socket.SO_RCVTIMEO)
+            found.append(Rule(machine.setsockopt, RET_NOTIFY, timeout))
         case Barrier.STRICT:
             found += _receivers(machine, Test.AT_LEAST, 0)
             found += [

@@ -51,6 +51,10 @@ def measure(*, served: bool) -> dict[str, float]:
     )
     found["send + recv elsewhere"] = best(pair)
     found["send + recv(MSG_DONTWAIT) elsewhere"] = best(impatient)
+    second = bytes.fromhex("0100000000000000") + bytes(8)
+    found["setsockopt(SO_RCVTIMEO) elsewhere"] = best(
+        lambda: udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, second)
+    )
     found["getsockname"] = best(udp.getsockname)
     if served:
         found["socket(AF_KEY) + close"] = best(

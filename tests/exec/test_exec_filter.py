@@ -120,6 +120,13 @@ class TestBarriers:
         assert asked(arm.ppoll, SOMEWHERE, 1, 0, machine=arm) == RET_ALLOW
         assert asked(arm.ppoll, SOMEWHERE, 2, 8, machine=arm) == RET_ALLOW
 
+    @pytest.mark.parametrize("barrier", Barrier)
+    def test_only_peek_takes_receive_timeouts(self, barrier: Barrier) -> None:
+        taken = RET_NOTIFY if barrier is Barrier.PEEK else RET_ALLOW
+        for option, expected in ((20, taken), (21, RET_ALLOW), (8, RET_ALLOW)):
+            call = (MACHINE.setsockopt, 3, 1, option, SOMEWHERE, 16)
+            assert asked(*call, barrier=barrier) == expected
+
     def test_strict_holds_each_receiver(self) -> None:
         for flags in (0, socket.MSG_PEEK, socket.MSG_WAITALL):
             assert self.receiving(flags, barrier=Barrier.STRICT) == RET_NOTIFY
