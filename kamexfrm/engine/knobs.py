@@ -7,7 +7,7 @@ from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError, invalid
 from kamexfrm.translate.xfrm.marker import MarkerFlag
-from kamexfrm.translate.xfrm.rewrite import catch_alls, rewritten
+from kamexfrm.translate.xfrm.rewrite import Rewriting, catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
 
@@ -50,7 +50,7 @@ def finish(session: Session) -> None:
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
     rewriting = rewritten(policies, session.knobs, session, session.now)
-    session.apply([*operations, *rewriting.operations])
+    _rewrite(session, operations, rewriting)
     _write_default(session)
     session.knobs_changed = False
     session.clear_flags(_FOUND_BY_REWRITING)
@@ -62,6 +62,19 @@ def finish(session: Session) -> None:
             session.clear_flags(MarkerFlag.HAS_REQID_SA)
     session.set_sa_digest()
     session.write_marker()
+
+
+def _rewrite(session: Session, before: list[Operation], rewriting: Rewriting) -> None:
+    """Carry out operations and a rewriting; raises the first KernelError, once all is tried."""
+    operations = [*before, *rewriting.operations]
+    after = {len(before) + at for at in rewriting.after}
+    first = [at for at in range(len(operations)) if at not in after]
+    failures = session.kernel.apply([operations[at] for at in first]) if first else []
+    failed = {first[failure.position] for failure in failures}
+    second = [at for at in sorted(after) if at - 1 not in failed]
+    failures += session.kernel.apply([operations[at] for at in second]) if second else []
+    if failures:
+        raise failures[0].error
 
 
 def _write_default(session: Session) -> None:

@@ -47,6 +47,8 @@ class Load:
         self.deletions: dict[tuple[PolicyName, int], Operation] = {}
         #: Policies that were deleted one by one.
         self.deleted: dict[tuple[PolicyName, int], Policy] = {}
+        #: Policies that stay though they were deleted: what was to replace them was rejected.
+        self.spared: set[tuple[PolicyName, int]] = set()
         #: Selectors of sidecars that are there and whose entry has not come again with one.
         self.sidecars: set[Selector] = set()
         #: SAs that were deleted or flushed.

@@ -158,8 +158,9 @@ def _replace_old(
     operations = [Operation(slot.types[0], encode_policy(policy))]
     if twin:
         operations.append(Operation(slot.types[1], encode_policy(twin)))
-    if sidecar:
-        operations.insert(0, Operation(_UPDATE, encode_policy(sidecar)))
+    if sidecar:  # an entry that refers to one that was refused would lose its requests
+        session.send()
+        session.apply([Operation(_UPDATE, encode_policy(sidecar))])
     session.transactions.add(request, operations)
 
 
@@ -184,9 +185,10 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
 def _add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
     selector = selector_to_kernel(request.policy.selector)
     label = label_to_kernel(request.policy.label)
+    # One that took an old one's place stays: without either, its packets would pass in clear.
     undo = (
-        lambda: delete_policy(selector, XFRM_POLICY_IN, label),
-        lambda: delete_policy(selector, XFRM_POLICY_FWD, label),
+        (lambda: delete_policy(selector, XFRM_POLICY_IN, label)) if entry.type == _NEW else None,
+        (lambda: delete_policy(selector, XFRM_POLICY_FWD, label)) if twin.type == _NEW else None,
     )
     twin_id = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 

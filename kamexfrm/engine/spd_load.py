@@ -186,24 +186,45 @@ def kept_reqids(
     )
 
 
+def spare(load: Load, request: SpdAdd) -> None:
+    """Let the old policies stay in whose place a rejected one would have come.
+
+    Less would be protected than the load asks for: it asks for a policy of that name.
+    """
+    policy = request.policy
+    name = policy_name(selector_to_kernel(policy.selector), label_to_kernel(policy.label))
+    load.spared.add((name, direction_to_kernel(policy.direction)))
+    if request.twin and policy.direction is Direction.IN:
+        load.spared.add((name, XFRM_POLICY_FWD))
+
+
 def finish(session: Session, load: Load) -> None:
     """Delete the old policies that have not come again, the last one first; raises KernelError."""
     session.send()
     operations = []
     if load.replacement is not None:
-        left = load.replacement.left()
+        left = [e for e in load.replacement.left() if (e.name, e.direction) not in load.spared]
         operations += [load.deletions[entry.name, entry.direction] for entry in left]
         directions = {entry.direction for entry in left}
     else:
-        old = sorted(load.deleted.values(), key=lambda policy: policy.priority, reverse=True)
+        gone = [policy for row, policy in load.deleted.items() if row not in load.spared]
+        old = sorted(gone, key=lambda policy: policy.priority, reverse=True)
         operations += [delete_by_index(policy) for policy in old]
         directions = {policy.direction for policy in old}
-    operations += [delete_sidecar(selector) for selector in load.sidecars]
     # A deletion does not make the kernel drop cached routes.
     if XFRM_POLICY_OUT in directions:
         operations.append(INVALIDATE_ROUTES)
     for failure in session.kernel.apply(operations) if operations else ():
         if failure.error.errno != errno.ENOENT:
             raise failure.error
+    _delete_sidecars(session, load)
     if load.replacement is not None:
         session.priorities.set_last(*load.last)
+
+
+def _delete_sidecars(session: Session, load: Load) -> None:
+    """Delete the sidecars to which no entry refers any more; raises KernelError."""
+    for selector in load.sidecars:
+        entry = session.find_policy(selector, XFRM_POLICY_OUT)
+        if entry is None or not has_sidecar(entry):
+            session.kernel.apply([delete_sidecar(selector)])

@@ -235,4 +235,6 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
             case _:
                 assert_never(request)
     except KamexfrmError as error:
+        if session.load is not None and isinstance(request, SpdAdd):
+            spd_load.spare(session.load, request)
         session.transactions.reject(request, error)

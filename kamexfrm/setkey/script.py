@@ -53,7 +53,7 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
             name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
-        status = _run_whole(text, name, options, reporter, executor)
+        status = run_whole(text, name, options, reporter, executor)
     if executor and executor.lock_holder:
         sys.stderr.write(
             f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
@@ -85,7 +85,7 @@ def make_executor(
     )
 
 
-def _run_whole(
+def run_whole(
     text: str, name: str, options: Options, reporter: Reporter, executor: Executor | None
 ) -> int:
     """Run a script of which all is there; return setkey's exit status.

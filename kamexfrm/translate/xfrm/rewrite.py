@@ -57,9 +57,15 @@ class SaFinder(Protocol):
 
 
 class Rewriting(NamedTuple):
-    """The operations, and what of the entries depends on SAs."""
+    """The operations, and what of the entries depends on SAs.
+
+    ``after`` has the positions of operations that may only be carried out once the one before them
+    was: an entry whose sidecar is not written, or whose sidecar is deleted while the entry still
+    refers to it, loses what it was written as.
+    """
 
     operations: list[Operation]
+    after: frozenset[int] = frozenset()
     has_tunnel_use: bool = False
     has_any_reqid: bool = False
 
@@ -98,6 +104,7 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int)
     """Return what adapts our entries of a dump to the knobs and to the SAs."""
     sidecars = sidecars_of(policies)
     operations = _orphans(sidecars, policies) if sidecars else []
+    after: set[int] = set()
     any_uses = any_reqid = False
     for policy in policies:
         if not is_ordinary(policy):
@@ -121,14 +128,14 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int)
             continue
         if without_sa or has_sidecar(policy):
             has_one = policy.selector in sidecars
-            operations += _rewrite(
-                policy, entry, knobs, without_sa, with_sa_reqids, now, has_one=has_one
-            )
+            steps = _rewrite(policy, entry, knobs, without_sa, with_sa_reqids, now, has_one=has_one)
+            after.update(range(len(operations) + 1, len(operations) + len(steps)))
+            operations += steps
         else:
             left = _with_remaining(policy, entry, now)
             left = left._replace(templates=wanted)
             operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(left)))
-    return Rewriting(operations, any_uses, any_reqid)
+    return Rewriting(operations, frozenset(after), any_uses, any_reqid)
 
 
 def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
