@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+from itertools import chain
 
+from kamexfrm.engine.lookup import find_catch_alls
 from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError, invalid
+from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import Rewriting, catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
@@ -29,12 +32,13 @@ def set_knob(session: Session, request: SetKnob) -> None:
             session.kernel.set_larval_lifetime(request.value)
         return
     is_default = request.knob.field == "def_policy"
-    if after == before and not is_default:
+    rewrites = is_default or (not session.knobs_changed and _has_false_catch_alls(session))
+    if after == before and not rewrites:
         return
     if session.lock is not None and session.lock.is_taken:
         raise invalid(f"{session.lock.holder} holds this namespace's lock", errno.EBUSY)
     session.send()
-    if not request.knob.is_policy_knob:
+    if not (request.knob.is_policy_knob or rewrites):
         session.set_knobs(after)
         session.write_marker()
         return
@@ -45,8 +49,18 @@ def set_knob(session: Session, request: SetKnob) -> None:
     session.write_marker()
 
 
-def finish(session: Session) -> None:
-    """Rewrite all entries as the marker's knobs and the SAs require, then clear UNFINISHED."""
+def _has_false_catch_alls(session: Session) -> bool:
+    """Whether catch-alls are missing, too many, or not exactly what we write."""
+    session.send()
+    there = (find_catch_alls(session.kernel, family) for family in (AF_INET, AF_INET6))
+    return bool(catch_alls(chain.from_iterable(there), session.knobs))
+
+
+def finish(session: Session) -> bool:
+    """Rewrite all entries as the marker's knobs and the SAs require, then clear UNFINISHED.
+
+    Return whether def_policy's catch-alls were not as they should be.
+    """
     policies = session.policies()
     operations = catch_alls(policies, session.knobs)
     rewriting = rewritten(policies, session.knobs, session, session.now)
@@ -62,6 +76,7 @@ def finish(session: Session) -> None:
             session.clear_flags(MarkerFlag.HAS_REQID_SA)
     session.set_sa_digest()
     session.write_marker()
+    return bool(operations)
 
 
 def _rewrite(session: Session, before: list[Operation], rewriting: Rewriting) -> None:
@@ -81,8 +96,8 @@ def _write_default(session: Session) -> None:
     """Set the namespace's own default to block when both families discard, and back after that.
 
     It survives a flush by any program, but knows no families; "block without a marker" is then the
-    sign of a foreign flush. A default that another program set is left alone, except when
-    def_policy 1 is written.
+    sign of a foreign flush, which each session takes for def_policy 0 in both families. A default
+    that another program set is left alone, except when def_policy 1 is written.
     """
     knobs = session.knobs
     blocks = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0

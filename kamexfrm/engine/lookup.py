@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
+from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
-from kamexfrm.xfrm import EMPTY_SELECTOR, XFRM_POLICY_FWD, Policy, PolicyId, Selector
+from kamexfrm.xfrm import (
+    EMPTY_SELECTOR,
+    XFRM_POLICY_FWD,
+    XFRM_USERPOLICY_BLOCK,
+    Default,
+    Policy,
+    PolicyId,
+    Selector,
+)
 
 if TYPE_CHECKING:
     from kamexfrm.translate.xfrm.marker import Marker
+
+_BLOCKS = Default(XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_BLOCK)
 
 
 def find_policy(kernel: Kernel, wanted: PolicyId) -> Policy | None:
@@ -63,3 +74,37 @@ def find_marker(kernel: Kernel) -> "Marker | None":
 
     policy = find_policy(kernel, MARKER_ID)
     return None if policy is None else read_marker(policy)
+
+
+def default_blocks(kernel: Kernel) -> bool:
+    """Whether the namespace's own default discards in all directions, as def_policy sets it.
+
+    Raises KernelError. Linux before 5.14 has no such default.
+    """
+    try:
+        return kernel.default() == _BLOCKS
+    except KernelError as error:
+        if error.errno == errno.EPERM:
+            raise
+        return False
+
+
+def find_catch_alls(kernel: Kernel, family: int) -> list[Policy]:
+    """Return what stands in the place of a family's three catch-alls; raises KernelError."""
+    from kamexfrm.translate.xfrm.catch_all import catch_all_names
+
+    found = (find_policy(kernel, name) for name in catch_all_names(family))
+    return [policy for policy in found if policy is not None]
+
+
+def discarding_families(kernel: Kernel) -> tuple[int, ...]:
+    """Return the families for which def_policy 0 is in force, with or without a marker.
+
+    Raises KernelError, and UnsupportedError (EPROTO) for a marker that cannot be understood.
+    """
+    marker = find_marker(kernel)
+    if marker is None:
+        return (AF_INET, AF_INET6) if default_blocks(kernel) else ()
+    return tuple(
+        family for family in (AF_INET, AF_INET6) if marker.knobs.of(family).def_policy == 0
+    )

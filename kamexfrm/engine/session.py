@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kamexfrm.engine.load import Load
-from kamexfrm.engine.lookup import find_marker, find_policy
+from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
 from kamexfrm.kernel.interface import Kernel, Lock
-from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
@@ -40,6 +40,20 @@ from kamexfrm.xfrm import (
 #: A SETDEFAULT that changes nothing but makes the kernel drop cached routes: without it a
 #: connected flow that went out in clear does not notice a new SA.
 INVALIDATE_ROUTES = Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
+
+
+def _unwritten_marker(kernel: Kernel) -> Marker:
+    """Return what holds in a namespace without a marker.
+
+    Where its own default blocks, another program has flushed while def_policy was 0 in both
+    families: so it still is, and writing one of them must not open the other. The marker that is
+    written next says so, and the catch-alls are restored.
+    """
+    if not default_blocks(kernel):
+        return Marker()
+    discards = FamilyKnobs(def_policy=0)
+    flags = MarkerFlag.OWN_DEFAULT | MarkerFlag.UNFINISHED
+    return Marker(Knobs(discards, discards), flags=flags)
 
 
 class SessionCache(NamedTuple):
@@ -80,7 +94,7 @@ class Session:
         #: Whether def_policy was written to let packets pass that match no policy.
         self.default_accepts = False
         self.stored = find_marker(kernel)
-        self.marker = self.stored or Marker()
+        self.marker = self.stored or _unwritten_marker(kernel)
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
         self._has_reqids: bool | None = None  # not known yet

@@ -11,6 +11,7 @@ from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, marker_policy
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
@@ -20,7 +21,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     read_tag,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
-from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
+from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
@@ -120,16 +121,18 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
 
 
 def _delete_all(session: Session) -> None:
-    """Delete all but the catch-alls and the marker; raises KernelError.
+    """Delete all but the catch-alls, which are put right first, and the marker; raises KernelError.
 
     FLUSHPOLICY is not atomic: clear packets were seen during one. So they are deleted one by one,
     but an entry together with its twin or its sidecar, which have its selector.
     """
-    doomed = [
-        p
-        for p in session.kernel.policies()
-        if (is_ordinary(p) or is_sidecar(p)) and p.direction <= XFRM_POLICY_FWD
-    ]
+    doomed, standing = [], []
+    for policy in session.kernel.policies():
+        if policy.selector.user and stands_for_one(policy):
+            standing.append(policy)
+        elif (is_ordinary(policy) or is_sidecar(policy)) and policy.direction <= XFRM_POLICY_FWD:
+            doomed.append(policy)
+    session.apply(catch_alls(standing, session.knobs))
     doomed.sort(key=lambda p: p.selector)
     ends = [at for at, (a, b) in enumerate(pairwise(doomed), 1) if a.selector != b.selector]
     operations = [delete_by_index(p) for p in doomed]

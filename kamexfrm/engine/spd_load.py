@@ -10,6 +10,7 @@ from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
@@ -21,7 +22,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.translate.xfrm.replacement import OldEntry, Replacement
-from kamexfrm.translate.xfrm.rewrite import delete_by_index, delete_sidecar
+from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_OUT,
@@ -61,10 +62,10 @@ def _name_of(policy: Policy) -> PolicyName:
 
 
 def flush(session: Session, load: Load) -> None:
-    """Count all policies that are there as old; raises KernelError."""
+    """Count all policies that are there as old, and put catch-alls right; raises KernelError."""
     session.send()
     session.tunnels_changed = True
-    old = []
+    old, standing = [], []
     load.deletions.clear()
     load.deleted.clear()
     for policy in session.kernel.policies():
@@ -72,11 +73,14 @@ def flush(session: Session, load: Load) -> None:
             continue
         if is_sidecar(policy):
             load.sidecars.add(policy.selector)
+        elif policy.selector.user and stands_for_one(policy):
+            standing.append(policy)
         elif is_ordinary(policy):
             name = _name_of(policy)
             old.append(OldEntry(name, policy.direction, policy.priority))
             load.deletions[name, policy.direction] = delete_by_index(policy)
     load.replacement = Replacement(old, load.todo)
+    session.apply(catch_alls(standing, session.knobs))
 
 
 def delete(session: Session, load: Load, request: SpdDelete) -> bool:

@@ -36,11 +36,13 @@ class Reconciled(NamedTuple):
     """What a reconciliation found.
 
     ``marker`` is the marker as it is now, None where there is none; ``restored`` is whether it was
-    lost and had to be put back.
+    lost and had to be put back, from what was known or from the namespace's own default.
+    ``mended`` is whether def_policy's catch-alls alone had to be put right.
     """
 
     marker: Marker | None
     restored: bool
+    mended: bool
 
 
 class Writer:
@@ -158,16 +160,18 @@ class Writer:
         """
         with self._kernel.lock():
             session = self._open_fresh(now)
-            lost = session.stored is None and known is not None and known.knobs != Knobs()
-            if lost and known is not None:
-                session.set_knobs(known.knobs)
+            if session.stored is None and known is not None:
+                session.reset(Marker(known.knobs))
+            lost = session.stored is None and session.knobs != Knobs()
+            if lost:
                 session.set_flags(MarkerFlag.UNFINISHED)
             if MarkerFlag.HAS_MODE_ANY in session.marker.flags | session.assumed_flags:
                 sad.choose_modes(session)
-            knobs.finish(session)
+            due = MarkerFlag.UNFINISHED in session.marker.flags
+            mended = knobs.finish(session)
             self.invalidate_routes()
             self._cache = session.cache()
-            return Reconciled(session.stored, lost)
+            return Reconciled(session.stored, lost, mended and not due)
 
     def invalidate_routes(self) -> None:
         """Make connected flows look policies up again: deletion and expiry do not do it."""

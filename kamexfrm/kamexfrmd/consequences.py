@@ -7,8 +7,9 @@ it takes to see that it cannot matter; the marker's flags say what could follow.
 from enum import IntEnum
 
 from kamexfrm.kernel.interface import Event
+from kamexfrm.translate.xfrm.catch_all import is_catch_all
 from kamexfrm.translate.xfrm.marker import MarkerFlag, depends_on_sas
-from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, MARKER_IF_ID
+from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, CATCH_ALL_USER, MARKER_IF_ID
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -18,6 +19,7 @@ from kamexfrm.xfrm import (
     brief_policy,
     brief_state,
     decode_policy,
+    policy_user,
 )
 from kamexfrm.xfrm.attributes import HEADER as ATTRIBUTE_HEADER
 from kamexfrm.xfrm.structs import USERPOLICY_ID, USERPOLICY_INFO, USERSA_INFO
@@ -46,6 +48,8 @@ def consequence(event: Event, flags: MarkerFlag) -> Consequence:
             hard = _is_hard(payload, USERSA_INFO.size)
             return Consequence.RESYNC if hard and _may_serve(event, flags) else Consequence.NOTHING
         case XfrmMsg.NEWPOLICY | XfrmMsg.UPDPOLICY:
+            if policy_user(payload) == CATCH_ALL_USER and not is_catch_all(decode_policy(payload)):
+                return Consequence.RESYNC
             tunnels = flags & MarkerFlag.HAS_MODE_ANY and _has_tunnels(decode_policy(payload))
             return Consequence.RESYNC if tunnels else Consequence.NOTHING
         case XfrmMsg.DELPOLICY:

@@ -41,9 +41,11 @@ class Reconciler:
     def reconcile(self) -> None:
         """Resync, and rewrite what has to change; raises KernelError."""
         before = self._marker
-        self._marker, restored = self._engine.reconcile(before)
+        self._marker, restored, mended = self._engine.reconcile(before)
         if restored:
             self._log("somebody flushed the policies: knobs and def_policy are put back")
+        if mended:
+            self._log("another program changed def_policy's catch-alls: they are put back")
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while kernel events wait."""

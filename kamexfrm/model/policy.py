@@ -163,6 +163,7 @@ class Owner(IntEnum):
     OURS = 0
     FOREIGN = 1  # no tag: strongSwan, ip xfrm, AF_KEY
     NEWER = 2  # tagged by a later version of this program: shown, not changed
+    FORGED = 3  # it has the mark of def_policy's catch-alls but is none of them
 
 
 class SpdEntry(NamedTuple):

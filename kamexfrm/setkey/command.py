@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kamexfrm.engine.engine import Engine
+    from kamexfrm.kernel.interface import Kernel
     from kamexfrm.setkey.verbose import Tracer
 
 
@@ -67,7 +68,9 @@ def _act(options: Options) -> int:
     return _with_engine(_flush, options)
 
 
-def _with_engine(action: "Callable[[Engine | Tracer, Options], int]", options: Options) -> int:
+def _with_engine(
+    action: "Callable[[Engine | Tracer, Kernel, Options], int]", options: Options
+) -> int:
     from kamexfrm.engine.engine import Engine
     from kamexfrm.kernel.netlink import NetlinkKernel
 
@@ -77,8 +80,8 @@ def _with_engine(action: "Callable[[Engine | Tracer, Options], int]", options: O
             from kamexfrm.setkey.verbose import Tracer
 
             shows = {"texts": options.verbose, "hexdump": options.hexdump}
-            return action(Tracer(Engine(kernel), sys.stdout, **shows), options)
-        return action(Engine(kernel), options)
+            return action(Tracer(Engine(kernel), sys.stdout, **shows), kernel, options)
+        return action(Engine(kernel), kernel, options)
     finally:
         kernel.close()
 
@@ -98,26 +101,26 @@ def _monitor(options: Options) -> int:
     return 0
 
 
-def _dump(engine: "Engine | Tracer", options: Options) -> int:
+def _dump(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> int:
     if not options.repeat:
-        _show(engine, options)
+        _show(engine, kernel, options)
         return 0
     if not options.policies:
         from kamexfrm.setkey.dump_sa import SHORT_HEADER
 
         sys.stdout.write(SHORT_HEADER)
     while True:  # until a signal or the reader ends it, as the original
-        _show(engine, options)
+        _show(engine, kernel, options)
         sys.stdout.flush()
         time.sleep(1)
 
 
-def _show(engine: "Engine | Tracer", options: Options) -> None:
+def _show(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> None:
     from kamexfrm.setkey import dump
 
     announce = getattr(engine, "announce", None)  # a Tracer's
     if options.policies:
-        shown = dump.dump_spd(engine.spd(), sys.stdout, options, announce)
+        shown = dump.dump_spd(engine.spd(), sys.stdout, options, announce, err=sys.stderr)
     elif options.repeat:
         shown = dump.dump_sad_short(engine.sad(), sys.stdout)
     else:
@@ -126,9 +129,31 @@ def _show(engine: "Engine | Tracer", options: Options) -> None:
         from kamexfrm.setkey import dump_sa, dump_sp
 
         sys.stdout.write((dump_sp if options.policies else dump_sa).NO_ENTRIES)
+    if not shown and options.policies:
+        sys.stdout.flush()
+        sys.stderr.write(_discards(kernel))
 
 
-def _flush(engine: "Engine | Tracer", options: Options) -> int:
+def _discards(kernel: "Kernel") -> str:
+    """Return a line about def_policy 0, or nothing: where there is no policy, nothing passes."""
+    from kamexfrm.engine.lookup import discarding_families
+    from kamexfrm.errors import UnsupportedError
+    from kamexfrm.net import AF_INET
+
+    try:
+        families = discarding_families(kernel)
+    except UnsupportedError:  # a marker that only a later version can read
+        return ""
+    if not families:
+        return ""
+    names = " and ".join("IPv4" if family == AF_INET else "IPv6" for family in families)
+    return (
+        f"setkey: def_policy is 0 for {names}: packets that match no policy are discarded;"
+        " see LOCKED OUT in ipsec(4)\n"
+    )
+
+
+def _flush(engine: "Engine | Tracer", _: "Kernel", options: Options) -> int:
     from kamexfrm.engine.requests import SaFlush, SpdFlush
 
     if not options.no_action:

@@ -6,10 +6,12 @@ from itertools import islice
 from typing import Any, TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
-from kamexfrm.model.policy import SpdEntry
+from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.setkey.arguments import Options
 
 _T = TypeVar("_T")
+
+_FORGED = Owner.FORGED
 
 #: Called with each entry of a dump and its sequence number before it is printed.
 Announce = Callable[[SadEntry | SpdEntry, int], None]
@@ -68,21 +70,32 @@ def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
 
 
 def dump_spd(
-    entries: Iterable[SpdEntry], out: TextIO, options: Options, announce: Announce | None = None
+    entries: Iterable[SpdEntry],
+    out: TextIO,
+    options: Options,
+    announce: Announce | None = None,
+    *,
+    err: TextIO,
 ) -> bool:
-    """Print policies; return whether there was one."""
+    """Print policies, and to ``err`` warnings about them; return whether there was one."""
     from kamexfrm.setkey import dump_sp
 
     if options.json:
-        return write_json([dump_sp.sp_to_dict(e) for e in entries], out)
+        found = list(entries)
+        shown = write_json([dump_sp.sp_to_dict(e) for e in found], out)
+        _warn_of_forged([e.id for e in found if e.owner is Owner.FORGED], out, err)
+        return shown
     pid, ports, hides = os.getpid(), options.ports, options.hide_sockets
     hidden = 0
+    forged: list[int] = []
 
     def texts() -> Iterator[str]:
         nonlocal hidden
         for number, entry in _with_sequence(entries):
             if announce:
                 announce(entry, number)
+            if entry.owner is _FORGED:
+                forged.append(entry.id)
             if hides and entry.socket:
                 hidden += 1
             else:
@@ -91,7 +104,18 @@ def dump_spd(
     shown = _write(texts(), out, announce)
     if hidden:
         out.write(dump_sp.format_hidden_sockets(hidden))
+    _warn_of_forged(forged, out, err)
     return shown or hidden > 0
+
+
+def _warn_of_forged(ids: list[int], out: TextIO, err: TextIO) -> None:
+    if ids:
+        out.flush()
+    for id in ids:
+        err.write(
+            f"setkey: WARNING: the policy with spid={id} is marked as one of def_policy's, but is"
+            " none: another program wrote it\n"
+        )
 
 
 def write_json(rows: list[dict[str, Any]], out: TextIO) -> bool:

@@ -79,7 +79,7 @@ def make_executor(
         Engine(kernel),
         reporter,
         lambda entries: dump.dump_sad(entries, out, options, announce),
-        lambda entries: dump.dump_spd(entries, out, options, announce),
+        lambda entries: dump.dump_spd(entries, out, options, announce, err=sys.stderr),
         tracer=tracer,
         twins=options.twins,
     )

@@ -8,6 +8,7 @@ from kamexfrm.engine.requests import SetKnob
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knob, Knobs
+from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.sysctl.settings import Assignments
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
 
@@ -20,10 +21,17 @@ _LOST = (
     " they are at their start values, while packets that match no policy are still discarded;"
     " write def_policy again"
 )
+_FALSE = (
+    "warning: def_policy is 0, but policies behind it are missing or were changed by another"
+    " program: packets may pass; a write of def_policy puts them right"
+)
 _BLOCKED = (
     "warning: whatever def_policy says, this namespace discards packets that match no policy:"
     " see `ip xfrm policy getdefault`"
 )
+
+#: Catch-alls of a family: one for each direction of the kernel.
+_DIRECTIONS = 3
 
 
 class State(NamedTuple):
@@ -39,12 +47,26 @@ def read(kernel: Kernel) -> State:
     Raises KamexfrmError (EPROTO) when there are some that we cannot read, and KernelError.
     """
     knobs = Engine(kernel).knobs()
-    if not _blocks(kernel):
-        return State(knobs)
-    if find_marker(kernel) is None:
+    blocks = _blocks(kernel)
+    if blocks and find_marker(kernel) is None:
         return State(knobs, _LOST)
-    meant = knobs.inet.def_policy == 0 and knobs.inet6.def_policy == 0
-    return State(knobs, "" if meant else _BLOCKED)
+    discarding = [family for family in (AF_INET, AF_INET6) if knobs.of(family).def_policy == 0]
+    if discarding and not _discards(kernel, discarding):
+        return State(knobs, _FALSE)
+    return State(knobs, _BLOCKED if blocks and len(discarding) < 2 else "")
+
+
+def _discards(kernel: Kernel, families: list[int]) -> bool:
+    """Whether def_policy's catch-alls are all there, or a writer is at work on them."""
+    from kamexfrm.engine.lookup import find_catch_alls
+    from kamexfrm.translate.xfrm.catch_all import is_catch_all
+    from kamexfrm.translate.xfrm.marker import MarkerFlag
+
+    for family in families:
+        if sum(map(is_catch_all, find_catch_alls(kernel, family))) != _DIRECTIONS:
+            marker = find_marker(kernel)
+            return marker is not None and MarkerFlag.UNFINISHED in marker.flags
+    return True
 
 
 def _blocks(kernel: Kernel) -> bool:

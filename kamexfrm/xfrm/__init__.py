@@ -101,7 +101,14 @@ if TYPE_CHECKING:
         pack_template,
         pack_templates,
     )
-    from kamexfrm.xfrm.raw import has_keys, lasting_policy, lasting_state, policy_index, state_name
+    from kamexfrm.xfrm.raw import (
+        has_keys,
+        lasting_policy,
+        lasting_state,
+        policy_index,
+        policy_user,
+        state_name,
+    )
     from kamexfrm.xfrm.reports import (
         AsyncEvent,
         Mapping,
@@ -182,7 +189,7 @@ else:
                 "decode_policy encode_policy encode_socket_policy pack_policy_info pack_template "
                 "pack_templates"
             ),
-            "raw": "has_keys lasting_policy lasting_state policy_index state_name",
+            "raw": "has_keys lasting_policy lasting_state policy_index policy_user state_name",
             "reports": (
                 "AsyncEvent Mapping Report decode_async_event decode_mapping decode_report "
                 "encode_async_event encode_mapping encode_report"
@@ -318,6 +325,7 @@ __all__ = [
     "pack_template",
     "pack_templates",
     "policy_index",
+    "policy_user",
     "split_messages",
     "state_name",
 ]

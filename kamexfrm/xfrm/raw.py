@@ -12,6 +12,7 @@ from kamexfrm.xfrm.structs import U32, USERPOLICY_INFO, USERSA_INFO, Buffer, sho
 _POLICY_CURRENT = USERPOLICY_INFO.offset("current")
 _POLICY_PRIORITY = USERPOLICY_INFO.offset("priority")
 _POLICY_INDEX = USERPOLICY_INFO.offset("index")
+_POLICY_USER = USERPOLICY_INFO.offset("selector.user")
 _POLICY_END = USERPOLICY_INFO.offset("share") + 1
 _STATE_CURRENT = USERSA_INFO.offset("current")
 _STATE_REQID = USERSA_INFO.offset("reqid")
@@ -42,6 +43,14 @@ def policy_index(payload: Buffer) -> int:
         short("policy", len(payload), USERPOLICY_INFO.size, 0)
     index: int = U32.unpack_from(payload, _POLICY_INDEX)[0]
     return index
+
+
+def policy_user(payload: Buffer) -> int:
+    """Return the user id in a policy's selector; raises WireError."""
+    if len(payload) < USERPOLICY_INFO.size:
+        short("policy", len(payload), USERPOLICY_INFO.size, 0)
+    user: int = U32.unpack_from(payload, _POLICY_USER)[0]
+    return user
 
 
 def lasting_policy(payload: bytes) -> bytes:

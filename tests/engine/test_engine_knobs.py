@@ -354,14 +354,14 @@ def test_a_flush_under_both_discards_keeps_the_namespaces_default(asker: Asker) 
     assert len(blocks(asker.kernel)) == 6
 
 
-def test_after_a_foreign_flush_the_knobs_are_kames_again_and_can_be_set_anew(asker: Asker) -> None:
+def test_after_a_foreign_flush_the_knobs_are_kames_again_but_def_policy_stays(asker: Asker) -> None:
     asker.turn("def_policy", 0)
     asker.turn("6.def_policy", 0)
     perform(asker.kernel, XfrmMsg.FLUSHPOLICY)
     assert asker.engine.knobs() == Knobs()
     assert asker.kernel.default() == Default(1, 1, 1)
     asker.turn("def_policy", 0)
-    assert blocked(asker.kernel) == [(AF_INET, 0), (AF_INET, 1), (AF_INET, 2)]
+    assert len(blocked(asker.kernel)) == 6
 
 
 def test_blocks_that_somebody_deleted_come_back_with_the_next_write_of_the_knob(

@@ -8,8 +8,8 @@ from kamexfrm.kamexfrmd.reconciler import GROUPS
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event
 from kamexfrm.net import AF_INET, Address
+from kamexfrm.translate.xfrm.catch_all import catch_all
 from kamexfrm.translate.xfrm.marker import NO_FLAGS, Marker, MarkerFlag, marker_policy
-from kamexfrm.translate.xfrm.policy_to_kernel import catch_all
 from kamexfrm.translate.xfrm.rewrite import delete_by_index
 from kamexfrm.xfrm import (
     AuthAlgorithm,
@@ -169,3 +169,20 @@ def test_what_cannot_be_read_is_an_error_of_its_own() -> None:
         with pytest.raises(WireError):
             consequence(Event(number, b"short", 0, 0), ALL)
     assert consequence(Event(0x99, b"", 0, 0), ALL) is NOTHING
+
+
+def test_a_catch_all_that_is_not_exactly_ours_asks_for_a_resync() -> None:
+    ours = catch_all(AF_INET, 1)
+    ten = ours.selector._replace(destination_prefix=8)
+    for flags in (NO_FLAGS, ALL):
+        assert consequence(written(ours), flags) is NOTHING
+        for forged in (
+            ours._replace(action=0),
+            ours._replace(priority=7),
+            ours._replace(lifetime=LifetimeConfig()),
+            ours._replace(selector=ten),
+        ):
+            assert consequence(written(forged), flags) is RESYNC
+            assert consequence(Event(XfrmMsg.NEWPOLICY, encode_policy(forged), 0, 0), flags) is (
+                RESYNC
+            )

@@ -23,10 +23,11 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     Selector,
 )
-from kamexfrm.net import Address
+from kamexfrm.net import AF_INET, Address
 from kamexfrm.rig import Host, TwoHosts, until
+from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all
 from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, marker_policy, read_marker
-from kamexfrm.xfrm import Operation, XfrmMsg, encode_policy
+from kamexfrm.xfrm import XFRM_POLICY_ALLOW, Operation, XfrmMsg, encode_policy
 from tests.kernel.kernel_samples import forge, ports_of
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
@@ -101,6 +102,32 @@ class TestAfterAFlush:
         engine.flush()
         xfrm("policy", "deleteall", "dir", "out")
         until(lambda: xfrm("policy").count("dir out action block") == 1, 5, "the block is back")
+
+
+def test_a_forged_catch_all_is_put_right(engine: Engine, daemon: subprocess.Popen[str]) -> None:
+    engine.submit(SetKnob(knob("net.inet.ipsec.def_policy"), 0))
+    engine.flush()
+    kernel = NetlinkKernel()
+    for forged in (
+        catch_all(AF_INET, 1)._replace(action=XFRM_POLICY_ALLOW),
+        catch_all(AF_INET, 0)._replace(priority=7),
+    ):
+        assert kernel.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(forged))]) == []
+        until(lambda: sum(map(is_catch_all, kernel.policies())) == 3, 5, "it is put right")
+        assert daemon.stderr is not None
+        assert "changed def_policy's catch-alls: they are put back" in daemon.stderr.readline()
+    kernel.close()
+
+
+def test_a_flush_before_the_daemon_started_is_made_good(namespace: Host, engine: Engine) -> None:
+    for name in ("net.inet.ipsec.def_policy", "net.inet6.ipsec6.def_policy"):
+        engine.submit(SetKnob(knob(name), 0))
+    engine.flush()
+    xfrm("policy", "flush")
+    done = subprocess.run([*KAMEXFRMD, "--once"], capture_output=True, text=True, check=True)
+    assert "put back" in done.stderr
+    assert xfrm("policy").count("action block") == 7
+    assert engine.knobs().inet.def_policy == engine.knobs().inet6.def_policy == 0
 
 
 def test_what_a_killed_writer_left_is_completed(

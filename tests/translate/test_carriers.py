@@ -14,6 +14,7 @@ from kamexfrm.model.knobs import KNOBS, Knobs
 from kamexfrm.model.policy import Level
 from kamexfrm.net import Address
 from kamexfrm.rig import gateways
+from kamexfrm.translate.xfrm.catch_all import catch_all
 from kamexfrm.translate.xfrm.marker import (
     MARKER_ID,
     Marker,
@@ -21,7 +22,9 @@ from kamexfrm.translate.xfrm.marker import (
     marker_policy,
     read_marker,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID, catch_all
+from kamexfrm.translate.xfrm.policy_to_kernel import (
+    TRIGGER_REQID,
+)
 from kamexfrm.translate.xfrm.tag import (
     SIDECAR_IF_ID,
     PolicyTag,

@@ -30,8 +30,12 @@ from kamexfrm.pfkey import SadbType
 from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.event import broadcast
+from kamexfrm.translate.xfrm.catch_all import catch_all
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, catch_all, policy_to_kernel
+from kamexfrm.translate.xfrm.policy_to_kernel import (
+    Placement,
+    policy_to_kernel,
+)
 from kamexfrm.xfrm import (
     Acquire,
     Default,

@@ -1,5 +1,7 @@
 """Policies to the kernel and back: what was written comes back, not what is installed for it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -18,11 +20,11 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin, fast_path_template
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
-    is_catch_all,
     is_ordinary,
     is_sidecar,
     read_tag,
@@ -35,13 +37,20 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     TRIGGER_REQID,
     Installed,
     Placement,
-    catch_all,
     policy_to_kernel,
     selector_to_kernel,
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag, policy_words, share_of
-from kamexfrm.xfrm import LifetimeConfig, Policy, decode_policy, encode_policy
+from kamexfrm.xfrm import (
+    LifetimeConfig,
+    LifetimeCurrent,
+    Mark,
+    Policy,
+    Template,
+    decode_policy,
+    encode_policy,
+)
 from kamexfrm.xfrm import Selector as XfrmSelector
 from tests.translate.translate_samples import (
     kernel_policies,
@@ -210,6 +219,41 @@ def test_a_catch_all_is_no_entry(family: int, direction: int) -> None:
     assert is_catch_all(block)
     assert not is_ordinary(block)
     assert list(spd_entries_from_kernel([block], no_sidecar)) == []
+
+
+NOWHERE = Address.unspecified(2)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": 0},
+        {"priority": 0xFFFFFFFE},
+        {"flags": 1},
+        {"share": 1},
+        {"lifetime": LifetimeConfig()},
+        {"templates": (Template(NOWHERE, NOWHERE, protocol=50, mode=0, family=2, share=0x82),)},
+        {"if_id": 7},
+        {"mark": Mark(1, 1)},
+        {"direction": 3},
+        {"selector": catch_all(2, 1).selector._replace(source_prefix=1)},
+        {"selector": catch_all(2, 1).selector._replace(protocol=17)},
+    ],
+)
+def test_what_differs_from_a_catch_all_in_anything_is_an_entry_that_is_forged(
+    fields: dict[str, Any],
+) -> None:
+    block = decode_policy(encode_policy(catch_all(2, 1)._replace(**fields)))
+    assert not is_catch_all(block)
+    assert is_ordinary(block)
+    assert read_tag(block).tag is None
+    (entry,) = spd_entries_from_kernel([block], no_sidecar)
+    assert entry.owner is Owner.FORGED
+
+
+def test_id_and_counters_do_not_matter_to_a_catch_all() -> None:
+    counted = catch_all(2, 1)._replace(index=9, current=LifetimeCurrent(1, 2, 3, 4))
+    assert is_catch_all(counted)
 
 
 def test_the_marker_is_no_entry() -> None:

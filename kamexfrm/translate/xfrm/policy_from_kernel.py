@@ -19,6 +19,7 @@ from kamexfrm.model.policy import (
     SpdEntry,
 )
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.catch_all import is_catch_all
 from kamexfrm.translate.xfrm.numbers import (
     DIRECTIONS,
     direction_from_kernel,
@@ -90,9 +91,14 @@ def no_sidecar(selector: XfrmSelector) -> Policy | None:
 
 
 def read_tag(policy: Policy) -> TagReading:
-    """Read the tag of a kernel policy; without tags in all its templates it is foreign."""
+    """Read the tag of a kernel policy; without tags in all its templates it is foreign.
+
+    So is one with the mark of a catch-all that is an entry.
+    """
     reading = tags.read_policy_words(policy.lifetime[:4])
-    if reading.tag and _requests_ours(policy.templates) is None:
+    if reading.tag and (
+        policy.selector.user == tags.CATCH_ALL_USER or _requests_ours(policy.templates) is None
+    ):
         return _BROKEN
     return reading
 
@@ -118,13 +124,6 @@ def placed_tag(policy: Policy) -> tags.PolicyTag | None:
 def is_sidecar(policy: Policy) -> bool:
     """Whether a policy is a sidecar of ours."""
     return policy.if_id == tags.SIDECAR_IF_ID and policy.direction == XFRM_POLICY_FWD
-
-
-def is_catch_all(policy: Policy) -> bool:
-    """Whether a policy is one of def_policy's."""
-    return (
-        policy.selector.user == tags.CATCH_ALL_USER and policy.priority == tags.CATCH_ALL_PRIORITY
-    )
 
 
 def sidecars_of(policies: Iterable[Policy]) -> dict[XfrmSelector, Policy]:
@@ -157,6 +156,8 @@ def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) ->
     (selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates) = (
         policy[:10]
     )
+    if selector.user == tags.CATCH_ALL_USER:
+        return _foreign(policy, Owner.FORGED)
     tag = tags.policy_tag(lifetime[:4])
     if tag is None:
         newer = tags.why_untagged(lifetime[0]).newer

@@ -274,19 +274,6 @@ def policy_to_kernel(
     return Installed(kernel, sidecar)
 
 
-def catch_all(family: int, direction: int) -> Policy:
-    """Return def_policy's block policy for a family and a kernel direction (0 to 2)."""
-    nowhere = Address.unspecified(family)
-    words = tags.policy_words(PolicyTag(0xFFFFFFFF, 0, tags.CATCH_ALL))
-    return Policy(
-        XfrmSelector(nowhere, nowhere, family=family, user=tags.CATCH_ALL_USER),
-        direction,
-        action=XFRM_POLICY_BLOCK,
-        priority=tags.CATCH_ALL_PRIORITY,
-        lifetime=LifetimeConfig(*words),
-    )
-
-
 def entrusting(family: int, direction: Direction) -> Policy:
     """Return a socket's policy that leaves each packet to the SPD: it matches no packet.
 

@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all, stands_for_one
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
-    is_catch_all,
     is_ordinary,
     placed_tag,
     read_tag,
@@ -21,7 +21,6 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Placement,
-    catch_all,
     policy_to_kernel,
     templates_to_kernel,
     tunnel_uses,
@@ -239,15 +238,20 @@ def delete_by_index(policy: Policy) -> Operation:
 
 
 def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
-    """Return what adds or deletes def_policy's catch-alls, as the knobs of each family say."""
-    there = {(p.selector.family, p.direction) for p in policies if is_catch_all(p)}
+    """Return what brings def_policy's catch-alls to what the knobs of each family say.
+
+    A policy that stands in the place of one, and is not exactly it, is replaced or deleted.
+    """
+    there = {
+        (p.selector.family, p.direction): is_catch_all(p) for p in policies if stands_for_one(p)
+    }
     operations: list[Operation] = []
     for family in (AF_INET, AF_INET6):
         for direction in range(3):
             block = catch_all(family, direction)
-            wanted = knobs.of(family).def_policy == 0
-            if wanted and (family, direction) not in there:
-                operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(block)))
-            elif not wanted and (family, direction) in there:
+            if knobs.of(family).def_policy == 0:
+                if not there.get((family, direction)):
+                    operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(block)))
+            elif (family, direction) in there:
                 operations.append(delete_policy(block.selector, direction))
     return operations
