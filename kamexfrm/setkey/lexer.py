@@ -22,7 +22,11 @@ _SKIP = r"(?>(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*)"
 SKIP = re.compile(_SKIP)
 
 #: A whole statement with its semicolon. No match means that the text ends before it does.
-STATEMENT = re.compile(rf'(?>(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*);')
+_STATEMENT = rf'(?>(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*);'
+STATEMENT = re.compile(_STATEMENT)
+
+#: As many whole statements as there are, up to the last that ends its line, and comments.
+WHOLE_LINES = re.compile(rf"(?:{_STATEMENT})*(?:[ \t]*(?:#[^\n]*)?\r?\n)+")
 
 #: One word after what may be skipped. ``-P`` and the policy text are one word; the last
 #: alternatives are a character that belongs to no word, and the end.

@@ -10,6 +10,12 @@ from kamexfrm.setkey.lexer import COMMANDS, SKIP, STATEMENT, Words
 from kamexfrm.setkey.statements import Exit, Statement
 
 _READERS = {**sa_commands.READERS, **spd_commands.READERS}
+
+#: The longest statement in characters, and how much of a longer one is looked at for the message.
+LONGEST = 1 << 20
+_SHOWN = 1000
+_TOO_LONG = f"a statement of more than {LONGEST >> 20} MiB: a `;' or a quotation mark is missing"
+
 _ENDINGS = ("exit", "quit", "bye")
 
 
@@ -79,7 +85,11 @@ class Parser:
             return None
         found = STATEMENT.match(text, start)
         end = found.end() if found else len(text)
-        words = Words(text[start:end], self._file, self._line, start - self._line_start + 1)
+        if end - start > LONGEST:
+            words = Words(text[start : start + _SHOWN], self._file, self._line, self._column(start))
+            self._ended = True
+            words.fail("syntax error", at=0, hints=(_TOO_LONG,), fatal=True)
+        words = Words(text[start:end], self._file, self._line, self._column(start))
         try:
             statement = self._read(words)
         except ScriptError:
@@ -88,6 +98,9 @@ class Parser:
         self._advance(end)
         self._ended = isinstance(statement, Exit)
         return statement
+
+    def _column(self, at: int) -> int:
+        return at - self._line_start + 1
 
     def _read(self, words: Words) -> Statement:
         command = words.words[0]

@@ -1,5 +1,6 @@
 """Scripts: a file (-f) or text (-e) is read to its end before it is carried out, -c as it comes."""
 
+import codecs
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -12,13 +13,13 @@ from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
-from kamexfrm.setkey.hosts import system_resolver
+from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.load_plan import Part, parts_of, reads
-from kamexfrm.setkey.parser import Parser
+from kamexfrm.setkey.parser import LONGEST, Parser
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import read_script
-from kamexfrm.setkey.statements import Statement
+from kamexfrm.setkey.statements import Exit, Statement
 
 _NOTHING_DONE = (
     "setkey: nothing was changed: a script is read to its end before it is carried out"
@@ -48,12 +49,12 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
         status = _interactive(reporter, executor)
     else:
         try:
-            text, name = read_script(options)
+            pieces, name = read_script(options)
         except OSError as error:
             name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
-        status = run_whole(text, name, options, reporter, executor)
+        status = run_whole(pieces, name, options, reporter, executor)
     if executor and executor.lock_holder:
         sys.stderr.write(
             f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
@@ -85,8 +86,23 @@ def make_executor(
     )
 
 
+def _statements(pieces: Sequence[str], name: str, resolve: Resolver) -> Iterator[Statement]:
+    """Yield the statements of a text in pieces; raises ScriptError, which ends it."""
+    line = 1
+    for piece in pieces:
+        for statement in Parser(piece, name, line=line, resolve=resolve):
+            yield statement
+            if isinstance(statement, Exit):
+                return
+        line += piece.count("\n")
+
+
 def run_whole(
-    text: str, name: str, options: Options, reporter: Reporter, executor: Executor | None
+    pieces: Sequence[str],
+    name: str,
+    options: Options,
+    reporter: Reporter,
+    executor: Executor | None,
 ) -> int:
     """Run a script of which all is there; return setkey's exit status.
 
@@ -94,14 +110,14 @@ def run_whole(
     """
     resolve = cache(system_resolver)
     if executor is None or _is_as_read(options):
-        return _run(Parser(text, name, resolve=resolve), reporter, executor)
+        return _run(_statements(pieces, name, resolve), reporter, executor)
     try:
-        parts = parts_of(Parser(text, name, resolve=resolve))
+        parts = parts_of(_statements(pieces, name, resolve))
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)
         return 1
-    _load(iter(Parser(text, name, resolve=resolve)), parts, executor)
+    _load(_statements(pieces, name, resolve), parts, executor)
     return 0
 
 
@@ -125,7 +141,7 @@ def _is_as_read(options: Options) -> bool:
     return options.as_read or (options.script == "-" and sys.stdin.isatty())
 
 
-def _run(statements: Parser, reporter: Reporter, executor: Executor | None) -> int:
+def _run(statements: Iterator[Statement], reporter: Reporter, executor: Executor | None) -> int:
     """Run the statements up to the first that cannot be read."""
     try:
         for statement in statements:
@@ -173,6 +189,9 @@ def _whole_statements(lines: Iterator[str]) -> Iterator[str]:
     for line in lines:
         unfinished = bool(pending)
         pending += line
+        if len(pending) > LONGEST:  # without an end: the parser refuses it
+            yield pending
+            return
         if len(pending) < enough or (unfinished and ";" not in line):
             continue
         length = complete_length(pending)
@@ -191,8 +210,9 @@ def _lines() -> Iterator[str]:
     if sys.stdin is None:  # it was closed
         return
     if not sys.stdin.isatty():
-        for raw in sys.stdin.buffer:
-            yield raw.decode("utf-8", "surrogateescape")
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        while raw := sys.stdin.buffer.readline(LONGEST):
+            yield decoder.decode(raw)
         return
     import readline  # noqa: F401  (input() edits its line once this is loaded)
 

@@ -8,36 +8,53 @@ from io import FileIO
 from typing import BinaryIO
 
 from kamexfrm.setkey.arguments import Options
+from kamexfrm.setkey.lexer import WHOLE_LINES
 
 #: The longest script, in bytes: a million policies. What has no end must not take all memory.
 SCRIPT_BYTES = 1 << 28
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
+
+#: The longest line, in characters; of one statement the reader takes less.
+_LONGEST_LINE = 4 << 20
 
 
-def read_script(options: Options) -> tuple[str, str]:
-    """Return a script's text and its name in messages; raises OSError (EFBIG over the limit)."""
+def read_script(options: Options) -> tuple[list[str], str]:
+    """Return a script's text and its name in messages.
+
+    The text is in pieces that end where a line and a statement do. Raises OSError: EFBIG over the
+    limit, EINVAL for a binary file.
+    """
     if options.mode == "e":
-        return options.script, "-e"
+        return [options.script], "-e"
     if options.script == "-":
         if sys.stdin is None:  # it was closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return read_text(sys.stdin.buffer), "-"
+        return read_pieces(sys.stdin.buffer), "-"
     with open(options.script, "rb", buffering=0) as file:
-        return read_text(file), options.script
+        return read_pieces(file), options.script
 
 
-def read_text(file: BinaryIO | FileIO) -> str:
-    """Return the text of a file; raises OSError.
+def read_pieces(file: BinaryIO | FileIO) -> list[str]:
+    """Return the text of a file in pieces; raises OSError.
 
-    It takes little more memory than the text itself: pieces are decoded as they come, and the text
-    grows in place.
+    Pieces take the memory of the text itself; one text would be copied whenever it grows.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    text, size = "", 0
+    pieces: list[str] = []
+    pending, size = "", 0
     while chunk := file.read(_CHUNK_BYTES):
         size += len(chunk)
         if size > SCRIPT_BYTES:
             raise OSError(errno.EFBIG, f"longer than {SCRIPT_BYTES >> 20} MiB")
-        text += decoder.decode(chunk)
-    return text + decoder.decode(b"", final=True)
+        if b"\0" in chunk:
+            raise OSError(errno.EINVAL, "not a text: there is a NUL character in it")
+        pending += decoder.decode(chunk)
+        whole = WHOLE_LINES.match(pending)
+        if whole:
+            pieces.append(whole[0])
+            pending = pending[whole.end() :]
+        elif len(pending) > _LONGEST_LINE:
+            raise OSError(errno.EFBIG, f"a statement or line longer than {_LONGEST_LINE >> 20} MiB")
+    pieces.append(pending + decoder.decode(b"", final=True))
+    return pieces

@@ -165,7 +165,7 @@ def run_script(kernel: Any, text: str) -> str:
     out, err = io.StringIO(), io.StringIO()
     options = read_options(["-f", "x"])
     reporter = Reporter(out, err)
-    run_whole(text, "x", options, reporter, make_executor(options, kernel, reporter, out))
+    run_whole([text], "x", options, reporter, make_executor(options, kernel, reporter, out))
     return err.getvalue()
 
 
