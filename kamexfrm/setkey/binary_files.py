@@ -16,6 +16,9 @@ from kamexfrm.translate.pfkey.sa_from_message import sad_entry_from_message
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
 
 _BASE_BYTES = 16
+
+#: The longest file, in bytes: a dump of a hundred thousand SAs.
+_FILE_BYTES = 64 << 20
 _SA_TYPES = (SadbType.SADB_GET, SadbType.SADB_DUMP)
 _SP_TYPES = (SadbType.SADB_X_SPDGET, SadbType.SADB_X_SPDDUMP)
 _NOTHING = {
@@ -116,10 +119,13 @@ def _show_file(name: str, printer: _Printer) -> Iterator[str]:
     """Print a file; yield its errors."""
     try:
         with open(name, "rb") as file:
-            data = file.read()
+            data = file.read(_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         # A ValueError is a name that can be no name, with a NUL in it.
         yield (error.strerror if isinstance(error, OSError) else None) or _INVALID
+        return
+    if len(data) > _FILE_BYTES:
+        yield f"longer than {_FILE_BYTES >> 20} MiB"
         return
     if len(data) < _BASE_BYTES:
         yield _INVALID

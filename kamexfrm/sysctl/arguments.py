@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from kamexfrm.command_line import Syntax, UsageError, iter_options
+from kamexfrm.sysctl.settings import shown
 
 #: What -p reads when it is given no file.
 DEFAULT_FILE = "/etc/kamexfrm/sysctl.conf"
@@ -131,7 +132,7 @@ def _check(options: Options) -> None:
     if options.write:
         for operand in options.operands:
             if "=" not in operand:
-                raise UsageError(f"-w writes: {operand} must be NAME=VALUE")
+                raise UsageError(f"-w writes: {shown(operand)} must be NAME=VALUE")
         if not (options.operands or writes):
             raise UsageError("-w writes: no NAME=VALUE given")
     if options.describe and (writes or any("=" in operand for operand in options.operands)):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -14,7 +15,15 @@ from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 Assignments = dict[Knob, int]
 
 _MOST_DIGITS = 10
+
+#: Most characters of a file of settings.
+_MOST_CHARACTERS = 1 << 20
+
+#: What no name of a variable has, but a line of a setkey file with its keys may have.
+_NO_NAME = re.compile(r"""[\s"';+$]|0[xX]|[0-9A-Fa-f]{9}|.{100}""", re.DOTALL)
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
+
+_SETKEY_WORDS = ("add", "update", "delete", "flush", "spdadd", "spddelete", "spdflush")
 
 
 class UnknownSysctlError(KnobError):
@@ -40,8 +49,13 @@ def matching(name: str) -> tuple[Knob, ...]:
         text = f"{dotted}: unsupported ({UNSUPPORTED[dotted]})"
         raise UnknownSysctlError(text, errno=errno.EOPNOTSUPP)
     if not found:
-        raise UnknownSysctlError(f"{printable(name, '')}: unknown variable{_hint(dotted)}")
+        raise UnknownSysctlError(f"{shown(name)}: unknown variable{_hint(dotted)}")
     return found
+
+
+def shown(name: str) -> str:
+    """Return a name for an error; three dots for what is none and may be a key."""
+    return "..." if _NO_NAME.search(name) else printable(name, "")
 
 
 def unsupported() -> list[tuple[str, str]]:
@@ -81,6 +95,12 @@ def _hint(dotted: str) -> str:
     return f" ({did_you_mean(near)})" if near else ""
 
 
+def _setkey_hint(text: str) -> str:
+    """Return `` (this is ...)`` for a line of a setkey file."""
+    first = text.split(maxsplit=1)[0] if text.split() else ""
+    return " (for setkey -f?)" if first in _SETKEY_WORDS else ""
+
+
 def value_of(knob: Knob, text: str) -> int:
     """Return a value given by number or by name; raises KnobError (EINVAL, EOPNOTSUPP)."""
     if text in knob.value_names:
@@ -113,12 +133,14 @@ def read_assignment(text: str) -> tuple[Knob, int]:
     name, value = name.strip(), value.strip()
     if not equals:
         error = os.strerror(errno.EINVAL)
-        raise KnobError(f"{printable(name, '')}: {error}: not NAME = VALUE", errno=errno.EINVAL)
+        raise KnobError(
+            f"{shown(name)}: {error}: not NAME = VALUE{_setkey_hint(text)}", errno=errno.EINVAL
+        )
     knob, *others = matching(name)
     if others:
         error = os.strerror(errno.EISDIR)
         reason = f"{1 + len(others)} variables have this name's beginning"
-        raise KnobError(f"{printable(name, '')}: {error}: {reason}", errno=errno.EISDIR)
+        raise KnobError(f"{shown(name)}: {error}: {reason}", errno=errno.EISDIR)
     return knob, value_of(knob, value)
 
 
@@ -138,7 +160,11 @@ def lines_of(path: str) -> Iterator[tuple[Place, str]]:
             errors="surrogateescape",
             closefd=path != "-",
         ) as file:
-            for number, line in enumerate(file, 1):
+            content = file.read(_MOST_CHARACTERS + 1)
+            if len(content) > _MOST_CHARACTERS:
+                reason = f"longer than {_MOST_CHARACTERS >> 20} MiB"
+                raise KamexfrmError(f"{name}: {reason}", errno=errno.EFBIG)
+            for number, line in enumerate(content.split("\n"), 1):
                 text = line.partition("#")[0].partition(";")[0].strip()
                 if text and not _is_unsupported(text):
                     yield Place(name, number), text

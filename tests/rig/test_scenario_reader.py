@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamexfrm.rig.scenario.plan import Probe, Setkey
-from kamexfrm.rig.scenario.reading.document import ScenarioError, read_text
+from kamexfrm.rig.scenario.reading.document import ScenarioError, read_file, read_text
 from kamexfrm.rig.scenario.reading.lines import Lines
 from kamexfrm.rig.scenario.reading.matrix import key_of
 from kamexfrm.rig.scenario.reading.mirror import mirror
@@ -249,3 +249,25 @@ def test_names_that_stand_for_names_again_and_again_have_a_limit() -> None:
     doubled = "".join(f'v{at} = "${{v{at + 1}}}${{v{at + 1}}}"\n' for at in range(40))
     text = TWO + f'[variables]\n{doubled}v40 = ""\n[hosts.alice]\nsetkey = "${{v0}}"\n'
     assert "the names of a case stand for over 1000000 characters" in error_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = " + "[" * 100_000, "x.rig.toml: too deeply nested"),
+        ("x = " + "1" * 10_000, "x.rig.toml: a number of thousands of digits"),
+        ("y = 1\n" + "a." * 50_000 + "a = 1", "x.rig.toml:2: a key of over 100 words"),
+        ("[" + "a." * 50_000 + "a]", "x.rig.toml:1: a key of over 100 words"),
+        ("x = {" + "a." * 50_000 + "a = 1}", "x.rig.toml:1: a key of over 100 words"),
+        ("x = {" + "'a' . " * 50_000 + "a = 1}", "x.rig.toml:1: a key of over 100 words"),
+    ],
+)
+def test_what_would_take_all_time_or_memory_is_refused(text: str, reason: str) -> None:
+    assert error_of(text) == reason
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="/dev/zero: longer than 1 MiB"):
+        read_file("/dev/zero")
+    text = f"{TWO}[hosts.alice]\nfile = '/dev/zero'\n"
+    assert "/dev/zero: longer than 1 MiB" in error_of(text)

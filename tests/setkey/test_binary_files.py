@@ -171,3 +171,9 @@ def test_no_bytes_raise_another_exception(
     status, out, err = shown(folder, bytes(wire), options=options)
     assert status == int(bool(err))
     assert "Traceback" not in out + err
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    done = setkey("/dev/zero")
+    assert done.err == "setkey: /dev/zero: longer than 64 MiB\n"
+    assert done.status == 1

@@ -18,25 +18,50 @@ from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
 #: A statement that makes an SA: the kernel needs its protocol.
 _MAKES_SA = re.compile(r"(?m)^[^#]*\b(?:add|update|getspi)\s[^;#]*\b(?:esp|ah|ipcomp)")
 
+#: Most bytes of a scenario file or of a file that it names; and most dots in a key, since reading
+#: a dotted key takes the square of its length.
+_MOST_BYTES = 1 << 20
+_MOST_DOTS = 100
+_LONG_KEY = re.compile(
+    r"""(?m)(?:^|[{,])[ \t]*\[?\[?[ \t]*"""
+    rf"""(?>(?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_-]+)[ \t]*\.[ \t]*){{{_MOST_DOTS},}}"""
+)
+
 
 def read_file(path: str | Path) -> list[Case]:
     """Return all cases of a file, each checked as a whole; raises ScenarioError."""
     try:
-        text = Path(path).read_bytes().decode()
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        text = data.decode()
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}", errno=error.errno) from None
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path}: not UTF-8 at byte {error.start}") from None
+    if len(data) > _MOST_BYTES:
+        raise ScenarioError(f"{path}: longer than {_MOST_BYTES >> 20} MiB")
     return read_text(text, str(path))
 
 
 def read_text(text: str, name: str) -> list[Case]:
     """Return all cases of a scenario's text; files that it names are relative to ``name``."""
+    if match := _LONG_KEY.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise ScenarioError(f"{name}:{line}: a key of over {_MOST_DOTS} words")
+    try:
+        return _read(text, name)
+    except RecursionError:
+        raise ScenarioError(f"{name}: too deeply nested") from None
+
+
+def _read(text: str, name: str) -> list[Case]:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason, line = place_of(str(error))
         raise ScenarioError(f"{name}:{line}: {reason}") from None
+    except ValueError:  # Python's limit of 4,300 digits
+        raise ScenarioError(f"{name}: a number of thousands of digits") from None
     lines = Lines(text)
     document = Table(data, (), name, lines)
     document.check_keys(schema.TOP)
@@ -197,9 +222,13 @@ class _Reader:
         name = table.text(file_key)
         path = Path(table.file).parent / name
         try:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            with path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
         except OSError as error:
             table.fail(f"{path}: {error.strerror}", file_key)
+        if len(data) > _MOST_BYTES:
+            table.fail(f"{path}: longer than {_MOST_BYTES >> 20} MiB", file_key)
+        text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         place = table.at(file_key)
         filled = fill(place, text, limited(self._lookup, place), lambda: [*self._known])
         return Script(str(filled), name, name)
