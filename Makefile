@@ -13,7 +13,7 @@ TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 tcpdump:tcpdump
 # What only checks and tests need: the manual's lint, and IKE daemons to serve.
 check: TOOLS += mandoc:mandoc
 unit fix: TOOLS :=
-test: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
+test soak: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
 	swanctl:strongswan-swanctl
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -87,6 +87,10 @@ test: check ## run the checks and all tests, data plane included, and fuzz for 6
 	$(AS_ROOT) $(BIN)/python -m pytest
 	wait $$! || { cat build/fuzz.log; exit 1; }
 	cat build/fuzz.log
+
+SOAK_MINUTES ?= 30
+soak: venv ## reload, rekey, flip and run IKE under traffic for SOAK_MINUTES=30
+	$(AS_ROOT) $(BIN)/python tests/soak/soak.py --minutes $(SOAK_MINUTES)
 
 fuzz: venv ## fuzz all that reads hostile input, FUZZ_SECONDS=600 for each target
 	$(FUZZ)

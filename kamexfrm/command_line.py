@@ -5,6 +5,7 @@ may be closed, on a full disk, or a pipe whose reader has exited: none of them c
 and none changes what a command reports of its work.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -91,7 +92,8 @@ def _next_word(option: str, word: str, rest: Iterator[str], syntax: Syntax) -> s
 def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
     """Run a command that writes to its standard streams; return its exit status.
 
-    That is ``failed`` where the output cannot be written; the error is printed after the name.
+    That is ``failed`` where the output cannot be written, or memory is not enough (setrlimit(2));
+    the error is printed after the name.
     """
     _open_closed()
     try:
@@ -103,6 +105,9 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
     except OSError as error:  # a full disk, say
         _drop_output()
         say(f"{name}: {error.strerror or error}\n")
+        return failed
+    except MemoryError:
+        say(f"{name}: {os.strerror(errno.ENOMEM)}\n")
         return failed
     except KeyboardInterrupt:
         return INTERRUPTED
