@@ -118,6 +118,28 @@ def test_pf_key_has_ended_and_new_sockets_and_policies_fail(namespace: Host, bar
     assert client.output() == ["b'' b''", "True", "True"]
 
 
+def test_a_program_that_reads_the_end_on_and_on_is_slowed_down(namespace: Host) -> None:
+    # As iked and racoon do, with a line in the log for each. The time here is that of a socket
+    # of the program's own, which is not slowed down.
+    text = """
+        import threading
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("qq", 0, 500_000))
+        clock = threading.Thread(target=lambda: refusal_of(os.read, one.fileno(), 1))
+        clock.start()
+        one.send(b"x")
+        reads = elsewhere = 0
+        while clock.is_alive() and reads < 1000:
+            reads += key.recv(16, socket.MSG_PEEK) == b""
+            elsewhere += other.recv(1, socket.MSG_PEEK) == b"x"
+        while elsewhere < 1000:
+            elsewhere += other.recv(1, socket.MSG_PEEK) == b"x"
+        print(reads < 10)
+    """
+    client = Program(namespace, text)
+    client.kill()
+    assert client.output() == ["True"]
+
+
 def test_no_ip_socket_is_made_without_its_forced_policy(namespace: Host) -> None:
     text = """
         for family in (socket.AF_INET, socket.AF_INET6):
