@@ -1,5 +1,6 @@
 """send(2) on PF_KEY is synchronous: a program that reads the reply at once finds it."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -93,7 +94,8 @@ def here(namespace: Host) -> Iterator[Host]:
     """Give a host whose supervisors all run again at the end of the test."""
     yield namespace
     for pid in supervisors():
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGCONT)
 
 
 class TestWhileTheSupervisorStandsStill:
