@@ -3,15 +3,19 @@
 import pytest
 
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.rig import Host
+from kamexfrm.rig import Host, TwoHosts
 from kamexfrm.translate.xfrm.catch_all import catch_all
 from kamexfrm.xfrm import XFRM_POLICY_ALLOW, Operation, XfrmMsg, encode_policy
 from tests.sysctl.kame_sysctl import INET, INET6, kame_sysctl
 
 
-def forge(host: Host, *families: int) -> None:
-    """Let the catch-alls of output pass packets."""
-    forged = [catch_all(family, 1)._replace(action=XFRM_POLICY_ALLOW) for family in families]
+def forge(host: Host, *families: int, directions: tuple[int, ...] = (1,)) -> None:
+    """Let the catch-alls of some directions pass packets."""
+    forged = [
+        catch_all(family, direction)._replace(action=XFRM_POLICY_ALLOW)
+        for family in families
+        for direction in directions
+    ]
     kernel = host.call(NetlinkKernel)
     assert kernel.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(p)) for p in forged]) == []
     kernel.close()
@@ -58,3 +62,25 @@ def test_opening_one_family_after_a_flush_leaves_the_other_closed(namespace: Hos
     assert "block" not in defaults
     policies = namespace.run(["ip", "xfrm", "policy"], check=True).stdout
     assert policies.count("src ::/0 dst ::/0") == 3
+
+
+def test_packets_follow_what_was_opened_after_a_flush_and_what_stayed_closed(
+    two_hosts: TwoHosts,
+) -> None:
+    a, _ = two_hosts
+    assert a.ping("10.0.0.2")
+    assert a.ping("fd00::2")
+    kame_sysctl(a, f"{INET[0]}=0", f"{INET6[0]}=0")
+    a.run(["ip", "xfrm", "policy", "flush"], check=True)
+    kame_sysctl(a, f"{INET[0]}=1")
+    assert a.ping("10.0.0.2")
+    assert not a.ping("fd00::2", timeout=0.5)
+
+
+def test_packets_pass_a_forged_one_until_a_write(two_hosts: TwoHosts) -> None:
+    a, _ = two_hosts
+    kame_sysctl(a, f"{INET[0]}=0")
+    forge(a, 2, directions=(0, 1))
+    assert a.ping("10.0.0.2")
+    kame_sysctl(a, f"{INET6[1]}=1")
+    assert not a.ping("10.0.0.2", timeout=0.5)
