@@ -186,6 +186,7 @@ def whole(case: Case, kernel: Kernel) -> tuple[Picture, int]:
     return picture(kernel), points
 
 
+@pytest.mark.not_unit("each fault of each write takes half a minute")
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_fails_the_same_write_completes_it_and_no_flow_was_open(name: str) -> None:
     wanted, points = whole(CASES[name], fake())

@@ -62,8 +62,9 @@ def _reply(payload: bytes, flags: int) -> None:
 
 def _message(type_: int, payload: bytes) -> str:
     event = Event(type_, payload, 1, 1)
-    consequence(event, _EVERY_FLAG)
-    with contextlib.suppress(KamexfrmError):
+    with contextlib.suppress(WireError):
+        consequence(event, _EVERY_FLAG)
+    with contextlib.suppress(WireError):
         written_marker(event)
     for reader in _BRIEF:
         with contextlib.suppress(WireError):

@@ -7,8 +7,8 @@ from tests.fuzz.setkey_laws import check
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS, load
 
-#: How many inputs of a target are tried here: a few seconds each.
-INPUTS = {"setkey": 1100, "scenario": 300}
+#: How many inputs of a target are tried here, unless 2500: they take seconds.
+INPUTS = {"setkey": 1100, "scenario": 300, "pfkey": 800, "sysctl": 400}
 
 
 def unhurried(name: str) -> Target:

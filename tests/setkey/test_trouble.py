@@ -10,9 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Host
+
+pytestmark = pytest.mark.not_unit("makes network namespaces, and policies in them")
 
 SETKEY = [sys.executable, "-P", "-m", "kamexfrm.setkey"]
 OLD, NEW = "10.0.0.1", "10.0.0.2"
