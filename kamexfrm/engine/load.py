@@ -6,26 +6,43 @@ packet meets an SPD from which its policy is missing, and a writer that is kille
 policies, the new ones, or both.
 """
 
+from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
 from kamexfrm.engine.requests import SpdAdd
+from kamexfrm.model.policy import Direction, SecurityContext
+from kamexfrm.model.policy import Selector as EntrySelector
 from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
 
-#: How a load calls a policy: its selector, and whatever else tells it from others of that selector.
-PolicyName = Hashable
+#: What tells entries of one direction apart: selector and LSM's label.
+EntryName = tuple[EntrySelector, SecurityContext | None]
 
 
 class LoadPlan(NamedTuple):
     """What a load is going to ask for.
 
     ``policies`` is how many are added. ``is_sorted`` says that they come in the order of matching,
-    the priority as written never falling.
+    the priority as written never falling. ``forwards`` are the names of those that are added for
+    fwd and not deleted: an in policy of the same name gets no twin, which would only be replaced.
+    ``deleted`` are the names of those that are deleted, where some of them overlap and others are
+    added afterwards: then the order of all has to be kept on the way.
     """
 
     policies: int = 0
     is_sorted: bool = True
+    forwards: frozenset[EntryName] = frozenset()
+    deleted: frozenset[tuple[EntryName, Direction]] = frozenset()
+
+
+class StayingEntry(NamedTuple):
+    """An entry that stays where others of the load change their places: its policies."""
+
+    priority: int
+    number: int
+    name: Hashable
+    policies: list[Policy]
 
 
 class Load:
@@ -40,15 +57,23 @@ class Load:
         #: The last entry placed after a flush: its priority as written, and the kernel's.
         self.last: tuple[int, int] = (0, 0)
         #: Policies that wait to be sorted, each with the number of its request.
-        self.waiting: list[tuple[int, SpdAdd]] = []
-        self.names: set[Hashable] = set()
+        self.waiting: dict[tuple[EntryName, Direction], tuple[int, SpdAdd]] = {}
         self.number = 0
-        #: Operations that delete the old policies after a flush, by name and kernel direction.
-        self.deletions: dict[tuple[PolicyName, int], Operation] = {}
+        #: Whether some waited no longer: a deletion came between, and the order is set at the end.
+        self.is_split = False
+        #: How often old policies were moved up, to make room.
+        self.rooms = 0
+        #: Entries that stay, in the order of matching, and have yet to get their places.
+        self.staying: deque[StayingEntry] = deque()
+        #: What deletes old policies that their index alone does not name.
+        self.deletions: dict[tuple[Hashable, int], Operation] = {}
+        #: Of the policies that are going to be deleted, those that are there and not deleted yet.
+        #: With each, whether it is an automatic twin.
+        self.expected: dict[tuple[Hashable, int], bool] = {}
         #: Policies that were deleted one by one.
-        self.deleted: dict[tuple[PolicyName, int], Policy] = {}
+        self.deleted: dict[tuple[Hashable, int], Policy] = {}
         #: Policies that stay though they were deleted: what was to replace them was rejected.
-        self.spared: set[tuple[PolicyName, int]] = set()
+        self.spared: set[tuple[Hashable, int]] = set()
         #: Selectors of sidecars that are there and whose entry has not come again with one.
         self.sidecars: set[Selector] = set()
         #: SAs that were deleted or flushed.

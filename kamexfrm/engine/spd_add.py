@@ -5,12 +5,12 @@ import errno
 from kamexfrm.engine import spd_load
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
 from kamexfrm.engine.session import Session
-from kamexfrm.engine.spd_load import Slot
+from kamexfrm.engine.spd_places import Slot, keep, place, policy_name
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
-from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_twin
+from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_selector, encode_twin
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
@@ -78,16 +78,18 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if template.reqids:
         session.reqids.claim(template.reqids)
     load = session.load
+    paired = twin and direction is Direction.IN and spd_load.makes_twin(load, request)
     if load is not None and load.has_policies():
-        name = spd_load.policy_name(selector_to_kernel(selector))
-        paired = twin and direction is Direction.IN
+        name = encode_selector(selector)
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (template.direction,)
-        slot = spd_load.place(session, load, name, directions, priority)
+        if not lifetime | validtime and keep(load, template, name, directions, priority):
+            return
+        slot = place(session, load, name, directions, priority)
     else:
         slot = Slot(*session.priorities.place(priority), _NEW_PAIR)
     number, order, types = slot
     entry = Operation(types[0], encode_plain(policy, template, number, order, session.now))
-    if twin and direction is Direction.IN:
+    if paired:
         forward = Operation(types[1], encode_twin(policy, template, number, order, session.now))
         _add_pair(session, request, entry, forward)
     else:
@@ -99,7 +101,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     policy = request.policy
     session.tunnels_changed = True
     load = session.load
-    name = spd_load.policy_name(selector_to_kernel(policy.selector), label_to_kernel(policy.label))
+    name = policy_name(policy.selector, policy.label)
     requests = policy.requests
     if load is not None:
         requests = spd_load.kept_reqids(session, load, request, name)
@@ -113,11 +115,11 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     if has_any_reqid(policy):
         session.set_flags(MarkerFlag.HAS_ANY_REQID)
         with_sa_reqids = session.with_sa_reqids(policy, without_sa)
-    paired = request.twin and policy.direction is Direction.IN
+    paired = spd_load.makes_twin(load, request)
     if load is not None and load.has_policies():
         direction = direction_to_kernel(policy.direction)
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (direction,)
-        slot = spd_load.place(session, load, name, directions, policy.priority)
+        slot = place(session, load, name, directions, policy.priority)
     else:
         slot = Slot(*session.priorities.place(policy.priority), _NEW_PAIR)
     placement = Placement(slot.number, slot.order)

@@ -1,21 +1,20 @@
 """Policies within a load: deleted and flushed ones stay until the new ones are in place."""
 
 import errno
-from collections.abc import Sequence
-from typing import NamedTuple
 
-from kamexfrm.engine.load import Load, PolicyName
+from kamexfrm.engine.load import Load
 from kamexfrm.engine.requests import SpdAdd, SpdDelete
 from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
-from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.engine.spd_places import order_all, place_staying, policy_name
+from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.brief_policy import brief_policy
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
-    is_ordinary,
     is_sidecar,
     read_tag,
     spd_entry_from_kernel,
@@ -24,41 +23,17 @@ from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
 from kamexfrm.translate.xfrm.replacement import OldEntry, Replacement
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
+    EMPTY_SELECTOR,
     XFRM_POLICY_FWD,
     XFRM_POLICY_OUT,
     Operation,
     Policy,
-    SecurityContext,
-    Selector,
-    XfrmMsg,
-    encode_policy,
+    decode_policy,
 )
+from kamexfrm.xfrm.structs import SELECTOR
 
-
-class Slot(NamedTuple):
-    """Where an entry goes: kernel priority, insertion number, and how each policy is written.
-
-    ``types`` are UPDPOLICY where a policy takes the place of an old one, else NEWPOLICY.
-    """
-
-    number: int
-    order: int
-    types: tuple[int, ...]
-
-    def replaces(self) -> bool:
-        """Whether the entry takes the place of an old one."""
-        return XfrmMsg.UPDPOLICY in self.types
-
-
-def policy_name(selector: Selector, label: SecurityContext | None = None) -> PolicyName:
-    """Return the name of a policy as setkey writes them: without mark and interface."""
-    return selector if label is None else (selector, label)
-
-
-def _name_of(policy: Policy) -> PolicyName:
-    if policy.if_id or policy.mark is not None or policy.policy_type:
-        return (policy.index, "foreign")
-    return policy_name(policy.selector, policy.security_context)
+#: The highest priority as written.
+PRIORITY_MAX = 0xFFFFFFFF
 
 
 def flush(session: Session, load: Load) -> None:
@@ -68,17 +43,19 @@ def flush(session: Session, load: Load) -> None:
     old, standing = [], []
     load.deletions.clear()
     load.deleted.clear()
-    for policy in session.kernel.policies():
-        if policy.direction > XFRM_POLICY_FWD:
+    for payload in session.kernel.raw_policies():
+        brief = brief_policy(payload)
+        if brief is not None:
+            name, direction, number, index, content = brief
+            old.append(OldEntry(name, direction, number, index, content))
+            if len(name) > SELECTOR.size:
+                load.deletions[name, direction] = delete_by_index(decode_policy(payload))
             continue
+        policy = decode_policy(payload)
         if is_sidecar(policy):
             load.sidecars.add(policy.selector)
-        elif policy.selector.user and stands_for_one(policy):
+        elif stands_for_one(policy):
             standing.append(policy)
-        elif is_ordinary(policy):
-            name = _name_of(policy)
-            old.append(OldEntry(name, policy.direction, policy.priority))
-            load.deletions[name, policy.direction] = delete_by_index(policy)
     load.replacement = Replacement(old, load.todo)
     session.apply(catch_alls(standing, session.knobs))
 
@@ -91,7 +68,14 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     selector = selector_to_kernel(request.selector)
     label = label_to_kernel(request.label)
     direction = direction_to_kernel(request.direction)
-    name = policy_name(selector, label)
+    name = policy_name(request.selector, request.label)
+    if load.plan.deleted and load.replacement is None:
+        order_all(session, load)
+    if load.expected.pop((name, direction), None) is not None:
+        session.tunnels_changed = True
+        if request.twin and load.expected.get((name, XFRM_POLICY_FWD)):
+            del load.expected[name, XFRM_POLICY_FWD]
+        return True
     if load.replacement is not None:
         if (name, direction) in load.replacement:
             raise KernelError(errno.ENOENT)
@@ -118,56 +102,28 @@ def must_wait(load: Load, request: SpdAdd) -> bool:
 
     Raises KernelError (EEXIST) for the second of a name.
     """
-    if load.plan.is_sorted or load.replacement is None:
+    if load.plan.is_sorted:
         return False
-    name = (request.policy.selector, request.policy.direction, request.policy.label)
-    if name in load.names:
+    policy = request.policy
+    name = (policy.selector, policy.label), policy.direction
+    if name in load.waiting:
         raise KernelError(errno.EEXIST)
-    load.names.add(name)
     load.number += 1
-    load.waiting.append((load.number, request))
+    load.waiting[name] = (load.number, request)
     return True
 
 
-def place(
-    session: Session, load: Load, name: PolicyName, directions: Sequence[int], priority: int
-) -> Slot:
-    """Return the place of the next entry; raises KamexfrmError (ENOSPC) when there is none."""
-    load.todo = max(0, load.todo - 1)
-    replacement = load.replacement
-    if replacement is None:
-        types = tuple(
-            XfrmMsg.UPDPOLICY if load.deleted.pop((name, d), None) else XfrmMsg.NEWPOLICY
-            for d in directions
-        )
-        return Slot(*session.priorities.place(priority), types)
-    types = tuple(
-        XfrmMsg.UPDPOLICY if (name, d) in replacement else XfrmMsg.NEWPOLICY for d in directions
-    )
-    number = replacement.place(name, directions, priority)
-    if number is None:
-        _make_room(session, replacement)
-        number = replacement.place(name, directions, priority)
-        if number is None:
-            raise KamexfrmError("no kernel priority is left", errno=errno.ENOSPC)
-    load.last = priority, number
-    return Slot(number, session.priorities.next_order(), types)
-
-
-def _make_room(session: Session, replacement: Replacement) -> None:
-    """Move the old policies up, the last one first."""
-    policies = {(_name_of(p), p.direction): p for p in session.policies()}
-    session.apply(
-        [
-            Operation(XfrmMsg.UPDPOLICY, encode_policy(policy._replace(priority=move.number)))
-            for move in replacement.make_room()
-            if (policy := policies.get((move.name, move.direction)))
-        ]
-    )
+def makes_twin(load: Load | None, request: SpdAdd) -> bool:
+    """Whether an entry gets an automatic fwd twin: not where the load adds an explicit one."""
+    if not request.twin or request.policy.direction is not Direction.IN:
+        return False
+    if load is None or not load.plan.forwards:
+        return True
+    return (request.policy.selector, request.policy.label) not in load.plan.forwards
 
 
 def kept_reqids(
-    session: Session, load: Load, request: SpdAdd, name: PolicyName
+    session: Session, load: Load, request: SpdAdd, name: bytes
 ) -> tuple[IpsecRequest, ...]:
     """Return an entry's requests with the reqids that were generated for the one it replaces."""
     requests = request.policy.requests
@@ -196,19 +152,27 @@ def spare(load: Load, request: SpdAdd) -> None:
     Less would be protected than the load asks for: it asks for a policy of that name.
     """
     policy = request.policy
-    name = policy_name(selector_to_kernel(policy.selector), label_to_kernel(policy.label))
+    name = policy_name(policy.selector, policy.label)
     load.spared.add((name, direction_to_kernel(policy.direction)))
     if request.twin and policy.direction is Direction.IN:
         load.spared.add((name, XFRM_POLICY_FWD))
 
 
+def _deletion(load: Load, entry: OldEntry) -> Operation:
+    special = load.deletions.get((entry.name, entry.direction))
+    if special is not None:
+        return special
+    return delete_by_index(Policy(EMPTY_SELECTOR, entry.direction, index=entry.id))
+
+
 def finish(session: Session, load: Load) -> None:
     """Delete the old policies that have not come again, the last one first; raises KernelError."""
+    place_staying(session, load, PRIORITY_MAX)
     session.send()
     operations = []
     if load.replacement is not None:
         left = [e for e in load.replacement.left() if (e.name, e.direction) not in load.spared]
-        operations += [load.deletions[entry.name, entry.direction] for entry in left]
+        operations += [_deletion(load, entry) for entry in left]
         directions = {entry.direction for entry in left}
     else:
         gone = [policy for row, policy in load.deleted.items() if row not in load.spared]

@@ -204,13 +204,22 @@ class Writer:
 
 
 def _finish_load(session: Session, load: Load) -> None:
-    """Add the policies that wait, in the order of matching, then delete what has not come again."""
-    for number, request in sorted(load.waiting, key=lambda row: row[1].policy.priority):
-        session.transactions.number = number
-        _write(session, request, waits=False)
-    load.waiting.clear()
+    """Add the policies that wait, then delete what has not come again."""
+    _write_waiting(session, load)
     spd_load.finish(session, load)
+    if load.is_split:
+        session.priorities.resolve_ties()
     sad_load.finish(session, load)
+
+
+def _write_waiting(session: Session, load: Load) -> None:
+    """Add the policies that wait, in the order of matching."""
+    number = session.transactions.number
+    for at, request in sorted(load.waiting.values(), key=lambda row: row[1].policy.priority):
+        session.transactions.number = at
+        _write(session, request, waits=False)
+    session.transactions.number = number
+    load.waiting.clear()
 
 
 def _write(session: Session, request: Write, *, waits: bool = True) -> None:
@@ -223,10 +232,16 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
             case SaAdd():
                 sad.sa_add(session, request)
             case SpdDelete():
+                if session.load is not None and session.load.waiting:
+                    # It may be about one of them.
+                    session.load.is_split = True
+                    _write_waiting(session, session.load)
                 spd_delete(session, request)
             case SpdDeleteId():
                 spd_delete_id(session, request)
             case SpdFlush():
+                if session.load is not None:
+                    _write_waiting(session, session.load)
                 spd_flush(session, request)
             case SaDelete():
                 sad.sa_delete(session, request)

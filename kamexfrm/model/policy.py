@@ -120,6 +120,30 @@ class Selector(NamedTuple):
             self.destination, self.destination_prefix
         )
 
+    def overlaps(self, other: "Selector") -> bool:
+        """Whether some packet matches both selectors.
+
+        >>> net, host = Address.parse("10.0.0.0"), Address.parse("10.0.0.9")
+        >>> Selector(net, 24, net, 24).overlaps(Selector(host, 32, net, 0))
+        True
+        """
+        source, destination = (
+            min(self.source_prefix, other.source_prefix),
+            min(self.destination_prefix, other.destination_prefix),
+        )
+        return (
+            self.family == other.family
+            and (self.upper == other.upper or ULPROTO_ANY in (self.upper, other.upper))
+            and _may_be_same(self.source_port, other.source_port)
+            and _may_be_same(self.destination_port, other.destination_port)
+            and self.source.is_within(other.source, source)
+            and self.destination.is_within(other.destination, destination)
+        )
+
+
+def _may_be_same(port: int | None, other: int | None) -> bool:
+    return port == other or port is None or other is None
+
 
 class SecurityContext(NamedTuple):
     """An LSM label (setkey's ``-ctx DOI ALGORITHM "LABEL"``)."""

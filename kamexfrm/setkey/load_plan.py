@@ -1,13 +1,22 @@
 """Which parts of a script are loads: what they delete is replaced by what comes after it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import combinations
 from typing import NamedTuple
 
-from kamexfrm.engine.load import LoadPlan
+from kamexfrm.engine.load import EntryName, LoadPlan
+from kamexfrm.model.policy import Direction
 from kamexfrm.setkey import statements as s
 
 #: A statement that reads the databases sees them as the statements before it left them.
 _READS = (s.Get, s.Dump, s.SpdGet, s.SpdDump, s.GetSpi)
+
+
+#: Of more entries that are deleted, some are taken to overlap.
+_MOST_COMPARED = 200
+
+#: Of more entries that are added beside deletions, it is not looked which are deleted again.
+_MOST_ADDED = 5000
 
 
 class Part(NamedTuple):
@@ -47,6 +56,11 @@ class _Counter:
         self._policies = 0
         self._last_priority = -1
         self._is_sorted = True
+        self._forwards: set[EntryName] = set()
+        self._deletes_forwards = self._flushes = False
+        self._deletes_added = False
+        self._deleted: set[tuple[EntryName, Direction]] = set()
+        self._added: set[tuple[EntryName, Direction]] = set()
         self._deletes_policies = self._deletes_sas = self._is_load = False
 
     def count(self, statement: s.Statement) -> None:
@@ -58,11 +72,27 @@ class _Counter:
             self._is_sorted &= priority >= self._last_priority
             self._last_priority = priority
             self._policies += 1
+            if self._deleted and len(self._added) < _MOST_ADDED:
+                policy = statement.policy
+                self._added.add(((policy.selector, policy.label), policy.direction))
+            if statement.policy.direction is Direction.FWD:
+                self._forwards.add((statement.policy.selector, statement.policy.label))
             self._is_load |= self._deletes_policies
         elif kind is s.SpdFlush or kind is s.SpdDelete:
             self._deletes_policies = True
+            if isinstance(statement, s.SpdDelete):
+                name = (statement.selector, statement.label), statement.direction
+                self._deleted.add(name)
+                self._deletes_added |= name in self._added
+                if statement.direction is Direction.FWD and self._policies:
+                    self._deletes_forwards = True
+            else:
+                self._deleted.clear()
+                self._flushes = True
             if kind is s.SpdFlush:
-                self._policies, self._last_priority, self._is_sorted = 0, -1, True
+                self._last_priority, self._is_sorted = -1, True
+                self._forwards.clear()
+                self._deletes_forwards |= self._policies > 0
         elif kind is s.Flush or kind is s.Delete or kind is s.DeleteAll:
             self._deletes_sas = True
         elif kind is s.Add or kind is s.Update:
@@ -70,5 +100,20 @@ class _Counter:
 
     def part(self) -> Part:
         """Return what was counted."""
-        plan = LoadPlan(self._policies, self._is_sorted) if self._is_load else None
-        return Part(plan)
+        if not self._is_load:
+            return Part(None)
+        forwards = frozenset(() if self._deletes_forwards else self._forwards)
+        alone = not (self._flushes or self._deletes_added or len(self._added) == _MOST_ADDED)
+        deleted = self._deleted if alone and _overlap(self._deleted) else ()
+        return Part(LoadPlan(self._policies, self._is_sorted, forwards, frozenset(deleted)))
+
+
+def _overlap(deleted: Collection[tuple[EntryName, Direction]]) -> bool:
+    """Whether a packet may match two of some entries; of many it is not looked for."""
+    if len(deleted) > _MOST_COMPARED:
+        return True
+    return any(
+        (one[1] is other[1] or Direction.OUT not in (one[1], other[1]))  # in deletes its fwd twin
+        and one[0][0].overlaps(other[0][0])
+        for one, other in combinations(deleted, 2)
+    )

@@ -25,7 +25,7 @@ SPDDELETE = "spddelete 10.0.0.1 10.0.0.2 any -P out;"
         ("spdflush;" + SPDADD, [LoadPlan(1)]),
         ("spdflush;" + SPDADD + LOW, [LoadPlan(2)]),
         ("spdflush;" + LOW + SPDADD, [LoadPlan(2, is_sorted=False)]),
-        (LOW + SPDADD + "spdflush;" + SPDADD, [LoadPlan(1)]),
+        (LOW + SPDADD + "spdflush;" + SPDADD, [LoadPlan(3)]),
         (SPDDELETE + SPDADD, [LoadPlan(1)]),
         ("flush;" + ADD, [LoadPlan(0)]),
         (DELETE + ADD, [LoadPlan(0)]),

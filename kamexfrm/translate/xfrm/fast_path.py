@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import (
+    ULPROTO_ANY,
     Direction,
     IpsecRequest,
     Level,
@@ -23,12 +24,13 @@ from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import MAGIC, TWIN, VERSION
 from kamexfrm.xfrm import pack_templates
-from kamexfrm.xfrm.structs import PORTS, USERPOLICY_INFO
+from kamexfrm.xfrm.structs import PORTS, SELECTOR, USERPOLICY_INFO
 
 _HEAD = (MAGIC << 8 | VERSION) << 32
 _NO_PORTS = bytes(8)
 _pack = USERPOLICY_INFO.pack
 _pack_ports = PORTS.pack
+_pack_selector = SELECTOR.pack
 
 
 class FastPathTemplate(NamedTuple):
@@ -73,6 +75,27 @@ def fast_path_template(
         installed.policy.action,
         pack_templates(installed.policy.templates),
         pack_templates(twin.policy.templates),
+    )
+
+
+def encode_selector(selector: Selector) -> bytes:
+    """Return a selector's struct, with which each message about a policy begins."""
+    source, source_prefix, destination, destination_prefix, upper, sport, dport = selector
+    ports = _NO_PORTS
+    if sport is not None or dport is not None:
+        ports = _pack_ports(
+            dport or 0, 0 if dport is None else 0xFFFF, sport or 0, 0 if sport is None else 0xFFFF
+        )
+    return _pack_selector(
+        destination[1],
+        source[1],
+        ports,
+        source[0],
+        destination_prefix,
+        source_prefix,
+        0 if upper == ULPROTO_ANY else upper,
+        0,
+        0,
     )
 
 

@@ -12,9 +12,11 @@ moment a packet meets either what it met before or what it is to meet afterwards
   only after everything else that it would match.
 
 The kernel holds one policy of a selector in each direction. A new entry with the selector of an old
-one replaces it, and keeps its number where that is in order already.
+one replaces it, and keeps its number where that is in order already. Where the new SPD begins as
+the old one does, nothing need be written: keep().
 """
 
+from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -22,11 +24,17 @@ from kamexfrm.translate.xfrm.order import FIRST, GAP, LAST, after_last
 
 
 class OldEntry(NamedTuple):
-    """A policy that is to go, or to be replaced: its name, kernel direction and priority."""
+    """A policy that is to go, or to be replaced: its name, kernel direction and priority.
+
+    ``id`` is its index in the kernel. ``content`` is a hash of what it says, 0 where it has to be
+    written again in any case.
+    """
 
     name: Hashable
     direction: int
     number: int
+    id: int = 0
+    content: int = 0
 
 
 class Move(NamedTuple):
@@ -41,31 +49,55 @@ class Replacement:
     """Places the entries of a new SPD ahead of what is left of the old one.
 
     ``old`` are the policies that are there, in any order. ``todo`` is how many entries are going to
-    be placed, which decides how much room each one takes.
+    be placed, which decides how much room each one takes. What is kept of an old policy takes some
+    200 bytes.
     """
 
     def __init__(self, old: Iterable[OldEntry], todo: int) -> None:
-        self._old = sorted(old, key=lambda entry: entry.number)
+        rows = sorted(old, key=lambda entry: entry[2])
         self._todo = max(1, todo)
         self._last = FIRST - 1
-        self._at = {(entry.name, entry.direction): at for at, entry in enumerate(self._old)}
-        directions = {entry.direction for entry in self._old}
-        self._queues = {
-            direction: [at for at, e in enumerate(self._old) if e.direction == direction][::-1]
-            for direction in directions
-        }
-        self._gone = bytearray(len(self._old))
-        self._left = len(self._old)
-
-    @property
-    def last(self) -> int:
-        """The kernel priority of the entry that was placed last, 0 before the first one."""
-        return self._last
+        self._left = len(rows)
+        self._names = [row[0] for row in rows]
+        self._directions = bytearray(row[1] for row in rows)
+        self._numbers = array("I", [row[2] for row in rows])
+        self._ids = array("I", [row[3] for row in rows])
+        self._contents = array("q", [row[4] for row in rows])
+        self._gone = bytearray(len(rows))
+        self._at: tuple[dict[Hashable, int], ...] = ({}, {}, {})
+        self._heads = [0, 0, 0]
+        for at, row in enumerate(rows):
+            self._at[row[1]][row[0]] = at
+        #: How many old policies the new SPD has begun with; -1 once something is placed.
+        self._kept = 0
 
     def __contains__(self, name: tuple[Hashable, int]) -> bool:
         """Whether an old policy of this name and direction is still there."""
-        at = self._at.get(name)
+        at = self._at[name[1]].get(name[0])
         return at is not None and not self._gone[at]
+
+    def keep(self, name: Hashable, directions: Sequence[int], contents: Sequence[int]) -> int:
+        """Return the number of the next entry where it and all before it are there already.
+
+        ``contents`` are those of its policies. Return 0 where it has to be placed.
+        """
+        first = self._kept
+        if first < 0:
+            return 0
+        count = len(directions)
+        for direction, content in zip(directions, contents, strict=True):
+            at = self._at[direction].get(name, -1)
+            if not first <= at < first + count or self._contents[at] != content or not content:
+                return 0
+        number = self._numbers[first]
+        if number != self._numbers[first + count - 1] or number == self._last:
+            return 0
+        self._gone[first : first + count] = b"\1" * count
+        self._kept += count
+        self._left -= count
+        self._last = number
+        self._todo = max(1, self._todo - 1)
+        return number
 
     def place(self, name: Hashable, directions: Sequence[int], priority: int = 0) -> int | None:
         """Return the number for the next entry, None where there is no room: see make_room().
@@ -74,14 +106,19 @@ class Replacement:
         as written: behind all old policies the number is near it. Old policies of that name count
         as replaced from now on.
         """
-        mine = [self._at[name, d] for d in directions if (name, d) in self]
+        self._kept = -1
+        found = [self._at[direction].get(name, -1) for direction in directions]
+        mine = [at for at in found if at >= 0 and not self._gone[at]]
         bound = self._bound(directions, mine)
-        numbers = {self._old[at].number for at in mine}
+        numbers = {self._numbers[at] for at in mine}
         number = numbers.pop() if len(numbers) == 1 else 0
         # Those that follow need a number each behind this one, and so does what is left.
         highest = LAST - (self._todo - 1) - (self._left - len(mine))
         if bound > LAST and not number:
-            number = after_last(priority, self._last) or 0
+            # Nothing is ahead of which it must be. Those that follow may have to be.
+            bound = self._bound((0, 1, 2), mine)
+            if not self._last + self._todo < bound <= LAST:
+                number, bound = after_last(priority, self._last) or 0, LAST + 1
         if not self._last < number < min(bound, highest + 1):
             before = self._before(min(bound, highest + self._todo))
             if before is None:
@@ -98,14 +135,22 @@ class Replacement:
         """Return the lowest number that is left of some directions, besides an entry's own."""
         bound = LAST + 1
         for direction in directions:
-            queue = self._queues.get(direction, [])
-            while queue and self._gone[queue[-1]]:
-                queue.pop()
-            for at in reversed(queue):
-                if not self._gone[at] and at not in mine:
-                    bound = min(bound, self._old[at].number)
-                    break
+            at = self._head(direction)
+            while at < len(self._names) and (
+                self._gone[at] or at in mine or self._directions[at] != direction
+            ):
+                at += 1
+            if at < len(self._names):
+                bound = min(bound, self._numbers[at])
         return bound
+
+    def _head(self, direction: int) -> int:
+        """Return where the first old policy of a direction is that is left, or the end."""
+        at = self._heads[direction]
+        while at < len(self._names) and (self._gone[at] or self._directions[at] != direction):
+            at += 1
+        self._heads[direction] = at
+        return at
 
     def _before(self, bound: int) -> int | None:
         room = bound - self._last - 1
@@ -131,19 +176,26 @@ class Replacement:
         previous = None
         for at in left:
             # Policies of one entry share a number, before and after.
-            if self._old[at].number != previous:
+            if self._numbers[at] != previous:
                 number += step
-            previous = self._old[at].number
+            previous = self._numbers[at]
             moves.append((at, number))
-        up = [move for move in moves if move[1] > self._old[move[0]].number]
-        down = [move for move in moves if move[1] < self._old[move[0]].number]
-        result = [
-            Move(self._old[at].name, self._old[at].direction, new) for at, new in (*up[::-1], *down)
-        ]
+        up = [move for move in moves if move[1] > self._numbers[move[0]]]
+        down = [move for move in moves if move[1] < self._numbers[move[0]]]
         for at, new in moves:
-            self._old[at] = self._old[at]._replace(number=new)
-        return result
+            self._numbers[at] = new
+        return [Move(self._names[at], self._directions[at], new) for at, new in (*up[::-1], *down)]
 
     def left(self) -> list[OldEntry]:
         """Return the old policies that nothing has replaced, the last one first."""
-        return [entry for entry, gone in zip(self._old, self._gone, strict=True) if not gone][::-1]
+        return [
+            OldEntry(
+                self._names[at],
+                self._directions[at],
+                self._numbers[at],
+                self._ids[at],
+                self._contents[at],
+            )
+            for at in range(len(self._names) - 1, -1, -1)
+            if not self._gone[at]
+        ]

@@ -210,6 +210,19 @@ def renumbered(
     return [Operation(XfrmMsg.UPDPOLICY, encode_policy(policy)) for _, policy in steps]
 
 
+def moved(policies: Iterable[Policy], number: int, now: int) -> list[Operation]:
+    """Return the operations that give the policies of an entry another kernel priority."""
+    return [
+        Operation(
+            XfrmMsg.UPDPOLICY,
+            encode_policy(
+                _with_remaining(p, spd_entry_from_kernel(p), now)._replace(priority=number)
+            ),
+        )
+        for p in policies
+    ]
+
+
 def delete_sidecar(selector: Selector) -> Operation:
     """Return the operation that deletes a selector's sidecar."""
     wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
