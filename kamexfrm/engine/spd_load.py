@@ -43,6 +43,7 @@ def flush(session: Session, load: Load) -> None:
     old, standing = [], []
     load.deletions.clear()
     load.deleted.clear()
+    load.spared.clear()
     for payload in session.kernel.raw_policies():
         brief = brief_policy(payload)
         if brief is not None:
@@ -69,6 +70,7 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     label = label_to_kernel(request.label)
     direction = direction_to_kernel(request.direction)
     name = policy_name(request.selector, request.label)
+    load.spared.difference_update(((name, direction), (name, XFRM_POLICY_FWD)))
     if load.plan.deleted and load.replacement is None:
         order_all(session, load)
     if load.expected.pop((name, direction), None) is not None:
