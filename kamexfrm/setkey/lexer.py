@@ -53,15 +53,6 @@ KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged")
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
 
-#: What may be a key wherever it stands, in a comment too; and the rest of a malformed key.
-_LONG_HEX = re.compile(r"0[xX][0-9A-Fa-f]{9,}")
-_QUOTED = re.compile(r'"[^"\n]+"')
-_BLACK = re.compile(r"[^\s;]+")
-
-
-def _without_keys(text: str) -> str:
-    return _LONG_HEX.sub(lambda found: "0x" + "*" * (len(found[0]) - 2), text)
-
 
 def complete_length(text: str) -> int:
     """Return how much of an interactive input is whole statements, in characters.
@@ -158,7 +149,12 @@ class Words:
             if word[0] == '"':
                 return "*" * (len(word) - 2)
             return "0x" + "*" * (len(word) - 2) if word[:1] == "0" else "*" * len(word)
-        return word
+        if at < 4:
+            return word  # a command, addresses, a protocol
+        from kamexfrm.setkey.masking import masked
+
+        start = self.offset(at)
+        return masked(self.text)[start : start + len(word)]
 
     def warn(self, text: str, at: int) -> None:
         """Add a warning about a word."""
@@ -185,7 +181,7 @@ class Words:
         if word == '"':
             hints = ("the quotation mark has no partner",)
         elif word == "-" and self.words[self.at + 1]:
-            hints = (f"there is no option -{self.words[self.at + 1][:20]}",)
+            hints = (f"there is no option -{self.shown(self.at + 1)[:20]}",)
         elif word == "\ufeff":
             hints = ("this is a byte order mark: save the file without it",)
         self.fail("Syntax error", hints=hints, fatal=True)
@@ -206,6 +202,8 @@ class Words:
         ``token`` is the word that setkey would name, where that is another one, and ``offset`` the
         place of the culprit in the statement's text, where it is not a word's first character.
         """
+        from kamexfrm.setkey.masking import masked
+
         at = self.at if at is None else at
         if token is None:
             token = self.shown(at)
@@ -215,10 +213,10 @@ class Words:
         line, shift = self._source(offset)
         raise ScriptError(
             reason,
-            token=_without_keys(token),  # such as a policy over several lines
+            token=masked(token),  # such as a policy over several lines
             place=place,
             hints=hints,
-            before=tuple(map(_without_keys, before)),
+            before=before if masked(self.text) == self.text else tuple(map(masked, before)),
             fatal=fatal,
             source=line,
             caret=shift,
@@ -246,7 +244,9 @@ class Words:
 
     def _source(self, offset: int) -> tuple[str, int]:
         """Return the line with this offset, keys masked, and the offset in it."""
-        text = self._masked()
+        from kamexfrm.setkey.masking import masked  # with difflib, for errors only
+
+        text = masked(self.text)
         start = text.rfind("\n", 0, offset) + 1
         end = text.find("\n", offset)
         return text[start : end if end >= 0 else len(text)], offset - start
@@ -259,28 +259,3 @@ class Words:
         if is_hexadecimal(word) and len(word) > 10:
             return True
         return at > 1 and self.words[at - 2] in ("-E", "-A") and word[:1] not in ("-", ";", "")
-
-    def _masked(self) -> str:
-        """Return the text with every key replaced by as many asterisks."""
-        pieces = []
-        end = 0
-        for index, match in enumerate(WORD.finditer(self.text)):
-            if match[1] == '"':  # no partner: all that follows may be a key
-                pieces.append(self.text[end : match.end()])
-                end = match.end()
-                pieces.append(re.sub(r"[^\s;]", "*", self.text[end:]))
-                end = len(self.text)
-                break
-            start, word = match.start(1), match[1]
-            if start >= end and word and self._is_key(index):
-                if len(word) == 1 and start == match.start():  # the _ of aes_cbc
-                    continue
-                pieces += (self.text[end:start], re.sub(r"[^\n]", "*", word))
-                end = match.end()
-                if len(word) == 1:  # 'key' or $KEY
-                    rest = _BLACK.match(self.text, end)
-                    pieces.append("*" * len(rest[0]) if rest else "")
-                    end = rest.end() if rest else end
-        pieces.append(self.text[end:])
-        text = _QUOTED.sub(lambda found: "*" * len(found[0]), "".join(pieces))
-        return _without_keys(text)

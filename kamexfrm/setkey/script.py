@@ -1,6 +1,7 @@
 """Scripts: a file (-f) or text (-e) is read to its end before it is carried out, -c as it comes."""
 
 import codecs
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -24,6 +25,12 @@ from kamexfrm.setkey.statements import Exit, Statement
 _NOTHING_DONE = (
     "setkey: nothing was changed: a script is read to its end before it is carried out"
     " (--as-read carries out what comes before an error)\n"
+)
+
+#: A key in the text of -e, which stands in the command line.
+_KEY = re.compile(r"""-[EA]\s*[a-z0-9_-]+\s+(?:0[xX][0-9A-Fa-f]|"[^"])""")
+_VISIBLE = (
+    "setkey: WARNING: all users can see the key in the text of -e, by ps(1): use -f - or -c\n"
 )
 
 #: Characters of an unfinished statement of -c from which on it is not scanned at every line.
@@ -54,6 +61,8 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
             name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
+        if options.mode == "e" and _KEY.search(options.script):
+            sys.stderr.write(_VISIBLE)
         status = run_whole(pieces, name, options, reporter, executor)
     if executor and executor.lock_holder:
         sys.stderr.write(

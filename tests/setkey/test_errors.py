@@ -16,7 +16,7 @@ def test_error_message_is_setkeys_with_the_place_and_a_hint() -> None:
     assert format_script_error(error) == (
         "setkey: f,3: syntax error at `aes'\n"
         "setkey: f,3: parse failed\n"
-        "      -E aes_cbc 0x00;\n"
+        "      -E aes_cbc ****;\n"
         "         ^\n"
         "    did you mean aes-cbc?\n"
     )

@@ -209,7 +209,7 @@ def add(spi: int, *options: str) -> str:
 @pytest.mark.usefixtures("namespace")
 def test_sas_are_shown_with_their_keys_masked() -> None:
     with listening("-x", "-H") as monitor:
-        assert setkey("--strict", "-e", add(0x1001, "-m tunnel -u 9 -r 4")) == (0, "", "")
+        assert setkey("--strict", "-e", add(0x1001, "-m tunnel -u 9 -r 4")).status == 0
         setkey("-e", add(0x1001, "-m tunnel -lh 100").replace("add", "update"))
         setkey("-e", "delete 10.0.0.1 10.0.0.2 esp 0x1001;")
         setkey("-e", add(0x1002))

@@ -309,3 +309,14 @@ def test_python_dash_m_is_the_command() -> None:
         [str(Path(sys.executable).parent / "setkey"), "--version"], capture_output=True, check=True
     )
     assert done.stdout.decode() == setkey("--version").out
+
+
+def test_a_key_in_the_text_of_e_is_warned_of() -> None:
+    warning = (
+        "setkey: WARNING: all users can see the key in the text of -e, by ps(1): use -f - or -c\n"
+    )
+    head = "add 10.0.0.1 10.0.0.2 esp 0x1000 -E"
+    for key in ("aes-cbc 0x00112233445566778899aabbccddeeff", 'aes-cbc "0123456789abcdef"'):
+        assert setkey("-n", "-e", f"{head} {key};") == (0, "", warning)
+        assert setkey("-n", "-f", "-", text=f"{head} {key};") == (0, "", "")
+    assert setkey("-n", "-e", f"{head} null;") == (0, "", "")
