@@ -9,6 +9,7 @@ import click
 from kamexfrm.cli import rig_up
 from kamexfrm.cli.rig_cases import FILE, PASSED, SKIPPED, read_cases, usage
 from kamexfrm.cli.rig_run import run
+from kamexfrm.command_line import printable
 
 
 @click.group()
@@ -74,7 +75,7 @@ def list_cases(files: tuple[Path, ...], pattern: str) -> None:
     from kamexfrm.rig.scenario.report import transcript as report
 
     for case in read_cases(files, pattern):
-        click.echo(report.identity(case))
+        click.echo(printable(report.identity(case), ""))
 
 
 @rig.command()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from kamexfrm.command_line import printable
+
 if TYPE_CHECKING:
     from kamexfrm.rig.scenario.plan import Case
 
@@ -40,7 +42,7 @@ def read_cases(files: tuple[Path, ...], pattern: str) -> "list[Case]":
 
 def usage(text: str) -> NoReturn:
     """Leave with the message for input or options that are wrong."""
-    click.echo(f"kamexfrm rig: {text}", err=True)
+    click.echo(f"kamexfrm rig: {printable(text)}", err=True)
     sys.exit(USAGE)
 
 
@@ -52,5 +54,5 @@ def skip(reason: str) -> NoReturn:
 
 def fail(error: Exception) -> NoReturn:
     """Leave with an error."""
-    click.echo(f"kamexfrm rig: {error}", err=True)
+    click.echo(f"kamexfrm rig: {printable(str(error))}", err=True)
     sys.exit(FAILED)

@@ -77,12 +77,10 @@ class Caller:
         self.tid = tid
 
     def name(self) -> str:
-        """Return the thread's name (comm), for people."""
+        """Return the thread's name (comm), which it chose, as it is: quote it where it is shown."""
         try:
-            with open(
-                f"/proc/{self.tid}/comm", encoding="utf-8", errors="backslashreplace"
-            ) as comm:
-                return comm.read().strip()
+            with open(f"/proc/{self.tid}/comm", encoding="utf-8", errors="surrogateescape") as comm:
+                return comm.read().removesuffix("\n")
         except OSError:
             return "?"
 

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 
+from kamexfrm.command_line import printable
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, namespace_of_socket
@@ -86,7 +87,7 @@ class Calls:
         if self._log.is_open:
             name = Caller(notification.tid).name() if notification.tid else "?"
             call = self._names.get(notification.number, "send")
-            self._log.write(f"{name} ({notification.tid}): {call}: {text}")
+            self._log.write(printable(f"{name} ({notification.tid}): {call}: {text}", ""))
 
     # socket(2)
 

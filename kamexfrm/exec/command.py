@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kamexfrm.command_line import UsageError, guarded, say
+from kamexfrm.command_line import UsageError, guarded, printable, say
 from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
 from kamexfrm.exec.arguments import HELP, USAGE, Options, read_options
 from kamexfrm.exec.filter import assemble, rules
@@ -45,7 +45,7 @@ def _main(arguments: list[str]) -> int:
             say(f"  {hint}\n")
         return STATUS_FAILED
     except KamexfrmError as error:
-        say(f"kamexfrm exec: {error}\n")
+        say(f"kamexfrm exec: {printable(str(error))}\n")
         return STATUS_FAILED
     except OSError as error:  # no process, no memory, an unknown machine
         say(f"kamexfrm exec: {error.strerror}\n")
@@ -53,7 +53,7 @@ def _main(arguments: list[str]) -> int:
     try:
         become(options.program)
     except OSError as error:
-        say(f"kamexfrm exec: {options.program[0]}: {error.strerror}\n")
+        say(f"kamexfrm exec: {printable(options.program[0], '')}: {error.strerror}\n")
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         return STATUS_NOT_FOUND if missing else STATUS_NOT_EXECUTABLE
 

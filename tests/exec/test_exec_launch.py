@@ -198,6 +198,14 @@ class TestTheLog:
         assert os.strerror(errno.ESOCKTNOSUPPORT) in refused
         assert log.stat().st_mode & 0o777 == 0o600
 
+    def test_the_name_of_a_program_is_one_line_of_it(self, namespace: Host, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        text = "open('/proc/self/comm', 'wb').write(b'a\\nb\\x1b[1m\\xff'); pf_key()"
+        done = namespace.run(supervised(text, "--log", str(log)))
+        assert done.stderr == ""
+        (line,) = log.read_text().splitlines()
+        assert "kamexfrm exec: a\\nb\\x1b[1m\\xff (" in line
+
     def test_a_log_reader_that_does_not_read_blocks_no_program(self, namespace: Host) -> None:
         # A pipe has room for a thousand lines or so.
         text = """

@@ -297,3 +297,14 @@ def test_nothing_is_left_of_runs_killed_at_any_moment(kernel: str, runs: int) ->
             until(lambda: not traces(folder), deadline=30, what=f"the end of run {run}")
     finally:
         shutil.rmtree(folder)
+
+
+def test_what_a_terminal_takes_for_a_command_is_shown(files: Path) -> None:
+    (files / "evil.rig.toml").write_text(
+        GOOD.replace(HERE, HERE.replace("links", 'title = "t\\u001b[2Jt"\nlinks'))
+        + '[matrix]\nx = ["c\\u001b[2Jd"]\n'
+    )
+    for words in (("list", "evil.rig.toml"), ("run", "evil.rig.toml"), ("run", "e\x1b.rig.toml")):
+        done = rig(files, *words)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\\x1b" in done.stdout + done.stderr

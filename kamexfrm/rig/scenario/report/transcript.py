@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 from xml.etree import ElementTree
 
+from kamexfrm.command_line import printable
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.result import CaseResult, Failure, StepResult
 
@@ -29,7 +30,8 @@ class Transcript:
         self._held: list[str] = []
 
     def paint(self, text: str, code: str) -> str:
-        """Return a text in a colour, or as it is."""
+        """Return a text in a colour, or as it is; what a terminal takes for a command is shown."""
+        text = printable(text)
         return f"\033[{code}m{text}\033[0m" if self._colour else text
 
     def _print(self, text: str) -> None:
@@ -41,13 +43,13 @@ class Transcript:
     def begin(self, case: Case) -> None:
         """Print the name of the case."""
         self._held.clear()
-        title = f"  {case.title}" if case.title else ""
+        title = f"  {printable(case.title)}" if case.title else ""
         self._print(self.paint(identity(case), _BOLD) + title)
 
     def step(self, result: StepResult) -> None:
         """Print a step."""
         number = f"{result.number:2} " if result.number else "   "
-        line = f"{number}{result.label}"
+        line = f"{number}{printable(result.label)}"
         if result.seen:
             line = f"{line:<44} {self.paint(result.seen, _FAINT)}"
         self._print(f"  {result.seconds:7.3f}  {line}")
@@ -64,13 +66,13 @@ class Transcript:
         first, *more = failure.message.splitlines()
         self._print(self.paint(f"  FAILED {where}line {result.line}: {first}", _RED))
         for line in more:
-            self._print(f"    {line}")
+            self._print(f"    {printable(line)}")
         for cause in failure.causes:
-            self._print(f"    because {cause}")
+            self._print(f"    because {printable(cause)}")
         for title, text in failure.facts:
             self._print(f"    {self.paint(title, _BOLD)}")
             for line in text.splitlines():
-                self._print(f"      {line.expandtabs(4)}")
+                self._print(f"      {printable(line.expandtabs(4))}")
 
     def end(self, result: CaseResult) -> None:
         """Print how the case ended."""
