@@ -149,8 +149,8 @@ class Words:
             if word[0] == '"':
                 return "*" * (len(word) - 2)
             return "0x" + "*" * (len(word) - 2) if word[:1] == "0" else "*" * len(word)
-        if at < 4:
-            return word  # a command, addresses, a protocol
+        if len(word) == 1 and not word.isalnum():
+            return word
         from kamexfrm.setkey.masking import masked
 
         start = self.offset(at)
@@ -205,15 +205,14 @@ class Words:
         from kamexfrm.setkey.masking import masked
 
         at = self.at if at is None else at
-        if token is None:
-            token = self.shown(at)
+        token = self.shown(at) if token is None else masked(token)
         if offset is None:
             offset = self.offset(at)
         place = self._place_of(offset)
         line, shift = self._source(offset)
         raise ScriptError(
             reason,
-            token=masked(token),  # such as a policy over several lines
+            token=token,  # such as a policy over several lines
             place=place,
             hints=hints,
             before=before if masked(self.text) == self.text else tuple(map(masked, before)),

@@ -28,6 +28,7 @@ _BEGIN = re.compile(
 
 #: A text in quotation marks, the second one perhaps missing; or what stands between blanks.
 _PIECE = re.compile(r'"[^"]*(?:"|\Z)|[^\s";]+|;')
+_LIKE = re.compile(r"[a-z0-9]+[-_](?:cbc|ctr|gcm|ccm|ecb|mac|md5|sha[0-9]*)(?:[-_][0-9]+)?\Z")
 _NUMBER = re.compile(r"[0-9]{1,10}\Z")
 
 #: What is masked anywhere: texts in quotation marks, a lone mark with all behind it, long numbers.
@@ -87,8 +88,10 @@ def _mask_keys(text: str, at: int, pieces: list[str], before: str) -> int:
 
 
 def _is_misspelt(word: str) -> bool:
-    """Whether a word is near the name of an algorithm."""
-    return len(word) < 30 and word[0] != '"' and bool(nearest(word.lower(), _NAMES, 1))
+    """Whether a word is near the name of an algorithm, or built like one."""
+    if len(word) > 30 or word[0] == '"':
+        return False
+    return bool(_LIKE.match(word)) or bool(nearest(word.lower(), _NAMES, 1))
 
 
 def _anywhere(text: str) -> str:

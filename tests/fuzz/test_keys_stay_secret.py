@@ -90,6 +90,7 @@ ALGORITHMS = (
     "-E AES-CBC", "-C deflate -E aes-cbc", "-m bogus -E aes-cbc", "-E\n aes-cbc",
 )  # fmt: skip
 BEFORE = (
+    "",
     "add 10.0.0.1 10.0.0.2 esp 0x1000",
     "update 10.0.0.1 10.0.0.2 ah 4096",
     "ad 10.0.0.1 10.0.0.2 esp 0x1000",
