@@ -16,10 +16,13 @@ class Backoff:
         """Return the seconds until the next resync is due, 0 if it may begin now."""
         return max(0.0, self._until - time.monotonic())
 
-    def start(self, began: float) -> None:
-        """Begin the pause after a resync that began at this time.monotonic() and ends now."""
+    def start(self, began: float, least: float = 0.0) -> None:
+        """Begin the pause after a resync that began at this time.monotonic() and ends now.
+
+        It takes ``least`` seconds at least.
+        """
         now = time.monotonic()
-        self._until = now + (now - began) * _FACTOR
+        self._until = now + max(least, (now - began) * _FACTOR)
 
     def cancel(self) -> None:
         """End the pause."""

@@ -19,7 +19,8 @@ from kamexfrm.xfrm import XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY, XFRMNLGRP_SA, Poli
 
 GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 
-#: Seconds after which a writer that left something unfinished is taken for dead.
+#: Seconds after which a writer that left something unfinished is taken for dead, and after which
+#: what the kernel refused is tried again.
 _PATIENCE = 2.0
 
 
@@ -37,6 +38,8 @@ class Reconciler:
         #: Events that could not be decoded since the start, and those that are not logged yet.
         self._unreadable = self._unlogged = 0
         self._last_error = ""
+        #: Why the last resync failed, empty where it did not.
+        self._failure = ""
 
     def reconcile(self) -> None:
         """Resync, and rewrite what has to change; raises KernelError."""
@@ -76,10 +79,22 @@ class Reconciler:
                 self.reconcile()
             else:
                 self._engine.invalidate_routes()
+            self._failure = ""
         except KamexfrmError as error:  # of the kernel, or a marker that cannot be read
-            self._log(f"could not look after the policies: {error}")
-        self._backoff.start(began)
+            self._fail(error, wanted)
+        self._backoff.start(began, _PATIENCE if self._failure else 0.0)
         self._last_event = time.monotonic()
+
+    def _fail(self, error: KamexfrmError, wanted: Consequence) -> None:
+        """Log an error, once as long as it stays the same; what the kernel refused is tried again.
+
+        A marker that cannot be read stays so until it is written again, which is an event.
+        """
+        if isinstance(error, KernelError):
+            self._due = wanted
+        if str(error) != self._failure:
+            self._failure = str(error)
+            self._log(f"could not look after the policies: {error}")
 
     @property
     def _flags(self) -> MarkerFlag:

@@ -91,6 +91,10 @@ class FaultyKernel:
         self.held = 0
         self.hit = False
 
+    def fail(self, fault: Fault) -> None:
+        """Have this fault from now on."""
+        self._fault = fault
+
     def _is_next(self) -> bool:
         number, self.points = self.points, self.points + 1
         is_hit = self._fault is not None and number == self._fault.number
