@@ -277,7 +277,9 @@ def traces(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("kernel", "runs"), [("host", 8), ("guest", 3)])
-def test_nothing_is_left_of_runs_killed_at_any_moment(kernel: str, runs: int) -> None:
+def test_nothing_is_left_of_runs_killed_at_any_moment(
+    kernel: str, runs: int, tmp_path: Path
+) -> None:
     # Short, and letters only: else the guest's kernel has its folder elsewhere.
     folder = Path("/tmp") / f"kamexfrm{secrets.token_hex(4)}"
     folder.mkdir()
@@ -286,6 +288,7 @@ def test_nothing_is_left_of_runs_killed_at_any_moment(kernel: str, runs: int) ->
         for run in range(runs):
             process = subprocess.Popen(
                 command("run", "--kernel", kernel, str(folder / "held.rig.toml")),
+                cwd=tmp_path,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "TMPDIR": str(folder)},
