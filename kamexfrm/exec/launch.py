@@ -157,8 +157,11 @@ def hand_over(program: bytes, to: socket.socket) -> None:
     """
     listener = install(program)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(listener))
-    for _ in range(2):  # one message for each
-        to.sendmsg([b"\0"], [rights], UNTRAPPED)
+    try:
+        for _ in range(2):  # one message for each
+            to.sendmsg([b"\0"], [rights], UNTRAPPED)
+    except (BrokenPipeError, ConnectionResetError):
+        raise KamexfrmError(_ENDED) from None
     os.close(listener)
     to.close()
     try:
@@ -167,11 +170,12 @@ def hand_over(program: bytes, to: socket.socket) -> None:
     except OSError as error:
         number = error.errno or errno.EIO
     if number == errno.ENOSYS:
-        raise KamexfrmError("the supervisor ended before the program started")
+        raise KamexfrmError(_ENDED)
     if number != ARRIVED:
         raise KernelError(number, _OTHER_FILTER)
 
 
+_ENDED = "the supervisor ended before the program started"
 _OTHER_FILTER = (
     "another filter answers socket(AF_KEY) before ours is asked: allow AF_KEY in the container's "
     "seccomp profile, or in the service's RestrictAddressFamilies= and SystemCallFilter="

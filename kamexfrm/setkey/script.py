@@ -61,7 +61,7 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
             name = printable(options.script)
             sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
             return 1
-        if options.mode == "e" and _KEY.search(options.script):
+        if options.script in sys.argv and options.mode == "e" and _KEY.search(options.script):
             sys.stderr.write(_VISIBLE)
         status = run_whole(pieces, name, options, reporter, executor)
     if executor and executor.lock_holder:

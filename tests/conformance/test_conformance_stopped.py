@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,19 +34,28 @@ def has_lock(process: subprocess.Popen[bytes]) -> bool:
 
 def stopped_with_lock(path: Path) -> subprocess.Popen[bytes]:
     """Start a load and stop it while it has the lock."""
-    process = subprocess.Popen([*SETKEY, "-f", path], stderr=subprocess.PIPE)
-    try:
-        for _ in range(100):
-            until(lambda: has_lock(process), deadline=60, what="the load's lock")
-            process.send_signal(signal.SIGSTOP)
-            if has_lock(process):
-                return process
-            process.send_signal(signal.SIGCONT)
-    except BaseException:
-        process.kill()
-        raise
-    process.kill()
+    for _ in range(20):
+        process = subprocess.Popen([*SETKEY, "-f", path], stderr=subprocess.PIPE)
+        try:
+            while process.poll() is None:
+                if not has_lock(process):
+                    continue
+                process.send_signal(signal.SIGSTOP)
+                until(partial(is_stopped, process), what="the stop of the load")
+                if has_lock(process):
+                    return process
+                process.send_signal(signal.SIGCONT)
+        except BaseException:
+            process.kill()
+            raise
+        process.communicate()
+        run([*SETKEY, "-FP"])
     raise AssertionError("the load was never stopped while it had the lock")
+
+
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state in "TZ"
 
 
 @pytest.mark.both_kernels
