@@ -113,8 +113,15 @@ ABOVE := kernel engine hub setkey sysctl
 UNIT := -m pytest -q -m unit --hypothesis-profile unit
 
 unit: venv ## run the tests without kernel, root and guest, in half a minute; print coverage
-	$(BIN)/coverage run $(UNIT) $(PURE:%=tests/%)
-	$(BIN)/python $(UNIT) tests/test_*.py $(ABOVE:%=tests/%)
+	@log=$$(mktemp)
+	trap 'rm -f "$$log"' EXIT
+	$(BIN)/python $(UNIT) -p no:cacheprovider tests/test_*.py $(ABOVE:%=tests/%) >"$$log" 2>&1 &
+	above=$$!
+	pure=0
+	$(BIN)/coverage run $(UNIT) $(PURE:%=tests/%) || pure=$$?
+	wait $$above || pure=1
+	cat "$$log"
+	[ $$pure = 0 ]
 	$(BIN)/coverage report
 
 fix: venv ## let ruff correct and format all files
