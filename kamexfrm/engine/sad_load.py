@@ -15,7 +15,7 @@ from kamexfrm.xfrm import Operation, State, StateId, XfrmMsg, encode_state, enco
 
 
 def _id_of(state: State) -> StateId:
-    return StateId(state.destination, state.spi, state.protocol, state.family)
+    return StateId(state.destination, state.spi, state.protocol, state.family, mark=state.mark)
 
 
 def flush(session: Session, load: Load, request: SaFlush) -> None:

@@ -160,3 +160,17 @@ def test_sas_that_come_again_go_on_protecting(
             it.runs(it.protected)
         assert it.leaks() == 0
         assert it.dropped() == 0
+
+
+@pytest.mark.dataplane
+def test_a_foreign_sa_with_a_mark_goes_with_a_flush(two_hosts: TwoHosts, tmp_path: Path) -> None:
+    near, far = ENDS["inet"]
+    path = tmp_path / "a.conf"
+    path.write_text(f"flush;\nadd {near} {far} esp 0x1001 {KEYS};\n")
+    name = ["src", near, "dst", far, "proto", "esp", "spi", "0x2002", "mark", "5", "mask", "0xff"]
+    cipher = ["mode", "transport", "enc", "cbc(aes)", "0x" + bytes(range(16)).hex()]
+    two_hosts.a.run(["ip", "xfrm", "state", "add", *name, *cipher])
+    two_hosts.a.run([*SETKEY, "-f", str(path)])
+    states = two_hosts.a.run(["ip", "xfrm", "state"]).stdout
+    assert "0x00001001" in states
+    assert "0x00002002" not in states
