@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from itertools import combinations
-from typing import NamedTuple
 
 from kamexfrm.engine.load import EntryName, LoadPlan
 from kamexfrm.model.policy import Direction
@@ -11,7 +10,6 @@ from kamexfrm.setkey import statements as s
 #: A statement that reads the databases sees them as the statements before it left them.
 _READS = (s.Get, s.Dump, s.SpdGet, s.SpdDump, s.GetSpi)
 
-
 #: Of more entries that are deleted, some are taken to overlap.
 _MOST_COMPARED = 200
 
@@ -19,34 +17,29 @@ _MOST_COMPARED = 200
 _MOST_ADDED = 5000
 
 
-class Part(NamedTuple):
-    """A part of a script up to the next statement that reads: ``plan`` is None for no load."""
-
-    plan: LoadPlan | None
-
-
 def reads(statement: s.Statement) -> bool:
     """Whether a statement ends a part of a script."""
     return isinstance(statement, _READS)
 
 
-def parts_of(statements: Iterable[s.Statement]) -> list[Part]:
-    """Return the parts of a script, in order; raises ScriptError where it cannot be read.
+def plans_of(statements: Iterable[s.Statement]) -> list[LoadPlan | None]:
+    """Return what each part of a script is; raises ScriptError where it cannot be read.
 
-    A part is a load where something is deleted before something of the same database is added.
+    A part ends with the next statement that reads. It is a load where something is deleted before
+    something of the same database is added.
     """
-    parts = []
+    plans = []
     counter = _Counter()
     for statement in statements:
         if isinstance(statement, s.Exit):
             break
         if reads(statement):
-            parts.append(counter.part())
+            plans.append(counter.plan())
             counter = _Counter()
         else:
             counter.count(statement)
-    parts.append(counter.part())
-    return parts
+    plans.append(counter.plan())
+    return plans
 
 
 class _Counter:
@@ -78,34 +71,32 @@ class _Counter:
             if statement.policy.direction is Direction.FWD:
                 self._forwards.add((statement.policy.selector, statement.policy.label))
             self._is_load |= self._deletes_policies
-        elif kind is s.SpdFlush or kind is s.SpdDelete:
+        elif isinstance(statement, s.SpdDelete):
             self._deletes_policies = True
-            if isinstance(statement, s.SpdDelete):
-                name = (statement.selector, statement.label), statement.direction
-                self._deleted.add(name)
-                self._deletes_added |= name in self._added
-                if statement.direction is Direction.FWD and self._policies:
-                    self._deletes_forwards = True
-            else:
-                self._deleted.clear()
-                self._flushes = True
-            if kind is s.SpdFlush:
-                self._last_priority, self._is_sorted = -1, True
-                self._forwards.clear()
-                self._deletes_forwards |= self._policies > 0
+            name = (statement.selector, statement.label), statement.direction
+            self._deleted.add(name)
+            self._deletes_added |= name in self._added
+            if statement.direction is Direction.FWD and self._policies:
+                self._deletes_forwards = True
+        elif kind is s.SpdFlush:
+            self._deletes_policies = self._flushes = True
+            self._deleted.clear()
+            self._last_priority, self._is_sorted = -1, True
+            self._forwards.clear()
+            self._deletes_forwards |= self._policies > 0
         elif kind is s.Flush or kind is s.Delete or kind is s.DeleteAll:
             self._deletes_sas = True
         elif kind is s.Add or kind is s.Update:
             self._is_load |= self._deletes_sas
 
-    def part(self) -> Part:
-        """Return what was counted."""
+    def plan(self) -> LoadPlan | None:
+        """Return what was counted, None for no load."""
         if not self._is_load:
-            return Part(None)
+            return None
         forwards = frozenset(() if self._deletes_forwards else self._forwards)
         alone = not (self._flushes or self._deletes_added or len(self._added) == _MOST_ADDED)
         deleted = self._deleted if alone and _overlap(self._deleted) else ()
-        return Part(LoadPlan(self._policies, self._is_sorted, forwards, frozenset(deleted)))
+        return LoadPlan(self._policies, self._is_sorted, forwards, frozenset(deleted))
 
 
 def _overlap(deleted: Collection[tuple[EntryName, Direction]]) -> bool:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from kamexfrm.command_line import printable
 from kamexfrm.engine.engine import Engine
+from kamexfrm.engine.load import LoadPlan
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
@@ -16,7 +17,7 @@ from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.lexer import complete_length
-from kamexfrm.setkey.load_plan import Part, parts_of, reads
+from kamexfrm.setkey.load_plan import plans_of, reads
 from kamexfrm.setkey.parser import LONGEST, Parser
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import read_script
@@ -121,20 +122,22 @@ def run_whole(
     if executor is None or _is_as_read(options):
         return _run(_statements(pieces, name, resolve), reporter, executor)
     try:
-        parts = parts_of(_statements(pieces, name, resolve))
+        plans = plans_of(_statements(pieces, name, resolve))
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)
         return 1
-    _load(_statements(pieces, name, resolve), parts, executor)
+    _load(_statements(pieces, name, resolve), plans, executor)
     return 0
 
 
-def _load(statements: Iterator[Statement], parts: Sequence[Part], executor: Executor) -> None:
+def _load(
+    statements: Iterator[Statement], plans: Sequence[LoadPlan | None], executor: Executor
+) -> None:
     """Carry out a script part by part: what a load deletes is replaced, and the rest goes last."""
-    for part in parts:
-        if part.plan:
-            executor.begin_load(part.plan)
+    for plan in plans:
+        if plan:
+            executor.begin_load(plan)
         for statement in statements:
             if reads(statement):
                 executor.flush()

@@ -3,7 +3,7 @@
 import pytest
 
 from kamexfrm.engine.load import LoadPlan
-from kamexfrm.setkey.load_plan import parts_of
+from kamexfrm.setkey.load_plan import plans_of
 from kamexfrm.setkey.parser import parse
 
 ADD = "add 10.0.0.1 10.0.0.2 esp 0x100 -E null;"
@@ -38,4 +38,4 @@ SPDDELETE = "spddelete 10.0.0.1 10.0.0.2 any -P out;"
 def test_a_part_is_a_load_where_something_deleted_may_come_again(
     text: str, plans: list[LoadPlan | None]
 ) -> None:
-    assert [part.plan for part in parts_of(parse(text))] == plans
+    assert plans_of(parse(text)) == plans
