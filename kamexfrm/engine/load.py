@@ -61,8 +61,6 @@ class Load:
         self.number = 0
         #: Whether some waited no longer: a deletion came between, and the order is set at the end.
         self.is_split = False
-        #: How often old policies were moved up, to make room.
-        self.rooms = 0
         #: Entries that stay, in the order of matching, and have yet to get their places.
         self.staying: deque[StayingEntry] = deque()
         #: What deletes old policies that their index alone does not name.

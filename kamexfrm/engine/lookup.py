@@ -22,7 +22,11 @@ from kamexfrm.xfrm import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kamexfrm.engine.requests import SaDeleteAll
     from kamexfrm.translate.xfrm.marker import Marker
+    from kamexfrm.xfrm import State
 
 _BLOCKS = Default(XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_BLOCK, XFRM_USERPOLICY_BLOCK)
 
@@ -107,4 +111,17 @@ def discarding_families(kernel: Kernel) -> tuple[int, ...]:
         return (AF_INET, AF_INET6) if default_blocks(kernel) else ()
     return tuple(
         family for family in (AF_INET, AF_INET6) if marker.knobs.of(family).def_policy == 0
+    )
+
+
+def states_between(kernel: Kernel, request: "SaDeleteAll") -> "Iterator[State]":
+    """Return the SAs that a request about two addresses covers; raises KernelError."""
+    from kamexfrm.model.policy import IPSEC_PROTOCOLS
+
+    return (
+        state
+        for state in kernel.states(request.protocol or 0)
+        if state.source == request.source
+        and state.destination == request.destination
+        and state.protocol in IPSEC_PROTOCOLS
     )

@@ -7,6 +7,7 @@ tunnel one while some tunnel request of the SPD needs it, and a transport one ot
 import errno
 
 from kamexfrm.engine import sad_load
+from kamexfrm.engine.lookup import states_between
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
@@ -92,10 +93,7 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
             XfrmMsg.DELSA,
             encode_state_id(StateId(s.destination, s.spi, s.protocol, s.destination.family)),
         )
-        for s in session.kernel.states(request.protocol or 0)
-        if s.source == request.source
-        and s.destination == request.destination
-        and s.protocol in IPSEC_PROTOCOLS
+        for s in states_between(session.kernel, request)
     ]
     if not doomed:
         raise KernelError(errno.ESRCH)

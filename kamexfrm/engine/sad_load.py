@@ -3,6 +3,7 @@
 import errno
 
 from kamexfrm.engine.load import Load
+from kamexfrm.engine.lookup import states_between
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import always
@@ -40,12 +41,8 @@ def delete_all(session: Session, load: Load, request: SaDeleteAll) -> None:
     session.send()
     found = {
         _id_of(s): s
-        for s in session.kernel.states(request.protocol or 0)
-        if s.source == request.source
-        and s.destination == request.destination
-        and s.protocol in IPSEC_PROTOCOLS
-        and s.spi
-        and _id_of(s) not in load.states
+        for s in states_between(session.kernel, request)
+        if s.spi and _id_of(s) not in load.states
     }
     if not found:
         raise KernelError(errno.ESRCH)

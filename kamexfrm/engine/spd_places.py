@@ -131,7 +131,6 @@ def keep(
 def _make_room(session: Session, load: Load, replacement: Replacement) -> None:
     """Move the old policies up, the last one first."""
     session.send()
-    load.rooms += 1
     load.staying = deque(entry._replace(number=0) for entry in load.staying)
     policies: dict[tuple[Hashable, int], Policy] = {}
     for payload in session.kernel.raw_policies():
@@ -184,11 +183,11 @@ def place_staying(session: Session, load: Load, priority: int) -> None:
     """Give entries that stay their places, up to those of a priority as written."""
     replacement = load.replacement
     while load.staying and load.staying[0].priority <= priority and replacement is not None:
-        entry = load.staying.popleft()
-        directions = [policy.direction for policy in entry.policies]
-        rooms = load.rooms
-        number = _place(session, load, replacement, entry.name, directions, entry.priority)
+        first = load.staying[0]
+        directions = [policy.direction for policy in first.policies]
+        number = _place(session, load, replacement, first.name, directions, first.priority)
+        entry = load.staying.popleft()  # its number is 0 where room was made
         load.last = entry.priority, number
-        if number != entry.number or rooms != load.rooms:
+        if number != entry.number:
             session.send()
             session.apply(moved(entry.policies, number, session.now))

@@ -5,7 +5,7 @@ the same stays: its lifetimes start again, and so does its replay window. Its ou
 on where the cipher would be broken by a number used twice, and nobody is hurt by a jump ahead.
 """
 
-from kamexfrm.translate.xfrm.sa_to_kernel import SEQUENCE_MARGIN
+from kamexfrm.translate.xfrm.sa_to_kernel import replay_ahead, replay_esn_ahead
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
     XFRM_STATE_AF_UNSPEC,
@@ -13,7 +13,6 @@ from kamexfrm.xfrm import (
     LifetimeCurrent,
     Operation,
     ReplayState,
-    ReplayStateEsn,
     State,
     StateId,
     XfrmMsg,
@@ -80,9 +79,11 @@ def restart(there: State, wanted: State, now: int) -> list[Operation]:
     if not is_counter_mode(there):
         esn, replay = there.replay_esn, there.replay
         if esn is not None:
-            event = event._replace(replay_esn=_esn_again(esn))
+            unseen = (0,) * len(esn.bitmap)
+            again = replay_esn_ahead(esn)._replace(bitmap=unseen, seq=0, seq_hi=0)
+            event = event._replace(replay_esn=again)
         elif replay is not None and there.replay_window:
-            event = event._replace(replay=ReplayState(_ahead(replay.oseq), 0, 0))
+            event = event._replace(replay=replay_ahead(replay)._replace(seq=0, bitmap=0))
     limits = there._replace(lifetime=wanted.lifetime)
     return [
         Operation(XfrmMsg.NEWAE, encode_async_event(event)),
@@ -94,23 +95,13 @@ def succeed(there: State, wanted: State) -> State:
     """Return what replaces a state of the same name: under a counter mode its numbers go on."""
     if not (is_counter_mode(wanted) and has_same_keys(there, wanted)):
         return wanted
-    number = there.replay.oseq if there.replay else 0
     if there.replay_esn is not None:
-        number = there.replay_esn.oseq_hi << 32 | there.replay_esn.oseq
-    if not number:
+        ahead = replay_esn_ahead(there.replay_esn)
+        low, high = ahead.oseq, ahead.oseq_hi
+    else:
+        low, high = replay_ahead(there.replay).oseq if there.replay else 0, 0
+    if not low | high:
         return wanted
-    number += SEQUENCE_MARGIN
     if wanted.replay_esn is not None:
-        high, low = divmod(min(number, (1 << 64) - 1), 1 << 32)
         return wanted._replace(replay_esn=wanted.replay_esn._replace(oseq=low, oseq_hi=high))
-    return wanted._replace(replay=ReplayState(min(number, 0xFFFFFFFF), 0, 0))
-
-
-def _ahead(number: int) -> int:
-    return min(number + SEQUENCE_MARGIN, 0xFFFFFFFF) if number else 0
-
-
-def _esn_again(esn: ReplayStateEsn) -> ReplayStateEsn:
-    number = esn.oseq_hi << 32 | esn.oseq
-    high, low = divmod(min(number + SEQUENCE_MARGIN, (1 << 64) - 1) if number else 0, 1 << 32)
-    return esn._replace(bitmap=(0,) * len(esn.bitmap), oseq=low, oseq_hi=high, seq=0, seq_hi=0)
+    return wanted._replace(replay=ReplayState(0xFFFFFFFF if high else low, 0, 0))

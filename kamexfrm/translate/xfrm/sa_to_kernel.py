@@ -24,6 +24,7 @@ from kamexfrm.xfrm import (
     AuthAlgorithm,
     Encap,
     LifetimeConfig,
+    ReplayState,
     ReplayStateEsn,
     State,
     StateId,
@@ -148,6 +149,22 @@ def sa_id_to_kernel(id: SaId) -> StateId:
 SEQUENCE_MARGIN = 4096
 
 
+def replay_ahead(replay: ReplayState) -> ReplayState:
+    """Return a replay state whose outgoing number has jumped ahead, if any was given out."""
+    if not replay.oseq:
+        return replay
+    return replay._replace(oseq=min(replay.oseq + SEQUENCE_MARGIN, 0xFFFFFFFF))
+
+
+def replay_esn_ahead(esn: ReplayStateEsn) -> ReplayStateEsn:
+    """Return an extended replay state, likewise."""
+    number = esn.oseq_hi << 32 | esn.oseq
+    if not number:
+        return esn
+    high, low = divmod(min(number + SEQUENCE_MARGIN, (1 << 64) - 1), 1 << 32)
+    return esn._replace(oseq=low, oseq_hi=high)
+
+
 def recreate(state: State, mode: int, now: int) -> State:
     """Return a state's successor of another mode: same key, same numbers, same end of life.
 
@@ -165,13 +182,6 @@ def recreate(state: State, mode: int, now: int) -> State:
     family = 0 if tunnel else state.family
     nowhere = Address.unspecified(family) if family else Address(0, bytes(16))
     flags = state.flags & ~XFRM_STATE_AF_UNSPEC
-    replay, esn = state.replay, state.replay_esn
-    if replay is not None and replay.oseq:
-        replay = replay._replace(oseq=min(replay.oseq + SEQUENCE_MARGIN, 0xFFFFFFFF))
-    if esn is not None and (esn.oseq or esn.oseq_hi):
-        number = (esn.oseq_hi << 32 | esn.oseq) + SEQUENCE_MARGIN
-        high, low = divmod(min(number, (1 << 64) - 1), 1 << 32)
-        esn = esn._replace(oseq=low, oseq_hi=high)
     return state._replace(
         selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),
         mode=mode,
@@ -189,6 +199,6 @@ def recreate(state: State, mode: int, now: int) -> State:
             left(limits.soft_use, used),
             left(limits.hard_use, used),
         ),
-        replay=replay,
-        replay_esn=esn,
+        replay=state.replay and replay_ahead(state.replay),
+        replay_esn=state.replay_esn and replay_esn_ahead(state.replay_esn),
     )
