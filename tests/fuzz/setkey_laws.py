@@ -142,7 +142,8 @@ def _pieces_are_the_whole(text: str, statements: list[Statement]) -> None:
     """Read line by line, as setkey -c does: the same statements."""
     found: list[Statement] = []
     pending, line = "", 1
-    for piece in text.splitlines(keepends=True) if "\n" in text else [text]:
+    # Not splitlines(), to which a file separator or a next line of Unicode ends a line, too.
+    for piece in re.findall(r"[^\n]*\n|[^\n]+$", text):
         pending += piece
         if len(found) > 200 or len(pending) > 20_000:
             return
