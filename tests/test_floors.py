@@ -32,8 +32,10 @@ FLOORS = {
     "sysctl": 6,
     "kamexfrmd": 6,
     "exec": 6,
+    "operator": 7,
     "rig": 7,
-    "cli": 8,
+    "library": 8,
+    "cli": 9,
 }
 
 #: Floor of each part of rig/scenario, by the same rule.

@@ -73,10 +73,12 @@ def within(descriptor: int | None) -> Iterator[None]:
 def enter(name: str) -> None:
     """Put the calling thread into a namespace for good.
 
-    ``name`` is one of ip-netns(8)'s, or a path such as /proc/PID/ns/net. Raises KernelError
-    with the errno of open(2) or setns(2).
+    ``name`` is one of ip-netns(8)'s, a path such as /proc/PID/ns/net, or the number of a process
+    where no namespace has it as its name. Raises KernelError with the errno of open(2) or setns(2).
     """
     path = name if "/" in name else f"{NAMED}/{name}"
+    if name.isascii() and name.isdecimal() and not os.path.exists(path):
+        path = f"/proc/{name}/ns/net"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

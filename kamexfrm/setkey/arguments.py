@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import kamexfrm
-from kamexfrm.command_line import Syntax, iter_options
+from kamexfrm.command_line import Syntax, UsageError, iter_options
 
 VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
 
@@ -16,6 +16,7 @@ usage: setkey [-Npv] [--json] [--nokeys] file ...
        setkey [-HPv] -F
        setkey [-H] -x[x]
        setkey [-V] [-h]
+       All modes take --netns NAME|PATH|PID.
 """
 
 
@@ -25,7 +26,7 @@ class Options(NamedTuple):
     ``mode`` is the letter of the last mode given, or empty, ``script`` the file of -f or the text
     of -e. ``policies`` is -P, ``ports`` -p, ``no_action`` -n, ``verbose`` -v, ``hide_sockets`` -N,
     ``repeat`` -l, ``hexdump`` -H, ``unix_time`` -xx; ``twins`` is false with -k and ``keys`` with
-    --nokeys.
+    --nokeys. ``netns`` names the network namespace to act in; empty is the present one.
     """
 
     mode: str = ""
@@ -43,6 +44,7 @@ class Options(NamedTuple):
     repeat: bool = False
     hexdump: bool = False
     unix_time: bool = False
+    netns: str = ""
     files: tuple[str, ...] = ()
 
     @property
@@ -72,11 +74,17 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--nokeys": {"keys": False},
 }
 _SYNTAX = Syntax(
-    frozenset(("-f=", "-e=", *_MODES, *_FLAGS)),
+    frozenset(("-f=", "-e=", "--netns=", *_MODES, *_FLAGS)),
     unknown="setkey: unrecognized option '{option}'",
     unknown_letter="setkey: invalid option -- '{letter}'",
     no_value="setkey: option requires an argument -- '{letter}'",
 )
+
+
+def _not_empty(name: str) -> str:
+    if not name:
+        raise UsageError("setkey: --netns needs a name, a path or a process")
+    return name
 
 
 def read_options(arguments: list[str]) -> Options:
@@ -88,6 +96,8 @@ def read_options(arguments: list[str]) -> Options:
             files.append(value)
         elif name in _FLAGS:
             options = options._replace(**_FLAGS[name])
+        elif name == "--netns=":
+            options = options._replace(netns=_not_empty(value))
         elif name in _MODES:
             unix_time = options.unix_time or (name == "-x" and options.mode == "x")
             options = options._replace(mode=_MODES[name], unix_time=unix_time)

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kamexfrm.command_line import UsageError, guarded
+from kamexfrm.command_line import UsageError, guarded, printable
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.setkey.arguments import USAGE, VERSION, Options, read_options
 
@@ -43,6 +43,8 @@ def _main(arguments: list[str]) -> int:
         sys.stdout.write(f"{VERSION}\n{USAGE}")
         return int(options.mode != "--help")
     try:
+        if options.netns:
+            _enter(options.netns)
         return _act(options)
     except KamexfrmError as error:
         sys.stdout.flush()
@@ -50,6 +52,16 @@ def _main(arguments: list[str]) -> int:
         text = f"pfkey_open: {error.text}" if isinstance(error, KernelError) else error.text
         sys.stderr.write(f"setkey: {text}\n")
         return 1
+
+
+def _enter(netns: str) -> None:
+    """Put this process into a network namespace; raises KamexfrmError."""
+    from kamexfrm.kernel.namespace import enter
+
+    try:
+        enter(netns)
+    except KernelError as error:
+        raise KamexfrmError(printable(f"--netns: {error}", "")) from None
 
 
 def _act(options: Options) -> int:

@@ -9,7 +9,7 @@ from kamexfrm.sysctl.settings import shown
 DEFAULT_FILE = "/etc/kamexfrm/sysctl.conf"
 
 USAGE = """\
-usage: kame-sysctl [-deNnq] [--json] name ...
+usage: kame-sysctl [-deNnq] [--json] [--netns NAME|PATH|PID] name ...
        kame-sysctl [-eNnqw] [--json] [--preset linux|kame] name=value ...
        kame-sysctl [-dNn] [--json] -a
        kame-sysctl [-eNnq] [--json] -p [file ...] | -f file
@@ -30,6 +30,7 @@ IPv4, net.inet6.ipsec6.* for IPv6, net.key.* for both; see kame-sysctl(8).
   -q, --quiet         do not print what was written
   -w, --write         all operands are assignments
   --json              print one JSON object
+  --netns NAME        act in this network namespace; a path or a process also names one
   --preset linux      as Linux's AF_KEY had it: level default means require
   --preset kame       all variables as KAME starts them
   -h, --help          show this
@@ -51,6 +52,7 @@ class Options(NamedTuple):
     json: bool = False
     load: bool = False
     preset: str = ""
+    netns: str = ""
     files: tuple[str, ...] = ()
     operands: tuple[str, ...] = ()
 
@@ -79,7 +81,7 @@ _FLAGS = {
 }
 _ACTIONS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 _SYNTAX = Syntax(
-    frozenset(("-f=", "-p=", "--load=", "--preset=", *_FLAGS, *_ACTIONS)),
+    frozenset(("-f=", "-p=", "--load=", "--preset=", "--netns=", *_FLAGS, *_ACTIONS)),
     unknown="unknown option {option}",
     unknown_letter="unknown option {option}",
     no_value="option {option} needs an argument",
@@ -113,6 +115,10 @@ def _with_option(options: Options, name: str, value: str) -> Options:
             if value not in PRESETS:
                 raise UsageError(f"unknown preset {value}: there are {' and '.join(PRESETS)}")
             return options._replace(preset=value)
+        case "--netns=":
+            if not value:
+                raise UsageError("--netns needs a name, a path or a process")
+            return options._replace(netns=value)
         case "-f=":
             return options._replace(files=options.files + ((value,) if value else ()))
         case "-p=" | "--load=":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import kamexfrm
 from kamexfrm.command_line import UsageError, guarded, printable, say
-from kamexfrm.errors import KamexfrmError
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.knobs import KNOBS, Knob
 from kamexfrm.sysctl import settings
 from kamexfrm.sysctl.arguments import HELP, USAGE, Options, read_options
@@ -43,11 +43,23 @@ def _complain(text: str) -> None:
     say(f"kame-sysctl: {text}\n")
 
 
+def _enter(netns: str) -> None:
+    """Put this process into a network namespace; raises KamexfrmError."""
+    from kamexfrm.kernel.namespace import enter
+
+    try:
+        enter(netns)
+    except KernelError as error:
+        raise KamexfrmError(printable(f"--netns: {error}", "")) from None
+
+
 def _act(options: Options) -> int:
     if options.action:
         version = f"kame-sysctl (kamexfrm) {kamexfrm.__version__}\n"
         sys.stdout.write(HELP if options.action == "help" else version)
         return 0
+    if options.netns:
+        _enter(options.netns)
     actions = _Actions(options)
     status = 0 if actions.valid else 1
     assignments = actions.assignments if actions.valid else {}

@@ -4,7 +4,9 @@ import re
 
 import click
 
-from kamexfrm.cli.command import demo, guest, main
+from kamexfrm.cli.command import main
+from kamexfrm.cli.demo_command import demo
+from kamexfrm.cli.guest import guest
 from tests.man.manual_source import page, section
 
 PAGE = page("kamexfrm.8")
@@ -16,7 +18,7 @@ def options(command: click.Command) -> set[str]:
 
 def test_all_commands_are_there() -> None:
     listed = re.findall(r"^\.It Cm (\S+)$", section(PAGE, "DESCRIPTION"), re.MULTILINE)
-    assert sorted(listed) == sorted(main.commands)
+    assert sorted(listed) == sorted(main.list_commands(click.Context(main)))
 
 
 def test_the_options_are_the_commands() -> None:

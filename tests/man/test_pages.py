@@ -103,7 +103,7 @@ def test_every_page_is_installed_in_its_section() -> None:
 def test_setkeys_page_has_the_options_that_setkey_reads() -> None:
     letters = string.ascii_letters + string.digits + "?"
     read = {f"-{letter}" for letter in letters if not refused(f"-{letter}")}
-    read |= set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(arguments)))
+    read |= set(re.findall(r'"(--[a-z-]+)=?"', inspect.getsource(arguments)))
     assert options_of(OPTION_LIST) == read
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from kamexfrm.cli.command import main
@@ -55,4 +56,4 @@ def test_the_page_names_each_command_and_each_option() -> None:
 
 
 def test_the_group_is_part_of_the_command() -> None:
-    assert main.commands["rig"] is rig
+    assert main.get_command(click.Context(main), "rig") is rig

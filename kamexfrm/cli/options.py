@@ -1,0 +1,50 @@
+"""Options that the operator's commands share.
+
+Each is a decorator for a click command. ``netns`` hands nothing to the function: the command is in
+the namespace when it starts.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from kamexfrm.command_line import printable
+from kamexfrm.errors import KernelError
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _enter(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    if name is None or context.resilient_parsing:
+        return
+    from kamexfrm.kernel.namespace import enter
+
+    try:
+        enter(name)
+    except KernelError as error:
+        raise click.ClickException(printable(f"--netns: {error}", "")) from None
+
+
+def netns(function: _Function) -> _Function:
+    """Add ``--netns NAME|PATH|PID``: the command runs in that network namespace."""
+    return click.option(
+        "--netns",
+        metavar="NAME|PATH|PID",
+        callback=_enter,
+        is_eager=True,
+        expose_value=False,
+        help="Act in this network namespace.",
+    )(function)
+
+
+def as_json(function: _Function) -> _Function:
+    """Add ``--json``, as the argument ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON; see kamexfrm-json(7)."
+    )(function)
+
+
+def show_keys(function: _Function) -> _Function:
+    """Add ``--show-keys``, as the argument ``show_keys``."""
+    return click.option("--show-keys", is_flag=True, help="Print keys, too.")(function)
