@@ -1,5 +1,6 @@
 """What holds for all bytes given to the PF_KEY codec and to what reads its messages."""
 
+import atexit
 import dataclasses
 import json
 from collections.abc import Callable
@@ -22,6 +23,7 @@ TESTS = Path(__file__).parent.parent
 
 #: One file for all inputs: a new one for each takes longer than the reading.
 _FILE = NamedTemporaryFile(prefix="kamexfrm-fuzz.")  # noqa: SIM115
+atexit.register(_FILE.close)
 
 _LITTLE = (pfkey.LINUX, pfkey.KAME, pfkey.FREEBSD, pfkey.NETBSD)
 DIALECTS = (*_LITTLE, dataclasses.replace(pfkey.KAME, byte_order="big"))

@@ -1,5 +1,6 @@
 """What holds for every file and operand given to kame-sysctl."""
 
+import atexit
 from itertools import islice
 from tempfile import NamedTemporaryFile
 
@@ -13,6 +14,7 @@ MOST_LINES = 20
 
 #: One file for all inputs: a new one for each takes longer than the reading.
 _FILE = NamedTemporaryFile(prefix="kamexfrm-fuzz.", suffix=".conf")  # noqa: SIM115
+atexit.register(_FILE.close)
 
 
 def check(data: bytes) -> str:

@@ -233,6 +233,12 @@ def test_lines_are_found_behind_strings_and_lists_of_several_lines() -> None:
     assert lines.of(("j", 1, "z")) == 13
 
 
+@pytest.mark.parametrize("character", ["\x0b", "\x1c", "\x85", "\u2028"])
+def test_only_a_line_feed_ends_a_line(character: str) -> None:
+    lines = Lines(f"a = '{character}'\r\nb = 2\n")
+    assert lines.of(("b",)) == 2
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ScenarioError):

@@ -23,7 +23,8 @@ class Lines:
         self._below: set[Path] = set()
         table: Path = ()
         state = _Value()
-        for number, line in enumerate(text.splitlines(), 1):
+        # Not splitlines(): to TOML a line separator of Unicode is one more character.
+        for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
             if state.inside:
                 state.read(line)
                 continue
