@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy
 from kamexfrm.engine.priority_allocator import PriorityAllocator
@@ -25,7 +26,6 @@ from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag, spd_entry_fro
 from kamexfrm.translate.xfrm.rewrite import renumbered
 from kamexfrm.translate.xfrm.sa_lookup import SaLookup
 from kamexfrm.xfrm import (
-    Default,
     Operation,
     Policy,
     PolicyId,
@@ -33,13 +33,8 @@ from kamexfrm.xfrm import (
     Selector,
     XfrmMsg,
     brief_state,
-    encode_default,
     encode_policy,
 )
-
-#: A SETDEFAULT that changes nothing but makes the kernel drop cached routes: without it a
-#: connected flow that went out in clear does not notice a new SA.
-INVALIDATE_ROUTES = Operation(XfrmMsg.SETDEFAULT, encode_default(Default(0, 0, 0)))
 
 
 def _unwritten_marker(kernel: Kernel) -> Marker:
@@ -61,13 +56,14 @@ class SessionCache(NamedTuple):
 
     ``order`` and ``reqids`` are valid while the kernel's marker is still ``marker``: then no writer
     of ours was at work in between. ``reqids_known`` is whether SAs with a reqid that others made
-    were looked for.
+    were looked for. ``renewal`` is how this kernel drops cached routes.
     """
 
     marker: Marker | None = None
     order: Order | None = None
     reqids: set[int] | None = None
     reqids_known: bool = False
+    renewal: tuple[Operation, ...] | None = None
 
 
 class Session:
@@ -98,7 +94,7 @@ class Session:
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
         self._has_reqids: bool | None = None  # not known yet
-        _, order, used, self._reqids_known = cache
+        _, order, used, self._reqids_known, self._renewal = cache
         if self.stored != cache.marker:
             order = used = None
         self.priorities = PriorityAllocator(self.marker, order, self._read_order, self._renumber)
@@ -116,7 +112,7 @@ class Session:
     def cache(self) -> SessionCache:
         """Return what the next session can use."""
         order, used = self.priorities.order, self.reqids.used
-        return SessionCache(self.stored, order, used, self._reqids_known)
+        return SessionCache(self.stored, order, used, self._reqids_known, self._renewal)
 
     @property
     def knobs(self) -> Knobs:
@@ -195,10 +191,16 @@ class Session:
         if self.needs_reconcile(self.marker.flags):
             self.set_flags(MarkerFlag.UNFINISHED)
         head = self._marker_operations()
-        tail = [INVALIDATE_ROUTES] if self.invalidates_routes else []
+        tail = self.renewal() if self.invalidates_routes else ()
         self.invalidates_routes = False
         if not self.transactions.send(head, tail):
             self.stored = None
+
+    def renewal(self) -> tuple[Operation, ...]:
+        """Return the operations that make the kernel drop cached routes."""
+        if self._renewal is None:
+            self._renewal = routes.renewal(self.kernel)
+        return self._renewal
 
     def _marker_operations(self) -> list[Operation]:
         marker = self._with_counters()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from kamexfrm.engine import spd_load
 from kamexfrm.engine.lookup import spd_policy_by_id
 from kamexfrm.engine.requests import SpdDelete, SpdDeleteId, SpdFlush
-from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
+from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
@@ -136,7 +136,7 @@ def _delete_all(session: Session) -> None:
     doomed.sort(key=lambda p: p.selector)
     ends = [at for at, (a, b) in enumerate(pairwise(doomed), 1) if a.selector != b.selector]
     operations = [delete_by_index(p) for p in doomed]
-    failures = session.kernel.apply([*operations, INVALIDATE_ROUTES], [*ends, len(operations)])
+    failures = session.kernel.apply([*operations, *session.renewal()], [*ends, len(operations)])
     for failure in failures:
         if failure.error.errno != errno.ENOENT:
             raise failure.error

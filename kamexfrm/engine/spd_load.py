@@ -4,7 +4,7 @@ import errno
 
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.requests import SpdAdd, SpdDelete
-from kamexfrm.engine.session import INVALIDATE_ROUTES, Session
+from kamexfrm.engine.session import Session
 from kamexfrm.engine.spd_places import order_all, place_staying, policy_name
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction, IpsecRequest, Level
@@ -183,7 +183,7 @@ def finish(session: Session, load: Load) -> None:
         directions = {policy.direction for policy in old}
     # A deletion does not make the kernel drop cached routes.
     if XFRM_POLICY_OUT in directions:
-        operations.append(INVALIDATE_ROUTES)
+        operations += session.renewal()
     for failure in session.kernel.apply(operations) if operations else ():
         if failure.error.errno != errno.ENOENT:
             raise failure.error

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, assert_never
 
-from kamexfrm.engine import knobs, sad, sad_load, spd_load
+from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
 from kamexfrm.engine.load import Load, LoadPlan
 from kamexfrm.engine.requests import (
     IncompleteWrite,
@@ -21,7 +21,7 @@ from kamexfrm.engine.requests import (
     Write,
     Written,
 )
-from kamexfrm.engine.session import INVALIDATE_ROUTES, Session, SessionCache
+from kamexfrm.engine.session import Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
 from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
 from kamexfrm.errors import KamexfrmError, KernelError
@@ -175,7 +175,7 @@ class Writer:
 
     def invalidate_routes(self) -> None:
         """Make connected flows look policies up again: deletion and expiry do not do it."""
-        self._kernel.apply([INVALIDATE_ROUTES])
+        self._kernel.apply(self._cache.renewal or routes.renewal(self._kernel))
 
     def _reconcile_written(self, session: Session, *, at_once: bool) -> bool:
         """Reconcile what depends on both databases with what was written, if anything does.

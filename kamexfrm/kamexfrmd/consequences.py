@@ -9,15 +9,23 @@ from enum import IntEnum
 from kamexfrm.kernel.interface import Event
 from kamexfrm.translate.xfrm.catch_all import is_catch_all
 from kamexfrm.translate.xfrm.marker import MarkerFlag, depends_on_sas
-from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY, CATCH_ALL_USER, MARKER_IF_ID
+from kamexfrm.translate.xfrm.tag import (
+    CATCH_ALL_PRIORITY,
+    CATCH_ALL_USER,
+    MARKER_IF_ID,
+    ROUTES_IF_ID,
+    ROUTES_PRIORITY,
+)
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_POLICY_FWD,
+    DeletedPolicy,
     Policy,
     XfrmMsg,
     brief_policy,
     brief_state,
+    decode_deleted_policy,
     decode_policy,
     policy_user,
 )
@@ -54,6 +62,8 @@ def consequence(event: Event, flags: MarkerFlag) -> Consequence:
             return Consequence.RESYNC if tunnels else Consequence.NOTHING
         case XfrmMsg.DELPOLICY:
             priority, _ = brief_policy(payload, _DELETED_POLICY_OFFSET)
+            if priority == ROUTES_PRIORITY and _is_of_routes(payload):
+                return Consequence.NOTHING
             ours = priority == CATCH_ALL_PRIORITY  # a marker or a catch-all
             resync = ours or flags & MarkerFlag.HAS_MODE_ANY
             return Consequence.RESYNC if resync else Consequence.INVALIDATE_ROUTES
@@ -85,6 +95,12 @@ def _may_serve(event: Event, flags: MarkerFlag) -> bool:
     if flags & MarkerFlag.HAS_ANY_REQID and (reqid or flags & MarkerFlag.HAS_REQID_SA):
         return True
     return flags & MarkerFlag.HAS_TUNNEL_USE != 0 and mode == XFRM_MODE_TUNNEL
+
+
+def _is_of_routes(payload: bytes) -> bool:
+    """Whether a deletion is part of dropping routes, which must not be followed by another."""
+    event = decode_deleted_policy(payload)
+    return isinstance(event, DeletedPolicy) and event.policy.if_id == ROUTES_IF_ID
 
 
 def _has_tunnels(policy: Policy) -> bool:

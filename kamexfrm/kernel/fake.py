@@ -153,12 +153,20 @@ class FakeKernel:
     """A network namespace's XFRM databases in memory.
 
     ``clock`` returns seconds since the epoch; lifetimes end by it, at the next call. Without
-    ``privileged`` everything is refused with EPERM. ``lock_holder`` is who keeps the lock of
+    ``privileged`` everything is refused with EPERM, without ``has_default`` SETDEFAULT and
+    GETDEFAULT with EINVAL, as by Linux before 5.14. ``lock_holder`` is who keeps the lock of
     writers past its deadline, or empty. ``spd`` and ``sad`` are the databases themselves.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, *, privileged: bool = True) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        *,
+        privileged: bool = True,
+        has_default: bool = True,
+    ) -> None:
         self.privileged = privileged
+        self.has_default = has_default
         self.lock_holder = ""
         self.spd = FakeSpd()
         self.sad = FakeSad()
@@ -212,7 +220,7 @@ class FakeKernel:
                 kind = decode_policy_flush(payload).policy_type or XFRM_POLICY_TYPE_MAIN
                 if self.spd.flush(kind):
                     self._publish(XFRMNLGRP_POLICY, type_, encode_policy_flush(kind))
-            case XfrmMsg.SETDEFAULT:
+            case XfrmMsg.SETDEFAULT if self.has_default:
                 self._set_default(decode_default(payload))
             case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
                 write = self.sad.add if type_ == XfrmMsg.NEWSA else self.sad.update
@@ -285,6 +293,8 @@ class FakeKernel:
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""
         self._begin()
+        if not self.has_default:
+            raise KernelError(errno.EINVAL)
         return self._default
 
     def spd_info(self) -> SpdInfo:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kamexfrm.engine.routes import renewal
 from kamexfrm.errors import WireError
 from kamexfrm.kamexfrmd.consequences import Consequence, consequence, written_marker
 from kamexfrm.kamexfrmd.reconciler import GROUPS
@@ -186,3 +187,12 @@ def test_a_catch_all_that_is_not_exactly_ours_asks_for_a_resync() -> None:
             assert consequence(Event(XfrmMsg.NEWPOLICY, encode_policy(forged), 0, 0), flags) is (
                 RESYNC
             )
+
+
+def test_dropping_routes_without_setdefault_asks_for_nothing() -> None:
+    kernel = FakeKernel(has_default=False)
+    events = kernel.subscribe(GROUPS)
+    assert kernel.apply(renewal(kernel)) == []
+    seen = events.receive()
+    assert [event.type for event in seen].count(XfrmMsg.DELPOLICY) == 2
+    assert {consequence(event, ALL) for event in seen} == {NOTHING}

@@ -100,7 +100,7 @@ def brief_policy(payload: bytes) -> BriefPolicy | None:
     if direction > XFRM_POLICY_FWD:
         return None
     templates, others, if_id = _read_tail(payload[_INFO_END:])
-    if if_id in (tags.MARKER_IF_ID, tags.SIDECAR_IF_ID) and direction == XFRM_POLICY_FWD:
+    if if_id in tags.OUR_IF_IDS and direction == XFRM_POLICY_FWD:
         return None
     name = payload[:_SELECTOR_END]
     if name[_USER:] == _CATCH_ALL_USER and stands_for_one(decode_policy(payload)):

@@ -44,7 +44,6 @@ _Requests = tuple[IpsecRequest, ...]
 #: Finds the sidecar with a selector, for the few entries that have one.
 SidecarOf = Callable[[XfrmSelector], Policy | None]
 
-_OURS_IF_IDS = frozenset((tags.MARKER_IF_ID, tags.SIDECAR_IF_ID))
 _BROKEN = TagReading(None, broken=True)
 
 # Looking up a member of an enumeration takes a twentieth of what an entry takes.
@@ -106,7 +105,7 @@ def read_tag(policy: Policy) -> TagReading:
 def is_ordinary(policy: Policy) -> bool:
     """Whether an entry is one to show: not a marker, sidecar or catch-all of ours."""
     if policy.if_id:
-        return policy.if_id not in _OURS_IF_IDS or policy.direction != XFRM_POLICY_FWD
+        return policy.if_id not in tags.OUR_IF_IDS or policy.direction != XFRM_POLICY_FWD
     return not policy.selector.user or not is_catch_all(policy)
 
 

@@ -24,15 +24,23 @@ from kamexfrm.net import ADDRESS_BYTES, Address
 MAGIC = 0x4B584D  # "KXM"
 VERSION = 1
 
-#: XFRMA_IF_ID of the marker and of sidecars: policies with one meet no ordinary packet.
+#: XFRMA_IF_ID of the marker, of sidecars, and of what is added and deleted at once to drop cached
+#: routes: policies with one meet no ordinary packet.
 MARKER_IF_ID = 0x4B584D01
 SIDECAR_IF_ID = 0x4B584D02
+ROUTES_IF_ID = 0x4B584D04
+
+#: All of these.
+OUR_IF_IDS = frozenset((MARKER_IF_ID, SIDECAR_IF_ID, ROUTES_IF_ID))
 
 #: ``sel.user`` of the catch-all block policies behind def_policy 0.
 CATCH_ALL_USER = 0x4B584D03
 
 #: Kernel priority of the catch-alls; no other entry of ours has it.
 CATCH_ALL_PRIORITY = 0xFFFFFFFF
+
+#: That of what is added and deleted to drop cached routes.
+ROUTES_PRIORITY = 0xFFFFFFFE
 
 #: Flags in word 1.
 TWIN = 0x0001  # the automatic fwd twin of an in entry
