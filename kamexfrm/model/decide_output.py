@@ -5,7 +5,7 @@ ipsec4_output(), ipsec6_output_trans() and ipsec6_output_tunnel() (the bundle).
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from kamexfrm.model.association import SadEntry
@@ -28,6 +28,9 @@ from kamexfrm.model.policy import Direction, IpsecProtocol, IpsecRequest, Level,
 from kamexfrm.model.wording import level_text, says_text, short_text, sought_text
 from kamexfrm.net import AF_INET6
 
+#: Finds the SA of a request in the SAD, or None.
+SaFinder = Callable[[Sequence[SadEntry], SaIndex], SadEntry | None]
+
 _HISTOGRAM = {
     IpsecProtocol.ESP: "out_esphist",
     IpsecProtocol.AH: "out_ahhist",
@@ -41,8 +44,12 @@ def decide_output(
     sad: Sequence[SadEntry],
     knobs: Knobs,
     socket: SocketPolicies | None = None,
+    find: SaFinder = outbound_sa,
 ) -> OutputDecision:
-    """Decide about a packet that leaves; for a forwarded one no socket is to be given."""
+    """Decide about a packet that leaves; for a forwarded one no socket is to be given.
+
+    ``find`` is how SAs are found where that is not KAME's way.
+    """
     governing = govern(packet, Direction.OUT, spd, knobs, socket)
     if isinstance(governing, NoPolicy):
         return OutputDecision(
@@ -70,7 +77,7 @@ def decide_output(
         case PolicyType.IPSEC:
             if not requests:
                 return _without_requests(governing)
-            results = _results(packet, requests, sad, knobs)
+            results = _results(packet, requests, sad, knobs, find)
             return _conclusion(packet, governing, results)
         case PolicyType.ENTRUST:
             raise AssertionError("entrust governs nothing")
@@ -95,7 +102,11 @@ def _without_requests(governing: Governing) -> OutputDecision:
 
 
 def _results(
-    packet: Packet, requests: tuple[IpsecRequest, ...], sad: Sequence[SadEntry], knobs: Knobs
+    packet: Packet,
+    requests: tuple[IpsecRequest, ...],
+    sad: Sequence[SadEntry],
+    knobs: Knobs,
+    find: SaFinder,
 ) -> tuple[RequestResult, ...]:
     """Judge the requests in order, the innermost first; a tunnel's addresses apply to the next."""
     source, destination = packet.source, packet.destination
@@ -120,7 +131,7 @@ def _results(
             request.source or source,
             request.destination or destination,
         )
-        entry = outbound_sa(sad, sought)
+        entry = find(sad, sought)
         if entry is not None:
             outcome = Outcome.APPLIED
         else:

@@ -12,6 +12,7 @@ from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
 from kamexfrm.model.explain import explain_text
 from kamexfrm.model.knobs import KNOBS, Knobs
+from kamexfrm.model.linux.situation import Situation, forward_entries
 from kamexfrm.model.packet import Packet, SocketAction, SocketPolicies
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
@@ -67,6 +68,13 @@ class Case:
     def replace(self, **changes: object) -> "Case":
         """Return the case with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # any of them
+
+    def situation(self) -> Situation:
+        """Return what the package decides about."""
+        sad = tuple(sad_entry(sa, created=at) for at, sa in enumerate(self.sad))
+        entries = tuple(e for e in self.spd if e.direction is not Direction.FWD)
+        forward = forward_entries(self.spd)
+        return Situation(self.packet, entries, sad, self.knobs, self.socket, forward)
 
     def decide(self) -> Decision:
         """Return what KAME does."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from kamexfrm.model.linux.differences import DIFFERENCES
 from kamexfrm.rig import Rig
-from tests.conformance.conformance_differences import DIFFERENCES
 from tests.conformance.conformance_network import Network
 
 #: The property under which a test hands on what it counted; it crosses from the guest so.

@@ -13,6 +13,7 @@ import kamexfrm
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.language import parse_policy
+from kamexfrm.model.linux.differences import DIFFERENCES, KAME
 from kamexfrm.model.packet import (
     Packet,
     Path,
@@ -31,8 +32,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_UDP, Address
 from tests.conformance.conformance_case import Case, keyed
-from tests.conformance.conformance_differences import DIFFERENCES, KAME, KERNEL, compare
-from tests.conformance.conformance_expected import expected
+from tests.conformance.conformance_differences import KERNEL, compare, expected
 from tests.conformance.conformance_network import Network
 
 pytestmark = pytest.mark.dataplane
@@ -225,6 +225,19 @@ def test_the_kernel_differs_from_kame_as_the_table_says(
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["inet", "inet6"])
+def test_a_policy_for_forwarded_packets_takes_the_place_of_the_inbound_one(
+    network: Network, family: int
+) -> None:
+    both = (entry(family, "in none"), entry(family, "fwd discard"))
+    result = compare(case := Case(transit(family), both, inside=True), network.run(case))
+    assert result.agrees, result
+    assert result.names == ("fwd-entry",)
+    result = compare(case := case.replace(spd=both[:1]), network.run(case))
+    assert result.agrees, result
+    assert result.names == ()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=["inet", "inet6"])
 @pytest.mark.parametrize("path", [Path.OUT, Path.IN])
 def test_a_policy_of_six_requests_drops_what_meets_it_and_one_of_seven_is_refused(
     network: Network, path: Path, family: int
@@ -232,8 +245,11 @@ def test_a_policy_of_six_requests_drops_what_meets_it_and_one_of_seven_is_refuse
     way, packet = ("out", out(family)) if path is Path.OUT else ("in", arriving(family))
     for count in (5, 6):
         written = entry(family, f"{way} ipsec {'esp/transport//use ' * count}")
-        seen = network.run(Case(packet, (written,)))
-        assert not seen.refused
+        case = Case(packet, (written,))
+        seen = network.run(case)
+        result = compare(case, seen)
+        assert result.agrees, result
+        assert result.names == (("six-requests",) if count == 6 else ())
         assert (seen.wire == () or seen.received) == (count == 5)
     seven = entry(family, f"{way} ipsec {'esp/transport//use ' * 7}")
     (refused,) = network.run(Case(packet, (seven,))).refused
