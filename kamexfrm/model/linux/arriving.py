@@ -70,7 +70,7 @@ def arriving(situation: Situation, kernel: frozenset[str]) -> Fate:
     decision = decide_input(packet, Spd.of(spd), sad, situation.knobs, situation.socket)
     accepted = decision.verdict is Verdict.ACCEPTED
     if is_too_deep(decision.governing) and "six-requests" in kernel:
-        return Fate(drop="in_polvio")
+        return Fate(drop="?")
     if "input-headers" in kernel and decision.governing is not None:
         accepted = _admits(situation, decision.governing, kernel, helped)
     elif accepted and "no-policy-tunnel" in kernel and _is_bare_tunnel(packet, decision):
