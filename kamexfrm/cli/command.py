@@ -8,6 +8,21 @@ from kamexfrm.cli.lazy_group import Entry, LazyGroup, Section
 #: What ``kamexfrm --help`` lists, in its order. A test holds the lines against each command's own.
 SECTIONS = (
     Section(
+        "Change",
+        (
+            Entry(
+                "exempt",
+                "Let neighbour discovery, DHCP, IKE or a service pass where def_policy is 0.",
+                "kamexfrm.cli.exempt:exempt",
+            ),
+            Entry(
+                "lockdown",
+                "Discard what no policy lets pass, or stop that, in the safe order.",
+                "kamexfrm.cli.exempt:lockdown",
+            ),
+        ),
+    ),
+    Section(
         "Run programs",
         (
             Entry(

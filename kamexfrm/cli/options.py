@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import click
 
-from kamexfrm.command_line import printable
 from kamexfrm.errors import KernelError
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -18,12 +17,13 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 def _enter(context: click.Context, option: click.Parameter, name: str | None) -> None:
     if name is None or context.resilient_parsing:
         return
+    from kamexfrm.cli.trouble import Trouble
     from kamexfrm.kernel.namespace import enter
 
     try:
         enter(name)
     except KernelError as error:
-        raise click.ClickException(printable(f"--netns: {error}", "")) from None
+        raise Trouble(f"--netns: {error}") from None
 
 
 def netns(function: _Function) -> _Function:

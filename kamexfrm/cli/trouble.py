@@ -1,0 +1,52 @@
+"""How the operator's commands meet trouble: one line on stderr with its cure, and status 1."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from kamexfrm.command_line import printable, say
+from kamexfrm.engine.engine import Engine
+from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.kernel.netlink import NetlinkKernel
+
+NO_CAPABILITY = (
+    "this needs CAP_NET_ADMIN in the network namespace: be root, or try it in `unshare -rn`"
+)
+
+
+class Trouble(click.ClickException):
+    """What went wrong, printed as ``kamexfrm COMMAND: text``; the status is 1."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text, ""))
+        self.command = click.get_current_context().command_path
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line on standard error."""
+        say(f"{self.command}: {self.message}\n")
+
+
+class Command(click.Command):
+    """A command whose KamexfrmError is one line on stderr and status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; raises Trouble for a KamexfrmError."""
+        try:
+            return super().invoke(ctx)
+        except KamexfrmError as error:
+            denied = isinstance(error, KernelError) and error.errno == errno.EPERM
+            text = f"{error}: {NO_CAPABILITY}" if denied else str(error)
+            raise Trouble(text) from None
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """Give the engine of the namespace that this process is in."""
+    kernel = NetlinkKernel()
+    try:
+        yield Engine(kernel)
+    finally:
+        kernel.close()
