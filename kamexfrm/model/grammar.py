@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from kamexfrm.model.policy import (
     PRIORITY_DEFAULT,
+    TUNNEL_MODES,
     Direction,
     IpsecRequest,
     Level,
@@ -167,7 +168,7 @@ class Parser:
                     level, reqid = self._level()
                 elif self.word and self.word not in PROTOCOLS and self.word != "encap":
                     self.unexpected(among={**LEVELS})
-        if mode is Mode.TUNNEL and ends is None:
+        if mode in TUNNEL_MODES and ends is None:
             self.fail(
                 "Invalid address specification", "a tunnel needs both its endpoints", at=start
             )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.model.policy import IpsecProtocol, IpsecRequest, Level, Mode
+from kamexfrm.model.policy import TUNNEL_MODES, IpsecProtocol, IpsecRequest, Level
 from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 from kamexfrm.net import AF_INET, AF_INET6
 
@@ -296,7 +296,7 @@ def deflev_field(request: IpsecRequest) -> str:
     """Return the field of FamilyKnobs that gives a request its level; empty where none does."""
     if request.level is not Level.DEFAULT:
         return ""
-    return _DEFLEV.get((request.protocol, request.mode is Mode.TUNNEL), "")
+    return _DEFLEV.get((request.protocol, request.mode in TUNNEL_MODES), "")
 
 
 def effective_level(request: IpsecRequest, family: int, knobs: Knobs) -> Level:

@@ -87,6 +87,6 @@ def _plain_request(word: str) -> IpsecRequest | None:
             destination = Address(family, inet_pton(family, second))
         except (OSError, ValueError):
             return None
-    elif mode == "tunnel":
+    elif mode != "transport":
         return None
     return IpsecRequest(PROTOCOLS[protocol], MODES[mode], level, reqid, source, destination)

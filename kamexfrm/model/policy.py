@@ -55,10 +55,11 @@ class Mode(WireNumber):
     ANY = 0
     TRANSPORT = 1
     TUNNEL = 2
+    BEET = 5  # Linux's: the one mode that PF_KEY has a number for besides KAME's three
 
 
-#: Linux's BEET: the one mode that PF_KEY has a number for besides KAME's three.
-MODE_BEET = Mode(5)
+#: The modes whose requests name both ends of a tunnel; an SA's ends are not the packet's there.
+TUNNEL_MODES = frozenset((Mode.TUNNEL, Mode.BEET))
 
 
 class IpsecProtocol(WireNumber):

@@ -56,7 +56,7 @@ ACTIONS = {
     "bypass": PolicyType.BYPASS,
 }
 PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH, "ipcomp": IpsecProtocol.IPCOMP}
-MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL}
+MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "beet": Mode.BEET}
 LEVELS = {
     "default": Level.DEFAULT,
     "use": Level.USE,

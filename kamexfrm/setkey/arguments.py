@@ -12,7 +12,7 @@ usage: setkey [-Npv] [--json] [--nokeys] file ...
        setkey [-Hnvrk] [--strict] -c
        setkey [-Hnvrk] [--strict] [--as-read] -f filename
        setkey [-Hnvrk] [--strict] [--as-read] -e text
-       setkey [-HPalpvNrk] [--json] [--nokeys] -D
+       setkey [-HPalpvNrk] [--json] [--nokeys] [--no-wrap] -D
        setkey [-HPv] -F
        setkey [-H] -x[x]
        setkey [-V] [-h]
@@ -25,8 +25,9 @@ class Options(NamedTuple):
 
     ``mode`` is the letter of the last mode given, or empty, ``script`` the file of -f or the text
     of -e. ``policies`` is -P, ``ports`` -p, ``no_action`` -n, ``verbose`` -v, ``hide_sockets`` -N,
-    ``repeat`` -l, ``hexdump`` -H, ``unix_time`` -xx; ``twins`` is false with -k and ``keys`` with
-    --nokeys. ``netns`` names the network namespace to act in; empty is the present one.
+    ``repeat`` -l, ``hexdump`` -H, ``unix_time`` -xx; ``twins`` is false with -k, ``keys`` with
+    --nokeys and ``wrap`` with --no-wrap. ``netns`` names the network namespace to act in; empty is
+    the present one.
     """
 
     mode: str = ""
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     as_read: bool = False
     json: bool = False
     keys: bool = True
+    wrap: bool = True
     repeat: bool = False
     hexdump: bool = False
     unix_time: bool = False
@@ -72,6 +74,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--as-read": {"as_read": True},
     "--json": {"json": True},
     "--nokeys": {"keys": False},
+    "--no-wrap": {"wrap": False},
 }
 _SYNTAX = Syntax(
     frozenset(("-f=", "-e=", "--netns=", *_MODES, *_FLAGS)),

@@ -49,13 +49,15 @@ def dump_sad(
 
     if options.json:
         return write_json([dump_sa.sa_to_dict(e) for e in entries], out)
-    pid, ports, keys = os.getpid(), options.ports, options.keys
+    pid, ports, keys, wrap = os.getpid(), options.ports, options.keys, options.wrap
 
     def texts() -> Iterator[str]:
         for number, entry in _with_sequence(entries):
             if announce:
                 announce(entry, number)
-            yield dump_sa.format_sa(entry, ports=ports, sequence=number, pid=pid, keys=keys)
+            yield dump_sa.format_sa(
+                entry, ports=ports, sequence=number, pid=pid, keys=keys, wrap=wrap
+            )
 
     return _write(texts(), out, announce)
 

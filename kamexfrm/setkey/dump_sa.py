@@ -20,10 +20,10 @@ _FLAGS = (
     (int(SaFlag.NOPMTUDISC), 0x20000000),
 )
 
-_KEY_LINE = 32  # bytes
+#: The flag of ESN: FreeBSD's SADB_X_SAFLAGS_ESN, which PF_KEY on Linux lacks.
+_ESN = 0x400
 
-#: PF_KEY's numbers of modes without a word: IPSEC_MODE_BEET for XFRM_MODE_BEET.
-_PFKEY_MODES = {4: 3}
+_KEY_LINE = 32  # bytes
 
 
 def format_sa(
@@ -33,12 +33,14 @@ def format_sa(
     pid: int,
     ports: bool = False,
     keys: bool = True,
+    wrap: bool = True,
     now: int | None = None,
 ) -> str:
     """Return an SA as ipsec-tools prints it.
 
     ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
-    Without ``keys`` their lengths are shown instead. ``now`` is in seconds since the epoch.
+    Without ``keys`` their lengths are shown instead. Without ``wrap`` a key is one line, however
+    long. ``now`` is in seconds since the epoch.
     """
     now = int(time.time()) if now is None else now
     sa = entry.association
@@ -58,7 +60,8 @@ def format_sa(
     if sa.compression:
         # Differs from ipsec-tools: the line ends here.
         lines.append(f"\tC: {key_name(sa.compression)} ")
-    lines += _key_lines("E", sa.encryption, keys) + _key_lines("A", sa.authentication, keys)
+    lines += _key_lines("E", sa.encryption, keys, wrap)
+    lines += _key_lines("A", sa.authentication, keys, wrap)
     age = now - entry.created if entry.created else 0
     hard, soft = sa.hard, sa.soft
     lines += (
@@ -121,23 +124,26 @@ def key_name(key: Key) -> str:
     return algorithm.name
 
 
-def _key_lines(letter: str, key: Key | None, shown: bool) -> list[str]:
-    """Return the lines of a key in words of four bytes; algorithms without a key have none."""
-    if key is None or not key.material:
+def _key_lines(letter: str, key: Key | None, shown: bool, wrap: bool) -> list[str]:
+    """Return the lines of a key in words of four bytes; of an algorithm without one the name."""
+    if key is None:
         return []
+    if not key.material:
+        # Differs from ipsec-tools: a line for null, so that the SA can be made from what is shown.
+        return [f"\t{letter}: {key_name(key)} "]
     if not shown:
         return [f"\t{letter}: {key_name(key)}  ({len(key.material) * 8} bits)"]
-    rows = [
-        key.material[at : at + _KEY_LINE].hex(" ", -4)
-        for at in range(0, len(key.material), _KEY_LINE)
-    ]
+    size = len(key.material)
+    step = _KEY_LINE if wrap else size
+    rows = [key.material[at : at + step].hex(" ", -4) for at in range(0, size, step)]
     # Differs from ipsec-tools: a line that goes on begins with a tab.
     return [f"\t{letter}: {key_name(key)}  {rows[0]}", *(f"\t {row}" for row in rows[1:])]
 
 
 def _flags(entry: SadEntry) -> int:
     flags = int(entry.association.flags)
-    return sum(shown for flag, shown in _FLAGS if flags & flag) if flags else 0
+    number = sum(shown for flag, shown in _FLAGS if flags & flag) if flags else 0
+    return number | _ESN if entry.association.esn else number
 
 
 def _protocol_name(entry: SadEntry) -> str:
@@ -146,7 +152,7 @@ def _protocol_name(entry: SadEntry) -> str:
 
 def _mode_name(entry: SadEntry) -> str:
     if entry.mode_number is not None:
-        return str(_PFKEY_MODES.get(entry.mode_number, entry.mode_number))
+        return str(entry.mode_number)
     return entry.association.mode.name.lower()
 
 

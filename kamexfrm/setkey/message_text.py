@@ -107,8 +107,9 @@ def _longer_extension(
 
 
 def _policy(policy: pfkey.Policy, dialect: pfkey.Dialect) -> Iterator[str]:
-    yield f"sadb_x_policy{{ type={policy.type:d} dir={policy.direction:d} id={policy.id:x} "
-    yield f"priority={policy.priority} }}\n"
+    yield f"sadb_x_policy{{ type={policy.type:d} dir={policy.direction:d} "
+    # Differs from ipsec-tools: the flags, as NetBSD shows them.
+    yield f"flags=0x{policy.reserved:02x} id={policy.id:x} priority={policy.priority} }}\n"
     for request in policy.requests:
         length = len(request.encode(dialect))
         yield f" {{ len={length} proto={request.proto} mode={request.mode:d} "

@@ -26,7 +26,12 @@ from kamexfrm.setkey.lexer import Words
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
 
-MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "any": Mode.ANY}
+MODES = {
+    "transport": Mode.TRANSPORT,
+    "tunnel": Mode.TUNNEL,
+    "beet": Mode.BEET,
+    "any": Mode.ANY,
+}
 
 #: Words after -f: the flags that they set and clear; seq-pad is the absence of the other two.
 _PADS = {
@@ -120,7 +125,7 @@ def _number(attribute: str, limit: int, what: str) -> Reader:
 def _mode(words: Words, options: SaOptions, resolver: Resolver) -> None:
     mode = MODES.get(words.words[words.at])
     if mode is None:
-        words.unexpected("a mode is transport, tunnel or any", among=tuple(MODES))
+        words.unexpected("a mode is transport, tunnel, beet or any", among=tuple(MODES))
     words.at += 1
     options.mode = mode
 

@@ -24,7 +24,7 @@ VOLATILE: tuple[tuple[str, str, str], ...] = (
     (r"\bpid=\d+", "pid=PID", "process ids"),
     (r"(?m)^(\t.*seq)=\d+ pid", r"\1=N pid", "the number in a dump: the order is compared anyway"),
     (r"(?m)^\tspid=\d+", "\tspid=ID", "ids of policies, a counter of the kernel"),
-    (r"\bdir=(\d) id=[0-9a-f]+", r"dir=\1 id=ID", "ids of policies in -v"),
+    (r"\bdir=(\d) (flags=\w+ )?id=[0-9a-f]+", r"dir=\1 \2id=ID", "ids of policies in -v"),
     (r"(?m)^  len=(\d+) reserved=[12] ", r"  len=\1 reserved=N ", "the same refcnt in -v"),
     (
         r"setkey @\(#\).*\n(usage: setkey .*\n(?: +setkey .*\n)+)?",

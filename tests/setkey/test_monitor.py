@@ -86,7 +86,7 @@ class TestPolicies:
             setkey("-e", REQUIRE.replace("spdadd", "spddelete"))
             messages = monitor.wait_for(14, 13, 15)
         for message in messages:
-            assert "dir=2 id=" in message
+            assert "dir=2 flags=0x00 id=" in message
             assert "priority=2147483648 }\n { len=16 proto=50 mode=1 level=2 reqid=0\n" in message
 
     def test_our_own_marker_policies_are_not_shown(self) -> None:
@@ -254,7 +254,7 @@ def test_an_acquire_is_shown_with_the_addresses_it_is_for(
             sender.sendto(b"?", ("10.0.0.2", 9))
         _, acquire = monitor.wait_for(14, 6)
     assert re.findall(r"port=0\n (\w+)  }", acquire) == list(ends)
-    assert "sadb_x_policy{ type=2 dir=2 id=" in acquire
+    assert "sadb_x_policy{ type=2 dir=2 flags=0x00 id=" in acquire
     assert "satype=3\n" in acquire
 
 

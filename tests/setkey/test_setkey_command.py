@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kamexfrm.engine.socket_policy import set_policy
 from kamexfrm.setkey.command import main
 from tests.setkey.setkey_process import SETKEY, script, setkey, xfrm
 
@@ -223,7 +225,15 @@ class TestDumpAndFlush:
         dump = setkey("-DP")
         assert dump.err == ""
         assert "\t43/3/" in dump.out
-        assert "\tesp/5/192.0.2.1-192.0.2.2/require\n" in dump.out
+        assert "\tesp/beet/192.0.2.1-192.0.2.2/require\n" in dump.out
+
+    def test_a_sockets_bypass_is_shown_as_none(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            set_policy(sock, "in bypass")
+            set_policy(sock, "out ipsec esp/transport//use")
+            dump = setkey("-DP").out
+        assert "\tin(socket) none\n\tcreated" in dump
+        assert "\tout(socket) ipsec\n\tesp/transport//use\n\tcreated" in dump
 
     def test_default_is_shown_by_another_process_and_needs_no_file(self) -> None:
         setkey("-e", DEFAULT)

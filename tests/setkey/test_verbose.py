@@ -131,7 +131,7 @@ sadb_ext{ len=4 type=2 }
 sadb_lifetime{ alloc=0, bytes=0
   addtime=NOW, usetime=0 }
 sadb_ext{ len=8 type=18 }
-sadb_x_policy{ type=2 dir=2 id=ID priority=2147483648 }
+sadb_x_policy{ type=2 dir=2 flags=0x00 id=ID priority=2147483648 }
  { len=48 proto=50 mode=2 level=3 reqid=9
 sockaddr{ len=16 family=2 port=0
  0a000001  }

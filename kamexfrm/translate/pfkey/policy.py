@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from kamexfrm.errors import invalid
 from kamexfrm.model.policy import (
-    MODE_BEET,
     Direction,
     IpsecProtocol,
     IpsecRequest,
@@ -32,18 +31,23 @@ SPD_TYPES = (PolicyType.DISCARD, PolicyType.NONE, PolicyType.IPSEC)
 _PROTOCOLS = {int(protocol): protocol for protocol in IpsecProtocol}
 
 
-def _shown_mode(mode: Mode) -> IpsecMode:
+def mode_to_message(mode: Mode) -> IpsecMode:
     """Return PF_KEY's number of a mode, that of any for a mode without one."""
-    if mode == MODE_BEET:
+    if mode == Mode.BEET:
         return IpsecMode.IPSEC_MODE_BEET
     return IpsecMode(mode) if mode <= Mode.TUNNEL else IpsecMode.IPSEC_MODE_ANY
+
+
+def mode_from_message(mode: IpsecMode) -> Mode:
+    """Return the mode of a PF_KEY's number up to BEET."""
+    return Mode.BEET if mode == IpsecMode.IPSEC_MODE_BEET else Mode(int(mode))
 
 
 def _request_extension(request: IpsecRequest) -> PolicyRequest:
     source, destination = request.source, request.destination
     return PolicyRequest(
         int(request.protocol),
-        _shown_mode(request.mode),
+        mode_to_message(request.mode),
         IpsecLevel(request.level),
         request.reqid,
         None if source is None or destination is None else Sockaddr(source),
@@ -75,7 +79,7 @@ def _request_from(request: PolicyRequest, *, from_kernel: bool) -> IpsecRequest:
         raise invalid(f"a request of mode {int(request.mode)}")
     if request.level > IpsecLevel.IPSEC_LEVEL_UNIQUE:
         raise invalid(f"a request of level {int(request.level)}")
-    mode, level = MODE_BEET if beet else Mode(int(request.mode)), Level(int(request.level))
+    mode, level = Mode.BEET if beet else Mode(int(request.mode)), Level(int(request.level))
     source = destination = None
     if request.source is not None:
         source, destination = (

@@ -45,6 +45,7 @@ from kamexfrm.translate.pfkey.parts import (
     label_from_message,
     protocol_from_message,
 )
+from kamexfrm.translate.pfkey.policy import mode_from_message
 from kamexfrm.translate.pfkey.sa_to_message import AEAD_NUMBERS, FLAGS
 from kamexfrm.xfrm import UDP_ENCAP_ESPINUDP
 
@@ -272,8 +273,8 @@ def sad_entry_from_message(message: SadbMsg) -> SadEntry:
     source, destination = sa_ends_from_message(message)
     current = message.get(LifetimeCurrent) or LifetimeCurrent()
     compresses = protocol is IpsecProtocol.IPCOMP
-    foreign = sa2.mode > IpsecMode.IPSEC_MODE_TUNNEL
-    mode = Mode.ANY if foreign else Mode(int(sa2.mode))
+    foreign = sa2.mode > IpsecMode.IPSEC_MODE_BEET
+    mode = Mode.ANY if foreign else mode_from_message(sa2.mode)
     encryption = None
     if not compresses:
         encryption = _shown_key_from(Kind.ENCRYPTION, sa.encrypt, message.get(KeyEncrypt))

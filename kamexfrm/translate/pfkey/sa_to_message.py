@@ -46,10 +46,9 @@ from kamexfrm.pfkey import (
 )
 from kamexfrm.pfkey import Key as Material
 from kamexfrm.translate.pfkey.parts import address_to_extension, label_to_extensions, message
-from kamexfrm.translate.pfkey.policy import policy_to_extension
+from kamexfrm.translate.pfkey.policy import mode_to_message, policy_to_extension
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
-    XFRM_MODE_BEET,
 )
 
 #: The flags of an SA by PF_KEY's numbers; Linux's further ones have none.
@@ -154,7 +153,7 @@ def sa_to_message(
     before, behind = _nat(sa)
     extensions += (
         _sa(sa, int(flags)),
-        Sa2(IpsecMode(sa.mode), sa.reqid),
+        Sa2(mode_to_message(sa.mode), sa.reqid),
         *before,
         *_ends(sa.source, sa.destination),
         *behind,
@@ -181,11 +180,9 @@ def sa_ends_to_message(
 
 
 def _shown_mode(entry: SadEntry) -> IpsecMode:
-    if entry.mode_number is None:
-        return IpsecMode(entry.association.mode)
-    # A mode without a number of its own is shown as any.
-    beet = entry.mode_number == XFRM_MODE_BEET
-    return IpsecMode.IPSEC_MODE_BEET if beet else IpsecMode.IPSEC_MODE_ANY
+    if entry.mode_number is not None:
+        return IpsecMode.IPSEC_MODE_ANY  # it has no number of its own
+    return mode_to_message(entry.association.mode)
 
 
 def _shown_limit(limit: Lifetime) -> tuple[int, int, int, int]:

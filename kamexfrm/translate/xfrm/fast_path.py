@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import (
+    TUNNEL_MODES,
     ULPROTO_ANY,
     Direction,
     IpsecRequest,
     Level,
-    Mode,
     PolicyType,
     SecurityPolicy,
     Selector,
@@ -68,7 +68,7 @@ def fast_path_template(
     generates_reqid = any(r.level is Level.UNIQUE and not r.reqid for r in requests)
     return FastPathTemplate(
         not (generates_reqid or installed.sidecar or tunnel_uses(policy, both)),
-        any(r.mode is Mode.TUNNEL for r in requests),
+        any(r.mode in TUNNEL_MODES for r in requests),
         has_any_reqid(policy),
         tuple(r.reqid for r in requests if r.reqid),
         installed.policy.direction,

@@ -204,8 +204,9 @@ def _type_of(action: int, requests: _Requests) -> PolicyType:
 
 
 def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
-    requests = _requests_foreign(policy.templates)
     is_socket = policy.direction > XFRM_POLICY_FWD
+    ours = _requests_ours(policy.templates) if is_socket else None
+    requests = _requests_foreign(policy.templates) if ours is None else ours
     entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
         selector_from_kernel(policy.selector),

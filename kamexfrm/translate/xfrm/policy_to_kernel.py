@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
 from kamexfrm.model.policy import (
+    TUNNEL_MODES,
     ULPROTO_ANY,
     Direction,
     IpsecProtocol,
@@ -79,7 +80,7 @@ def is_tunnel_use(request: IpsecRequest, direction: Direction, family: int, knob
     """Whether Linux cannot hold a request: outbound, tunnel, effective level use."""
     return (
         direction is Direction.OUT
-        and request.mode is Mode.TUNNEL
+        and request.mode in TUNNEL_MODES
         and effective_level(request, family, knobs) is Level.USE
     )
 
@@ -112,7 +113,7 @@ def _as_written(request: IpsecRequest, family: int) -> Template:
 def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, has_sa: bool) -> Template:
     nowhere = Address.unspecified(family)
     level = effective_level(request, family, knobs)
-    if request.mode is not Mode.TUNNEL:
+    if request.mode not in TUNNEL_MODES:
         return Template(
             nowhere,
             nowhere,
@@ -139,7 +140,7 @@ def _outbound(request: IpsecRequest, family: int, knobs: Knobs, *, has_sa: bool)
         request.destination,
         request.source,
         protocol=request.protocol,
-        mode=XFRM_MODE_TUNNEL,
+        mode=mode_to_kernel(request.mode),
         reqid=request.reqid,
         family=request.source.family,
         share=tags.share_of(ShareTag(request.level)),
@@ -208,14 +209,14 @@ def _with_families(
     """
     for request in requests:
         yield request, family
-        if request.mode is Mode.TUNNEL and request.source and request not in left_out:
+        if request.mode in TUNNEL_MODES and request.source and request not in left_out:
             family = request.source.family
 
 
 def _needs_sidecar(policy: SecurityPolicy, without_sa: tuple[IpsecRequest, ...]) -> bool:
     """Whether an outbound policy's templates leave out something that was written."""
     return bool(without_sa) or any(
-        request.source is not None and request.mode is not Mode.TUNNEL
+        request.source is not None and request.mode not in TUNNEL_MODES
         for request in policy.requests
     )
 

@@ -18,6 +18,7 @@ from kamexfrm.translate.xfrm.numbers import (
 from kamexfrm.translate.xfrm.tag import is_mode_any, read_created_tag
 from kamexfrm.xfrm import (
     XFRM_INF,
+    XFRM_MODE_BEET,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_STATE_ESN,
@@ -68,7 +69,7 @@ def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
     added = state.current.add_time
     created = read_created_tag(state.care_of_address, added) if any_mode else added
     before = added - created  # the age of the SA in seconds when it was recreated
-    known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL)
+    known = state.mode in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_MODE_BEET)
     mode = mode_from_kernel(state.mode) if known else Mode.ANY
     esn = state.replay_esn
     original = encap.original_address if encap else None

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from kamexfrm.model.policy import (
+    TUNNEL_MODES,
     Direction,
     IpsecRequest,
     Level,
@@ -21,11 +22,15 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.numbers import mode_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
-from kamexfrm.xfrm import XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
+from kamexfrm.xfrm import XFRM_MODE_BEET, XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
 
 _Ends = tuple[Address, Address]
-_HEAD = struct.Struct(">B??I16s16s")
+_HEAD = struct.Struct(">BB?I16s16s")
+
+#: The kernel's modes that requests ask for.
+_MODES = {XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_MODE_BEET}
 
 #: The reqids of the SAs between two ends, each with its head's place by time; newest is highest.
 _Heads = dict[int, int]
@@ -55,8 +60,7 @@ class SaLookup:
 
     def __init__(self, states: Iterable[State]) -> None:
         """``states`` are in the kernel's order, the newest first."""
-        self._tunnels: dict[tuple[int, _Ends], _Heads] = {}
-        self._transports: dict[tuple[int, _Ends], _Heads] = {}
+        self._heads: dict[tuple[int, int, _Ends], _Heads] = {}  # by mode, protocol, ends
         self._pairs: defaultdict[int, list[_Ends]] = defaultdict(list)
         self._chosen: dict[tuple[int, tuple[object, ...]], int] = {}
         #: Whether some SA has a reqid.
@@ -65,29 +69,32 @@ class SaLookup:
         self.digest = 0
         made: set[tuple[object, ...]] = set()
         for age, state in enumerate(reversed(list(states))):
-            if not is_usable(state) or state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
+            if not is_usable(state) or state.mode not in _MODES:
                 continue
             self.has_reqids |= state.reqid != 0
             ends = (state.source, state.destination)
-            tunnel = state.mode == XFRM_MODE_TUNNEL
-            table = self._tunnels if tunnel else self._transports
-            if not tunnel and (state.protocol, ends) not in table:
+            key = (state.mode, state.protocol, ends)
+            if state.mode == XFRM_MODE_TRANSPORT and key not in self._heads:
                 self._pairs[state.protocol].append(ends)
-            heads = table.setdefault((state.protocol, ends), {})
+            heads = self._heads.setdefault(key, {})
             # SAs of one declared mode and one reqid share a head, as old as the oldest of them.
-            head = (state.protocol, ends, tunnel, is_mode_any(state.selector.user), state.reqid)
+            is_any = is_mode_any(state.selector.user)
+            head = (state.protocol, ends, state.mode, is_any, state.reqid)
             if head not in made:
                 made.add(head)
                 heads[state.reqid] = age
                 packed = _HEAD.pack(state.protocol, *head[2:], ends[0].packed, ends[1].packed)
                 self.digest = zlib.crc32(packed, self.digest)
 
+    def _of(self, mode: Mode, protocol: int, ends: _Ends) -> _Heads:
+        return self._heads.get((mode_to_kernel(mode), protocol, ends), {})
+
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA."""
         return tuple(r for r in requests if not self._has_sa(r))
 
     def _has_sa(self, request: IpsecRequest) -> bool:
-        heads = self._tunnels.get((request.protocol, _ends_of(request)), {})
+        heads = self._of(request.mode, request.protocol, _ends_of(request))
         return request.reqid in heads if not is_any_reqid(request) else bool(heads)
 
     def with_sa_reqids(
@@ -105,7 +112,7 @@ class SaLookup:
             if request in without_sa:
                 found.append(request)
                 continue
-            if request.mode is Mode.TUNNEL:
+            if request.mode in TUNNEL_MODES:
                 ends = _ends_of(request)
             if is_any_reqid(request):
                 reqid = self._reqid(request, ends, policy.selector)
@@ -115,15 +122,15 @@ class SaLookup:
 
     def _reqid(self, request: IpsecRequest, ends: _Ends | None, selector: Selector) -> int:
         protocol = int(request.protocol)
-        if request.mode is Mode.TUNNEL:
+        if request.mode in TUNNEL_MODES:
             assert ends is not None  # noqa: S101
-            return _newest(self._tunnels.get((protocol, ends), {}))
+            return _newest(self._of(request.mode, protocol, ends))
         if ends is None and selector.source_prefix == selector.destination_prefix == (
             selector.source.bits
         ):
             ends = (selector.source, selector.destination)
         if ends is not None:
-            return _newest(self._transports.get((protocol, ends), {}))
+            return _newest(self._of(Mode.TRANSPORT, protocol, ends))
         key = (protocol, tuple(selector[:4]))
         if key not in self._chosen:
             self._chosen[key] = self._commonest_reqid(protocol, selector)
@@ -136,7 +143,7 @@ class SaLookup:
         for ends in self._pairs.get(protocol, ()):
             if not selector.covers(*ends):
                 continue
-            for reqid, age in self._transports[protocol, ends].items():
+            for reqid, age in self._of(Mode.TRANSPORT, protocol, ends).items():
                 pairs[reqid] += 1
                 ages[reqid] = max(age, ages.get(reqid, -1))
         return max(ages, key=lambda reqid: (pairs[reqid], ages[reqid]))

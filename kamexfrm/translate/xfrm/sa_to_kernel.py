@@ -12,12 +12,11 @@ from kamexfrm.model.association import (
 )
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.numbers import label_to_kernel, sa_flags_to_kernel
+from kamexfrm.translate.xfrm.numbers import label_to_kernel, mode_to_kernel, sa_flags_to_kernel
 from kamexfrm.translate.xfrm.tag import created_tag, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
-    XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
     XFRM_STATE_AF_UNSPEC,
     AeadAlgorithm,
@@ -126,7 +125,7 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         lifetime=_lifetimes(sa.hard, sa.soft),
         reqid=sa.reqid,
         family=family,
-        mode=XFRM_MODE_TUNNEL if mode is Mode.TUNNEL else XFRM_MODE_TRANSPORT,
+        mode=mode_to_kernel(mode),
         replay_window=window,
         flags=sa_flags_to_kernel(sa.flags, esn=sa.esn, tunnel=mode is Mode.TUNNEL),
         authentication=_authentication(sa.authentication) if sa.authentication else None,
