@@ -20,13 +20,15 @@ from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 # The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
 # start in tens of milliseconds.
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kamexfrm.engine.load import LoadPlan
     from kamexfrm.engine.requests import Write, Written
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
     from kamexfrm.translate.xfrm.marker import Marker
-    from kamexfrm.xfrm import Policy, State
+    from kamexfrm.xfrm import Policy, Run, State
     from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: Requests written under one hold of the lock.
@@ -209,16 +211,22 @@ class Engine:
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
         self._write_queued()
-        return spd_entries_from_kernel(self._kernel.policies(), self._sidecar)
+        return spd_entries_from_kernel(self._kernel.policies(), self.sidecar)
+
+    def spd_runs(self) -> "Sequence[Run]":
+        """Return what spd() decodes, as the kernel's messages."""
+        self._write_queued()
+        return self._kernel.policy_runs()
 
     def iter_spd(self) -> Iterator[SpdEntry]:
         """Return the SPD as it is read bit by bit, where spd() has all of it at one moment."""
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 
         self._write_queued()
-        return spd_entries_from_kernel(self._kernel.policies(stream=True), self._sidecar)
+        return spd_entries_from_kernel(self._kernel.policies(stream=True), self.sidecar)
 
-    def _sidecar(self, selector: "XfrmSelector") -> "Policy | None":
+    def sidecar(self, selector: "XfrmSelector") -> "Policy | None":
+        """Return the sidecar with a selector, None where there is none. Raises KernelError."""
         from kamexfrm.engine.lookup import find_sidecar
 
         return find_sidecar(self._kernel, selector)
@@ -239,7 +247,7 @@ class Engine:
             direction=direction_to_kernel(direction),
             security_context=label_to_kernel(label),
         )
-        return spd_entry_from_kernel(self._kernel.policy(wanted), self._sidecar)
+        return spd_entry_from_kernel(self._kernel.policy(wanted), self.sidecar)
 
     def spd_entry_by_id(self, id: int) -> SpdEntry:
         """Return the policy with this id; raises KernelError (ENOENT, EINVAL)."""
@@ -247,7 +255,7 @@ class Engine:
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
 
         self._write_queued()
-        return spd_entry_from_kernel(spd_policy_by_id(self._kernel, id), self._sidecar)
+        return spd_entry_from_kernel(spd_policy_by_id(self._kernel, id), self.sidecar)
 
     def sad(self, protocol: IpsecProtocol | None = None) -> Iterator[SadEntry]:
         """Return the SAs, of one protocol or of all, in the kernel's order."""

@@ -28,6 +28,7 @@ from kamexfrm.xfrm import (
     Policy,
     PolicyExpire,
     PolicyId,
+    Run,
     SadInfo,
     SpdInfo,
     State,
@@ -52,6 +53,7 @@ from kamexfrm.xfrm import (
     encode_state,
     encode_state_flush,
     iter_attributes,
+    make_run,
 )
 from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO
 
@@ -264,6 +266,14 @@ class FakeKernel:
     def raw_states(self) -> list[bytes]:
         """Return the SAD as payloads."""
         return list(map(encode_state, self.states()))
+
+    def policy_runs(self) -> list[Run]:
+        """Return the SPD as messages."""
+        return [make_run(XfrmMsg.NEWPOLICY, self.raw_policies())]
+
+    def state_runs(self, protocol: int = 0) -> list[Run]:
+        """Return the SAD as messages."""
+        return [make_run(XfrmMsg.NEWSA, map(encode_state, self.states(protocol)))]
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""

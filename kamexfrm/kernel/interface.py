@@ -3,14 +3,25 @@
 Writes are bytes, reads are objects. An :class:`Operation` is encoded before it comes here, since
 the hot path has the bytes at once (``translate.xfrm.fast_path``: 3 us a policy against 9). What is
 read is decoded, since most readers want fields. Those that compare a large database with an
-earlier copy, or want one number of each entry, take ``raw_policies`` and ``raw_states``.
+earlier copy, or want one number of each entry, take ``raw_policies`` and ``raw_states``; those that
+print a whole database take ``policy_runs`` and ``state_runs``.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from kamexfrm.errors import KernelError
-from kamexfrm.xfrm import Default, Operation, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
+from kamexfrm.xfrm import (
+    Default,
+    Operation,
+    Policy,
+    PolicyId,
+    Run,
+    SadInfo,
+    SpdInfo,
+    State,
+    StateId,
+)
 
 
 class Failure(NamedTuple):
@@ -93,6 +104,14 @@ class Kernel(Protocol):
 
     def raw_states(self) -> Sequence[bytes]:
         """Return what states() decodes: payloads of NEWSA."""
+        ...
+
+    def policy_runs(self) -> Sequence[Run]:
+        """Return what policies() decodes as whole messages, as they were received."""
+        ...
+
+    def state_runs(self, protocol: int = 0) -> Sequence[Run]:
+        """Return what states() decodes as whole messages, as they were received."""
         ...
 
     def policy(self, id: PolicyId) -> Policy:

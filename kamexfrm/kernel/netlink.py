@@ -7,7 +7,8 @@ errors per message anyway, and an ACK costs more than an insert (27 to 55 us aga
 import contextlib
 import errno
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
@@ -29,6 +30,7 @@ from kamexfrm.xfrm import (
     Operation,
     Policy,
     PolicyId,
+    Run,
     SadInfo,
     SpdInfo,
     State,
@@ -49,8 +51,10 @@ from kamexfrm.xfrm import (
     encode_policy_id,
     encode_state_dump,
     encode_state_id,
+    make_run,
     message,
     policy_index,
+    read_run,
     split_messages,
 )
 
@@ -66,6 +70,10 @@ def _kernel_error(reply: ErrorReply, payload: bytes) -> KernelError:
     """Return what a reply says of a request, with the attribute that it points to."""
     attribute = attribute_name_at(payload, reply.offset)
     return KernelError(reply.errno, reply.reason, attribute)
+
+
+def _payloads(runs: Iterable[Run]) -> Iterator[bytes]:
+    return chain.from_iterable(run.payloads() for run in runs)
 
 
 #: NEWAE alone is refused without the flag of a replacement (xfrm_user.c xfrm_new_ae()).
@@ -161,30 +169,37 @@ class NetlinkKernel:
                 if reply.type == answer:
                     return bytes(reply.payload)
 
-    def _dump(self, type_: int, payload: bytes, answer: int) -> list[memoryview]:
-        """Return the payloads of a dump's answers.
+    def _dump(self, type_: int, payload: bytes, answer: int) -> list[Run]:
+        """Return a dump's answers.
 
         It is asked for again while the kernel says that a change interrupted it.
         """
-        found: list[memoryview] = []
+        found: list[Run] = []
         for _ in range(_DUMP_TRIES):
             found, interrupted = self._dump_once(type_, payload, answer)
             if not interrupted:
                 break
         return found
 
-    def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[memoryview], bool]:
+    def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[Run], bool]:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
-        found: list[memoryview] = []
+        found: list[Run] = []
         interrupted = 0
         while True:
-            for kind, flags, sequence, _, answered in split_messages(self._receive()):
+            data = self._receive()
+            run = read_run(data, answer, self._sequence)
+            if run.count:
+                found.append(run)
+                if len(run.data) == len(data):
+                    continue
+                data = data[len(run.data) :]
+            for kind, flags, sequence, _, answered in split_messages(data):
                 if sequence != self._sequence:
                     continue
                 interrupted |= flags & NLM_F_DUMP_INTR
                 if kind == answer:
-                    found.append(answered)
+                    found.append(make_run(answer, [bytes(answered)]))
                 elif kind in (NLMSG_DONE, NLMSG_ERROR):
                     decode = decode_done if kind == NLMSG_DONE else decode_error
                     error = decode(answered, flags)
@@ -196,39 +211,45 @@ class NetlinkKernel:
         """Return the SPD; see Kernel.policies()."""
         if stream:
             return map(decode_policy, self._stream(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY))
-        return map(decode_policy, self._all_policies())
+        return map(decode_policy, _payloads(self.policy_runs()))
 
     def raw_policies(self) -> list[bytes]:
         """Return the payloads of a consistent dump."""
-        return list(map(bytes, self._all_policies()))
+        return list(_payloads(self.policy_runs()))
 
-    def _all_policies(self) -> list[memoryview]:
+    def policy_runs(self) -> list[Run]:
         """Return a complete dump.
 
         The kernel moves a policy that is updated to the head of its list without NLM_F_DUMP_INTR:
         a dump under way misses it (6.18: 198 of 2000). So the answers are counted.
         """
-        found: list[memoryview] = []
-        seen: dict[int, memoryview] = {}
+        found: list[Run] = []
+        seen: dict[int, bytes] = {}
         for _ in range(_DUMP_TRIES):
             found = self._dump(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY)
             there = sum(self.spd_info().counts)
-            if len(found) >= there:
+            if sum(run.count for run in found) >= there:
                 break
-            seen.update((policy_index(policy), policy) for policy in found)
+            seen.update((policy_index(policy), policy) for policy in _payloads(found))
             if len(seen) == there:
-                return list(seen.values())
+                return [make_run(XfrmMsg.NEWPOLICY, seen.values())]
         return found
 
     def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD; see Kernel.states()."""
-        wanted = encode_state_dump(StateDump(protocol))
-        read = self._stream if stream else self._dump
-        return map(decode_state, read(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+        if stream:
+            wanted = encode_state_dump(StateDump(protocol))
+            return map(decode_state, self._stream(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+        return map(decode_state, _payloads(self.state_runs(protocol)))
 
     def raw_states(self) -> list[bytes]:
         """Return the payloads of a consistent dump."""
-        return list(map(bytes, self._dump(XfrmMsg.GETSA, b"", XfrmMsg.NEWSA)))
+        return list(_payloads(self.state_runs()))
+
+    def state_runs(self, protocol: int = 0) -> list[Run]:
+        """Return a consistent dump."""
+        wanted = encode_state_dump(StateDump(protocol))
+        return self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)
 
     def _stream(self, type_: int, payload: bytes, answer: int) -> Iterator[memoryview]:
         # A socket of its own: the dump goes on between other requests.

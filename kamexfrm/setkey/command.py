@@ -128,11 +128,16 @@ def _dump(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> int:
 
 
 def _show(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> None:
+    from kamexfrm.engine.engine import Engine
     from kamexfrm.setkey import dump
 
+    out, err = sys.stdout, sys.stderr
     announce = getattr(engine, "announce", None)  # a Tracer's
-    if options.policies:
-        shown = dump.dump_spd(engine.spd(), sys.stdout, options, announce, err=sys.stderr)
+    if options.policies and announce:
+        shown = dump.dump_spd(engine.spd(), out, options, announce, err=err)
+    elif options.policies:
+        plain = Engine(kernel)
+        shown = dump.dump_spd_runs(plain.spd_runs(), plain.sidecar, out, options, err=err)
     elif options.repeat:
         shown = dump.dump_sad_short(engine.sad(), sys.stdout)
     else:

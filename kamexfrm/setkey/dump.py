@@ -3,11 +3,15 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.setkey.arguments import Options
+
+if TYPE_CHECKING:
+    from kamexfrm.translate.xfrm.policy_from_kernel import SidecarOf
+    from kamexfrm.xfrm import Run
 
 _T = TypeVar("_T")
 
@@ -104,10 +108,43 @@ def dump_spd(
                 yield dump_sp.format_sp(entry, ports=ports, sequence=number, pid=pid)
 
     shown = _write(texts(), out, announce)
+    return _end_of_policies(shown, hidden, forged, out, err)
+
+
+def _end_of_policies(shown: bool, hidden: int, forged: list[int], out: TextIO, err: TextIO) -> bool:
     if hidden:
-        out.write(dump_sp.format_hidden_sockets(hidden))
+        from kamexfrm.setkey.dump_sp import format_hidden_sockets
+
+        out.write(format_hidden_sockets(hidden))
     _warn_of_forged(forged, out, err)
     return shown or hidden > 0
+
+
+def dump_spd_runs(
+    runs: "Iterable[Run]",
+    sidecar_of: "SidecarOf",
+    out: TextIO,
+    options: Options,
+    *,
+    err: TextIO,
+) -> bool:
+    """Print policies as dump_spd() does, from the kernel's messages."""
+    if options.json:
+        from kamexfrm.setkey.dump_spd_json import iter_json
+
+        forged: list[int] = []
+        shown = write_rows(iter_json(runs, sidecar_of, forged), out)
+        _warn_of_forged(forged, out, err)
+        return shown
+    from kamexfrm.setkey.dump_spd_fast import SpdTexts
+
+    hides = options.hide_sockets
+    texts = SpdTexts(sidecar_of, pid=os.getpid(), ports=options.ports, hides=hides)
+    shown = False
+    for piece in texts.pieces(runs):
+        shown = True
+        out.write(piece)
+    return _end_of_policies(shown, texts.hidden, texts.forged, out, err)
 
 
 def _warn_of_forged(ids: list[int], out: TextIO, err: TextIO) -> None:
@@ -118,6 +155,16 @@ def _warn_of_forged(ids: list[int], out: TextIO, err: TextIO) -> None:
             f"setkey: WARNING: the policy with spid={id} is marked as one of def_policy's, but is"
             " none: another program wrote it\n"
         )
+
+
+def write_rows(texts: Iterator[str], out: TextIO) -> bool:
+    """Write entries that are JSON already as write_json() does; return whether there was one."""
+    between = "[\n  "
+    while rows := list(islice(texts, 256)):
+        out.write(between + ",\n  ".join(rows))
+        between = ",\n  "
+    out.write("[]\n" if between.startswith("[") else "\n]\n")
+    return not between.startswith("[")
 
 
 def write_json(rows: list[dict[str, Any]], out: TextIO) -> bool:

@@ -43,8 +43,9 @@ def format_sp(
     """
     policy, id, created, last_used, _, _, _, _, socket = entry
     head = "(per-socket policy) " if socket else _selector(policy[0])
-    body = _body(policy[1:], socket, created, last_used, ports)
-    return f"{head}\n{body}\tspid={id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
+    before, after = policy_words(policy[1:], socket, ports)
+    dates = date_words(created, last_used)
+    return f"{head}\n{before}{dates}{after}{id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
 
 
 def format_hidden_sockets(count: int) -> str:
@@ -53,24 +54,23 @@ def format_hidden_sockets(count: int) -> str:
 
 
 def _selector(selector: Selector) -> str:
-    source, source_bits, destination, destination_bits, upper, source_port, destination_port = (
-        selector
-    )
-    family = source[0]
-    full = ADDRESS_BITS.get(family)
-    if full is None:
-        family, full = AF_INET6, 128
-    first, second = inet_ntop(family, source[1]), inet_ntop(family, destination[1])
-    if source_bits != full:
-        first = f"{first}/{source_bits}"
-    if destination_bits != full:
-        second = f"{second}/{destination_bits}"
+    source, _, destination, *_ = selector
+    family = source[0] if source[0] in ADDRESS_BITS else AF_INET6
+    between, behind = selector_words(selector)
+    return f"{inet_ntop(family, source[1])}{between}{inet_ntop(family, destination[1])}{behind}"
+
+
+def selector_words(selector: Selector) -> tuple[str, str]:
+    """Return what stands between the two addresses of a policy's first line, and behind them."""
+    source, source_bits, _, destination_bits, upper, source_port, destination_port = selector
+    full = ADDRESS_BITS.get(source[0], 128)
+    first = "" if source_bits == full else f"/{source_bits}"
+    second = "" if destination_bits == full else f"/{destination_bits}"
     if upper in _WITHOUT_PORTS:
-        return f"{first} {second} {protocol_name(upper)}{_misc(selector)}"
+        return f"{first} ", f"{second} {protocol_name(upper)}{_misc(selector)}"
     return (
-        f"{first}[{'any' if source_port is None else source_port}]"
-        f" {second}[{'any' if destination_port is None else destination_port}]"
-        f" {_upper(upper)}"
+        f"{first}[{'any' if source_port is None else source_port}] ",
+        f"{second}[{'any' if destination_port is None else destination_port}] {_upper(upper)}",
     )
 
 
@@ -99,8 +99,11 @@ _Rest = tuple[
 
 
 @lru_cache(maxsize=1024)
-def _body(rest: _Rest, socket: bool, created: int, last_used: int, ports: bool) -> str:
-    """Return the lines from the direction to the context, which many policies share."""
+def policy_words(rest: _Rest, socket: bool, ports: bool) -> tuple[str, str]:
+    """Return the text from the direction to the dates, and from there to the id.
+
+    Many policies share it. ``rest`` is a policy without its selector.
+    """
     direction, action, requests, priority, lifetime, validtime, context = rest
     words = [direction.name.lower() + ("(socket)" if socket else "")]
     if priority:
@@ -108,14 +111,17 @@ def _body(rest: _Rest, socket: bool, created: int, last_used: int, ports: bool) 
     if action is PolicyType.IPSEC and not requests:
         action = PolicyType.NONE  # its effect
     words.append(action.name.lower())
-    lines = [
-        " ".join(words),
-        *(format_request(request, ports=ports) for request in requests),
-        f"created: {format_date(created)}  lastused: {format_date(last_used)}",
-        f"lifetime: {lifetime}(s) validtime: {validtime}(s)",
-    ]
-    text = "".join(f"\t{line}\n" for line in lines)
-    return text + "".join(f"{line}\n" for line in context_lines(context)) if context else text
+    lines = [" ".join(words), *(format_request(request, ports=ports) for request in requests)]
+    after = [f"\tlifetime: {lifetime}(s) validtime: {validtime}(s)", *context_lines(context)]
+    return (
+        "".join(f"\t{line}\n" for line in lines),
+        "".join(f"{line}\n" for line in after) + "\tspid=",
+    )
+
+
+def date_words(created: int, last_used: int) -> str:
+    """Return the line of a policy's dates."""
+    return f"\tcreated: {format_date(created)}  lastused: {format_date(last_used)}\n"
 
 
 def sp_to_dict(entry: SpdEntry) -> dict[str, Any]:

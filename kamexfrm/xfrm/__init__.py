@@ -138,6 +138,7 @@ if TYPE_CHECKING:
         encode_state_dump,
         encode_state_flush,
     )
+    from kamexfrm.xfrm.runs import Run, make_run, read_run
     from kamexfrm.xfrm.selector import (
         UNLIMITED,
         UNUSED,
@@ -200,6 +201,7 @@ else:
                 "encode_alloc_spi encode_default encode_policy_flush encode_state_dump "
                 "encode_state_flush"
             ),
+            "runs": "Run make_run read_run",
             "selector": (
                 "UNLIMITED UNUSED LifetimeConfig LifetimeCurrent Mark SecurityContext Selector"
             ),
@@ -251,6 +253,7 @@ __all__ = [
     "ReplayState",
     "ReplayStateEsn",
     "Report",
+    "Run",
     "SadInfo",
     "SecurityContext",
     "Selector",
@@ -320,12 +323,14 @@ __all__ = [
     "iter_attributes",
     "lasting_policy",
     "lasting_state",
+    "make_run",
     "message",
     "pack_policy_info",
     "pack_template",
     "pack_templates",
     "policy_index",
     "policy_user",
+    "read_run",
     "split_messages",
     "state_name",
 ]

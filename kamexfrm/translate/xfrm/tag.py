@@ -129,6 +129,11 @@ def read_policy_words(words: Words) -> TagReading:
     return why_untagged(words[0]) if tag is None else TagReading(tag)
 
 
+def is_marked(first: int) -> bool:
+    """Whether the first of four words is that of a tag of this version, be the others or not."""
+    return first >> 32 == _MAGIC_AND_VERSION
+
+
 def why_untagged(first: int) -> TagReading:
     """Return why four words, of which this is the first, are no tag."""
     head = first >> 32
