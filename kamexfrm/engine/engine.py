@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
+    from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
     from kamexfrm.translate.xfrm.marker import Marker
     from kamexfrm.xfrm import Policy, Run, State
     from kamexfrm.xfrm import Selector as XfrmSelector
@@ -189,10 +190,29 @@ class Engine:
             low, high = spi_range(association.protocol, self._stored_knobs())
         mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
         wanted = sa_to_kernel(association, mode)._replace(sequence=sequence)
+        if association.reqid and association.mode is not Mode.TRANSPORT:
+            wanted = wanted._replace(if_id=self._interface_of(association.reqid))
         made = self._kernel.allocate_spi(wanted, low, high)
         return sad_entry_from_kernel(made, self._clock())
 
+    def _interface_of(self, reqid: int) -> int:
+        """Return the number of the interface that gets an SA of a reqid, 0 for none."""
+        from kamexfrm.engine.lookup import find_marker, has_interface
+        from kamexfrm.translate.xfrm.marker import MarkerFlag
+
+        marker = find_marker(self._kernel)
+        if marker is None or MarkerFlag.HAS_INTERFACE not in marker.flags:
+            return 0
+        return reqid if has_interface(self._kernel, reqid) else 0
+
     # Reads
+
+    def interfaces(self) -> "dict[int, InterfaceTunnel]":
+        """Return the tunnels of XFRM interfaces by their numbers; raises KernelError."""
+        from kamexfrm.translate.xfrm.interface_policies import tunnels_of
+
+        self._write_queued()
+        return tunnels_of(self._kernel.policies(stream=True))
 
     def knobs(self) -> "Knobs":
         """Return the knobs in force in this namespace."""

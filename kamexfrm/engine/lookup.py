@@ -47,6 +47,14 @@ def find_sidecar(kernel: Kernel, selector: Selector) -> Policy | None:
     return find_policy(kernel, wanted)
 
 
+def has_interface(kernel: Kernel, number: int) -> bool:
+    """Whether the SAs of a reqid belong to an XFRM interface of ours; raises KernelError."""
+    from kamexfrm.translate.xfrm.interface_policies import interface_policy_ids, is_interface_policy
+
+    policy = find_policy(kernel, interface_policy_ids(number)[0])
+    return policy is not None and is_interface_policy(policy)
+
+
 def spd_policy_by_id(kernel: Kernel, id: int) -> Policy:
     """Return the policy of the SPD with an id (KAME's spid, the kernel's index).
 

@@ -3,7 +3,7 @@
 ``cookie`` is the caller's own, such as setkey's statement; it comes back untouched in an answer.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SaId, SecurityAssociation
@@ -17,6 +17,9 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.xfrm import XFRM_MAX_DEPTH
+
+if TYPE_CHECKING:
+    from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
 
 #: The most requests that the kernel takes (XFRM_MAX_DEPTH), and the most that act: it drops every
 #: packet that meets a policy of more (xfrm_policy.c xfrm_tmpl_resolve(), __xfrm_policy_check()).
@@ -99,8 +102,36 @@ class SetKnob(NamedTuple):
     cookie: object = None
 
 
+class InterfaceAdd(NamedTuple):
+    """Write the policies of an XFRM interface, and give it the SAs of its reqid.
+
+    ``replace`` writes over those that are there, with other ends or where some are missing.
+    """
+
+    tunnel: "InterfaceTunnel"
+    replace: bool = False
+    cookie: object = None
+
+
+class InterfaceDelete(NamedTuple):
+    """Delete the policies of the XFRM interface of a number; its SAs become ordinary ones."""
+
+    number: int
+    cookie: object = None
+
+
 Write = (
-    SpdAdd | SpdDelete | SpdDeleteId | SpdFlush | SaAdd | SaDelete | SaDeleteAll | SaFlush | SetKnob
+    SpdAdd
+    | SpdDelete
+    | SpdDeleteId
+    | SpdFlush
+    | SaAdd
+    | SaDelete
+    | SaDeleteAll
+    | SaFlush
+    | SetKnob
+    | InterfaceAdd
+    | InterfaceDelete
 )
 
 

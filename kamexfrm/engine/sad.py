@@ -13,6 +13,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
+from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
@@ -64,6 +65,8 @@ def sa_add(session: Session, request: SaAdd) -> None:
         session.set_flags(MarkerFlag.HAS_REQID_SA)
     state = sa_to_kernel(association, mode)._replace(sequence=request.sequence)
     session.reqids.claim((association.reqid,))
+    if association.reqid and may_belong(state) and not state.if_id:
+        state = state._replace(if_id=session.interface_of(association.reqid))
     if session.load is not None and sad_load.add(session, session.load, request, state):
         return
     payload = encode_state(state)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
-from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy
+from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy, has_interface
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
@@ -93,6 +93,7 @@ class Session:
         self.marker = self.stored or _unwritten_marker(kernel)
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
+        self._interfaces: dict[int, int] = {0: 0}
         self._has_reqids: bool | None = None  # not known yet
         _, order, used, self._reqids_known, self._renewal = cache
         if self.stored != cache.marker:
@@ -106,6 +107,7 @@ class Session:
             if spd.in_count or spd.out_count or spd.fwd_count:
                 self.priorities.recover()
                 self.assumed_flags |= MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID
+                self.assumed_flags |= MarkerFlag.HAS_INTERFACE
             if kernel.sad_info().states:
                 self.assumed_flags |= MarkerFlag.HAS_MODE_ANY
 
@@ -293,6 +295,15 @@ class Session:
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA now."""
         return self.sa_lookup().without_sa(requests)
+
+    def interface_of(self, reqid: int) -> int:
+        """Return the number of the XFRM interface that SAs of a reqid belong to, 0 for none."""
+        if MarkerFlag.HAS_INTERFACE not in self.marker.flags | self.assumed_flags:
+            return 0
+        found = self._interfaces.get(reqid)
+        if found is None:
+            found = self._interfaces[reqid] = reqid if has_interface(self.kernel, reqid) else 0
+        return found
 
     def mark_sad_changed(self) -> None:
         """Drop what is stale once an SA is written: cached routes and the SA lookup."""

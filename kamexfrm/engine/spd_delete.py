@@ -12,6 +12,7 @@ from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
+from kamexfrm.translate.xfrm.interface_policies import is_interface_policy
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, marker_policy
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
@@ -35,7 +36,12 @@ from kamexfrm.xfrm import (
 
 _NEW, _UPDATE = XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY
 
-_KEPT_BY_FLUSH = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_REQID_SA | MarkerFlag.OWN_DEFAULT
+_KEPT_BY_FLUSH = (
+    MarkerFlag.HAS_MODE_ANY
+    | MarkerFlag.HAS_REQID_SA
+    | MarkerFlag.OWN_DEFAULT
+    | MarkerFlag.HAS_INTERFACE
+)
 
 
 def spd_delete(session: Session, request: SpdDelete) -> None:
@@ -55,6 +61,9 @@ def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     """Delete a policy by id; raises KernelError (ENOENT, EINVAL)."""
     session.send()
     there = spd_policy_by_id(session.kernel, request.id)
+    if is_interface_policy(there):
+        why = f"it belongs to the interface of if_id {there.if_id}: delete that"
+        raise KernelError(errno.EPERM, why)
     twin = None
     # An entry of an interface or a mark is foreign: a twin with its selector is another one's.
     if there.direction == XFRM_POLICY_IN and not there.if_id and there.mark is None:
@@ -91,7 +100,7 @@ def _delete(
 
 
 def spd_flush(session: Session, request: SpdFlush) -> None:
-    """Delete all policies; the knobs and def_policy's catch-alls stay."""
+    """Delete all policies; the knobs, def_policy's catch-alls and interfaces' policies stay."""
     if session.load is not None:
         spd_load.flush(session, session.load)
         return
@@ -99,7 +108,8 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
     session.tunnels_changed = True
     knobs = session.knobs
     kept = session.reqids.with_last(Marker(knobs, flags=session.marker.flags & _KEPT_BY_FLUSH))
-    if 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
+    has_interface = MarkerFlag.HAS_INTERFACE in session.marker.flags | session.assumed_flags
+    if has_interface or 0 in (knobs.inet.def_policy, knobs.inet6.def_policy):
         _delete_all(session)
         session.reset(kept)
         session.priorities.reset()
@@ -121,7 +131,9 @@ def spd_flush(session: Session, request: SpdFlush) -> None:
 
 
 def _delete_all(session: Session) -> None:
-    """Delete all but the catch-alls, which are put right first, and the marker; raises KernelError.
+    """Delete all but catch-alls, which are put right first, marker and interfaces' policies.
+
+    Raises KernelError.
 
     FLUSHPOLICY is not atomic: clear packets were seen during one. So they are deleted one by one,
     but an entry together with its twin or its sidecar, which have its selector.
@@ -130,6 +142,8 @@ def _delete_all(session: Session) -> None:
     for policy in session.kernel.policies():
         if policy.selector.user and stands_for_one(policy):
             standing.append(policy)
+        elif is_interface_policy(policy):
+            continue
         elif (is_ordinary(policy) or is_sidecar(policy)) and policy.direction <= XFRM_POLICY_FWD:
             doomed.append(policy)
     session.apply(catch_alls(standing, session.knobs))

@@ -3,12 +3,15 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import NamedTuple, assert_never
 
 from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
 from kamexfrm.engine.load import Load, LoadPlan
 from kamexfrm.engine.requests import (
     IncompleteWrite,
+    InterfaceAdd,
+    InterfaceDelete,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -162,6 +165,9 @@ class Writer:
             session = self._open_fresh(now)
             if session.stored is None and known is not None:
                 session.reset(Marker(known.knobs))
+            if MarkerFlag.HAS_INTERFACE in session.marker.flags | session.assumed_flags:
+                session.set_flags(MarkerFlag.HAS_INTERFACE)
+                _interfaces().claim(session)
             lost = session.stored is None and session.knobs != Knobs()
             if lost:
                 session.set_flags(MarkerFlag.UNFINISHED)
@@ -201,6 +207,13 @@ class Writer:
         knobs.finish(session)
         self.pending_reconcile = False
         return True
+
+
+def _interfaces() -> ModuleType:
+    """Return the code of interfaces, which few namespaces need."""
+    from kamexfrm.engine import interfaces
+
+    return interfaces
 
 
 def _finish_load(session: Session, load: Load) -> None:
@@ -251,6 +264,10 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
                 sad.sa_flush(session, request)
             case SetKnob():
                 knobs.set_knob(session, request)
+            case InterfaceAdd():
+                _interfaces().add(session, request)
+            case InterfaceDelete():
+                _interfaces().delete(session, request)
             case _:
                 assert_never(request)
     except KamexfrmError as error:

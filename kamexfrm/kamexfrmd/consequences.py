@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from kamexfrm.kernel.interface import Event
 from kamexfrm.translate.xfrm.catch_all import is_catch_all
+from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.marker import MarkerFlag, depends_on_sas
 from kamexfrm.translate.xfrm.tag import (
     CATCH_ALL_PRIORITY,
@@ -27,6 +28,7 @@ from kamexfrm.xfrm import (
     brief_state,
     decode_deleted_policy,
     decode_policy,
+    decode_state,
     policy_user,
 )
 from kamexfrm.xfrm.attributes import HEADER as ATTRIBUTE_HEADER
@@ -49,7 +51,8 @@ def consequence(event: Event, flags: MarkerFlag) -> Consequence:
     payload = event.payload
     match event.type:
         case XfrmMsg.NEWSA | XfrmMsg.UPDSA:
-            return Consequence.RESYNC if _may_serve(event, flags) else Consequence.INVALIDATE_ROUTES
+            serves = _may_serve(event, flags) or _may_be_claimed(event, flags)
+            return Consequence.RESYNC if serves else Consequence.INVALIDATE_ROUTES
         case XfrmMsg.DELSA | XfrmMsg.FLUSHSA:
             return Consequence.RESYNC if depends_on_sas(flags) else Consequence.NOTHING
         case XfrmMsg.EXPIRE:
@@ -101,6 +104,14 @@ def _is_of_routes(payload: bytes) -> bool:
     """Whether a deletion is part of dropping routes, which must not be followed by another."""
     event = decode_deleted_policy(payload)
     return isinstance(event, DeletedPolicy) and event.policy.if_id == ROUTES_IF_ID
+
+
+def _may_be_claimed(event: Event, flags: MarkerFlag) -> bool:
+    """Whether an SA may belong to an XFRM interface, and was added without its id."""
+    if not flags & MarkerFlag.HAS_INTERFACE or not brief_state(event.payload)[0]:
+        return False
+    state = decode_state(event.payload)
+    return not state.if_id and may_belong(state)
 
 
 def _has_tunnels(policy: Policy) -> bool:

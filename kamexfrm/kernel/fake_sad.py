@@ -202,7 +202,7 @@ class FakeSad:
         return state
 
     def update(self, state: State, now: int) -> State:
-        """Give a larval state its keys, or a mature one its lifetimes, and nothing else.
+        """Give a larval state its keys, or a mature one its lifetimes and an interface's id.
 
         Returns the state of the event: as it was asked for. Raises KernelError (ESRCH).
         """
@@ -212,7 +212,9 @@ class FakeSad:
         if old is None:
             raise KernelError(errno.ESRCH)
         if old.is_keyed:
-            self._states[key] = old._replace(lifetime=asked.lifetime)
+            self._states[key] = old._replace(
+                lifetime=asked.lifetime, if_id=asked.if_id or old.if_id
+            )
         else:
             del self._states[key]
             self._states[key] = asked
@@ -285,6 +287,7 @@ class FakeSad:
             family=wanted.family,
             mode=wanted.mode,
             replay=ReplayState(),
+            if_id=wanted.if_id,
         )
         self._states[self._key(made)] = made
         return made

@@ -197,7 +197,8 @@ class SpdEntry(NamedTuple):
     ``id`` is the kernel's policy index (KAME's spid), ``created`` and ``last_used`` are seconds
     since the epoch (0 for never), ``order`` the insertion number among ours, ``kernel_priority``
     the number the kernel sorts by. ``twin`` says that it is the automatic fwd twin of an in entry,
-    ``socket`` that it is a per-socket policy (its direction is then IN or OUT).
+    ``socket`` that it is a per-socket policy (its direction is then IN or OUT). ``interface`` is
+    the number of the XFRM interface that the entry belongs to, 0 for none.
     """
 
     policy: SecurityPolicy
@@ -209,3 +210,4 @@ class SpdEntry(NamedTuple):
     kernel_priority: int
     twin: bool = False
     socket: bool = False
+    interface: int = 0

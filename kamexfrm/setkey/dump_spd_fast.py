@@ -3,7 +3,7 @@
 What an entry prints is looked up by the bytes that say it; only addresses, the id and the number in
 the dump are formatted for each. Where the bytes are new, ports and dates are put into the words of
 policies that differ in nothing else. What such a table cannot say is decoded: policies of sockets,
-those with a sidecar, and what has the mark of def_policy's catch-alls.
+those with a sidecar, those of an XFRM interface, and what has the mark of def_policy's catch-alls.
 """
 
 import struct
@@ -248,7 +248,7 @@ def typical_entry(payload: bytes, marked: bool) -> SpdEntry | None:
         or selector.user == tags.CATCH_ALL_USER
         or selector.family not in ADDRESS_BITS
         or not is_ordinary(policy)
-        or policy.lifetime.hard_bytes & tags.HAS_SIDECAR
+        or policy.lifetime.hard_bytes & (tags.HAS_SIDECAR | tags.INTERFACE)
     ):
         return None
     entry = spd_entry_from_kernel(policy)

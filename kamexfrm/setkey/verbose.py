@@ -11,6 +11,8 @@ from typing import TextIO
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import (
+    InterfaceAdd,
+    InterfaceDelete,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -147,8 +149,8 @@ class Tracer:
                 return [_echoed(flush(protocol))]
             case SpdFlush():
                 return [_echoed(spd_flush())]
-            case SetKnob():
-                return []
+            case SetKnob() | InterfaceAdd() | InterfaceDelete():
+                return []  # no message of PF_KEY does it
 
     def _sa_add(self, request: SaAdd) -> _Exchange:
         association = request.association

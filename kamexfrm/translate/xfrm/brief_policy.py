@@ -93,15 +93,18 @@ def encode_context(context: SecurityContext) -> bytes:
 def brief_policy(payload: bytes) -> BriefPolicy | None:
     """Read a payload of NEWPOLICY; None for what is no entry of the SPD. Raises WireError.
 
-    No entries are the policies of sockets, our marker and sidecars, and def_policy's catch-alls
-    and what has the name of one.
+    No entries are the policies of sockets and XFRM interfaces, our marker and sidecars, and
+    def_policy's catch-alls and what has the name of one.
     """
     first, second, fourth, number, index, direction, action = _unpack(payload)
     if direction > XFRM_POLICY_FWD:
         return None
     templates, others, if_id = _read_tail(payload[_INFO_END:])
-    if if_id in tags.OUR_IF_IDS and direction == XFRM_POLICY_FWD:
-        return None
+    if if_id:
+        if if_id in tags.OUR_IF_IDS and direction == XFRM_POLICY_FWD:
+            return None
+        if first & ~0xFFFFFFFF == _HEAD and second & tags.INTERFACE:
+            return None
     name = payload[:_SELECTOR_END]
     if name[_USER:] == _CATCH_ALL_USER and stands_for_one(decode_policy(payload)):
         return None

@@ -49,10 +49,11 @@ class MarkerFlag(IntFlag):
     HAS_REQID_SA = 0x0008  # some SA has a reqid
     HAS_ANY_REQID = 0x0010  # some outbound request takes an SA of any reqid
     OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
+    HAS_INTERFACE = 0x0040  # SAs of some reqid belong to an XFRM interface
 
 
 NO_FLAGS = MarkerFlag(0)
-_KNOWN_FLAGS = 0x003F
+_KNOWN_FLAGS = 0x007F
 _SA_REQIDS = MarkerFlag.HAS_REQID_SA | MarkerFlag.HAS_ANY_REQID
 _MODE_OR_TUNNEL = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_TUNNEL_USE
 

@@ -113,11 +113,12 @@ def placed_tag(policy: Policy) -> tags.PolicyTag | None:
     """Return the tag of an entry of ours with a place in the order of the SPD, else None.
 
     A socket's policy has our tag but no place: the kernel applies it before all others, and rejects
-    a new priority for it.
+    a new priority for it. The policies of an XFRM interface are matched after all others of it.
     """
     if policy.direction > XFRM_POLICY_FWD or not is_ordinary(policy):
         return None
-    return read_tag(policy).tag
+    tag = read_tag(policy).tag
+    return None if tag is not None and tag.flags & tags.INTERFACE else tag
 
 
 def is_sidecar(policy: Policy) -> bool:
@@ -193,6 +194,7 @@ def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) ->
             kernel_priority,
             flags & tags.TWIN != 0,
             False,
+            policy.if_id if flags & tags.INTERFACE else 0,
         ),
     )
 

@@ -71,6 +71,8 @@ class SaLookup:
         for age, state in enumerate(reversed(list(states))):
             if not is_usable(state) or state.mode not in _MODES:
                 continue
+            if state.if_id:  # it serves the policies of its interface, which name its reqid
+                continue
             self.has_reqids |= state.reqid != 0
             ends = (state.source, state.destination)
             key = (state.mode, state.protocol, ends)

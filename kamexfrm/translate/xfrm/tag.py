@@ -42,13 +42,17 @@ CATCH_ALL_PRIORITY = 0xFFFFFFFF
 #: That of what is added and deleted to drop cached routes.
 ROUTES_PRIORITY = 0xFFFFFFFE
 
+#: Kernel priority of an XFRM interface's policies, of which each direction and family has one.
+INTERFACE_PRIORITY = 0xFFFFFFFD
+
 #: Flags in word 1.
 TWIN = 0x0001  # the automatic fwd twin of an in entry
 IN_CLEAR = 0x0002  # an outbound tunnel `use` request is swapped out: it has no SA now
 HAS_SIDECAR = 0x0004  # the requests as written are in the sidecar
 SIDECAR = 0x0008  # this is one
 CATCH_ALL = 0x0010  # def_policy 0
-_KNOWN_FLAGS = 0x001F
+INTERFACE = 0x0020  # an XFRM interface's: no flush of policies takes it
+_KNOWN_FLAGS = 0x003F
 
 _SHARE_TAG = 0x80
 _SHARE_ENDPOINTS = 0x04
