@@ -20,6 +20,11 @@ SECTIONS = (
                 "Discard what no policy lets pass, or stop that, in the safe order.",
                 "kamexfrm.cli.exempt:lockdown",
             ),
+            Entry(
+                "interface",
+                "Route-based IPsec: interfaces whose traffic goes through a tunnel.",
+                "kamexfrm.cli.interface:interface",
+            ),
         ),
     ),
     Section(

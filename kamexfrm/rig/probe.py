@@ -71,12 +71,27 @@ def kernel_has_bridge() -> bool:
     return _makes(lambda: wiring.bridge("br0", []))
 
 
+@functools.cache
+def kernel_has_xfrm_interfaces() -> bool:
+    """Return whether the running kernel makes XFRM interfaces (CONFIG_XFRM_INTERFACE)."""
+    from kamexfrm.kernel import xfrm_link
+
+    def make() -> None:
+        try:
+            xfrm_link.add("ipsec0", 1)
+        except KamexfrmError as error:
+            raise OSError(error.errno, str(error)) from None
+
+    return _makes(make)
+
+
 #: What a scenario may need of a kernel, and how the running one is probed.
 ABILITIES: dict[str, Callable[[], bool]] = {
     "ESP": kernel_has_esp,
     "AH": kernel_has_ah,
     "netem": kernel_has_netem,
     "bridges": kernel_has_bridge,
+    "XFRM interfaces": kernel_has_xfrm_interfaces,
 }
 
 

@@ -20,7 +20,9 @@ DOCUMENTS = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 def options_of(name: str) -> set[str]:
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    return {word for parameter in command.params for word in parameter.opts if word[0] == "-"}
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    parameters = [parameter for each in commands for parameter in each.params]
+    return {word for parameter in parameters for word in parameter.opts if word[0] == "-"}
 
 
 @pytest.mark.parametrize("file", sorted({PAGES.get(n, f"kamexfrm-{n}.8") for n in COMMANDS}))
