@@ -23,7 +23,7 @@ usage: setkey [-Npv] [--json] [--nokeys] file ...
 class Options(NamedTuple):
     """The command line, read.
 
-    ``mode`` is the letter of the last mode given, or empty, ``script`` the file of -f or the text
+    ``mode`` is the letter of the last mode given, or empty, ``scripts`` the files of -f or the text
     of -e. ``policies`` is -P, ``ports`` -p, ``no_action`` -n, ``verbose`` -v, ``hide_sockets`` -N,
     ``repeat`` -l, ``hexdump`` -H, ``unix_time`` -xx; ``twins`` is false with -k, ``keys`` with
     --nokeys and ``wrap`` with --no-wrap. ``netns`` names the network namespace to act in; empty is
@@ -31,7 +31,7 @@ class Options(NamedTuple):
     """
 
     mode: str = ""
-    script: str = ""
+    scripts: tuple[str, ...] = ()
     policies: bool = False
     ports: bool = False
     no_action: bool = False
@@ -105,5 +105,6 @@ def read_options(arguments: list[str]) -> Options:
             unix_time = options.unix_time or (name == "-x" and options.mode == "x")
             options = options._replace(mode=_MODES[name], unix_time=unix_time)
         else:
-            options = options._replace(mode=name[1], script=value)
+            before = options.scripts if name == "-f=" and options.mode == "f" else ()
+            options = options._replace(mode=name[1], scripts=(*before, value))
     return options._replace(files=tuple(files))

@@ -20,7 +20,7 @@ from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.load_plan import plans_of, reads
 from kamexfrm.setkey.parser import LONGEST, Parser
 from kamexfrm.setkey.reporter import Reporter
-from kamexfrm.setkey.script_file import read_script
+from kamexfrm.setkey.script_file import Script, read_scripts
 from kamexfrm.setkey.statements import Exit, Statement
 
 _NOTHING_DONE = (
@@ -50,21 +50,36 @@ def run_script(options: Options) -> int:
 
 
 def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
-    interactive = options.mode == "c"
-    reporter = Reporter(sys.stdout, sys.stderr, interactive=interactive)
+    if options.mode == "c":
+        reporter = Reporter(sys.stdout, sys.stderr, interactive=True)
+        executor = make_executor(options, kernel, reporter, sys.stdout) if kernel else None
+        return _end(_interactive(reporter, executor), options, reporter, executor)
+    try:
+        scripts = read_scripts(options)
+    except OSError as error:
+        name = printable(error.filename)
+        sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
+        return 1
+    if options.mode == "e" and any(
+        text in sys.argv and _KEY.search(text) for text in options.scripts
+    ):
+        sys.stderr.write(_VISIBLE)
+    return run_scripts(scripts, options, kernel)
+
+
+def run_scripts(scripts: Sequence[Script], options: Options, kernel: NetlinkKernel | None) -> int:
+    """Run scripts that were read, as one; return setkey's exit status.
+
+    Without a kernel they are only read through. Raises KernelError (EPERM) at once.
+    """
+    reporter = Reporter(sys.stdout, sys.stderr)
     executor = make_executor(options, kernel, reporter, sys.stdout) if kernel else None
-    if interactive:
-        status = _interactive(reporter, executor)
-    else:
-        try:
-            pieces, name = read_script(options)
-        except OSError as error:
-            name = printable(options.script)
-            sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
-            return 1
-        if options.script in sys.argv and options.mode == "e" and _KEY.search(options.script):
-            sys.stderr.write(_VISIBLE)
-        status = run_whole(pieces, name, options, reporter, executor)
+    status = run_whole(scripts, options, reporter, executor)
+    return _end(status, options, reporter, executor)
+
+
+def _end(status: int, options: Options, reporter: Reporter, executor: Executor | None) -> int:
+    """Say who kept the lock from us; return the exit status."""
     if executor and executor.lock_holder:
         sys.stderr.write(
             f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
@@ -107,27 +122,34 @@ def _statements(pieces: Sequence[str], name: str, resolve: Resolver) -> Iterator
         line += piece.count("\n")
 
 
+def all_statements(scripts: Sequence[Script], resolve: Resolver) -> Iterator[Statement]:
+    """Yield the statements of scripts that are read as one; ``exit`` ends the script it is in."""
+    for script in scripts:
+        for statement in _statements(script.pieces, script.name, resolve):
+            if not isinstance(statement, Exit):
+                yield statement
+
+
 def run_whole(
-    pieces: Sequence[str],
-    name: str,
+    scripts: Sequence[Script],
     options: Options,
     reporter: Reporter,
     executor: Executor | None,
 ) -> int:
-    """Run a script of which all is there; return setkey's exit status.
+    """Run scripts of which all is there, as one; return setkey's exit status.
 
     Where a statement cannot be read nothing is carried out, unless it is to be read as it runs.
     """
     resolve = cache(system_resolver)
     if executor is None or _is_as_read(options):
-        return _run(_statements(pieces, name, resolve), reporter, executor)
+        return _run(all_statements(scripts, resolve), reporter, executor)
     try:
-        plans = plans_of(_statements(pieces, name, resolve))
+        plans = plans_of(all_statements(scripts, resolve))
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)
         return 1
-    _load(_statements(pieces, name, resolve), plans, executor)
+    _load(all_statements(scripts, resolve), plans, executor)
     return 0
 
 
@@ -150,7 +172,7 @@ def _load(
 
 def _is_as_read(options: Options) -> bool:
     """Whether what comes before an error is carried out: as asked, and from a terminal."""
-    return options.as_read or (options.script == "-" and sys.stdin.isatty())
+    return options.as_read or ("-" in options.scripts and sys.stdin.isatty())
 
 
 def _run(statements: Iterator[Statement], reporter: Reporter, executor: Executor | None) -> int:

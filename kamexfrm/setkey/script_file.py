@@ -4,8 +4,9 @@ import codecs
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from io import FileIO
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.lexer import WHOLE_LINES
@@ -19,20 +20,38 @@ _CHUNK_BYTES = 1 << 18
 _LONGEST_LINE = 4 << 20
 
 
-def read_script(options: Options) -> tuple[list[str], str]:
-    """Return a script's text and its name in messages.
+class Script(NamedTuple):
+    """A script's text, in pieces that end where a line and a statement do; its name in messages."""
 
-    The text is in pieces that end where a line and a statement do. Raises OSError: EFBIG over the
-    limit, EINVAL for a binary file.
+    pieces: Sequence[str]
+    name: str
+
+
+def read_scripts(options: Options) -> list[Script]:
+    """Return the scripts of the command line, which are read as one.
+
+    Raises OSError with the file's name: EFBIG over the limit, EINVAL for a binary file.
     """
     if options.mode == "e":
-        return [options.script], "-e"
-    if options.script == "-":
+        return [Script(options.scripts, "-e")]
+    return [read_file(name) for name in options.scripts]
+
+
+def read_file(name: str) -> Script:
+    """Return the script in a file, or of standard input for ``-``; raises OSError with its name."""
+    try:
+        return Script(_pieces_of(name), name)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, name) from None
+
+
+def _pieces_of(name: str) -> list[str]:
+    if name == "-":
         if sys.stdin is None:  # it was closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return read_pieces(sys.stdin.buffer), "-"
-    with open(options.script, "rb", buffering=0) as file:
-        return read_pieces(file), options.script
+        return read_pieces(sys.stdin.buffer)
+    with open(name, "rb", buffering=0) as file:
+        return read_pieces(file)
 
 
 def read_pieces(file: BinaryIO | FileIO) -> list[str]:

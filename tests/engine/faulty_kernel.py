@@ -13,6 +13,7 @@ from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script import make_executor, run_whole
+from kamexfrm.setkey.script_file import Script
 from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, read_marker
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
 from kamexfrm.xfrm import (
@@ -169,7 +170,9 @@ def run_script(kernel: Any, text: str) -> str:
     out, err = io.StringIO(), io.StringIO()
     options = read_options(["-f", "x"])
     reporter = Reporter(out, err)
-    run_whole([text], "x", options, reporter, make_executor(options, kernel, reporter, out))
+    run_whole(
+        [Script([text], "x")], options, reporter, make_executor(options, kernel, reporter, out)
+    )
     return err.getvalue()
 
 
