@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools
+.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools dist lock
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -26,7 +26,7 @@ BIN := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net)
 
 help: ## show the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 # Byte code is written here, since an environment may forbid it to the commands, which then start
 # in twice the time.
@@ -142,6 +142,12 @@ docs: venv ## build the API pages in build/api
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	rm -rf build/api
 	$(BIN)/python docs/build_api.py
+
+dist: venv ## make wheel and sdist in dist, check them, install and use them in a bare environment
+	$(BIN)/python -m tests.packaging.dist
+
+lock: venv ## write packaging/requirements.lock anew, with the newest versions
+	$(BIN)/python -m tests.packaging.dist --lock
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

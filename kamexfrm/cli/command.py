@@ -25,6 +25,11 @@ SECTIONS = (
                 "Route-based IPsec: interfaces whose traffic goes through a tunnel.",
                 "kamexfrm.cli.interface:interface",
             ),
+            Entry(
+                "boot",
+                "Put into force what the files below /etc say, as the service does at boot.",
+                "kamexfrm.cli.boot:boot",
+            ),
         ),
     ),
     Section(

@@ -34,7 +34,10 @@ def texts() -> Iterator[tuple[str, str]]:
 def named() -> dict[str, str]:
     """Return each dotted name with a page that has it."""
     return {
-        name: where for where, text in texts() for name in NAME.findall(text) if name[-3:] != ".py"
+        name: where
+        for where, text in texts()
+        for name in NAME.findall(text)
+        if not name.endswith((".py", ".service"))
     }
 
 
