@@ -7,6 +7,11 @@ import click
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--kernel",
+    metavar="debian:SUITE|PATH",
+    help="The guest's kernel: the installed user-mode-linux unless given.",
+)
 @click.option("--memory", default="2G", show_default=True, help="The guest's memory.")
 @click.option(
     "--timeout",
@@ -25,6 +30,7 @@ import click
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def guest(
+    kernel: str | None,
     memory: str,
     timeout: float | None,
     console: Path | None,
@@ -48,6 +54,7 @@ def guest(
             stdout=sys.stdout.buffer,
             stderr=sys.stderr.buffer,
             console=console,
+            program=kernel,
         )
     except guests.GuestTimeoutError as error:
         click.echo(f"kamexfrm guest: {error}", err=True)

@@ -75,8 +75,8 @@ class Options:
     "--kernel",
     default="auto",
     show_default=True,
-    metavar="auto|host|guest|PATH",
-    help="Where: auto is the running kernel if it can, else the guest; PATH is a guest's kernel.",
+    metavar="auto|host|guest|debian:SUITE|PATH",
+    help="Where: auto is the running kernel if it can, else the guest; or a guest's kernel.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failed cases and the summary only.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failed case.")
@@ -211,6 +211,7 @@ class _GuestRun:
 
     def _guest(self, command: list[str], share: Path) -> int:
         from kamexfrm.rig import guest as guests
+        from kamexfrm.rig.scenario.stage import kernels
 
         options = self._options
         outputs = (sys.stdout, sys.stderr)
@@ -219,7 +220,7 @@ class _GuestRun:
             command,
             share=share,
             timeout=options.guest_timeout,
-            program=None if options.kernel in ("auto", "guest") else Path(options.kernel),
+            program=kernels.guest_kernel(options.kernel),
             console=names if options.interactive else None,
             consoles=share,
         ) as guest:

@@ -18,7 +18,7 @@ _NAME = click.option("--name", default="", help="Which rig, where several are up
     "--kernel",
     default="auto",
     show_default=True,
-    metavar="auto|host|guest|PATH",
+    metavar="auto|host|guest|debian:SUITE|PATH",
     help="Where the hosts are, as for run.",
 )
 @click.option("--name", default="", help="The rig's name; that of the file unless given.")
@@ -38,7 +38,7 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     try:
         where = kernels.choose(kernel, [case])
         in_guest = where is kernels.Where.GUEST
-        program = "" if kernel in ("auto", "guest") else str(Path(kernel).absolute())
+        program = kernels.guest_kernel(kernel) or ""
         if in_guest and not program:
             check()
     except (kernels.Unable, GuestError) as reason:

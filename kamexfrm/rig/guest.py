@@ -22,17 +22,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from kamexfrm.rig import guest_confinement
+from kamexfrm.rig import guest_confinement, guest_qemu
 from kamexfrm.rig.console import Console, ending_orderly, kernel_words
+from kamexfrm.rig.guest_error import GuestError
 from kamexfrm.rig.guest_files import (
     STATUS_NO_GUEST,
     SYSTEM_PATH,
-    GuestError,
     command_text,
-    find_modules,
-    find_program,
     write_files,
 )
+from kamexfrm.rig.guest_kernel import GuestKernel
+from kamexfrm.rig.guest_kernel import find as find_kernel
 from kamexfrm.rig.processor import on_one_processor
 from kamexfrm.rig.reaper import Reaper
 
@@ -53,7 +53,7 @@ _LONGEST_FOLDER = 60
 #: may still write, so this is repeated.
 _TIDY = """
 for _ in 1 2 3 4 5; do
-    grep -ls "uml_di[r]=${words% }/" /proc/[0-9]*/cmdline |
+    grep -lsE "(uml_di[r]|kamexfrm.gues[t])=${words% }/" /proc/[0-9]*/cmdline |
         while IFS=/ read -r _ _ process _; do kill -s KILL "$process"; done
     sleep 0.1
 done
@@ -73,7 +73,8 @@ class Guest:
     ``share`` is a folder of this machine that the command may write to, under the same path.
     ``timeout`` counts seconds from the start, boot included; None is no limit. ``environment``
     is this process's unless given, ``directory`` (the working directory) too. The command's
-    standard input is empty. ``program`` is the guest's kernel, Debian's unless given.
+    standard input is empty. ``program`` names the guest's kernel (``guest_kernel``); it is Debian's
+    installed one, or that of the variable KAMEXFRM_GUEST_KERNEL, unless given.
 
     ``console`` gives the command a terminal instead: our standard input, and those of ``stdout``
     and ``stderr`` that it lists; ``wait`` relays it. ``consoles`` is the folder where further
@@ -91,14 +92,15 @@ class Guest:
         timeout: float | None = 120.0,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
-        program: Path | None = None,
+        program: str | Path | None = None,
         console: Sequence[str] | None = None,
         consoles: Path | None = None,
     ) -> None:
-        found = find_program(program)
+        kernel = find_kernel(program)
+        if kernel.emulated and console is not None:
+            raise GuestError("a guest that QEMU runs has no console for the command")
         self.command = tuple(command)
         self.timeout = timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
         self._status: int | None = None
         self._consoles = consoles
         self.folder = _new_folder_name()
@@ -108,11 +110,16 @@ class Guest:
             self.folder.mkdir(mode=0o700)
             (self.folder / guest_confinement.MEMORY).mkdir()
             self._console = Console(self._console_folder, 1) if console is not None else None
-            text = command_text(
-                command, os.environ if environment is None else environment, directory
-            )
-            write_files(self.folder, found, share, text, console)
-            self._process = self._start(found, memory, share)
+            environment = os.environ if environment is None else environment
+            text = command_text(command, environment, directory)
+            places = [directory or Path.cwd(), Path(environment.get("HOME", "/"))]
+            write_files(self.folder, kernel, share, text, console, places)
+            words = self._words(kernel, memory, share)
+            names: Mapping[str, str] = os.environ
+            if kernel.emulated:
+                names = guest_qemu.environment(names, self.folder)
+            self._process = self._start(words, names, kernel, share)
+            self._end = None if timeout is None else time.monotonic() + timeout
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._reaper.dismiss()
@@ -127,24 +134,38 @@ class Guest:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start(self, program: str, memory: str, share: Path | None) -> subprocess.Popen[bytes]:
+    def _words(self, kernel: GuestKernel, memory: str, share: Path | None) -> list[str]:
+        """Return the command line that boots the kernel; raises GuestError."""
+        if kernel.emulated:
+            writable = [str(self.folder), *([str(share.resolve())] if share else [])]
+            return guest_qemu.command(kernel.program, kernel.modules, self.folder, writable, memory)
+        return [
+            kernel.program,
+            f"mem={memory}",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            f"uml_dir={self.folder}/",
+            "umid=uml",
+            f"init={self.folder}/init",
+            "con=null",
+            "con0=fd:0,fd:1",
+            *kernel_words(self._console_folder),
+        ]
+
+    def _start(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        kernel: GuestKernel,
+        share: Path | None,
+    ) -> subprocess.Popen[bytes]:
         """Start the guest's kernel in a process group of its own, its console into a file."""
-        with (self.folder / "console").open("wb") as console, on_one_processor():
+        processors = contextlib.nullcontext() if kernel.emulated else on_one_processor()
+        with (self.folder / "console").open("wb") as console, processors:
             return subprocess.Popen(
-                [
-                    *self._confinement(share),
-                    program,
-                    f"mem={memory}",
-                    "rootfstype=hostfs",
-                    "rootflags=/",
-                    "ro",
-                    f"uml_dir={self.folder}/",
-                    "umid=uml",
-                    f"init={self.folder}/init",
-                    "con=null",
-                    "con0=fd:0,fd:1",
-                    *kernel_words(self._console_folder),
-                ],
+                [*self._confinement(share), *words],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -269,7 +290,7 @@ def run_in_guest(
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
     console: Path | None = None,
-    program: Path | None = None,
+    program: str | Path | None = None,
     on_console: Sequence[str] | None = None,
 ) -> int:
     """Run a command in a guest of its own and return its exit status.
@@ -295,7 +316,7 @@ def run_in_guest(
 
 def check() -> None:
     """Raise GuestError when no guest can be started."""
-    find_modules(find_program(None))
+    find_kernel(None)
     if shutil.which("modprobe", path=SYSTEM_PATH) is None:
         raise GuestError("no modprobe: install kmod", errno=errno.ENOENT)
 

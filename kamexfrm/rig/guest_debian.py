@@ -1,9 +1,9 @@
 """Kernels of Debian's suites, fetched by apt into a cache of their own.
 
 ``debian:SUITE`` is User-Mode-Linux of a suite: 5.10 of bullseye, 6.1 of bookworm, 6.12 of trixie,
-the newest of sid. Only this cache is written to: the machine's sources of packages, its lists and
-its installed packages stay as they are. A kernel that wants a newer libc than this machine's gets
-that of its suite.
+the newest of sid. ``debian-image:SUITE`` is the suite's kernel for real machines. Only this cache
+is written to: the machine's sources of packages, its lists and its installed packages stay as they
+are. A kernel that wants a newer libc than this machine's gets that of its suite.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 from kamexfrm.rig.guest_error import GuestError
 
 _PREFIX = "debian:"
+_IMAGE_PREFIX = "debian-image:"
 
 #: Who signs Debian's suites.
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -27,29 +28,51 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PACKAGES = ("user-mode-linux", "libc6", "patchelf", "libstdc++6", "libgcc-s1")
 
 
-def suite_of(word: str) -> str:
-    """Return the suite of ``debian:SUITE``, "" for another word; raises GuestError."""
-    if not word.startswith(_PREFIX):
-        return ""
-    suite = word.removeprefix(_PREFIX)
+def is_named(word: str) -> bool:
+    """Whether a word names a kernel of Debian's."""
+    return word.startswith((_PREFIX, _IMAGE_PREFIX))
+
+
+def fetch(word: str) -> Path:
+    """Return a kernel of Debian's, from the cache or else by apt; raises GuestError."""
+    suite = word.partition(":")[2]
     if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
         raise GuestError(f"{word}: a suite is wanted, as in debian:trixie", errno=errno.EINVAL)
-    return suite
-
-
-def user_mode_linux(suite: str) -> Path:
-    """Return a suite's User-Mode-Linux, from the cache or else from Debian; raises GuestError."""
-    folder = cache() / suite
-    program = folder / "usr" / "bin" / "linux.uml"
+    is_image = word.startswith(_IMAGE_PREFIX)
+    folder = cache() / (f"{suite}-image" if is_image else suite)
     with _locked(folder):
         if not (folder / "complete").exists():
             _empty(folder)
-            unpack(suite, _PACKAGES, folder)
-            _use_its_libc(program, folder)
-            for modules in (folder / "usr" / "lib" / "uml" / "modules").iterdir():
-                list_modules(modules)
+            if is_image:
+                _fetch_image(suite, folder)
+            else:
+                _fetch_user_mode_linux(suite, folder)
             (folder / "complete").touch()
-    return program
+    if not is_image:
+        return _uml(folder)
+    images = [*folder.glob("boot/vmlinuz-*"), *folder.glob("usr/lib/modules/*/vmlinuz")]
+    if not images:
+        raise GuestError(f"{word}: no kernel in {folder}", errno=errno.ENOENT)
+    return images[-1]
+
+
+def _uml(folder: Path) -> Path:
+    return folder / "usr" / "bin" / "linux.uml"
+
+
+def _fetch_user_mode_linux(suite: str, folder: Path) -> None:
+    with _Apt(suite, folder) as apt:
+        apt.unpack(_PACKAGES)
+    _use_its_libc(_uml(folder), folder)
+    for modules in (folder / "usr" / "lib" / "uml" / "modules").iterdir():
+        list_modules(modules)
+
+
+def _fetch_image(suite: str, folder: Path) -> None:
+    with _Apt(suite, folder) as apt:
+        apt.unpack(apt.packages_of_image())
+    for modules in folder.glob("**/lib/modules/*/kernel"):
+        list_modules(modules.parent)
 
 
 def cache() -> Path:
@@ -58,30 +81,54 @@ def cache() -> Path:
     return Path(base) / "kamexfrm" / "kernels"
 
 
-def unpack(suite: str, packages: Sequence[str], folder: Path) -> None:
-    """Unpack packages of a Debian suite into a folder; raises GuestError."""
-    state = folder / "apt"
-    (state / "lists" / "partial").mkdir(parents=True)
-    (state / "packages").mkdir()
-    source = f"deb [signed-by={_KEYRING}] {_mirror()} {suite} main\n"
-    (state / "sources.list").write_text(source)
-    apt = [
-        "apt-get", "-qq",
-        "-o", f"Dir::Etc::sourcelist={state}/sources.list",
-        "-o", "Dir::Etc::sourceparts=/dev/null",
-        "-o", f"Dir::State::lists={state}/lists",
-        "-o", "Dir::State::status=/dev/null",
-        "-o", "Dir::Cache::pkgcache=",
-        "-o", "Dir::Cache::srcpkgcache=",
-        "-o", "APT::Sandbox::User=",
-        "-o", "Acquire::Languages=none",
-    ]  # fmt: skip
-    what = f"the kernel of Debian's suite {suite}"
-    _run([*apt, "update"], what, state)
-    _run([*apt, "download", *packages], what, state / "packages")
-    for package in sorted((state / "packages").glob("*.deb")):
-        _run(["dpkg-deb", "-x", str(package), str(folder)], what, state)
-    shutil.rmtree(state)
+class _Apt:
+    """Debian's packages of a suite, with lists of their own in a folder while it is entered."""
+
+    def __init__(self, suite: str, folder: Path) -> None:
+        self._suite = suite
+        self._folder = folder
+        self._state = folder / "apt"
+        self._what = f"the kernel of Debian's suite {suite}"
+
+    def __enter__(self) -> "_Apt":
+        (self._state / "lists" / "partial").mkdir(parents=True)
+        (self._state / "packages").mkdir()
+        source = f"deb [signed-by={_KEYRING}] {_mirror()} {self._suite} main\n"
+        (self._state / "sources.list").write_text(source)
+        self._run("apt-get", "update")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._state)
+
+    def _run(self, program: str, *words: str) -> str:
+        state = self._state
+        options = [
+            f"Dir::Etc::sourcelist={state}/sources.list",
+            "Dir::Etc::sourceparts=/dev/null",
+            f"Dir::State::lists={state}/lists",
+            "Dir::State::status=/dev/null",
+            "Dir::Cache::pkgcache=",
+            "Dir::Cache::srcpkgcache=",
+            "APT::Sandbox::User=",
+            "Acquire::Languages=none",
+        ]
+        with_options = [word for option in options for word in ("-o", option)]
+        return _run([program, "-qq", *with_options, *words], self._what, state / "packages")
+
+    def unpack(self, packages: Sequence[str]) -> None:
+        """Unpack packages into the folder; raises GuestError."""
+        self._run("apt-get", "download", *packages)
+        for package in sorted((self._state / "packages").glob("*.deb")):
+            _run(["dpkg-deb", "-x", str(package), str(self._folder)], self._what, self._state)
+
+    def packages_of_image(self) -> list[str]:
+        """Return the packages that a suite's kernel for this architecture is in."""
+        here = _run(["dpkg", "--print-architecture"], self._what, self._state).strip()
+        only = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+        words = ["depends", "--recurse", *(f"--no-{word}" for word in only)]
+        text = self._run("apt-cache", *words, f"linux-image-{here}")
+        return re.findall(r"^(linux-(?:image|binary|modules)-\d\S*)$", text, re.MULTILINE)
 
 
 def list_modules(modules: Path) -> None:
@@ -125,8 +172,8 @@ def _mirror() -> str:
     return "http://deb.debian.org/debian"
 
 
-def _run(words: Sequence[str], what: str, folder: Path) -> None:
-    """Run a program in a folder; raises GuestError with its last words."""
+def _run(words: Sequence[str], what: str, folder: Path) -> str:
+    """Run a program in a folder and return its output; raises GuestError with its last words."""
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     try:
         done = subprocess.run(
@@ -144,6 +191,7 @@ def _run(words: Sequence[str], what: str, folder: Path) -> None:
     if done.returncode:
         last = [line for line in done.stdout.splitlines() if line.strip()][-3:]
         raise GuestError(f"{what}: {words[0]} failed: {'; '.join(last) or done.returncode}")
+    return done.stdout
 
 
 @contextlib.contextmanager

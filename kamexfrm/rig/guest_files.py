@@ -3,19 +3,14 @@
 All of it is a folder of files that the guest finds through its root, which is this machine's.
 """
 
-import errno
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kamexfrm.errors import KamexfrmError
-
-#: Debian's user-mode-linux: the kernel, a program, and where its modules are.
-PROGRAM = "linux.uml"
-MODULES = Path("/usr/lib/uml/modules")
+from kamexfrm.rig import guest_plain_root
+from kamexfrm.rig.guest_kernel import GuestKernel
 
 #: Where the programs are that process 1 starts.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,16 +29,20 @@ fail() {
     exit
 }
 PATH=FOLDER/bin:SYSTEM_PATH
-mount -t proc proc /proc || fail "no /proc"
-modprobe -d FOLDER/modules overlay || fail "its kernel has no overlayfs"
+# The new way to mount (fsconfig(2)) does not take hostfs' path as an option before Linux 6.15.
+export LIBMOUNT_FORCE_MOUNT2=always
+[ -e /proc/self ] || mount -t proc proc /proc || fail "no /proc"
 mount -t tmpfs above /mnt || fail "no /mnt"
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay overlay -o nosuid,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root ||
-    fail "cannot put a memory file system above the root"
+mkdir /mnt/root /mnt/upper /mnt/work
+modprobe -q -d FOLDER/modules overlay
+# Linux 5.10 mounts this, and then opens no file in it but those that are open.
+mount -t overlay overlay -o nosuid,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root &&
+    read -r _ 2> /dev/null < /mnt/root/FOLDER/mounts ||
+    . FOLDER/root.sh || fail "cannot put a memory file system above the root"
 mount -a -T FOLDER/mounts || fail "cannot mount what is in FOLDER/mounts"
 cd /mnt/root
 pivot_root . mnt && umount -l /mnt || fail "cannot change the root"
-ln -s /proc/self/fd /dev/fd
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 [ -d /lib/modules ] || mkdir /lib/modules
 ln -sfn FOLDER/modules/lib/modules/* /lib/modules/
 modprobe -a ipv6 xfrm_user esp4 esp6 ah4 ah6 veth    # all else loads on demand
@@ -61,7 +60,7 @@ sleep 60
 #: The mounts in the new root: source, place, type, options. One mount(8) makes them all, since
 #: starting a program takes 70 ms here. The shared folders are written through ("sync"): what the
 #: command writes is on this machine when its write(2) returns.
-_MOUNTS = """
+_MOUNTS = """# source, place, type, options
 proc /mnt/root/proc proc defaults
 sysfs /mnt/root/sys sysfs defaults
 run /mnt/root/run tmpfs mode=755
@@ -76,19 +75,19 @@ _PLAIN = "sh FOLDER/command > stdout 2> stderr < /dev/null"
 _ON_CONSOLE = "setsid --ctty sh FOLDER/command < /dev/tty1"
 
 
-class GuestError(KamexfrmError):
-    """The guest is missing, did not boot, or died before the command ended."""
-
-    errno = errno.EIO
-
-
 def write_files(
-    folder: Path, program: str, share: Path | None, command: str, console: Sequence[str] | None
+    folder: Path,
+    kernel: GuestKernel,
+    share: Path | None,
+    command: str,
+    console: Sequence[str] | None,
+    places: Sequence[Path],
 ) -> None:
     """Fill the guest's folder: process 1, the command, the modules' place, what it writes.
 
-    ``command`` is a shell's input. ``console`` lists which outputs (``stdout``, ``stderr``) go to
-    the console where the command has one; the others are files.
+    ``command`` is a shell's input. ``places`` are folders that a command writes to, for a kernel
+    that cannot make all of the root writable. ``console`` lists which outputs
+    (``stdout``, ``stderr``) go to the console where the command has one; the others are files.
     """
     out = folder / "out"
     out.mkdir()
@@ -103,9 +102,13 @@ def write_files(
     mounts = _MOUNTS
     for shared in (out, share.resolve()) if share else (out,):
         path = _fstab_word(str(shared))
-        mounts += f"share /mnt/root{path} hostfs X-mount.mkdir,sync,{path}\n"
+        if kernel.emulated:  # virtme-ng has made it writable
+            mounts += f"{path} /mnt/root{path} none bind,X-mount.mkdir\n"
+        else:
+            mounts += f"share /mnt/root{path} hostfs X-mount.mkdir,sync,{path}\n"
     _write(folder / "mounts", mounts)
-    modules = find_modules(program)
+    guest_plain_root.write(folder, places)
+    modules = kernel.modules
     place = folder / "modules" / "lib" / "modules"
     place.mkdir(parents=True)
     if modules is not None:
@@ -130,48 +133,6 @@ def command_text(
     quoted += [shlex.quote(word) for word in words]
     where = shlex.quote(str(directory or Path.cwd()))
     return f"cd {where} || exit {STATUS_NO_GUEST}\nexec env -i {' '.join(quoted)}\n"
-
-
-def find_program(given: Path | None) -> str:
-    """Return the guest's kernel; raises GuestError if there is none."""
-    if given is not None:
-        if not os.access(given, os.X_OK) or given.is_dir():
-            raise GuestError(f"{given} is no program", errno=errno.ENOENT)
-        return str(given.resolve())
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise GuestError(f"no {PROGRAM} in PATH: install user-mode-linux", errno=errno.ENOENT)
-    return program
-
-
-def find_modules(program: str) -> Path | None:
-    """Return the folder of the guest kernel's modules; None for one that needs none.
-
-    A kernel given by its path has them beside it in ``modules/VERSION``, where Debian's are, or
-    built in. Raises GuestError when Debian's kernel has none.
-    """
-    folders = [path.parent for path in sorted(MODULES.glob("*/modules.dep"))]
-    if Path(program).name != PROGRAM:
-        folders += [path.parent for path in Path(program).parent.glob("modules/*/modules.dep")]
-        version = _version(program)
-        return next((folder for folder in reversed(folders) if folder.name == version), None)
-    if not folders:
-        raise GuestError(f"nothing in {MODULES}: install user-mode-linux", errno=errno.ENOENT)
-    if len(folders) > 1:
-        version = _version(program)
-        folders = [folder for folder in folders if folder.name == version] or folders
-    return folders[-1]
-
-
-def _version(program: str) -> str:
-    """Return a guest kernel's version; raises GuestError for another program."""
-    try:
-        done = subprocess.run(
-            [program, "--version"], check=True, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise GuestError(f"{program} --version: {error}") from None
-    return done.stdout.strip()
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 A kernel is named by a word, as in ``--kernel``: the path of a User-Mode-Linux kernel, which is a
 program; the path of a kernel for real machines (``vmlinuz``), which QEMU runs; or
-``debian:SUITE``, User-Mode-Linux of that Debian suite (``guest_debian``).
+``debian:SUITE`` and ``debian-image:SUITE``, those of a Debian suite (``guest_debian``).
 """
 
 import errno
@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from kamexfrm.rig import guest_debian
+from kamexfrm.rig import guest_debian, guest_qemu
 from kamexfrm.rig.guest_error import GuestError
 
 #: Environment variable with the word for guests that name no kernel.
@@ -46,14 +46,12 @@ def find(word: str | os.PathLike[str] | None) -> GuestKernel:
         if program is None:
             raise GuestError(f"no {PROGRAM} in PATH: install user-mode-linux", errno=errno.ENOENT)
         return GuestKernel(program, _installed_modules(program))
-    if suite := guest_debian.suite_of(word):
-        program = str(guest_debian.user_mode_linux(suite))
-    else:
-        program = str(Path(word).resolve())
-        if not os.path.isfile(program):
-            raise GuestError(f"{word} is no kernel", errno=errno.ENOENT)
-        if _is_for_machines(program):
-            return GuestKernel(program, _modules_of_machine(program), emulated=True)
+    path = guest_debian.fetch(word) if guest_debian.is_named(word) else Path(word)
+    program = str(path.resolve())
+    if not os.path.isfile(program):
+        raise GuestError(f"{word} is no program", errno=errno.ENOENT)
+    if _is_for_machines(program):
+        return GuestKernel(program, _modules_of_machine(program), emulated=True)
     if not os.access(program, os.X_OK):
         raise GuestError(f"{word} is no program", errno=errno.ENOEXEC)
     return GuestKernel(program, _modules_beside(program))
@@ -94,13 +92,12 @@ def _modules_beside(program: str) -> Path | None:
 
 
 def _modules_of_machine(program: str) -> Path | None:
-    """Return the modules of a ``vmlinuz-VERSION``, of the tree that it is in or of this machine."""
-    version = Path(program).name.partition("-")[2]
-    tree = Path(program).parent.parent
-    for root in (tree, tree / "usr", Path("/")):
-        if version and (root / "lib" / "modules" / version / "modules.dep").exists():
-            return root / "lib" / "modules" / version
-    return None
+    """Return the modules of a ``vmlinuz``: beside it, in its tree, or this machine's."""
+    version = guest_qemu.version_of(program)
+    folder = Path(program).parent
+    trees = (folder.parent, folder.parent / "usr", Path("/"))
+    places = [folder, *(tree / "lib" / "modules" / version for tree in trees)]
+    return next((place for place in places if (place / "modules.dep").exists()), None)
 
 
 def version_of(program: str) -> str:

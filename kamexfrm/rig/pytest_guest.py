@@ -45,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail what has not run in the guest after so many seconds (900)",
     )
     group.addoption("--guest-memory", default="2G", help="the guest's memory (2G)")
+    group.addoption(
+        "--all-in-guest",
+        action="store_true",
+        help="run all tests in the guest, but those of the running kernel [host]",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -116,13 +121,15 @@ class OutsideGuest:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Put the guest's tests last: it boots and works while the others run here."""
-        here = [item for item in items if not _belongs_to_guest(item)]
-        items[:] = here + [item for item in items if _belongs_to_guest(item)]
+        if self._config.option.all_in_guest:
+            items[:] = [item for item in items if _kernel_of(item) != "host"]
+        here = [item for item in items if not self._belongs_to_guest(item)]
+        items[:] = here + [item for item in items if self._belongs_to_guest(item)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
         """Boot the guest before the first test when there is a test for it."""
-        self._items = [item for item in session.items if _belongs_to_guest(item)]
+        self._items = [item for item in session.items if self._belongs_to_guest(item)]
         if self._items and not self._config.option.collectonly and not session.testsfailed:
             self._run = GuestRun(self._config, self._items)
         try:
@@ -142,12 +149,22 @@ class OutsideGuest:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
+    def _belongs_to_guest(self, item: pytest.Item) -> bool:
+        return bool(self._config.option.all_in_guest) or _belongs_to_guest(item)
+
+
+def _kernel_of(item: pytest.Item) -> str:
+    """Return ``host`` or ``guest`` for a test of both kernels, else ""."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not item.get_closest_marker("both_kernels"):
+        return ""
+    return str(callspec.params.get("kernel", ""))
+
 
 def _belongs_to_guest(item: pytest.Item) -> bool:
     """Whether the test must run in a guest rather than on the running kernel."""
     if item.get_closest_marker("both_kernels"):
-        callspec = getattr(item, "callspec", None)
-        return callspec is not None and callspec.params.get("kernel") == "guest"
+        return _kernel_of(item) == "guest"
     if marker := item.get_closest_marker("dataplane"):
         return not all(ABILITIES[need]() for need in marker.args or ("ESP", "AH"))
     return False

@@ -19,7 +19,7 @@ from kamexfrm.rig import (
     GuestError,
     GuestTimeoutError,
     guest_confinement,
-    guest_files,
+    guest_kernel,
     run_in_guest,
     until,
 )
@@ -140,7 +140,7 @@ def test_a_missing_kernel_names_the_package(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_modules_name_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(guest_files, "MODULES", tmp_path)
+    monkeypatch.setattr(guest_kernel, "MODULES", tmp_path)
     with pytest.raises(GuestError, match="install user-mode-linux"):
         run_in_guest(["true"])
 
@@ -298,9 +298,9 @@ def test_the_command_guest_passes_output_and_status() -> None:
 
 def test_the_command_guest_tells_its_own_failures_by_status(tmp_path: Path) -> None:
     console = tmp_path / "console"
-    arguments = ["guest", "--console", str(console), "--timeout", "0.2", "sleep", "1000"]
+    arguments = ["guest", "--console", str(console), "--timeout", "1", "sleep", "1000"]
     done = subprocess.run([*KAMEXFRM, *arguments], check=False, capture_output=True, text=True)
-    assert done.stderr == "kamexfrm guest: not done within 0.2 s: sleep 1000\n"
+    assert done.stderr == "kamexfrm guest: not done within 1 s: sleep 1000\n"
     assert done.returncode == 124
     assert "ptrace" in console.read_text()
     done = subprocess.run(

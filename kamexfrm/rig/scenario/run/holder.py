@@ -204,7 +204,7 @@ def main(file: str, case_name: str, name: str, kernel: str | None = None) -> int
         if kernel is None:
             _hold_here(case, name)
         else:
-            _hold_guest(case, name, Path(kernel) if kernel else None)
+            _hold_guest(case, name, kernel or None)
     except (KamexfrmError, OSError) as error:
         print(error)
         return 1
@@ -230,7 +230,7 @@ def _hold_here(case: Case, name: str) -> None:
             signal.sigwait(_ENDING)
 
 
-def _hold_guest(case: Case, name: str, program: Path | None) -> None:
+def _hold_guest(case: Case, name: str, program: str | None) -> None:
     """Boot a guest that holds the hosts, and serve it until it ends."""
     with WatchedFolder("kamexfrm-rig.") as watched:
         shared = watched.path

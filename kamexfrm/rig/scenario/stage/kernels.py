@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.rig import guest_debian
 from kamexfrm.rig.namespace import Namespace
 from kamexfrm.rig.probe import ABILITIES
 from kamexfrm.rig.scenario.plan import Case
@@ -57,6 +58,13 @@ _CURES = {
     "netem": "modprobe sch_netem",
     "bridges": "modprobe bridge",
 }
+
+
+def guest_kernel(kernel: str) -> str | None:
+    """Return the guest's kernel for --kernel, with an absolute path; None for the usual one."""
+    if kernel in ("auto", "host", "guest"):
+        return None
+    return kernel if guest_debian.is_named(kernel) else os.path.abspath(kernel)
 
 
 def lacking(cases: Sequence[Case]) -> list[str]:
