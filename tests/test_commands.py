@@ -28,6 +28,8 @@ COMMANDS = {
     "kamexfrm exec": Command("cli", ("exec",), usage=125, trouble=125),
     "kamexfrm guest": Command("cli", ("guest",)),
     "kamexfrm demo": Command("cli", ("demo",)),
+    "kamexfrm adopt": Command("cli", ("adopt",)),
+    "kamexfrm reset": Command("cli", ("reset",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),
     "kamexfrm lockdown": Command("cli", ("lockdown",)),
     "kamexfrm rig": Command("cli", ("rig",)),

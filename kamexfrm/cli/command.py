@@ -16,6 +16,16 @@ SECTIONS = (
                 "kamexfrm.cli.exempt:exempt",
             ),
             Entry(
+                "adopt",
+                "Take over the policies of other programs in place, without losing a packet.",
+                "kamexfrm.cli.ownership:adopt",
+            ),
+            Entry(
+                "reset",
+                "Take away all that is kamexfrm's own: variables, def_policy's block and tags.",
+                "kamexfrm.cli.ownership:reset",
+            ),
+            Entry(
                 "lockdown",
                 "Discard what no policy lets pass, or stop that, in the safe order.",
                 "kamexfrm.cli.exempt:lockdown",

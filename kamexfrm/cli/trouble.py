@@ -43,10 +43,17 @@ class Command(click.Command):
 
 
 @contextmanager
+def kernel() -> Iterator[NetlinkKernel]:
+    """Give the kernel of the namespace that this process is in."""
+    opened = NetlinkKernel()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
 def engine() -> Iterator[Engine]:
     """Give the engine of the namespace that this process is in."""
-    kernel = NetlinkKernel()
-    try:
-        yield Engine(kernel)
-    finally:
-        kernel.close()
+    with kernel() as opened:
+        yield Engine(opened)

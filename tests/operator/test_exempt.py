@@ -18,6 +18,7 @@ from kamexfrm.kernel.interface import Failure
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.policy import Direction, PolicyType
 from kamexfrm.operator import exempt
+from kamexfrm.rig.condition import until
 from kamexfrm.setkey.parser import Parser
 from kamexfrm.setkey.statements import SpdAdd
 from kamexfrm.xfrm import Operation
@@ -29,8 +30,12 @@ PORT = 7777
 PROTO = 44
 
 #: Two addresses of the loopback interface.
-IFA_F_NODAD = 0x02
+IFA_F_TENTATIVE = 0x40
 HERE, THERE = "::1", "fd00::1"
+
+
+def is_tentative(flags: int) -> bool:
+    return flags & IFA_F_TENTATIVE != 0
 
 
 def policies(text: str) -> set[tuple[object, ...]]:
@@ -66,7 +71,8 @@ def loopback(real_kernel: NetlinkKernel) -> None:
     """Bring the namespace's loopback interface up."""
     with IPRoute() as ip:
         ip.link("set", index=1, state="up")
-        ip.addr("add", index=1, address=THERE, prefixlen=128, flags=IFA_F_NODAD)
+        ip.addr("add", index=1, address=THERE, prefixlen=128)
+        until(lambda: not list(ip.get_addr(family=socket.AF_INET6, flags=is_tentative)))
 
 
 @pytest.mark.usefixtures("loopback")
