@@ -82,11 +82,13 @@ if TYPE_CHECKING:
         ErrorReply,
         Message,
         Operation,
+        PackedOperations,
         decode_done,
         decode_error,
         message,
         split_messages,
     )
+    from kamexfrm.xfrm.packed import Column, RequestGroup, pack_requests, select
     from kamexfrm.xfrm.policy import (
         ANY_ALGORITHM,
         POLICY_INFO_BYTES,
@@ -183,8 +185,10 @@ else:
             ),
             "migrate": "KmAddress Migrate Move decode_migrate encode_migrate",
             "netlink": (
-                "ErrorReply Message Operation decode_done decode_error message split_messages"
+                "ErrorReply Message Operation PackedOperations decode_done decode_error message "
+                "split_messages"
             ),
+            "packed": "Column RequestGroup pack_requests select",
             "policy": (
                 "ANY_ALGORITHM POLICY_INFO_BYTES TEMPLATE_BYTES Policy Template brief_policy "
                 "decode_policy encode_policy encode_socket_policy pack_policy_info pack_template "
@@ -229,6 +233,7 @@ __all__ = [
     "AsyncEvent",
     "Attribute",
     "AuthAlgorithm",
+    "Column",
     "Default",
     "DeletedPolicy",
     "DeletedState",
@@ -246,6 +251,7 @@ __all__ = [
     "Move",
     "OffloadDevice",
     "Operation",
+    "PackedOperations",
     "Policy",
     "PolicyExpire",
     "PolicyFlush",
@@ -253,6 +259,7 @@ __all__ = [
     "ReplayState",
     "ReplayStateEsn",
     "Report",
+    "RequestGroup",
     "Run",
     "SadInfo",
     "SecurityContext",
@@ -326,11 +333,13 @@ __all__ = [
     "make_run",
     "message",
     "pack_policy_info",
+    "pack_requests",
     "pack_template",
     "pack_templates",
     "policy_index",
     "policy_user",
     "read_run",
+    "select",
     "split_messages",
     "state_name",
 ]

@@ -4,8 +4,8 @@ Source: Linux include/uapi/linux/netlink.h, net/netlink/af_netlink.c netlink_ack
 """
 
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
 from kamexfrm.errors import WireError
 from kamexfrm.xfrm import constants as c
@@ -34,6 +34,33 @@ class Operation(NamedTuple):
 
     type: int
     payload: bytes
+
+
+class PackedOperations(Sequence[Operation]):
+    """Operations as the messages that carry them, for a kernel that sends them as they are.
+
+    ``data`` are the messages, ``starts`` where each begins; their sequence numbers rise by one from
+    ``first``.
+    """
+
+    def __init__(self, data: bytearray, starts: Sequence[int], first: int) -> None:
+        self.data = data
+        self.starts = starts
+        self.first = first
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, at: int) -> Operation: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Operation]: ...
+    def __getitem__(self, at: int | slice) -> Operation | list[Operation]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        start = self.starts[at]
+        length, type_, *_ = _unpack_header(self.data, start)
+        return Operation(type_, bytes(self.data[start + _HEADER_BYTES : start + length]))
 
 
 class Message(NamedTuple):
