@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kamexfrm.engine.load import LoadPlan
-    from kamexfrm.engine.requests import Write, Written
+    from kamexfrm.engine.requests import Run, Write, Written
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
@@ -48,7 +48,9 @@ class Engine:
     def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
         self._kernel = kernel
         self._clock = clock
-        self._queue: deque[Write] = deque()
+        self._queue: deque[Write | Run] = deque()
+        #: The writes of runs in the queue, beyond one each.
+        self._in_runs = 0
         self._writer: Writer | None = None
 
     @property
@@ -84,16 +86,21 @@ class Engine:
         written.raise_first()
         return written
 
-    def try_submit(self, request: "Write") -> "Written | None":
+    def try_submit(self, request: "Write | Run") -> "Written | None":
         """Queue a write; where the queue was long enough to be written, return what came of it.
 
         Raises KernelError for what concerns no single request.
         """
         queue = self._queue
         queue.append(request)
-        if len(queue) < QUEUE_LENGTH:
+        if len(queue) + self._in_runs < QUEUE_LENGTH:
             return None
         return self._write(reconcile=False)
+
+    def try_submit_run(self, run: "Run") -> "Written | None":
+        """Queue many writes at once, as try_submit() does one."""
+        self._in_runs += run.run.total - 1
+        return self.try_submit(run)
 
     def try_flush(self, *, reconcile: bool = True) -> "Written":
         """Write what is queued as flush() does, but return the rejected requests.
@@ -117,7 +124,7 @@ class Engine:
         try:
             return writer.write(self._queue, int(self._clock()), reconcile=True, ends_load=True)
         finally:
-            self._queue.clear()
+            self._clear_queue()
             writer.end_load()
 
     def _is_due(self, reconcile: bool) -> bool:
@@ -128,7 +135,11 @@ class Engine:
         try:
             return writer.write(self._queue, int(self._clock()), reconcile=reconcile)
         finally:
-            self._queue.clear()
+            self._clear_queue()
+
+    def _clear_queue(self) -> None:
+        self._queue.clear()
+        self._in_runs = 0
 
     def _write_queued(self) -> None:
         """Write what is queued before a read; raises KamexfrmError."""

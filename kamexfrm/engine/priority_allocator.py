@@ -1,11 +1,12 @@
 """Kernel priorities for new entries, so that the SPD is matched in KAME's order."""
 
 import errno
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.translate.xfrm.marker import Marker
-from kamexfrm.translate.xfrm.order import Order, Position, after_last
+from kamexfrm.translate.xfrm.order import GAP, LAST, Order, Position, after_last
 from kamexfrm.translate.xfrm.tag import ORDER_MAX
 
 
@@ -72,6 +73,43 @@ class PriorityAllocator:
             self._last_priority, self._last_number = priority, number
         self._newest = newest
         return number, newest
+
+    def place_run(self, priorities: Sequence[int]) -> "tuple[array[int], array[int]] | None":
+        """Return the kernel priorities and insertion numbers of entries in a row.
+
+        They are those that place() would give one by one. None, and nothing is given out, where
+        the order of all entries has to be known for them or to be changed.
+        """
+        first = self._newest + 1
+        count = len(priorities)
+        numbers = self._numbers(priorities)
+        if numbers is None or self._newest + count > ORDER_MAX:
+            return None
+        orders = array("Q", range(first, first + count))
+        if self.order is not None:
+            for position in zip(priorities, orders, numbers, strict=True):
+                self.order.add(Position(*position))
+        self._last_priority, self._last_number = priorities[-1], numbers[-1]
+        self._newest += count
+        return numbers, orders
+
+    def _numbers(self, priorities: Sequence[int]) -> "array[int] | None":
+        """Return the kernel priorities of entries that all go to the end, else None."""
+        last_priority, last = self._last_priority, self._last_number
+        first = priorities[0]
+        if priorities.count(first) == len(priorities):
+            number = after_last(first, last) if first >= last_priority else None
+            if number is None or number + (len(priorities) - 1) * GAP > LAST:
+                return None
+            return array("I", range(number, number + len(priorities) * GAP, GAP))
+        numbers = array("I")
+        for priority in priorities:
+            found = after_last(priority, last) if priority >= last_priority else None
+            if found is None:
+                return None
+            numbers.append(found)
+            last_priority, last = priority, found
+        return numbers
 
     def next_order(self) -> int:
         """Return an insertion number for an entry whose kernel priority a load has chosen.

@@ -3,6 +3,7 @@
 ``cookie`` is the caller's own, such as setkey's statement; it comes back untouched in an answer.
 """
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from kamexfrm.errors import KamexfrmError, KernelError
@@ -15,6 +16,7 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     Selector,
 )
+from kamexfrm.model.policy_run import PolicyRun
 from kamexfrm.net import Address
 from kamexfrm.xfrm import XFRM_MAX_DEPTH
 
@@ -34,6 +36,27 @@ class SpdAdd(NamedTuple):
     twin: bool = True
     replace: bool = False
     cookie: object = None
+
+
+class SpdAddRun(NamedTuple):
+    """Add many policies in order, each as an SpdAdd does.
+
+    ``cookie`` returns that of each one, by its place in the run. It is asked for those that are
+    rejected or that need care.
+    """
+
+    run: PolicyRun
+    twin: bool
+    cookie: Callable[[int], object]
+
+    def request(self, at: int) -> SpdAdd:
+        """Return the request of one policy."""
+        return SpdAdd(self.run.policy(at), self.twin, cookie=self.cookie(at))
+
+    def requests(self) -> Iterator[SpdAdd]:
+        """Yield the requests of all policies."""
+        for at, policy in enumerate(self.run.policies()):
+            yield SpdAdd(policy, self.twin, cookie=self.cookie(at))
 
 
 class SpdDelete(NamedTuple):
@@ -133,6 +156,9 @@ Write = (
     | InterfaceAdd
     | InterfaceDelete
 )
+
+#: Many writes at once.
+Run = SpdAddRun
 
 
 class Rejected(NamedTuple):

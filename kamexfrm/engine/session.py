@@ -9,7 +9,7 @@ from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy, has
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
-from kamexfrm.kernel.interface import Kernel, Lock
+from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
@@ -27,6 +27,7 @@ from kamexfrm.translate.xfrm.rewrite import renumbered
 from kamexfrm.translate.xfrm.sa_lookup import SaLookup
 from kamexfrm.xfrm import (
     Operation,
+    PackedOperations,
     Policy,
     PolicyId,
     SecurityContext,
@@ -190,9 +191,7 @@ class Session:
         """Send the gathered operations, the marker first if it changed, and handle failures."""
         if not self.transactions:
             return
-        if self.needs_reconcile(self.marker.flags):
-            self.set_flags(MarkerFlag.UNFINISHED)
-        head = self._marker_operations()
+        head = self._head()
         tail = self.renewal() if self.invalidates_routes else ()
         self.invalidates_routes = False
         if not self.transactions.send(head, tail):
@@ -203,6 +202,23 @@ class Session:
         if self._renewal is None:
             self._renewal = routes.renewal(self.kernel)
         return self._renewal
+
+    def send_packed(self, operations: PackedOperations, ends: Sequence[int]) -> list[Failure]:
+        """Send requests that are messages already, after what was gathered; return the failures.
+
+        ``ends`` are where a request ends: see Kernel.apply(). Raises KernelError.
+        """
+        self.send()
+        head = self._head()
+        if head and self.kernel.apply(head):
+            self.stored = None
+        return self.kernel.apply(operations, ends)
+
+    def _head(self) -> list[Operation]:
+        """Return what is sent before requests: the marker, if they change it."""
+        if self.needs_reconcile(self.marker.flags):
+            self.set_flags(MarkerFlag.UNFINISHED)
+        return self._marker_operations()
 
     def _marker_operations(self) -> list[Operation]:
         marker = self._with_counters()

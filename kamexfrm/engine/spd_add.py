@@ -91,7 +91,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     entry = Operation(types[0], encode_plain(policy, template, number, order, session.now))
     if paired:
         forward = Operation(types[1], encode_twin(policy, template, number, order, session.now))
-        _add_pair(session, request, entry, forward)
+        add_pair(session, request, entry, forward)
     else:
         session.transactions.add(request, (entry,))
 
@@ -145,7 +145,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     elif installed.sidecar:
         _add_with_sidecar(session, request, installed)
     elif twin:
-        _add_pair(session, request, entry, Operation(_NEW, encode_policy(twin)))
+        add_pair(session, request, entry, Operation(_NEW, encode_policy(twin)))
     elif policy.direction is Direction.FWD:
         _add_forward(session, request, installed.policy)
     else:
@@ -184,7 +184,8 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     session.transactions.add(request, operations, undo)
 
 
-def _add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
+def add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
+    """Add an in entry and its twin to what is sent next; both are there in the end, or none."""
     selector = selector_to_kernel(request.policy.selector)
     label = label_to_kernel(request.policy.label)
     # One that took an old one's place stays: without either, its packets would pass in clear.

@@ -96,6 +96,15 @@ class Transactions:
             self._handle_failures(transactions, operations, errors)
         return all(index >= 0 for index in errors)
 
+    def settle(self, errors: dict[int, KernelError]) -> None:
+        """Handle the failures of transactions that were sent otherwise, and added for this.
+
+        ``errors`` are by the place of the operation among those that were added.
+        """
+        transactions, operations = self._transactions, self._operations
+        self._transactions, self._operations = [], []
+        self._handle_failures(transactions, operations, errors)
+
     def _handle_failures(
         self,
         transactions: list[_Transaction],

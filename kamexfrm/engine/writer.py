@@ -12,12 +12,14 @@ from kamexfrm.engine.requests import (
     IncompleteWrite,
     InterfaceAdd,
     InterfaceDelete,
+    Run,
     SaAdd,
     SaDelete,
     SaDeleteAll,
     SaFlush,
     SetKnob,
     SpdAdd,
+    SpdAddRun,
     SpdDelete,
     SpdDeleteId,
     SpdFlush,
@@ -26,6 +28,7 @@ from kamexfrm.engine.requests import (
 )
 from kamexfrm.engine.session import Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
+from kamexfrm.engine.spd_add_run import spd_add_run
 from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel, Lock
@@ -85,7 +88,7 @@ class Writer:
         return Session(self._kernel, now, self._cache._replace(reqids_known=False))
 
     def write(
-        self, queue: deque[Write], now: int, *, reconcile: bool, ends_load: bool = False
+        self, queue: deque[Write | Run], now: int, *, reconcile: bool, ends_load: bool = False
     ) -> Written:
         """Write a queue; then ``reconcile`` what depends on it, or leave that to a later write.
 
@@ -122,15 +125,21 @@ class Writer:
             self._waited |= lock.is_taken
             yield lock
 
-    def _write(self, session: Session, queue: deque[Write], *, reconcile: bool, ends: bool) -> bool:
+    def _write(
+        self, session: Session, queue: deque[Write | Run], *, reconcile: bool, ends: bool
+    ) -> bool:
         """Write a queue; return whether both databases were read to reconcile."""
         if MarkerFlag.UNFINISHED in session.marker.flags and not self.pending_reconcile:
             if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
                 sad.choose_modes(session)
             knobs.finish(session)
         while queue:
-            session.transactions.number += 1
-            _write(session, queue.popleft())
+            request = queue.popleft()
+            if isinstance(request, SpdAddRun):
+                _write_run(session, request)
+            else:
+                session.transactions.number += 1
+                _write(session, request)
         if ends and session.load is not None:
             _finish_load(session, session.load)
         session.send()
@@ -214,6 +223,15 @@ def _interfaces() -> ModuleType:
     from kamexfrm.engine import interfaces
 
     return interfaces
+
+
+def _write_run(session: Session, run: SpdAddRun) -> None:
+    """Write many requests, at once where none of them needs care."""
+    if spd_add_run(session, run):
+        return
+    for request in run.requests():
+        session.transactions.number += 1
+        _write(session, request)
 
 
 def _finish_load(session: Session, load: Load) -> None:

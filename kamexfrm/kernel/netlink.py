@@ -78,6 +78,7 @@ def _kernel_error(reply: ErrorReply, payload: bytes) -> KernelError:
 #: Where the byte of a header with NLM_F_ACK is.
 _ACK_AT = HEADER.offset("flags") + (sys.byteorder == "big")
 
+
 def _payloads(runs: Iterable[Run]) -> Iterator[bytes]:
     return chain.from_iterable(run.payloads() for run in runs)
 
