@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kamexfrm.engine.load import LoadPlan
-    from kamexfrm.engine.requests import Run, Write, Written
+    from kamexfrm.engine.requests import Write, WriteRun, Written
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.model.knobs import Knobs
     from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
@@ -48,7 +48,7 @@ class Engine:
     def __init__(self, kernel: Kernel, clock: Callable[[], float] = time.time) -> None:
         self._kernel = kernel
         self._clock = clock
-        self._queue: deque[Write | Run] = deque()
+        self._queue: deque[Write | WriteRun] = deque()
         #: The writes of runs in the queue, beyond one each.
         self._in_runs = 0
         self._writer: Writer | None = None
@@ -86,7 +86,7 @@ class Engine:
         written.raise_first()
         return written
 
-    def try_submit(self, request: "Write | Run") -> "Written | None":
+    def try_submit(self, request: "Write | WriteRun") -> "Written | None":
         """Queue a write; where the queue was long enough to be written, return what came of it.
 
         Raises KernelError for what concerns no single request.
@@ -97,7 +97,7 @@ class Engine:
             return None
         return self._write(reconcile=False)
 
-    def try_submit_run(self, run: "Run") -> "Written | None":
+    def try_submit_run(self, run: "WriteRun") -> "Written | None":
         """Queue many writes at once, as try_submit() does one."""
         self._in_runs += run.run.total - 1
         return self.try_submit(run)

@@ -158,7 +158,7 @@ Write = (
 )
 
 #: Many writes at once.
-Run = SpdAddRun
+WriteRun = SpdAddRun
 
 
 class Rejected(NamedTuple):

@@ -12,7 +12,6 @@ from kamexfrm.engine.requests import (
     IncompleteWrite,
     InterfaceAdd,
     InterfaceDelete,
-    Run,
     SaAdd,
     SaDelete,
     SaDeleteAll,
@@ -24,6 +23,7 @@ from kamexfrm.engine.requests import (
     SpdDeleteId,
     SpdFlush,
     Write,
+    WriteRun,
     Written,
 )
 from kamexfrm.engine.session import Session, SessionCache
@@ -88,7 +88,7 @@ class Writer:
         return Session(self._kernel, now, self._cache._replace(reqids_known=False))
 
     def write(
-        self, queue: deque[Write | Run], now: int, *, reconcile: bool, ends_load: bool = False
+        self, queue: deque[Write | WriteRun], now: int, *, reconcile: bool, ends_load: bool = False
     ) -> Written:
         """Write a queue; then ``reconcile`` what depends on it, or leave that to a later write.
 
@@ -126,7 +126,7 @@ class Writer:
             yield lock
 
     def _write(
-        self, session: Session, queue: deque[Write | Run], *, reconcile: bool, ends: bool
+        self, session: Session, queue: deque[Write | WriteRun], *, reconcile: bool, ends: bool
     ) -> bool:
         """Write a queue; return whether both databases were read to reconcile."""
         if MarkerFlag.UNFINISHED in session.marker.flags and not self.pending_reconcile:

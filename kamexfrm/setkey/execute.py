@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.load import LoadPlan
@@ -17,9 +17,11 @@ from kamexfrm.engine.requests import (
     SaDeleteAll,
     SaFlush,
     SpdAdd,
+    SpdAddRun,
     SpdDelete,
     SpdFlush,
     Write,
+    WriteRun,
     Written,
 )
 from kamexfrm.errors import KamexfrmError, Place, UnsupportedError
@@ -36,10 +38,15 @@ from kamexfrm.model.policy import (
 from kamexfrm.pfkey.saflags import SADB_X_EXT_PRAND, SADB_X_EXT_PZERO, SADB_X_EXT_RAWCPI
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.error_hints import explain, reason_of, text_of
+from kamexfrm.setkey.plain_lines import PolicyLines
 from kamexfrm.setkey.reporter import Reporter
 
 if TYPE_CHECKING:
     from kamexfrm.setkey.verbose import Tracer
+
+
+#: A request, or many.
+W = TypeVar("W", bound=Write | WriteRun)
 
 
 @lru_cache(maxsize=1024)
@@ -109,8 +116,11 @@ class Executor:
             self._is_load = is_load
 
     def _submit(self, request: Write) -> None:
+        self._attempt(self._requests.try_submit, request)
+
+    def _attempt(self, submit: Callable[[W], Written | None], request: W) -> None:
         try:
-            if written := self._requests.try_submit(request):
+            if written := submit(request):
                 self._take(written)
         except IncompleteWrite as error:
             self._report_rejected(error.rejected)
@@ -173,6 +183,20 @@ class Executor:
                 self._read(statement)
         return True
 
+    def run_lines(self, lines: PolicyLines) -> None:
+        """Carry out many statements, at once where nothing is to be said of one of them."""
+        groups = lines.run.groups
+        warned = [] if self._warned else [g.at[0] for g in groups if self._uses_default(g.first)]
+        if 0 in warned:
+            self._warn_default(lines.statement(0), lines.run.policy(0))
+            warned.clear()
+        if warned or self._tracer or any(len(g.first.requests) > MAX_ACTING for g in groups):
+            for statement in lines.statements():
+                self.run(statement)
+            return
+        request = SpdAddRun(lines.run, self._twins, lines.statement)
+        self._attempt(self._engine.try_submit_run, request)
+
     def _read(
         self,
         statement: s.Get | s.Dump | s.SpdGet | s.SpdDump | s.GetSpi | s.Tagged,
@@ -223,22 +247,28 @@ class Executor:
         self._submit(SpdAdd(policy, self._twins, replace, statement))
 
     def _warn_default(self, statement: s.SpdAdd | s.SpdUpdate, policy: SecurityPolicy) -> None:
-        defaults = _defaults(policy.requests)
-        if not defaults:
+        request = self._uses_default(policy)
+        if request is None:
             return
+        self._warned = True
+        self._write()  # earlier errors come first
+        self._report.remark(
+            statement.place,
+            f"level default of {request.protocol.name.lower()} means use here: without an "
+            "SA packets pass in clear (kame-sysctl(8) changes that)",
+        )
+
+    def _uses_default(self, policy: SecurityPolicy) -> IpsecRequest | None:
+        """Return the first request of level default that means use."""
+        defaults = _defaults(policy.requests) if policy.type is PolicyType.IPSEC else ()
+        if not defaults:
+            return None
         if self._knobs is None:
             self._write()
             self._knobs = self._engine.knobs()
         family, knobs = policy.selector.family, self._knobs
-        for request in defaults:
-            if effective_level(request, family, knobs) is Level.USE:
-                self._warned = True
-                self._report.remark(
-                    statement.place,
-                    f"level default of {request.protocol.name.lower()} means use here: without an "
-                    "SA packets pass in clear (kame-sysctl(8) changes that)",
-                )
-                return
+        found = (r for r in defaults if effective_level(r, family, knobs) is Level.USE)
+        return next(found, None)
 
     def _add(self, statement: s.Add | s.Update) -> None:
         self._warn_all(statement.warnings)

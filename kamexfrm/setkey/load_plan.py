@@ -6,6 +6,7 @@ from itertools import combinations
 from kamexfrm.engine.load import EntryName, LoadPlan
 from kamexfrm.model.policy import Direction
 from kamexfrm.setkey import statements as s
+from kamexfrm.setkey.plain_lines import PolicyLines
 
 #: A statement that reads the databases sees them as the statements before it left them.
 _READS = (s.Get, s.Dump, s.SpdGet, s.SpdDump, s.GetSpi)
@@ -22,7 +23,7 @@ def reads(statement: s.Statement) -> bool:
     return isinstance(statement, _READS)
 
 
-def plans_of(statements: Iterable[s.Statement]) -> list[LoadPlan | None]:
+def plans_of(statements: Iterable[s.Statement | PolicyLines]) -> list[LoadPlan | None]:
     """Return what each part of a script is; raises ScriptError where it cannot be read.
 
     A part ends with the next statement that reads. It is a load where something is deleted before
@@ -33,7 +34,9 @@ def plans_of(statements: Iterable[s.Statement]) -> list[LoadPlan | None]:
     for statement in statements:
         if isinstance(statement, s.Exit):
             break
-        if reads(statement):
+        if isinstance(statement, PolicyLines):
+            counter.count_lines(statement)
+        elif reads(statement):
             plans.append(counter.plan())
             counter = _Counter()
         else:
@@ -55,6 +58,22 @@ class _Counter:
         self._deleted: set[tuple[EntryName, Direction]] = set()
         self._added: set[tuple[EntryName, Direction]] = set()
         self._deletes_policies = self._deletes_sas = self._is_load = False
+
+    def count_lines(self, lines: PolicyLines) -> None:
+        """Count the statements of some lines."""
+        groups = lines.run.groups
+        is_plain = all(group.first.direction is not Direction.FWD for group in groups)
+        if not is_plain or (self._deleted and len(self._added) < _MOST_ADDED):
+            for statement in lines.statements():
+                self.count(statement)
+            return
+        priorities = lines.run.priorities()
+        self._is_sorted &= priorities[0] >= self._last_priority and all(
+            map(int.__le__, priorities, priorities[1:])
+        )
+        self._last_priority = priorities[-1]
+        self._policies += lines.run.total
+        self._is_load |= self._deletes_policies
 
     def count(self, statement: s.Statement) -> None:
         """Count a statement."""

@@ -17,8 +17,10 @@ from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
 from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.lexer import complete_length
+from kamexfrm.setkey.line_parser import WholeScripts
 from kamexfrm.setkey.load_plan import plans_of, reads
 from kamexfrm.setkey.parser import LONGEST, Parser
+from kamexfrm.setkey.plain_lines import PolicyLines
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import Script, read_scripts
 from kamexfrm.setkey.statements import Exit, Statement
@@ -143,29 +145,34 @@ def run_whole(
     resolve = cache(system_resolver)
     if executor is None or _is_as_read(options):
         return _run(all_statements(scripts, resolve), reporter, executor)
+    whole = WholeScripts(scripts, resolve)
     try:
-        plans = plans_of(all_statements(scripts, resolve))
+        plans = plans_of(whole.check())
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)
         return 1
-    _load(all_statements(scripts, resolve), plans, executor)
+    _load(whole.statements(), plans, executor)
     return 0
 
 
 def _load(
-    statements: Iterator[Statement], plans: Sequence[LoadPlan | None], executor: Executor
+    statements: Iterator[Statement | PolicyLines],
+    plans: Sequence[LoadPlan | None],
+    executor: Executor,
 ) -> None:
     """Carry out a script part by part: what a load deletes is replaced, and the rest goes last."""
     for plan in plans:
         if plan:
             executor.begin_load(plan)
         for statement in statements:
-            if reads(statement):
+            if isinstance(statement, PolicyLines):
+                executor.run_lines(statement)
+            elif reads(statement):
                 executor.flush()
                 executor.run(statement)
                 break
-            if not executor.run(statement):
+            elif not executor.run(statement):
                 break
         executor.flush()
 

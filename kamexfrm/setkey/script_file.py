@@ -69,11 +69,21 @@ def read_pieces(file: BinaryIO | FileIO) -> list[str]:
         if b"\0" in chunk:
             raise OSError(errno.EINVAL, "not a text: there is a NUL character in it")
         pending += decoder.decode(chunk)
-        whole = WHOLE_LINES.match(pending)
-        if whole:
-            pieces.append(whole[0])
-            pending = pending[whole.end() :]
+        end = _whole_lines(pending)
+        if end:
+            pieces.append(pending[:end])
+            pending = pending[end:]
         elif len(pending) > _LONGEST_LINE:
             raise OSError(errno.EFBIG, f"a statement or line longer than {_LONGEST_LINE >> 20} MiB")
     pieces.append(pending + decoder.decode(b"", final=True))
     return pieces
+
+
+def _whole_lines(text: str) -> int:
+    """Return where the last line ends that ends a statement too, 0 where there is none."""
+    if '"' not in text and "#" not in text:  # each semicolon ends a statement
+        end = text.rfind(";\n")
+        if end >= 0:
+            return end + 2
+    whole = WHOLE_LINES.match(text)
+    return whole.end() if whole else 0
