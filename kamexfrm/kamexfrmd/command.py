@@ -13,17 +13,26 @@ from kamexfrm.errors import KamexfrmError
 if TYPE_CHECKING:
     from kamexfrm.hub.event_loop import EventLoop
     from kamexfrm.kamexfrmd.daemon import Service
+    from kamexfrm.kamexfrmd.encap import Encap, EncapAddress
     from kamexfrm.kernel.netlink import NetlinkKernel
 
 USAGE = """\
-usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--quiet]
+usage: kamexfrmd [--netns NAME|PATH] [--pfkey SOCKET] [--encap [ADDRESS:]PORT]...
+                 [--keepalive SECONDS] [--quiet]
        kamexfrmd [--netns NAME|PATH] --once [--quiet]
        kamexfrmd --help | --version
 """
 
+_KEEPALIVE_MAX = 86400
+
 _UNKNOWN = "unrecognized option '{word}'"
 _SYNTAX = Syntax(
-    frozenset(("-h", "--help", "--netns=", "--once", "--pfkey=", "--quiet", "--version")),
+    frozenset(
+        (
+            *("-h", "--help", "--version", "--netns=", "--once", "--pfkey=", "--quiet"),
+            *("--encap=", "--keepalive="),
+        )
+    ),
     unknown=_UNKNOWN,
     unknown_letter=_UNKNOWN,
     no_value=_UNKNOWN,
@@ -36,6 +45,8 @@ class Options:
     def __init__(self, arguments: list[str]) -> None:
         self.netns = self.pfkey = ""
         self.once = self.quiet = False
+        self.encap: list[EncapAddress] = []
+        self.keepalive: float | None = None
         self.show = ""
         for name, value in iter_options(arguments, _SYNTAX):
             match name:
@@ -43,6 +54,12 @@ class Options:
                     self.netns = _not_empty(name, value)
                 case "--pfkey=":
                     self.pfkey = _not_empty(name, value)
+                case "--encap=":
+                    from kamexfrm.kamexfrmd.encap import parse_encap
+
+                    self.encap += parse_encap(_not_empty(name, value))
+                case "--keepalive=":
+                    self.keepalive = _seconds(name, value)
                 case "--once":
                     self.once = True
                 case "--quiet":
@@ -53,12 +70,23 @@ class Options:
                     self.show = name
         if self.once and self.pfkey:
             raise UsageError("--once does not serve PF_KEY")
+        if self.once and self.encap:
+            raise UsageError("--once takes no ESP in UDP: it ends at once")
+        if self.keepalive is not None and not self.encap:
+            raise UsageError("--keepalive is about the sockets of --encap")
 
 
 def _not_empty(name: str, value: str) -> str:
     if not value:
         raise UsageError(f"option '{name.rstrip('=')}' needs a value that is not empty")
     return value
+
+
+def _seconds(name: str, value: str) -> float:
+    if not value.isascii() or not value.isdigit() or int(value) > _KEEPALIVE_MAX:
+        option = name.rstrip("=")
+        raise UsageError(f"option '{option}' needs seconds, 0 to {_KEEPALIVE_MAX}; 0 sends none")
+    return float(value)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,19 +136,32 @@ def _serve(options: Options) -> int:
         return 0
     with only_one(kernel):
         loop = EventLoop()
+        encap = _encap(kernel, options, loop, log) if options.encap else None
         service = _service(kernel, options.pfkey, loop, log) if options.pfkey else None
         try:
             stop = _stop_descriptor()
             reconciler.reconcile()
             log("following this namespace's SAs and policies")
             service_manager.notify("READY=1")
-            run(loop, reconciler, service, stop)
+            run(loop, reconciler, service, stop, encap)
             service_manager.notify("STOPPING=1")
         finally:
+            if encap is not None:
+                encap.close()
             if service is not None:
                 service.close()
             service_manager.close()
     return 0
+
+
+def _encap(
+    kernel: "NetlinkKernel", options: Options, loop: "EventLoop", log: Callable[[str], None]
+) -> "Encap":
+    """Open the sockets for ESP in UDP; raises KernelError."""
+    from kamexfrm.kamexfrmd.encap import INTERVAL, Encap
+
+    interval = INTERVAL if options.keepalive is None else options.keepalive
+    return Encap(kernel, options.encap, loop, log, interval)
 
 
 def _service(

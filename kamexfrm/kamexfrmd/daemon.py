@@ -2,6 +2,7 @@
 
 import select
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.hub.event_loop import EventLoop
@@ -9,6 +10,9 @@ from kamexfrm.hub.hub import Hub
 from kamexfrm.hub.served import ServedSocket, ServedSockets
 from kamexfrm.kamexfrmd.listener import Listener
 from kamexfrm.kamexfrmd.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from kamexfrm.kamexfrmd.encap import Encap
 
 #: Seconds in which events gather while no client waits for an answer: to wake up for each of many
 #: costs more than to read them.
@@ -49,14 +53,22 @@ class Service:
         self._served.close()
 
 
-def run(loop: EventLoop, reconciler: Reconciler, service: Service | None, stop: int) -> None:
+def run(
+    loop: EventLoop,
+    reconciler: Reconciler,
+    service: Service | None,
+    stop: int,
+    encap: "Encap | None" = None,
+) -> None:
     """Follow the kernel, and serve, until the descriptor ``stop`` is readable."""
     stopped: list[int] = []
     loop.watch(stop, stopped.append)
     loop.watch(reconciler.fileno(), lambda _: reconciler.process_events())
     pause: float | None = None
     while True:
-        pauses = [seconds for seconds in (pause, reconciler.pause()) if seconds is not None]
+        keepalive = encap.run_deferred() if encap is not None else None
+        wanted = (pause, reconciler.pause(), keepalive)
+        pauses = [seconds for seconds in wanted if seconds is not None]
         loop.dispatch(loop.wait(min(pauses, default=None)))
         if stopped:
             return
