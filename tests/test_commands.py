@@ -30,6 +30,7 @@ COMMANDS = {
     "kamexfrm demo": Command("cli", ("demo",)),
     "kamexfrm adopt": Command("cli", ("adopt",)),
     "kamexfrm reset": Command("cli", ("reset",)),
+    "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),
     "kamexfrm lockdown": Command("cli", ("lockdown",)),
     "kamexfrm rig": Command("cli", ("rig",)),

@@ -8,6 +8,16 @@ from kamexfrm.cli.lazy_group import Entry, LazyGroup, Section
 #: What ``kamexfrm --help`` lists, in its order. A test holds the lines against each command's own.
 SECTIONS = (
     Section(
+        "See and understand",
+        (
+            Entry(
+                "explain",
+                "Say what KAME does with a packet and why, and what Linux does.",
+                "kamexfrm.cli.explain:command",
+            ),
+        ),
+    ),
+    Section(
         "Change",
         (
             Entry(

@@ -4,6 +4,8 @@ Each is a decorator for a click command. ``netns`` hands nothing to the function
 the namespace when it starts.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -48,3 +50,8 @@ def as_json(function: _Function) -> _Function:
 def show_keys(function: _Function) -> _Function:
     """Add ``--show-keys``, as the argument ``show_keys``."""
     return click.option("--show-keys", is_flag=True, help="Print keys, too.")(function)
+
+
+def colours() -> bool:
+    """Whether the standard output is to have colours: a terminal's, without NO_COLOR."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

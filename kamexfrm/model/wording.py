@@ -47,7 +47,8 @@ _UPPER = {
 }
 
 
-def _upper(number: int) -> str:
+def upper_text(number: int) -> str:
+    """Return the name of an upper protocol, or its number."""
     return _UPPER.get(number, str(number))
 
 
@@ -62,14 +63,14 @@ def selector_text(selector: Selector) -> str:
     destination = _side(
         selector.destination, selector.destination_prefix, selector.destination_port
     )
-    return f"{source} {destination} {_upper(selector.upper)}"
+    return f"{source} {destination} {upper_text(selector.upper)}"
 
 
 def packet_text(packet: Packet) -> str:
     """Return ``10.0.0.1[1024] 10.0.0.2[80] tcp``."""
     source = _side(packet.source, packet.source.bits, packet.source_port)
     destination = _side(packet.destination, packet.destination.bits, packet.destination_port)
-    return f"{source} {destination} {_upper(packet.upper)}"
+    return f"{source} {destination} {upper_text(packet.upper)}"
 
 
 def policy_text(policy: SecurityPolicy) -> str:

@@ -1,0 +1,106 @@
+"""The state that setkey files make in an empty namespace, without a kernel."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.model.association import SadEntry, SaId
+from kamexfrm.model.decide_sad import sad_entry
+from kamexfrm.model.policy import Direction, SecurityContext, SecurityPolicy, Selector
+from kamexfrm.setkey import statements as s
+from kamexfrm.setkey.errors import ScriptError
+from kamexfrm.setkey.hosts import Resolver, system_resolver
+from kamexfrm.setkey.parser import Parser
+from kamexfrm.setkey.script_file import read_pieces
+
+_Name = tuple[Selector, Direction, SecurityContext | None]
+
+
+class FileState:
+    """Policies and SAs after the statements so far, each in the order of creation.
+
+    As in the kernel, what exists already is not added again, and what does not exist is neither
+    updated nor deleted.
+    """
+
+    def __init__(self) -> None:
+        self._policies: dict[_Name, SecurityPolicy] = {}
+        self._sas: dict[SaId, SadEntry] = {}
+
+    @property
+    def policies(self) -> Iterable[SecurityPolicy]:
+        """The policies, those of direction fwd too, without twins."""
+        return self._policies.values()
+
+    @property
+    def sad(self) -> tuple[SadEntry, ...]:
+        """The SAs; ``created`` is their number."""
+        return tuple(entry._replace(created=at) for at, entry in enumerate(self._sas.values()))
+
+    def take(self, statement: s.Statement) -> None:
+        """Do what a statement says."""
+        match statement:
+            case s.SpdAdd(policy=policy):
+                name = (policy.selector, policy.direction, policy.label)
+                if isinstance(statement, s.SpdUpdate) or name not in self._policies:
+                    self._policies[name] = policy
+            case s.SpdDelete():
+                self._policies.pop((statement.selector, statement.direction, statement.label), None)
+            case s.SpdFlush():
+                self._policies.clear()
+            case s.Add(associations=associations):
+                for sa in associations:
+                    if isinstance(statement, s.Update) is (sa.id in self._sas):
+                        self._sas[sa.id] = sad_entry(sa)
+            case s.Delete(id=id):
+                if id is not None:
+                    self._sas.pop(id, None)
+            case s.Flush(protocols=protocols):
+                self._sas = {i: e for i, e in self._sas.items() if i.protocol not in protocols}
+            case s.DeleteAll(pairs=pairs, protocols=protocols):
+                self._sas = {
+                    i: entry
+                    for i, entry in self._sas.items()
+                    if i.protocol not in protocols
+                    or (entry.association.source, i.destination) not in pairs
+                }
+            case _:
+                pass
+
+
+def read_files(paths: Iterable[str], resolve: Resolver = system_resolver) -> FileState:
+    """Read files one after the other, ``-`` is the standard input.
+
+    Raises KamexfrmError for a file that cannot be read or a statement that is wrong, with its place
+    and the cure.
+    """
+    state = FileState()
+    for statement in chain.from_iterable(statements_of(path, resolve) for path in paths):
+        state.take(statement)
+    return state
+
+
+def statements_of(path: str, resolve: Resolver = system_resolver) -> Iterator[s.Statement]:
+    """Yield the statements of a file; raises what read_files() does."""
+    try:
+        for statement in Parser(text_of(path), path, resolve=resolve):
+            if isinstance(statement, s.Exit):
+                return
+            yield statement
+    except ScriptError as error:
+        raise KamexfrmError(script_error_text(error)) from None
+
+
+def script_error_text(error: ScriptError) -> str:
+    """Return a wrong statement's place, what is wrong and the cure, in one line."""
+    place = f"{error.place}: " if error.place else ""
+    hints = "".join(f" ({hint})" for hint in error.hints)
+    return f"{place}{error}{hints}"
+
+
+def text_of(path: str) -> str:
+    """Return the text of a file; raises KamexfrmError."""
+    from kamexfrm.operator.open_file import opened
+
+    with opened(path) as file:
+        return "".join(read_pieces(file))
