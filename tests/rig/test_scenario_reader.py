@@ -11,8 +11,8 @@ from kamexfrm.rig.scenario.plan import Probe, Setkey
 from kamexfrm.rig.scenario.reading.document import ScenarioError, read_file, read_text
 from kamexfrm.rig.scenario.reading.lines import Lines
 from kamexfrm.rig.scenario.reading.matrix import key_of
-from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.stage.network import work_out_routes
+from kamexfrm.setkey.mirror import mirror
 
 TWO = 'links = "alice 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 bob"\n'
 CHAIN = 'links = "h1 10.1.0.2/16 -- 10.1.0.1/16 g1 10.0.0.1/24 -- 10.0.0.2/24 g2 10.2.0.1/16'
@@ -91,7 +91,7 @@ def test_a_mirror_has_the_same_sas_and_the_directions_exchanged() -> None:
         'add a b esp 1 -A hmac-md5 "-P in a key 16";\n'
         "spdadd a b any -P in ipsec esp/transport//use;\n"
         "spdadd b a any -P\n out ipsec esp/transport//use;\n"
-        "\n"  # the lines stay the same, so that errors name them right
+        "#other end: spdadd b a any -P fwd ipsec esp/transport//use;\n"
     )
 
 

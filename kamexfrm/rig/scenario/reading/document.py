@@ -12,8 +12,8 @@ from kamexfrm.rig.scenario.reading import actions, schema, topology
 from kamexfrm.rig.scenario.reading.context import Context, link_name
 from kamexfrm.rig.scenario.reading.lines import Lines, place_of
 from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup, fill, limited
-from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
+from kamexfrm.setkey.mirror import mirror
 
 #: A statement that makes an SA: the kernel needs its protocol.
 _MAKES_SA = re.compile(r"(?m)^[^#]*\b(?:add|update|getspi)\s[^;#]*\b(?:esp|ah|ipcomp)")
