@@ -30,6 +30,8 @@ COMMANDS = {
     "kamexfrm demo": Command("cli", ("demo",)),
     "kamexfrm adopt": Command("cli", ("adopt",)),
     "kamexfrm reset": Command("cli", ("reset",)),
+    "kamexfrm mirror": Command("cli", ("mirror",)),
+    "kamexfrm keygen": Command("cli", ("keygen",)),
     "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),
     "kamexfrm lockdown": Command("cli", ("lockdown",)),

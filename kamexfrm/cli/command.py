@@ -18,6 +18,22 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Write files",
+        (
+            Entry(
+                "mirror",
+                "Print the setkey file of the peer: in and out exchanged, comments and layout"
+                " kept.",
+                "kamexfrm.cli.mirror:command",
+            ),
+            Entry(
+                "keygen",
+                "Print a key from the system's randomness, as setkey reads it.",
+                "kamexfrm.cli.keygen:command",
+            ),
+        ),
+    ),
+    Section(
         "Change",
         (
             Entry(
