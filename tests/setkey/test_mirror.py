@@ -13,15 +13,15 @@ FOLDERS = [Path(__file__).parent / "samples", Path(__file__).parents[1] / "golde
 SCRIPTS = sorted(path for folder in FOLDERS for path in folder.rglob("*.conf"))
 
 
-def statements(text: str) -> list[tuple[type[Statement], object]] | str:
+def statements(text: str) -> list[tuple[str, object]] | str:
     """Return statements without their places, or the error of a script that cannot be read."""
-    found = []
+    found: list[tuple[str, object]] = []
     try:
         for statement in parse(text):
             fields = statement._asdict()
             for name in ("place", "end_line", "warnings"):
                 fields.pop(name, None)
-            found.append((type(statement), fields))
+            found.append((type(statement).__name__, fields))
     except ScriptError as error:
         return str(error)
     return found
