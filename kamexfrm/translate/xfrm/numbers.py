@@ -35,13 +35,18 @@ def mode_from_kernel(mode: int) -> Mode:
 
 
 def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None:
-    """Return the kernel's form of an LSM's label."""
-    return None if label is None else XfrmSecurityContext(*label)
+    """Return the kernel's form of an LSM's label: with a NUL that counts, as af_key writes it."""
+    if label is None:
+        return None
+    doi, algorithm, text = label
+    return XfrmSecurityContext(doi, algorithm, text if text.endswith(b"\0") else text + b"\0")
 
 
 def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
-    """Return an LSM's label from the kernel's form."""
-    return None if label is None else SecurityContext(*label)
+    """Return an LSM's label from the kernel's form, without a NUL at its end."""
+    if label is None:
+        return None
+    return SecurityContext(label[0], label[1], label[2].removesuffix(b"\0"))
 
 
 #: Flags that other fields of an SA imply.
