@@ -96,18 +96,15 @@ def _short(seconds: int) -> str:
     return str(seconds) if seconds < 1000 else "big"
 
 
-_NUL = b"\0"
-
-
 def context_lines(context: SecurityContext | None) -> list[str]:
-    """Return the four lines of a security context, or none; the length counts a NUL at the end."""
+    """Return the four lines of a security context, or none; the length counts what is stored."""
     if context is None:
         return []
     text = context.label.partition(b"\0")[0].decode("utf-8", "backslashreplace")
     return [
         f"\tsecurity context doi: {context.doi}",
         f"\tsecurity context algorithm: {context.algorithm}",
-        f"\tsecurity context length: {len(context.label.removesuffix(_NUL)) + 1}",
+        f"\tsecurity context length: {len(context.label)}",
         f"\tsecurity context: {text}",
     ]
 

@@ -35,7 +35,10 @@ def mode_from_kernel(mode: int) -> Mode:
 
 
 def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None:
-    """Return the kernel's form of an LSM's label: with a NUL that counts, as af_key writes it."""
+    """Return the kernel's form of an LSM's label: with a NUL that counts, as PF_KEY has it.
+
+    SELinux stores another one behind it (security/selinux/xfrm.c).
+    """
     if label is None:
         return None
     doi, algorithm, text = label
@@ -43,10 +46,8 @@ def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None
 
 
 def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
-    """Return an LSM's label from the kernel's form, without a NUL at its end."""
-    if label is None:
-        return None
-    return SecurityContext(label[0], label[1], label[2].removesuffix(b"\0"))
+    """Return an LSM's label from the kernel's form, as it is stored."""
+    return None if label is None else SecurityContext(*label)
 
 
 #: Flags that other fields of an SA imply.
