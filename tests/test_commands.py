@@ -32,6 +32,7 @@ COMMANDS = {
     "kamexfrm reset": Command("cli", ("reset",)),
     "kamexfrm mirror": Command("cli", ("mirror",)),
     "kamexfrm keygen": Command("cli", ("keygen",)),
+    "kamexfrm check": Command("cli", ("check",)),
     "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),
     "kamexfrm lockdown": Command("cli", ("lockdown",)),

@@ -15,6 +15,11 @@ SECTIONS = (
                 "Say what KAME does with a packet and why, and what Linux does.",
                 "kamexfrm.cli.explain:command",
             ),
+            Entry(
+                "check",
+                "Say what is wrong or doubtful in setkey files, without loading them.",
+                "kamexfrm.cli.check:command",
+            ),
         ),
     ),
     Section(
