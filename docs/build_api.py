@@ -16,6 +16,7 @@ PACKAGES = (
     "kamexfrm.engine",
     "kamexfrm.hub",
     "kamexfrm.kernel",
+    "kamexfrm.library",
     "kamexfrm.model",
     "kamexfrm.pfkey",
     "kamexfrm.rig",

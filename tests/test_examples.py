@@ -21,7 +21,7 @@ PURE = {
     "pfkey_message": ("SADB_ADD SADB_SATYPE_AH", "KeyAuth(key=Key(bits=160)"),
     "xfrm_policy": ("252 bytes: fc 00 00 00 13 00", "from 10.0.0.1 to 10.0.0.2\nTrue\n"),
 }
-IN_A_NAMESPACE = {"socket_policy", "watch_pfkey"}
+IN_A_NAMESPACE = {"socket_policy", "watch_pfkey", "live_monitor", "add_and_read"}
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -58,6 +58,26 @@ def test_a_registered_socket_sees_a_policy_that_setkey_adds(namespace: Host) -> 
     registered, added = done.stdout.splitlines()
     assert registered == "SADB_REGISTER: SupportedAuth, SupportedEncrypt"
     assert added.startswith("SADB_X_SPDADD: AddressSrc, AddressDst")
+
+
+def test_the_monitor_prints_what_setkey_does(namespace: Host) -> None:
+    script = (
+        f"exec 3< <({sys.executable} {FOLDER}/live_monitor.py 1); "
+        "until [ $(ss -H -f netlink -a | grep -c xfrm) -gt 0 ]; do sleep 0.1; done; "
+        f'{sys.executable} -m kamexfrm.setkey -e "{ADD}"; '
+        f'{sys.executable} -m kamexfrm.setkey -e "spdflush;"; head -n 1 <&3'
+    )
+    done = namespace.run(["bash", "-c", script], environment=dict(os.environ), timeout=60)
+    assert done.status == 0, done.stderr
+    assert done.stdout.startswith("policy ")
+    assert ADD in done.stdout
+
+
+@pytest.mark.dataplane
+def test_what_is_added_is_read_back(two_hosts: TwoHosts) -> None:
+    done = two_hosts.a.run(command("add_and_read"))
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["add 10.0.0.1 10.0.0.2 esp 0x1000 -E aes-gcm-16 ...;", ADD]
 
 
 def test_the_examples_are_short_and_typed() -> None:

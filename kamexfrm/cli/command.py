@@ -15,27 +15,6 @@ SECTIONS = (
                 "Say what KAME does with a packet and why, and what Linux does.",
                 "kamexfrm.cli.explain:command",
             ),
-            Entry(
-                "check",
-                "Say what is wrong or doubtful in setkey files, without loading them.",
-                "kamexfrm.cli.check:command",
-            ),
-        ),
-    ),
-    Section(
-        "Write files",
-        (
-            Entry(
-                "mirror",
-                "Print the setkey file of the peer: in and out exchanged, comments and layout"
-                " kept.",
-                "kamexfrm.cli.mirror:command",
-            ),
-            Entry(
-                "keygen",
-                "Print a key from the system's randomness, as setkey reads it.",
-                "kamexfrm.cli.keygen:command",
-            ),
         ),
     ),
     Section(

@@ -1,6 +1,7 @@
 """``kamexfrm adopt`` and ``kamexfrm reset``: whose the policies of a namespace are."""
 
 import sys
+from typing import Any
 
 import click
 
@@ -10,21 +11,13 @@ from kamexfrm.command_line import printable
 from kamexfrm.engine import ownership
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.policy import SpdEntry
+from kamexfrm.model.statement_text import shown_policy
 from kamexfrm.operator.document import document, to_text
-from kamexfrm.setkey.statement_text import InexpressibleError, policy_statement
 from kamexfrm.translate.xfrm.ownership import Adoption
 
 
-def _text(entry: SpdEntry) -> str:
-    try:
-        return policy_statement(entry.policy)
-    except InexpressibleError:
-        selector = entry.policy.selector
-        return (
-            f"{selector.source}/{selector.source_prefix} "
-            f"{selector.destination}/{selector.destination_prefix} "
-            f"{entry.policy.direction.name.lower()}"
-        )
+def _member(entry: SpdEntry) -> dict[str, Any]:
+    return {"id": entry.id, "text": shown_policy(entry.policy)}
 
 
 def _ask(question: str, yes: bool) -> bool:
@@ -45,8 +38,8 @@ def adopt(yes: bool, as_json: bool) -> None:
     with kernel() as opened:
         found = _adopt(opened, yes=yes, quiet=as_json)
     if as_json:
-        adopted = [{"id": entry.id, "text": _text(entry)} for entry in found.entries]
-        left = [{"id": e.id, "text": _text(e), "reason": reason} for e, reason in found.left]
+        adopted = [_member(entry) for entry in found.entries]
+        left = [{**_member(entry), "reason": reason} for entry, reason in found.left]
         click.echo(to_text(document("adopt", adopted=adopted, left=left)), nl=False)
     elif not found.entries:
         click.echo("no policy of another program to take over")
@@ -56,9 +49,12 @@ def _adopt(opened: NetlinkKernel, *, yes: bool, quiet: bool) -> Adoption:
     found = ownership.plan_adoption(opened)
     if not quiet:
         for entry in found.entries:
-            click.echo(printable(_text(entry), ""))
+            click.echo(printable(shown_policy(entry.policy), ""))
         for entry, reason in found.left:
-            click.echo(printable(f"left: spid={entry.id} {_text(entry)}: {reason}", ""), err=True)
+            click.echo(
+                printable(f"left: spid={entry.id} {shown_policy(entry.policy)}: {reason}", ""),
+                err=True,
+            )
     if found.entries:
         if not _ask(f"Take over {len(found.entries)} policies?", yes):
             raise click.Abort

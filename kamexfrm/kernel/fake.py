@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from kamexfrm.errors import KernelError, WireError
 from kamexfrm.kernel.fake_sad import FakeSad
 from kamexfrm.kernel.fake_spd import FakeSpd
-from kamexfrm.kernel.interface import Event, Failure, T
+from kamexfrm.kernel.interface import Event, Failure
 from kamexfrm.xfrm import (
     XFRM_POLICY_TYPE_MAIN,
     XFRM_USERPOLICY_ACCEPT,
@@ -270,10 +270,6 @@ class FakeKernel:
     def policy_runs(self) -> list[Run]:
         """Return the SPD as messages."""
         return [make_run(XfrmMsg.NEWPOLICY, self.raw_policies())]
-
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
-        """Return what ``read`` makes of them."""
-        return list(map(read, self.policy_runs()))
 
     def state_runs(self, protocol: int = 0) -> list[Run]:
         """Return the SAD as messages."""

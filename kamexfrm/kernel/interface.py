@@ -7,8 +7,8 @@ earlier copy, or want one number of each entry, take ``raw_policies`` and ``raw_
 print a whole database take ``policy_runs`` and ``state_runs``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from kamexfrm.errors import KernelError
 from kamexfrm.xfrm import (
@@ -22,8 +22,6 @@ from kamexfrm.xfrm import (
     State,
     StateId,
 )
-
-T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -110,10 +108,6 @@ class Kernel(Protocol):
 
     def policy_runs(self) -> Sequence[Run]:
         """Return what policies() decodes as whole messages, as they were received."""
-        ...
-
-    def map_policies(self, read: Callable[[Run], T]) -> Sequence[T]:
-        """Return what ``read`` makes of each of policy_runs(), of which one at a time is held."""
         ...
 
     def state_runs(self, protocol: int = 0) -> Sequence[Run]:

@@ -70,22 +70,30 @@ def within(descriptor: int | None) -> Iterator[None]:
         os.close(before)
 
 
-def enter(name: str) -> None:
-    """Put the calling thread into a namespace for good.
+def open_named(name: str) -> int:
+    """Return a descriptor of a namespace.
 
     ``name`` is one of ip-netns(8)'s, a path such as /proc/PID/ns/net, or the number of a process
-    where no namespace has it as its name. Raises KernelError with the errno of open(2) or setns(2).
+    where no namespace has it as its name. Raises KernelError with the errno of open(2).
     """
     path = name if "/" in name else f"{NAMED}/{name}"
     if name.isascii() and name.isdecimal() and not os.path.exists(path):
         path = f"/proc/{name}/ns/net"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError(error.errno or 0, path) from None
+
+
+def enter(name: str) -> None:
+    """Put the calling thread into a namespace for good; see open_named() for its names.
+
+    Raises KernelError with the errno of open(2) or setns(2).
+    """
+    descriptor = open_named(name)
     try:
         switch(descriptor)
     except OSError as error:
-        raise KernelError(error.errno or 0, path) from None
+        raise KernelError(error.errno or 0, name) from None
     finally:
         os.close(descriptor)

@@ -8,13 +8,13 @@ import contextlib
 import errno
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel import larval
 from kamexfrm.kernel.connection import NetlinkEvents, open_connection, receive
-from kamexfrm.kernel.interface import Failure, T
+from kamexfrm.kernel.interface import Failure
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.namespace import within
 from kamexfrm.xfrm import (
@@ -90,7 +90,8 @@ _flags_of = {int(XfrmMsg.NEWAE): NLM_F_REQUEST | NLM_F_REPLACE}.get
 class NetlinkKernel:
     """The XFRM databases of the network namespace in which the object was made.
 
-    ``namespace`` is an open descriptor of another one to work in; it must stay open meanwhile.
+    ``namespace`` is an open descriptor of another one to work in; it must stay open meanwhile. As a
+    context manager it is closed at the end.
     """
 
     def __init__(self, namespace: int | None = None) -> None:
@@ -99,6 +100,12 @@ class NetlinkKernel:
         self._sequence = 0
         #: The socket's netlink port. Events name it, as they repeat the header of their cause.
         self.port: int = self._socket.getsockname()[0]
+
+    def __enter__(self) -> "NetlinkKernel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the socket."""
@@ -203,23 +210,21 @@ class NetlinkKernel:
         """
         found: list[Run] = []
         for _ in range(_DUMP_TRIES):
-            found, interrupted = self._dump_once(type_, payload, answer, lambda run: run)
+            found, interrupted = self._dump_once(type_, payload, answer)
             if not interrupted:
                 break
         return found
 
-    def _dump_once(
-        self, type_: int, payload: bytes, answer: int, read: Callable[[Run], T]
-    ) -> tuple[list[T], bool]:
+    def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[Run], bool]:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
-        found: list[T] = []
+        found: list[Run] = []
         interrupted = 0
         while True:
             data = self._receive()
             run = read_run(data, answer, self._sequence)
             if run.count:
-                found.append(read(run))
+                found.append(run)
                 if len(run.data) == len(data):
                     continue
                 data = data[len(run.data) :]
@@ -228,7 +233,7 @@ class NetlinkKernel:
                     continue
                 interrupted |= flags & NLM_F_DUMP_INTR
                 if kind == answer:
-                    found.append(read(make_run(answer, [bytes(answered)])))
+                    found.append(make_run(answer, [bytes(answered)]))
                 elif kind in (NLMSG_DONE, NLMSG_ERROR):
                     decode = decode_done if kind == NLMSG_DONE else decode_error
                     error = decode(answered, flags)
@@ -263,20 +268,6 @@ class NetlinkKernel:
             if len(seen) == there:
                 return [make_run(XfrmMsg.NEWPOLICY, seen.values())]
         return found
-
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
-        """Return what ``read`` makes of each run of a complete dump; see Kernel.map_policies()."""
-        count = 0
-
-        def counted(run: Run) -> T:
-            nonlocal count
-            count += run.count
-            return read(run)
-
-        found, interrupted = self._dump_once(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY, counted)
-        if not interrupted and count >= sum(self.spd_info().counts):
-            return found
-        return list(map(read, self.policy_runs()))
 
     def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD; see Kernel.states()."""

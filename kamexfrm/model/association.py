@@ -42,6 +42,21 @@ class Key(NamedTuple):
         return f"<Key {name}, {len(self.material) * 8} bits>"
 
 
+def key_name(key: Key) -> str:
+    """Return an algorithm's name, with its ICV length where that is not the name's usual one.
+
+    An algorithm without a PF_KEY name has the kernel's.
+    """
+    algorithm = key.algorithm
+    if algorithm is None:
+        return key.kernel or "none"
+    if algorithm.kernel == "hmac(sha256)":
+        return "hmac-sha256-128" if key.icv_bits == 128 else "hmac-sha256"
+    if algorithm.kernel == "rfc4106(gcm(aes))":
+        return f"aes-gcm-{(key.icv_bits or 128) // 8}"
+    return algorithm.name
+
+
 class Lifetime(NamedTuple):
     """A limit (RFC 2367 section 2.3.2): packets, bytes, seconds since creation and first use.
 

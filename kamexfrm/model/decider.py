@@ -5,7 +5,7 @@ Nothing here reads a clock, a route or a socket: the rate limit of an ACQUIRE th
 route of a packet that is sent, are not part of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from kamexfrm.model.association import SadEntry
@@ -15,17 +15,19 @@ from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decision import Decision, ForwardDecision, Verdict
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.packet import Packet, Path, SocketPolicies
+from kamexfrm.model.policy import SecurityPolicy, SpdEntry
 
 
 def decide(
     packet: Packet,
-    spd: Spd,
+    spd: Spd | Iterable[SpdEntry | SecurityPolicy],
     sad: Sequence[SadEntry] = (),
     knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
     socket: SocketPolicies | None = None,
 ) -> Decision:
     """Decide what KAME does with a packet, and why.
 
+    The SPD may be given as the list of its entries, in the order in which they match.
     The SAD is in the order of creation. The socket is the one that sends or is to receive; a
     forwarded packet has none. The kind of decision follows ``packet.path``.
 
@@ -41,6 +43,8 @@ def decide(
     """
     # Differs on Linux: IPv4 loopback is exempt there. KAME exempts nothing: neither loopback,
     # multicast, neighbour discovery nor IKE.
+    if not isinstance(spd, Spd):
+        spd = Spd.of(spd)
     match packet.path:
         case Path.OUT:
             return decide_output(packet, spd, sad, knobs, socket)

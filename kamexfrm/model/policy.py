@@ -7,11 +7,14 @@ direction FWD and the priority are the two additions of ipsec-tools for Linux.
 from enum import IntEnum
 from typing import NamedTuple
 
-from kamexfrm.net import Address
+from kamexfrm.net import IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, Address
 from kamexfrm.wirenumber import WireNumber
 
 #: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).
 ULPROTO_ANY = 255
+
+#: Upper protocols whose type and code, or key, stand where others have ports.
+TYPED_UPPERS = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, IPPROTO_GRE))
 
 #: ipsec-tools' priorities: 32 bits, the lower number is matched first.
 PRIORITY_HIGH = 0x40000000

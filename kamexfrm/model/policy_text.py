@@ -57,6 +57,8 @@ ACTIONS = {
 }
 PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH, "ipcomp": IpsecProtocol.IPCOMP}
 MODES = {"transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL, "beet": Mode.BEET}
+#: The words for an SA's mode.
+SA_MODES = {**MODES, "any": Mode.ANY}
 LEVELS = {
     "default": Level.DEFAULT,
     "use": Level.USE,

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from kamexfrm.model.association import Key, Lifetime, SadEntry, SaFlag, SaState
+from kamexfrm.model.association import Key, Lifetime, SadEntry, SaFlag, SaState, key_name
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
 from kamexfrm.setkey.dates import format_date
 
@@ -107,21 +107,6 @@ def context_lines(context: SecurityContext | None) -> list[str]:
         f"\tsecurity context length: {len(context.label)}",
         f"\tsecurity context: {text}",
     ]
-
-
-def key_name(key: Key) -> str:
-    """Return an algorithm's name, with its ICV length where that is not the name's usual one.
-
-    An algorithm without a PF_KEY name has the kernel's.
-    """
-    algorithm = key.algorithm
-    if algorithm is None:
-        return key.kernel or "none"
-    if algorithm.kernel == "hmac(sha256)":
-        return "hmac-sha256-128" if key.icv_bits == 128 else "hmac-sha256"
-    if algorithm.kernel == "rfc4106(gcm(aes))":
-        return f"aes-gcm-{(key.icv_bits or 128) // 8}"
-    return algorithm.name
 
 
 def _key_lines(letter: str, key: Key | None, shown: bool, wrap: bool) -> list[str]:

@@ -13,14 +13,19 @@ from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.errors import Place
 from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
 from kamexfrm.model.language import parse_policy
-from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityPolicy, Selector
-from kamexfrm.model.policy_text import PolicyError
+from kamexfrm.model.policy import (
+    TYPED_UPPERS,
+    IpsecProtocol,
+    Mode,
+    SecurityPolicy,
+    Selector,
+)
+from kamexfrm.model.policy_text import SA_MODES, PolicyError
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS
-from kamexfrm.setkey.sa_options import MODES
-from kamexfrm.setkey.spd_commands import TYPED_UPPERS, UPPER_KEYWORDS
+from kamexfrm.setkey.spd_commands import UPPER_KEYWORDS
 from kamexfrm.setkey.statements import Add, SpdAdd
 
 _ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"
@@ -168,7 +173,7 @@ def _plain_options(text: str) -> tuple[Mode, int, int, Lifetime, Lifetime]:
     values = dict(zip(words[::2], words[1::2], strict=True))
     number = {option: int(values.get(option, "0")) for option in ("-u", "-r", *_LIFETIMES)}
     return (
-        MODES[values.get("-m", "any")],
+        SA_MODES[values.get("-m", "any")],
         number["-u"],
         number["-r"],
         Lifetime(0, number["-bh"], number["-lh"], 0),

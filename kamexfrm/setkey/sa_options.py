@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kamexfrm.model.association import Key, Lifetime, NatTraversal
 from kamexfrm.model.policy import Mode, SecurityContext
-from kamexfrm.model.policy_text import is_decimal
+from kamexfrm.model.policy_text import SA_MODES, is_decimal
 from kamexfrm.net import Address
 from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_CYCSEQ,
@@ -25,13 +25,6 @@ from kamexfrm.setkey.lexer import Words
 
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
-
-MODES = {
-    "transport": Mode.TRANSPORT,
-    "tunnel": Mode.TUNNEL,
-    "beet": Mode.BEET,
-    "any": Mode.ANY,
-}
 
 #: Words after -f: the flags that they set and clear; seq-pad is the absence of the other two.
 _PADS = {
@@ -123,9 +116,9 @@ def _number(attribute: str, limit: int, what: str) -> Reader:
 
 
 def _mode(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    mode = MODES.get(words.words[words.at])
+    mode = SA_MODES.get(words.words[words.at])
     if mode is None:
-        words.unexpected("a mode is transport, tunnel, beet or any", among=tuple(MODES))
+        words.unexpected("a mode is transport, tunnel, beet or any", among=tuple(SA_MODES))
     words.at += 1
     options.mode = mode
 

@@ -5,13 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kamexfrm.model.language import parse_policy
-from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
+from kamexfrm.model.policy import TYPED_UPPERS, SecurityContext, SecurityPolicy, Selector
 from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_decimal
 from kamexfrm.net import (
     IPPROTO_GRE,
-    IPPROTO_ICMP,
-    IPPROTO_ICMPV6,
-    IPPROTO_MH,
 )
 from kamexfrm.setkey.hosts import (
     Flags,
@@ -37,9 +34,6 @@ from kamexfrm.setkey.statements import (
     Statement,
     Tagged,
 )
-
-#: Upper protocols whose type and code, or key, stand where others have ports.
-TYPED_UPPERS = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, IPPROTO_GRE))
 
 #: Keywords that name an upper protocol too; ipsec-tools knows the first two only.
 UPPER_KEYWORDS = frozenset(("any", "tcp", "esp", "ah", "ipcomp"))

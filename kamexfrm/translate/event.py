@@ -51,9 +51,8 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
-from kamexfrm.translate.xfrm.tag import read_share
+from kamexfrm.translate.xfrm.sidecars import acquired_ends
 from kamexfrm.xfrm import (
-    XFRM_MODE_TUNNEL,
     XFRM_POLICY_FWD,
     XFRM_POLICY_TYPE_MAIN,
     Acquire,
@@ -174,7 +173,7 @@ def _acquire(acquire: Acquire, sidecar_of: SidecarOf) -> SadbMsg | None:
     if not _has_satype(acquire.protocol):
         return None
     entry = spd_entry_from_kernel(acquire.policy, sidecar_of)
-    source, destination = _acquired_ends(acquire, sidecar_of)
+    source, destination = acquired_ends(acquire, sidecar_of)
     wanted = sa_acquire(
         IpsecProtocol(acquire.protocol),
         source,
@@ -183,28 +182,6 @@ def _acquire(acquire: Acquire, sidecar_of: SidecarOf) -> SadbMsg | None:
         priority=entry.policy.priority,
     )
     return stamped(wanted, seq=acquire.sequence)
-
-
-def _acquired_ends(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Address]:
-    """Return source and destination of the SA that an ACQUIRE is about.
-
-    For a tunnel request that is swapped out, the kernel's event has the packet's addresses; those
-    of the request are in the sidecar, at the same place in the list.
-    """
-    ends = acquire.source, acquire.destination
-    same = [t for t in acquire.policy.templates if t.protocol == acquire.protocol]
-    if any(t.mode == XFRM_MODE_TUNNEL and (t.source, t.destination) == ends for t in same):
-        return ends
-    triggers = [
-        at
-        for at, template in enumerate(acquire.policy.templates)
-        if template in same and (share := read_share(template.share)) and share.trigger
-    ]
-    sidecar = sidecar_of(acquire.policy.selector) if triggers else None
-    if sidecar is None or len(sidecar.templates) <= triggers[0]:
-        return ends
-    written = sidecar.templates[triggers[0]]
-    return written.source, written.destination
 
 
 def _mapping(mapping: Mapping) -> SadbMsg | None:

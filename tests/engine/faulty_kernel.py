@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Failure, Kernel, Lock, T
+from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script import make_executor, run_whole
@@ -23,10 +23,7 @@ from kamexfrm.xfrm import (
     XFRM_USERPOLICY_BLOCK,
     Operation,
     Policy,
-    Run,
     Selector,
-    XfrmMsg,
-    make_run,
 )
 
 #: What a fault says: no memory or buffers, a signal, what others did meanwhile, no rights.
@@ -125,10 +122,6 @@ class FaultyKernel:
         if fails and self._fault and self._fault.way is Way.UNANSWERED:
             raise fails
         return failures
-
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
-        """Read the policies as one run."""
-        return [read(make_run(XfrmMsg.NEWPOLICY, self.raw_policies()))]
 
     def lock(self, *, wait: bool = True) -> "CountedLock":
         """Return the kernel's lock, counted while it is held."""

@@ -10,8 +10,8 @@ from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.knobs import knob
 from kamexfrm.model.policy import Direction, Level, Owner, SpdEntry
+from kamexfrm.model.statement_text import policy_statement
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.statement_text import policy_statement
 
 AF_KEYS = """
 xfrm policy add src 10.0.0.1/32 dst 10.0.0.2/32 dir out priority 2147483648 {transport}

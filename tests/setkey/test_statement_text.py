@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from kamexfrm.model.association import Lifetime, SaFlag, SecurityAssociation
 from kamexfrm.model.policy import SecurityPolicy
-from kamexfrm.setkey.parser import parse
-from kamexfrm.setkey.statement_text import (
+from kamexfrm.model.statement_text import (
     InexpressibleError,
     policy_deletion,
     policy_statement,
     sa_deletion,
     sa_statement,
 )
+from kamexfrm.setkey.parser import parse
 from kamexfrm.setkey.statements import Add, Delete, SpdAdd, SpdDelete
 from tests.setkey.setkey_reading import read
 from tests.translate.translate_samples import associations, security_policies

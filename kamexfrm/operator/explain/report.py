@@ -21,10 +21,10 @@ from kamexfrm.model.linux.differences import DIFFERENCES
 from kamexfrm.model.packet import Packet, Path, Protection
 from kamexfrm.model.policy import SecurityPolicy
 from kamexfrm.model.policy_text import format_request
+from kamexfrm.model.statement_text import InexpressibleError, policy_statement
 from kamexfrm.model.wording import governing_text, policy_text, upper_text
 from kamexfrm.operator.explain.candidates import TYPED, Near
 from kamexfrm.operator.explain.explaining import Explanation, Half
-from kamexfrm.setkey.statement_text import InexpressibleError, policy_statement
 
 PATHS = {Path.OUT: "out", Path.IN: "in", Path.FORWARDED: "fwd"}
 
