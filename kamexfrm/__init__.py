@@ -11,10 +11,9 @@ The parts are loaded when they are first named: ``kamexfrm.pfkey`` and ``kamexfr
 ``kamexfrm.hub``, ``kamexfrm.rig``, ``kamexfrm.library``.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.lazy import exports
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm import (
         algorithms,

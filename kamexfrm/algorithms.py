@@ -6,7 +6,8 @@ Sizes are bits. Sources: RFC 2367 section 3.5, the SADB_*ALG numbers of KAME and
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+
+from kamexfrm.records import NamedTuple
 
 
 class Kind(IntEnum):

@@ -5,14 +5,18 @@ may be closed, on a full disk, or a pipe whose reader has exited: none of them c
 and none changes what a command reports of its work.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import NamedTuple
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.records import NamedTuple
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 #: What a shell reports of a command that SIGPIPE or SIGINT ended.
 READER_LEFT, INTERRUPTED = 141, 130
@@ -116,9 +120,11 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
 
 def say(text: str) -> None:
     """Write to standard error; an error there is ignored."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -148,5 +154,7 @@ def _open_closed() -> None:
 
 def _drop_output() -> None:
     """Discard what would be flushed at exit."""
-    with suppress(OSError):
+    try:  # noqa: SIM105 (contextlib takes long to load)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass

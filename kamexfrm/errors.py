@@ -6,7 +6,8 @@ daemon's loop. An error's text never holds key material.
 
 import errno as _errno
 import os
-from typing import NamedTuple
+
+from kamexfrm.records import NamedTuple
 
 
 class Place(NamedTuple):

@@ -6,9 +6,14 @@ under ``TYPE_CHECKING``, to readers in ``__all__``, and to the interpreter in th
 :func:`exports`. A test holds the three against each other.
 """
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 def exports(

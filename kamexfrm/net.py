@@ -3,8 +3,9 @@
 Floor 0. The address family travels with every address; nothing is guessed from zeros.
 """
 
-import socket
-from typing import NamedTuple
+import _socket as socket  # the module socket takes as long to load as a command to run
+
+from kamexfrm.records import NamedTuple
 
 AF_INET = 2
 AF_INET6 = 10

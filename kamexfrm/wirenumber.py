@@ -4,8 +4,13 @@ Floor 0. A foreign number becomes a member ``UNKNOWN_n``, so that it crashes no 
 written again as it was.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
-from typing import Self
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class WireNumber(IntEnum):

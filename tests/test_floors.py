@@ -17,6 +17,7 @@ FLOORS = {
     "net": 0,
     "errors": 0,
     "lazy": 0,
+    "records": -1,
     "spelling": 0,
     "wirenumber": 0,
     "algorithms": 1,

@@ -9,10 +9,9 @@ Read on in this order: ``requests``, ``engine``, ``writer`` (a queue under the n
 each request does: ``spd_add``, ``spd_delete``, ``sad``, ``knobs``.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.lazy import exports
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.engine.engine import Engine
     from kamexfrm.engine.requests import (

@@ -1,32 +1,31 @@
 """The engine: requests are queued, written in batches, and answered in the order they came."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
-from kamexfrm.model.policy import (
-    IPSEC_PROTOCOLS,
-    Direction,
-    IpsecProtocol,
-    Mode,
-    Selector,
-    SpdEntry,
-)
-from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
-
-# The writing half, and what only policies need, is loaded when it is used: `setkey -D` has to
-# start in tens of milliseconds.
+# The writing half, and what only policies or SAs need, is loaded when it is used: `setkey -D` and
+# `kame-sysctl` have to start in tens of milliseconds.
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kamexfrm.engine.load import LoadPlan
     from kamexfrm.engine.requests import Write, WriteRun, Written
     from kamexfrm.engine.writer import Reconciled, Writer
+    from kamexfrm.kernel.interface import Kernel
+    from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
     from kamexfrm.model.knobs import Knobs
-    from kamexfrm.model.policy import IpsecRequest, SecurityContext, SecurityPolicy
+    from kamexfrm.model.policy import (
+        Direction,
+        IpsecProtocol,
+        IpsecRequest,
+        SecurityContext,
+        SecurityPolicy,
+        Selector,
+        SpdEntry,
+    )
     from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
     from kamexfrm.translate.xfrm.marker import Marker
     from kamexfrm.xfrm import Policy, Run, State
@@ -68,7 +67,7 @@ class Engine:
 
     # Writes
 
-    def submit(self, request: "Write") -> None:
+    def submit(self, request: Write) -> None:
         """Queue a write; it is carried out at the next flush() or read, or when the queue is long.
 
         Raises KamexfrmError where the queue was written and a request rejected.
@@ -76,7 +75,7 @@ class Engine:
         if written := self.try_submit(request):
             written.raise_first()
 
-    def flush(self, *, reconcile: bool = True) -> "Written":
+    def flush(self, *, reconcile: bool = True) -> Written:
         """Write what is queued; then ``reconcile`` what depends on it, or leave that for later.
 
         Raises KamexfrmError where a request was rejected, KernelError for what concerns no single
@@ -86,7 +85,7 @@ class Engine:
         written.raise_first()
         return written
 
-    def try_submit(self, request: "Write | WriteRun") -> "Written | None":
+    def try_submit(self, request: Write | WriteRun) -> Written | None:
         """Queue a write; where the queue was long enough to be written, return what came of it.
 
         Raises KernelError for what concerns no single request.
@@ -97,12 +96,12 @@ class Engine:
             return None
         return self._write(reconcile=False)
 
-    def try_submit_run(self, run: "WriteRun") -> "Written | None":
+    def try_submit_run(self, run: WriteRun) -> Written | None:
         """Queue many writes at once, as try_submit() does one."""
         self._in_runs += run.run.total - 1
         return self.try_submit(run)
 
-    def try_flush(self, *, reconcile: bool = True) -> "Written":
+    def try_flush(self, *, reconcile: bool = True) -> Written:
         """Write what is queued as flush() does, but return the rejected requests.
 
         Raises KernelError for what concerns no single request.
@@ -111,14 +110,14 @@ class Engine:
 
         return self._write(reconcile=reconcile) if self._is_due(reconcile) else Written()
 
-    def begin_load(self, plan: "LoadPlan") -> None:
+    def begin_load(self, plan: LoadPlan) -> None:
         """Begin a load: until its end, what is deleted and comes again is replaced in place.
 
         Nothing may be queued before it. Raises KernelError.
         """
         self._get_writer().begin_load(plan)
 
-    def end_load(self) -> "Written":
+    def end_load(self) -> Written:
         """Write what is queued, then delete what has not come again; see try_flush()."""
         writer = self._get_writer()
         try:
@@ -130,7 +129,7 @@ class Engine:
     def _is_due(self, reconcile: bool) -> bool:
         return bool(self._queue) or (reconcile and self.pending_reconcile)
 
-    def _write(self, *, reconcile: bool) -> "Written":
+    def _write(self, *, reconcile: bool) -> Written:
         writer = self._get_writer()
         try:
             return writer.write(self._queue, int(self._clock()), reconcile=reconcile)
@@ -146,14 +145,14 @@ class Engine:
         if self._is_due(reconcile=True):
             self.flush()
 
-    def _get_writer(self) -> "Writer":
+    def _get_writer(self) -> Writer:
         if self._writer is None:
             from kamexfrm.engine.writer import Writer
 
             self._writer = Writer(self._kernel)
         return self._writer
 
-    def reconcile(self, known: "Marker | None") -> "Reconciled":
+    def reconcile(self, known: Marker | None) -> Reconciled:
         """Bring all to what others' changes require; see Writer.reconcile(). Raises KernelError."""
         self._write_queued()
         return self._get_writer().reconcile(int(self._clock()), known)
@@ -162,12 +161,12 @@ class Engine:
         """Make connected flows look policies and SAs up again. Raises KernelError."""
         self._get_writer().invalidate_routes()
 
-    def assign_reqids(self, requests: tuple["IpsecRequest", ...]) -> tuple["IpsecRequest", ...]:
+    def assign_reqids(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give each `unique` request without a reqid one that is not in use. Raises KernelError."""
         self._write_queued()
         return self._get_writer().assign_reqids(requests, int(self._clock()))
 
-    def with_sa_reqids(self, policy: "SecurityPolicy") -> tuple["IpsecRequest", ...]:
+    def with_sa_reqids(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
         """Return a policy's requests, those without a reqid with that of their SA.
 
         That is what the kernel needs of a policy that is not in the SPD. Raises KernelError.
@@ -189,6 +188,8 @@ class Engine:
         ACQUIRE that this answers: the larval SA that it left gets the SPI. Raises KernelError:
         ENOENT when no SPI of the range is free.
         """
+        from kamexfrm.model.policy import Mode
+        from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
         from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 
         if self._queue:
@@ -218,19 +219,19 @@ class Engine:
 
     # Reads
 
-    def interfaces(self) -> "dict[int, InterfaceTunnel]":
+    def interfaces(self) -> dict[int, InterfaceTunnel]:
         """Return the tunnels of XFRM interfaces by their numbers; raises KernelError."""
         from kamexfrm.translate.xfrm.interface_policies import tunnels_of
 
         self._write_queued()
         return tunnels_of(self._kernel.policies(stream=True))
 
-    def knobs(self) -> "Knobs":
+    def knobs(self) -> Knobs:
         """Return the knobs in force in this namespace."""
         self._write_queued()
         return self._stored_knobs()._replace(larval_lifetime=self._kernel.larval_lifetime())
 
-    def _stored_knobs(self) -> "Knobs":
+    def _stored_knobs(self) -> Knobs:
         from kamexfrm.engine.lookup import find_marker
         from kamexfrm.model.knobs import Knobs
 
@@ -244,7 +245,7 @@ class Engine:
         self._write_queued()
         return spd_entries_from_kernel(self._kernel.policies(), self.sidecar)
 
-    def spd_runs(self) -> "Sequence[Run]":
+    def spd_runs(self) -> Sequence[Run]:
         """Return what spd() decodes, as the kernel's messages."""
         self._write_queued()
         return self._kernel.policy_runs()
@@ -256,14 +257,14 @@ class Engine:
         self._write_queued()
         return spd_entries_from_kernel(self._kernel.policies(stream=True), self.sidecar)
 
-    def sidecar(self, selector: "XfrmSelector") -> "Policy | None":
+    def sidecar(self, selector: XfrmSelector) -> Policy | None:
         """Return the sidecar with a selector, None where there is none. Raises KernelError."""
         from kamexfrm.engine.lookup import find_sidecar
 
         return find_sidecar(self._kernel, selector)
 
     def spd_entry(
-        self, selector: Selector, direction: Direction, label: "SecurityContext | None" = None
+        self, selector: Selector, direction: Direction, label: SecurityContext | None = None
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises KernelError (ENOENT)."""
         from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
@@ -298,12 +299,16 @@ class Engine:
         self._write_queued()
         return self._associations(self._kernel.states(protocol or 0, stream=True))
 
-    def _associations(self, states: "Iterator[State]") -> Iterator[SadEntry]:
+    def _associations(self, states: Iterator[State]) -> Iterator[SadEntry]:
+        from kamexfrm.model.policy import IPSEC_PROTOCOLS
+        from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
+
         now = self._clock()
         return (sad_entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
 
     def sa(self, id: SaId) -> SadEntry:
         """Return one SA; raises KernelError (ESRCH)."""
+        from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
         from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
 
         self._write_queued()

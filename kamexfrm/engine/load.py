@@ -8,11 +8,11 @@ policies, the new ones, or both.
 
 from collections import deque
 from collections.abc import Hashable
-from typing import NamedTuple
 
 from kamexfrm.engine.requests import SpdAdd
 from kamexfrm.model.policy import Direction, SecurityContext
 from kamexfrm.model.policy import Selector as EntrySelector
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
 

@@ -5,7 +5,6 @@ imported where it is used.
 """
 
 import errno
-from typing import TYPE_CHECKING
 
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
@@ -21,6 +20,7 @@ from kamexfrm.xfrm import (
     Selector,
 )
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -3,24 +3,27 @@
 ``cookie`` is the caller's own, such as setkey's statement; it comes back untouched in an answer.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from __future__ import annotations
 
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.model.association import SaId, SecurityAssociation
-from kamexfrm.model.knobs import Knob
-from kamexfrm.model.policy import (
-    Direction,
-    IpsecProtocol,
-    SecurityContext,
-    SecurityPolicy,
-    Selector,
-)
-from kamexfrm.model.policy_run import PolicyRun
-from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import XFRM_MAX_DEPTH
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kamexfrm.model.association import SaId, SecurityAssociation
+    from kamexfrm.model.knobs import Knob
+    from kamexfrm.model.policy import (
+        Direction,
+        IpsecProtocol,
+        SecurityContext,
+        SecurityPolicy,
+        Selector,
+    )
+    from kamexfrm.model.policy_run import PolicyRun
+    from kamexfrm.net import Address
     from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
 
 #: The most requests that the kernel takes (XFRM_MAX_DEPTH), and the most that act: it drops every
@@ -131,7 +134,7 @@ class InterfaceAdd(NamedTuple):
     ``replace`` writes over those that are there, with other ends or where some are missing.
     """
 
-    tunnel: "InterfaceTunnel"
+    tunnel: InterfaceTunnel
     replace: bool = False
     cookie: object = None
 

@@ -1,7 +1,6 @@
 """One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
@@ -12,6 +11,7 @@ from kamexfrm.engine.transactions import Transactions
 from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
     NO_FLAGS,

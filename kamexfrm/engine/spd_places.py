@@ -3,12 +3,12 @@
 import errno
 from collections import deque
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
 from kamexfrm.engine.load import Load, StayingEntry
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.policy import SecurityContext, Selector
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.brief_policy import brief_policy, encode_context, plain_content
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, encode_selector

@@ -7,11 +7,11 @@ carried out whole or not at all.
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from kamexfrm.engine.requests import Rejected, SpdAdd, Write
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import Operation
 
 #: Handles the failed operations of a transaction, given with their errors: returns the error to

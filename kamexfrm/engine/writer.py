@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import NamedTuple, assert_never
 
 from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
 from kamexfrm.engine.load import Load, LoadPlan
@@ -34,6 +33,7 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel, Lock
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 
@@ -287,6 +287,8 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
             case InterfaceDelete():
                 _interfaces().delete(session, request)
             case _:
+                from typing import assert_never
+
                 assert_never(request)
     except KamexfrmError as error:
         if session.load is not None and isinstance(request, SpdAdd):

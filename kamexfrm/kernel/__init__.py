@@ -4,10 +4,9 @@
 all in memory for tests. Both pass the same conformance suite.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.lazy import exports
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.kernel.connection import NetlinkEvents
     from kamexfrm.kernel.fake import FakeKernel

@@ -1,21 +1,26 @@
 """Netlink sockets to the kernel's XFRM: for requests, and for the events of groups."""
 
+from __future__ import annotations
+
+import _socket as socket  # the module socket takes as long to load as a command to run
 import errno
-import socket
-from collections.abc import Sequence
 
 from kamexfrm.errors import KernelError, UnsupportedError, WireError
 from kamexfrm.kernel.interface import Event
 from kamexfrm.kernel.namespace import within
-from kamexfrm.xfrm import (
+from kamexfrm.xfrm.constants import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
     NETLINK_DROP_MEMBERSHIP,
     NETLINK_EXT_ACK,
     NETLINK_XFRM,
     SOL_NETLINK,
-    split_messages,
 )
+from kamexfrm.xfrm.netlink import split_messages
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Room for any message of the kernel's.
 RECEIVE_BYTES = 1 << 16

@@ -7,21 +7,26 @@ earlier copy, or want one number of each entry, take ``raw_policies`` and ``raw_
 print a whole database take ``policy_runs`` and ``state_runs``.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from __future__ import annotations
 
 from kamexfrm.errors import KernelError
-from kamexfrm.xfrm import (
-    Default,
-    Operation,
-    Policy,
-    PolicyId,
-    Run,
-    SadInfo,
-    SpdInfo,
-    State,
-    StateId,
-)
+from kamexfrm.records import NamedTuple, Protocol
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kamexfrm.xfrm import (
+        Default,
+        Operation,
+        Policy,
+        PolicyId,
+        Run,
+        SadInfo,
+        SpdInfo,
+        State,
+        StateId,
+    )
 
 
 class Failure(NamedTuple):
@@ -150,7 +155,7 @@ class Kernel(Protocol):
         """Join multicast groups (XFRMNLGRP_ numbers)."""
         ...
 
-    def lock(self, *, wait: bool = True) -> "Lock":
+    def lock(self, *, wait: bool = True) -> Lock:
         """Return the lock that keeps our writers apart in this namespace.
 
         Without ``wait`` it is tried once: for a writer that waited in vain before.
@@ -171,6 +176,6 @@ class Lock(Protocol):
     holder: str
     is_taken: bool
 
-    def __enter__(self) -> "Lock": ...
+    def __enter__(self) -> Lock: ...
 
     def __exit__(self, *_: object) -> None: ...

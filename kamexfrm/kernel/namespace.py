@@ -1,8 +1,6 @@
 """Network namespaces by name, path or descriptor: to enter one, or to work in it for a while."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 from kamexfrm.errors import KernelError
 
@@ -48,26 +46,35 @@ def switch(descriptor: int) -> None:
     _call("setns", descriptor, _CLONE_NEWNET)
 
 
-@contextlib.contextmanager
-def within(descriptor: int | None) -> Iterator[None]:
+class within:  # noqa: N801 (it is used as a function)
     """Put the calling thread into a namespace, and back into its old one at the end.
 
     Sockets made and programs started meanwhile belong to the namespace for good. None stays here.
     Raises OSError (EPERM: CAP_SYS_ADMIN is needed, in the namespace's user namespace and in one's
     own).
     """
-    if descriptor is None:
-        yield
-        return
-    before = open_here()
-    try:
-        switch(descriptor)
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        self._before = -1
+
+    def __enter__(self) -> None:
+        if self._descriptor is None:
+            return
+        self._before = open_here()
         try:
-            yield
+            switch(self._descriptor)
+        except BaseException:
+            os.close(self._before)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            switch(self._before)
         finally:
-            switch(before)
-    finally:
-        os.close(before)
+            os.close(self._before)
 
 
 def open_named(name: str) -> int:

@@ -4,62 +4,42 @@ A batch is one sendmsg of many messages of which the last alone asks for an ACK:
 errors per message anyway, and an ACK costs more than an insert (27 to 55 us against 2 measured).
 """
 
-import contextlib
+from __future__ import annotations
+
 import errno
 import sys
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from _bisect import bisect_right
 from itertools import chain
 
 from kamexfrm.errors import KernelError
-from kamexfrm.kernel import larval
 from kamexfrm.kernel.connection import NetlinkEvents, open_connection, receive
 from kamexfrm.kernel.interface import Failure
-from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.namespace import within
-from kamexfrm.xfrm import (
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REPLACE,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    AllocSpi,
-    Default,
+from kamexfrm.xfrm import constants as c
+from kamexfrm.xfrm.attributes import attribute_name_at
+from kamexfrm.xfrm.constants import NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST
+from kamexfrm.xfrm.netlink import (
+    HEADER,
     ErrorReply,
     Operation,
     PackedOperations,
-    Policy,
-    PolicyId,
-    Run,
-    SadInfo,
-    SpdInfo,
-    State,
-    StateDump,
-    StateId,
-    XfrmMsg,
-    attribute_name_at,
-    decode_default,
     decode_done,
     decode_error,
-    decode_policy,
-    decode_sad_info,
-    decode_spd_info,
-    decode_state,
-    encode_alloc_spi,
-    encode_default,
-    encode_info_request,
-    encode_policy_id,
-    encode_state_dump,
-    encode_state_id,
-    make_run,
     message,
-    policy_index,
-    read_run,
     split_messages,
 )
-from kamexfrm.xfrm.netlink import HEADER
+from kamexfrm.xfrm.runs import Run, make_run, read_run
+
+# What an answer's content is read with is loaded where it is read: most commands need one kind.
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeVar
+
+    from kamexfrm.kernel.lock import NamespaceLock
+    from kamexfrm.xfrm import Default, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
+
+    _T = TypeVar("_T")
 
 #: Messages in one sendmsg: 16 to 64 is where the time per message is least (measured).
 BATCH = 64
@@ -83,8 +63,17 @@ def _payloads(runs: Iterable[Run]) -> Iterator[bytes]:
     return chain.from_iterable(run.payloads() for run in runs)
 
 
+def _state_dump(protocol: int) -> bytes:
+    """Return the payload of GETSA for a dump, of one protocol or of all (0)."""
+    if not protocol:
+        return b""
+    from kamexfrm.xfrm import StateDump, encode_state_dump
+
+    return encode_state_dump(StateDump(protocol))
+
+
 #: NEWAE alone is refused without the flag of a replacement (xfrm_user.c xfrm_new_ae()).
-_flags_of = {int(XfrmMsg.NEWAE): NLM_F_REQUEST | NLM_F_REPLACE}.get
+_flags_of = {c.XFRM_MSG_NEWAE: NLM_F_REQUEST | NLM_F_REPLACE}.get
 
 
 class NetlinkKernel:
@@ -101,7 +90,7 @@ class NetlinkKernel:
         #: The socket's netlink port. Events name it, as they repeat the header of their cause.
         self.port: int = self._socket.getsockname()[0]
 
-    def __enter__(self) -> "NetlinkKernel":
+    def __enter__(self) -> NetlinkKernel:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,6 +102,8 @@ class NetlinkKernel:
 
     def lock(self, *, wait: bool = True) -> NamespaceLock:
         """Return the namespace's lock of writers."""
+        from kamexfrm.kernel.lock import NamespaceLock
+
         if wait:
             return NamespaceLock(namespace=self._namespace)
         return NamespaceLock(0, namespace=self._namespace)
@@ -168,7 +159,7 @@ class NetlinkKernel:
         answered = 0
         while answered != last:
             for reply in split_messages(self._receive()):
-                if reply.type != NLMSG_ERROR or not first <= reply.sequence <= last:
+                if reply.type != c.NLMSG_ERROR or not first <= reply.sequence <= last:
                     continue
                 answered = reply.sequence
                 error = decode_error(reply.payload, reply.flags)
@@ -195,7 +186,7 @@ class NetlinkKernel:
             for reply in split_messages(self._receive()):
                 if reply.sequence != self._sequence:
                     continue
-                if reply.type == NLMSG_ERROR:
+                if reply.type == c.NLMSG_ERROR:
                     error = decode_error(reply.payload, reply.flags)
                     if not error.errno:
                         raise KernelError(errno.ENOMSG)
@@ -217,7 +208,7 @@ class NetlinkKernel:
 
     def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[Run], bool]:
         self._sequence += 1
-        self._send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, payload))
+        self._send(message(type_, NLM_F_REQUEST | c.NLM_F_DUMP, self._sequence, payload))
         found: list[Run] = []
         interrupted = 0
         while True:
@@ -231,11 +222,11 @@ class NetlinkKernel:
             for kind, flags, sequence, _, answered in split_messages(data):
                 if sequence != self._sequence:
                     continue
-                interrupted |= flags & NLM_F_DUMP_INTR
+                interrupted |= flags & c.NLM_F_DUMP_INTR
                 if kind == answer:
                     found.append(make_run(answer, [bytes(answered)]))
-                elif kind in (NLMSG_DONE, NLMSG_ERROR):
-                    decode = decode_done if kind == NLMSG_DONE else decode_error
+                elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                    decode = decode_done if kind == c.NLMSG_DONE else decode_error
                     error = decode(answered, flags)
                     if error.errno:
                         raise _kernel_error(error, payload)
@@ -243,8 +234,10 @@ class NetlinkKernel:
 
     def policies(self, *, stream: bool = False) -> Iterator[Policy]:
         """Return the SPD; see Kernel.policies()."""
+        from kamexfrm.xfrm import decode_policy
+
         if stream:
-            return map(decode_policy, self._stream(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY))
+            return map(decode_policy, self._stream(c.XFRM_MSG_GETPOLICY, b"", c.XFRM_MSG_NEWPOLICY))
         return map(decode_policy, _payloads(self.policy_runs()))
 
     def raw_policies(self) -> list[bytes]:
@@ -257,23 +250,27 @@ class NetlinkKernel:
         The kernel moves a policy that is updated to the head of its list without NLM_F_DUMP_INTR:
         a dump under way misses it (6.18: 198 of 2000). So the answers are counted.
         """
+        from kamexfrm.xfrm import policy_index
+
         found: list[Run] = []
         seen: dict[int, bytes] = {}
         for _ in range(_DUMP_TRIES):
-            found = self._dump(XfrmMsg.GETPOLICY, b"", XfrmMsg.NEWPOLICY)
+            found = self._dump(c.XFRM_MSG_GETPOLICY, b"", c.XFRM_MSG_NEWPOLICY)
             there = sum(self.spd_info().counts)
             if sum(run.count for run in found) >= there:
                 break
             seen.update((policy_index(policy), policy) for policy in _payloads(found))
             if len(seen) == there:
-                return [make_run(XfrmMsg.NEWPOLICY, seen.values())]
+                return [make_run(c.XFRM_MSG_NEWPOLICY, seen.values())]
         return found
 
     def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD; see Kernel.states()."""
+        from kamexfrm.xfrm import decode_state
+
         if stream:
-            wanted = encode_state_dump(StateDump(protocol))
-            return map(decode_state, self._stream(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA))
+            wanted = _state_dump(protocol)
+            return map(decode_state, self._stream(c.XFRM_MSG_GETSA, wanted, c.XFRM_MSG_NEWSA))
         return map(decode_state, _payloads(self.state_runs(protocol)))
 
     def raw_states(self) -> list[bytes]:
@@ -282,20 +279,20 @@ class NetlinkKernel:
 
     def state_runs(self, protocol: int = 0) -> list[Run]:
         """Return a consistent dump."""
-        wanted = encode_state_dump(StateDump(protocol))
-        return self._dump(XfrmMsg.GETSA, wanted, XfrmMsg.NEWSA)
+        wanted = _state_dump(protocol)
+        return self._dump(c.XFRM_MSG_GETSA, wanted, c.XFRM_MSG_NEWSA)
 
     def _stream(self, type_: int, payload: bytes, answer: int) -> Iterator[memoryview]:
         # A socket of its own: the dump goes on between other requests.
         connection = open_connection(_STREAM_BUFFER, self._namespace)
         try:
-            connection.send(message(type_, NLM_F_REQUEST | NLM_F_DUMP, 1, payload))
+            connection.send(message(type_, NLM_F_REQUEST | c.NLM_F_DUMP, 1, payload))
             while True:
                 for kind, flags, _, _, answered in split_messages(receive(connection)):
                     if kind == answer:
                         yield answered
-                    elif kind in (NLMSG_DONE, NLMSG_ERROR):
-                        decode = decode_done if kind == NLMSG_DONE else decode_error
+                    elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                        decode = decode_done if kind == c.NLMSG_DONE else decode_error
                         error = decode(answered, flags)
                         if error.errno:
                             raise _kernel_error(error, payload)
@@ -307,49 +304,62 @@ class NetlinkKernel:
 
     def policy(self, id: PolicyId) -> Policy:
         """Return one policy."""
-        answer = self._ask(XfrmMsg.GETPOLICY, encode_policy_id(id), XfrmMsg.NEWPOLICY)
+        from kamexfrm.xfrm import decode_policy, encode_policy_id
+
+        answer = self._ask(c.XFRM_MSG_GETPOLICY, encode_policy_id(id), c.XFRM_MSG_NEWPOLICY)
         return decode_policy(answer)
 
     def state(self, id: StateId) -> State:
         """Return one state."""
-        return decode_state(self._ask(XfrmMsg.GETSA, encode_state_id(id), XfrmMsg.NEWSA))
+        from kamexfrm.xfrm import decode_state, encode_state_id
+
+        return decode_state(self._ask(c.XFRM_MSG_GETSA, encode_state_id(id), c.XFRM_MSG_NEWSA))
 
     def allocate_spi(self, state: State, minimum: int, maximum: int) -> State:
         """Make a larval state with a free SPI."""
+        from kamexfrm.xfrm import AllocSpi, decode_state, encode_alloc_spi
+
         payload = encode_alloc_spi(AllocSpi(state, minimum, maximum))
-        return decode_state(self._ask(XfrmMsg.ALLOCSPI, payload, XfrmMsg.NEWSA))
+        return decode_state(self._ask(c.XFRM_MSG_ALLOCSPI, payload, c.XFRM_MSG_NEWSA))
 
     def larval_lifetime(self) -> int:
         """Return the seconds; see Kernel.larval_lifetime()."""
-        with self._inside():
-            return larval.read()
+        from kamexfrm.kernel import larval
+
+        return self._inside(larval.read)
 
     def set_larval_lifetime(self, seconds: int) -> None:
         """Set the seconds; see Kernel.set_larval_lifetime()."""
-        with self._inside():
-            larval.write(seconds)
+        from kamexfrm.kernel import larval
 
-    @contextlib.contextmanager
-    def _inside(self) -> Iterator[None]:
+        self._inside(lambda: larval.write(seconds))
+
+    def _inside(self, act: Callable[[], _T]) -> _T:
         try:
             with within(self._namespace):
-                yield
+                return act()
         except OSError as error:
             raise KernelError(error.errno or errno.EIO) from None
 
     def default(self) -> Default:
         """Return the actions on packets that match no policy."""
-        answer = self._ask(XfrmMsg.GETDEFAULT, encode_default(Default()), XfrmMsg.GETDEFAULT)
+        from kamexfrm.xfrm import Default, decode_default, encode_default
+
+        answer = self._ask(c.XFRM_MSG_GETDEFAULT, encode_default(Default()), c.XFRM_MSG_GETDEFAULT)
         return decode_default(answer)
 
     def spd_info(self) -> SpdInfo:
         """Return the SPD's counts."""
-        answer = self._ask(XfrmMsg.GETSPDINFO, encode_info_request(), XfrmMsg.NEWSPDINFO)
+        from kamexfrm.xfrm import decode_spd_info, encode_info_request
+
+        answer = self._ask(c.XFRM_MSG_GETSPDINFO, encode_info_request(), c.XFRM_MSG_NEWSPDINFO)
         return decode_spd_info(answer)
 
     def sad_info(self) -> SadInfo:
         """Return the SAD's counts."""
-        answer = self._ask(XfrmMsg.GETSADINFO, encode_info_request(), XfrmMsg.NEWSADINFO)
+        from kamexfrm.xfrm import decode_sad_info, encode_info_request
+
+        answer = self._ask(c.XFRM_MSG_GETSADINFO, encode_info_request(), c.XFRM_MSG_NEWSADINFO)
         return decode_sad_info(answer)
 
     def subscribe(self, groups: Sequence[int]) -> NetlinkEvents:

@@ -23,10 +23,9 @@ Read on in this order: ``policy``, ``association`` and ``knobs`` (the vocabulary
 decided, and how), and at last ``explain``.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.lazy import exports
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.model.association import (
         NO_FLAGS,

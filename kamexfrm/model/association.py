@@ -4,11 +4,11 @@ A key's representation never shows its bytes.
 """
 
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
 
 from kamexfrm.algorithms import Algorithm
 from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 
 
 class SaState(IntEnum):

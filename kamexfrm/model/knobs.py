@@ -4,15 +4,21 @@ Names are the sysctl's: ``net.inet.ipsec.NAME``, ``net.inet6.ipsec6.NAME`` and `
 KAME's other sysctls, and why Linux has none of them, are in ``unsupported_knobs``.
 """
 
+from __future__ import annotations
+
 import errno
 import os
-from typing import Any, NamedTuple
 
 from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import TUNNEL_MODES, IpsecProtocol, IpsecRequest, Level
 from kamexfrm.model.unsupported_knobs import UNSUPPORTED
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.records import NamedTuple
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class KnobError(KamexfrmError):
@@ -51,12 +57,12 @@ class Knobs(NamedTuple):
         """Return the knobs of an address family."""
         return self.inet if family == AF_INET else self.inet6
 
-    def value(self, knob: "Knob") -> int:
+    def value(self, knob: Knob) -> int:
         """Return one knob's value."""
         value: int = getattr(self.of(knob.family) if knob.is_policy_knob else self, knob.field)
         return value
 
-    def replace(self, knob: "Knob", value: int) -> "Knobs":
+    def replace(self, knob: Knob, value: int) -> Knobs:
         """Return the knobs with one changed; raises what Knob.check() does."""
         knob.check(value)
         fields: dict[str, Any] = {knob.field: value}

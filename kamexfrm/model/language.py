@@ -3,8 +3,8 @@
 The usual spelling is read here, quickly; ``grammar`` reads all of the language and reports errors.
 """
 
+from _socket import inet_pton
 from functools import lru_cache
-from socket import inet_pton
 
 from kamexfrm.model.policy import PRIORITY_DEFAULT, IpsecRequest, Level, PolicyType
 from kamexfrm.model.policy_text import (

@@ -5,9 +5,9 @@ direction FWD and the priority are the two additions of ipsec-tools for Linux.
 """
 
 from enum import IntEnum
-from typing import NamedTuple
 
 from kamexfrm.net import IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.wirenumber import WireNumber
 
 #: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).

@@ -6,10 +6,10 @@ some ten bytes and no object of its own until somebody asks for it.
 
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import NamedTuple
 
 from kamexfrm.model.policy import SecurityPolicy
 from kamexfrm.net import ADDRESS_BYTES, Address
+from kamexfrm.records import NamedTuple
 
 
 class PolicyGroup(NamedTuple):

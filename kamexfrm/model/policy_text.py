@@ -3,8 +3,6 @@
 The language is that of ipsec_set_policy(3); ``language`` reads it.
 """
 
-from typing import NamedTuple
-
 from kamexfrm.errors import LanguageError
 from kamexfrm.model.policy import (
     MANUAL_REQID_MAX,
@@ -18,6 +16,7 @@ from kamexfrm.model.policy import (
     Mode,
     PolicyType,
 )
+from kamexfrm.records import NamedTuple
 
 
 class PolicyText(NamedTuple):

@@ -27,11 +27,10 @@ Read on in this order: ``cursor`` and ``layout`` (how bytes are read and structs
 ``dialects``, and at last ``message``.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.errors import WireError
 from kamexfrm.lazy import exports
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.pfkey.address import (
         AddressDst,

@@ -1,11 +1,19 @@
 """The command line of setkey: its options and its usage."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
 
 import kamexfrm
 from kamexfrm.command_line import Syntax, UsageError, iter_options
+from kamexfrm.records import NamedTuple
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
+
+#: What -D and -DP print on stdout where there is no entry.
+NO_SAD_ENTRIES, NO_SPD_ENTRIES = "No SAD entries.\n", "No SPD entries.\n"
 
 USAGE = """\
 usage: setkey [-Npv] [--json] [--nokeys] file ...

@@ -9,7 +9,7 @@ from kamexfrm import pfkey
 from kamexfrm.errors import KamexfrmError, WireError
 from kamexfrm.pfkey import SadbMsg, SadbType
 from kamexfrm.setkey import dump_sa, dump_sp
-from kamexfrm.setkey.arguments import Options
+from kamexfrm.setkey.arguments import NO_SAD_ENTRIES, NO_SPD_ENTRIES, Options
 from kamexfrm.setkey.dump import write_json
 from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.pfkey.sa_from_message import sad_entry_from_message
@@ -22,8 +22,8 @@ _FILE_BYTES = 64 << 20
 _SA_TYPES = (SadbType.SADB_GET, SadbType.SADB_DUMP)
 _SP_TYPES = (SadbType.SADB_X_SPDGET, SadbType.SADB_X_SPDDUMP)
 _NOTHING = {
-    SadbType.SADB_DUMP: dump_sa.NO_ENTRIES,
-    SadbType.SADB_X_SPDDUMP: dump_sp.NO_ENTRIES,
+    SadbType.SADB_DUMP: NO_SAD_ENTRIES,
+    SadbType.SADB_X_SPDDUMP: NO_SPD_ENTRIES,
 }
 _INVALID = os.strerror(errno.EINVAL)
 

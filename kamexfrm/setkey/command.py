@@ -3,18 +3,25 @@
 import gc
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from kamexfrm.command_line import UsageError, guarded, printable
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.setkey.arguments import USAGE, VERSION, Options, read_options
+from kamexfrm.setkey.arguments import (
+    NO_SAD_ENTRIES,
+    NO_SPD_ENTRIES,
+    USAGE,
+    VERSION,
+    Options,
+    read_options,
+)
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from kamexfrm.engine.engine import Engine
     from kamexfrm.kernel.interface import Kernel
     from kamexfrm.setkey.verbose import Tracer
+    from kamexfrm.xfrm import Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,27 +82,31 @@ def _act(options: Options) -> int:
         return run_script(options)
     if options.mode == "x":
         return _monitor(options)
-    if options.mode == "D":
-        return 0 if options.no_action else _with_engine(_dump, options)
-    return _with_engine(_flush, options)
-
-
-def _with_engine(
-    action: "Callable[[Engine | Tracer, Kernel, Options], int]", options: Options
-) -> int:
-    from kamexfrm.engine.engine import Engine
+    if options.no_action:
+        return 0
     from kamexfrm.kernel.netlink import NetlinkKernel
 
     kernel = NetlinkKernel()
     try:
-        if options.traced:
-            from kamexfrm.setkey.verbose import Tracer
-
-            shows = {"texts": options.verbose, "hexdump": options.hexdump}
-            return action(Tracer(Engine(kernel), sys.stdout, **shows), kernel, options)
-        return action(Engine(kernel), kernel, options)
+        engine = _traced(kernel, options)
+        if options.mode == "D":
+            _dump(engine, kernel, options)
+        else:
+            _flush(engine, kernel, options)
     finally:
         kernel.close()
+    return 0
+
+
+def _traced(kernel: "Kernel", options: Options) -> "Tracer | None":
+    """Return an engine that shows its messages, None where they are not to be shown."""
+    if not options.traced:
+        return None
+    from kamexfrm.engine.engine import Engine
+    from kamexfrm.setkey.verbose import Tracer
+
+    shows = {"texts": options.verbose, "hexdump": options.hexdump}
+    return Tracer(Engine(kernel), sys.stdout, **shows)
 
 
 def _monitor(options: Options) -> int:
@@ -113,42 +124,56 @@ def _monitor(options: Options) -> int:
     return 0
 
 
-def _dump(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> int:
+def _dump(tracer: "Tracer | None", kernel: "Kernel", options: Options) -> None:
     if not options.repeat:
-        _show(engine, kernel, options)
-        return 0
+        _show(tracer, kernel, options)
+        return
     if not options.policies:
         from kamexfrm.setkey.dump_sa import SHORT_HEADER
 
         sys.stdout.write(SHORT_HEADER)
     while True:  # until a signal or the reader ends it, as the original
-        _show(engine, kernel, options)
+        _show(tracer, kernel, options)
         sys.stdout.flush()
         time.sleep(1)
 
 
-def _show(engine: "Engine | Tracer", kernel: "Kernel", options: Options) -> None:
-    from kamexfrm.engine.engine import Engine
-    from kamexfrm.setkey import dump
-
-    out, err = sys.stdout, sys.stderr
-    announce = getattr(engine, "announce", None)  # a Tracer's
-    if options.policies and announce:
-        shown = dump.dump_spd(engine.spd(), out, options, announce, err=err)
-    elif options.policies:
-        plain = Engine(kernel)
-        shown = dump.dump_spd_runs(plain.spd_runs(), plain.sidecar, out, options, err=err)
-    elif options.repeat:
-        shown = dump.dump_sad_short(engine.sad(), sys.stdout)
+def _show(tracer: "Tracer | None", kernel: "Kernel", options: Options) -> None:
+    """Print a database once."""
+    if tracer:
+        shown = _show_traced(tracer, options)
     else:
-        shown = dump.dump_sad(engine.sad(), sys.stdout, options, announce)
+        runs = kernel.policy_runs() if options.policies else kernel.state_runs()
+        if runs:
+            shown = _print(kernel, runs, options)
+        else:  # nothing more is loaded
+            shown = False
+            sys.stdout.write("[]\n" if options.json else "")
     if not shown and not options.json:
-        from kamexfrm.setkey import dump_sa, dump_sp
-
-        sys.stdout.write((dump_sp if options.policies else dump_sa).NO_ENTRIES)
+        sys.stdout.write(NO_SPD_ENTRIES if options.policies else NO_SAD_ENTRIES)
     if not shown and options.policies:
         sys.stdout.flush()
         sys.stderr.write(_discards(kernel))
+
+
+def _show_traced(tracer: "Tracer", options: Options) -> bool:
+    from kamexfrm.setkey import dump
+
+    if options.policies:
+        return dump.dump_spd(tracer.spd(), sys.stdout, options, tracer.announce, err=sys.stderr)
+    if options.repeat:
+        return dump.dump_sad_short(tracer.sad(), sys.stdout)
+    return dump.dump_sad(tracer.sad(), sys.stdout, options, tracer.announce)
+
+
+def _print(kernel: "Kernel", runs: "Sequence[Run]", options: Options) -> bool:
+    from kamexfrm.engine.engine import Engine
+    from kamexfrm.setkey import dump
+
+    if options.policies:
+        sidecar_of = Engine(kernel).sidecar
+        return dump.dump_spd_runs(runs, sidecar_of, sys.stdout, options, err=sys.stderr)
+    return dump.dump_sad_runs(runs, sys.stdout, options)
 
 
 def _discards(kernel: "Kernel") -> str:
@@ -170,10 +195,10 @@ def _discards(kernel: "Kernel") -> str:
     )
 
 
-def _flush(engine: "Engine | Tracer", _: "Kernel", options: Options) -> int:
+def _flush(tracer: "Tracer | None", kernel: "Kernel", options: Options) -> None:
+    from kamexfrm.engine.engine import Engine
     from kamexfrm.engine.requests import SaFlush, SpdFlush
 
-    if not options.no_action:
-        engine.submit(SpdFlush() if options.policies else SaFlush())
-        engine.flush()
-    return 0
+    engine = tracer or Engine(kernel)
+    engine.submit(SpdFlush() if options.policies else SaFlush())
+    engine.flush()

@@ -1,19 +1,24 @@
 """Dumps of both databases to stdout: in setkey's form with sequence numbers, or as JSON."""
 
+from __future__ import annotations
+
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import Owner, SpdEntry
 from kamexfrm.setkey.arguments import Options
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
+    from typing import Any, TextIO, TypeVar
+
     from kamexfrm.translate.xfrm.policy_from_kernel import SidecarOf
     from kamexfrm.xfrm import Run
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 _FORGED = Owner.FORGED
 
@@ -64,6 +69,20 @@ def dump_sad(
             )
 
     return _write(texts(), out, announce)
+
+
+def dump_sad_runs(runs: Iterable[Run], out: TextIO, options: Options) -> bool:
+    """Print SAs as dump_sad() does, from the kernel's messages."""
+    from kamexfrm.model.policy import IPSEC_PROTOCOLS
+    from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
+    from kamexfrm.xfrm import decode_state
+
+    now = time.time()
+    states = (decode_state(payload) for run in runs for payload in run.payloads())
+    entries = (sad_entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
+    if options.repeat:
+        return dump_sad_short(entries, out)
+    return dump_sad(entries, out, options)
 
 
 def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:
@@ -121,8 +140,8 @@ def _end_of_policies(shown: bool, hidden: int, forged: list[int], out: TextIO, e
 
 
 def dump_spd_runs(
-    runs: "Iterable[Run]",
-    sidecar_of: "SidecarOf",
+    runs: Iterable[Run],
+    sidecar_of: SidecarOf,
     out: TextIO,
     options: Options,
     *,

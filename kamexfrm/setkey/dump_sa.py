@@ -1,14 +1,16 @@
 """How ``setkey -D``, ``dump`` and ``get`` print an SA: in full, in short, and as plain data."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
 
 from kamexfrm.model.association import Key, Lifetime, SadEntry, SaFlag, SaState, key_name
 from kamexfrm.model.policy import IpsecProtocol, SecurityContext
 from kamexfrm.setkey.dates import format_date
 
-#: What ``setkey -D`` prints on stdout where there is none.
-NO_ENTRIES = "No SAD entries.\n"
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 #: The head of the short form (``-l``).
 SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"

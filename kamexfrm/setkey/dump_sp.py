@@ -1,8 +1,9 @@
 """How ``setkey -DP`` and ``spddump`` print a policy: in full and as plain data."""
 
+from __future__ import annotations
+
+from _socket import inet_ntop
 from functools import lru_cache
-from socket import inet_ntop
-from typing import Any
 
 from kamexfrm.model.policy import (
     ULPROTO_ANY,
@@ -27,8 +28,9 @@ from kamexfrm.net import (
 from kamexfrm.setkey.dates import format_date
 from kamexfrm.setkey.dump_sa import context_lines, context_to_dict
 
-#: What ``setkey -DP`` prints on stdout where there is none.
-NO_ENTRIES = "No SPD entries.\n"
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 _TYPED = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
 _WITHOUT_PORTS = _TYPED | {IPPROTO_GRE}

@@ -11,10 +11,10 @@ import sys
 from _socket import inet_ntop
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 from kamexfrm.model.policy import Owner, Selector, SpdEntry
 from kamexfrm.net import ADDRESS_BITS, ADDRESS_BYTES
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.dump_sp import date_words, format_sp, policy_words, selector_words
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.policy_from_kernel import (

@@ -1,9 +1,10 @@
 """Carries out statements: they become engine requests, and replies become output."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.load import LoadPlan
@@ -41,12 +42,14 @@ from kamexfrm.setkey.error_hints import explain, reason_of, text_of
 from kamexfrm.setkey.plain_lines import PolicyLines
 from kamexfrm.setkey.reporter import Reporter
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from kamexfrm.setkey.verbose import Tracer
 
-
-#: A request, or many.
-W = TypeVar("W", bound=Write | WriteRun)
+    #: A request, or many.
+    W = TypeVar("W", bound=Write | WriteRun)
 
 
 @lru_cache(maxsize=1024)
@@ -74,7 +77,7 @@ class Executor:
         dump_sad: Callable[[Iterable[SadEntry]], bool],
         dump_spd: Callable[[Iterable[SpdEntry]], bool],
         *,
-        tracer: "Tracer | None" = None,
+        tracer: Tracer | None = None,
         twins: bool = True,
     ) -> None:
         self.lock_holder = ""
@@ -223,6 +226,8 @@ class Executor:
                 case s.Tagged():
                     raise UnsupportedError("Linux has no packet tags of PF", errno=errno.EINVAL)
                 case _:
+                    from typing import assert_never
+
                     assert_never(statement)
         except KamexfrmError as error:
             self._reject(statement, error)

@@ -5,8 +5,8 @@ spdadd takes 4 us here against 13 us in general (an add 8 us against 19). All ot
 with errors too, are left to the general readers; a property test compares the two.
 """
 
+import _socket as socket  # the module socket takes as long to load as a command to run
 import re
-import socket
 from functools import lru_cache
 
 from kamexfrm.algorithms import Kind, by_name, written_icv

@@ -1,8 +1,9 @@
 """Addresses, ports and upper protocols of a statement, with setkey's errors about them."""
 
-import socket
+from __future__ import annotations
+
+import _socket as socket  # the module socket takes as long to load as a command to run
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import ULPROTO_ANY
@@ -18,10 +19,15 @@ from kamexfrm.net import (
     Address,
     protocol_number,
 )
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.lexer import KEYWORDS, Words, is_hexadecimal, is_name
 
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
+
 #: What resolves names: the signature and the answer of socket.getaddrinfo().
-Resolver = Callable[..., Sequence[tuple[Any, ...]]]
+Resolver = Callable[..., Sequence["tuple[Any, ...]"]]
 
 _inet_pton = socket.inet_pton
 
@@ -50,7 +56,7 @@ class UnknownHostError(KamexfrmError):
         super().__init__(text)
         self.service = service
 
-    def culprit(self, host: "Host") -> int:
+    def culprit(self, host: Host) -> int:
         """Return the index of the word that was not found."""
         return host.port_at if self.service else host.at
 

@@ -4,13 +4,18 @@ A statement is cut out and split into words by two compiled expressions; where a
 computed for errors only.
 """
 
+from __future__ import annotations
+
 import re
-from typing import NoReturn
 
 from kamexfrm.errors import Place
 from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: A number sign that belongs to a level of a policy: ``//unique#70000``.
 _NUMBER_SIGN = r"(?<=[/\s]unique)#(?=[0-9])|(?<=[/\s]use)#(?=[0-9])"

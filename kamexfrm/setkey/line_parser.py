@@ -1,8 +1,8 @@
 """A script as a stream of statements and of runs of plain lines, and what is kept of it."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.hosts import Resolver
 from kamexfrm.setkey.parser import Parser

@@ -4,19 +4,19 @@ What is not an address or a port is read once for each spelling of it, by ``fast
 also says what is plain. A property test holds the two together.
 """
 
+import _socket as socket  # the module socket takes as long to load as a command to run
 import re
-import socket
 import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import NamedTuple
 
 from kamexfrm.errors import Place
 from kamexfrm.model.policy_run import PolicyGroup, PolicyRun
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.statements import Add, SpdAdd
 

@@ -1,7 +1,8 @@
 """Where setkey's errors go: of a script to stderr with a place, of -c to stdout without."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from typing import TextIO
 
 from kamexfrm.errors import Place
 from kamexfrm.setkey.errors import (
@@ -12,6 +13,10 @@ from kamexfrm.setkey.errors import (
     format_script_error,
     format_warning,
 )
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class Reporter:

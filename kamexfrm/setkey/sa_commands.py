@@ -1,7 +1,6 @@
 """The commands about SAs: add, update, getspi, get, delete, deleteall, flush, dump."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kamexfrm.errors import Place
 from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
@@ -9,6 +8,7 @@ from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
 from kamexfrm.pfkey.saflags import SADB_X_EXT_OLD
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.hosts import Flags, Host, Resolver, read_flags, read_host, read_name
 from kamexfrm.setkey.lexer import Words, is_hexadecimal, is_name
 from kamexfrm.setkey.sa_algorithms import read_algorithms

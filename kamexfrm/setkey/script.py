@@ -1,11 +1,12 @@
 """Scripts: a file (-f) or text (-e) is read to its end before it is carried out, -c as it comes."""
 
+from __future__ import annotations
+
 import codecs
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TextIO
 
 from kamexfrm.command_line import printable
 from kamexfrm.engine.engine import Engine
@@ -24,6 +25,10 @@ from kamexfrm.setkey.plain_lines import PolicyLines
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import Script, read_scripts
 from kamexfrm.setkey.statements import Exit, Statement
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _NOTHING_DONE = (
     "setkey: nothing was changed: a script is read to its end before it is carried out"

@@ -1,15 +1,21 @@
 """The text of a script: from a file, standard input or the command line, up to a limit."""
 
+from __future__ import annotations
+
 import codecs
 import errno
 import os
 import sys
 from collections.abc import Sequence
 from io import FileIO
-from typing import BinaryIO, NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.lexer import WHOLE_LINES
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 #: The longest script, in bytes: a million policies. What has no end must not take all memory.
 SCRIPT_BYTES = 1 << 28

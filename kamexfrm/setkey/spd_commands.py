@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import TYPED_UPPERS, SecurityContext, SecurityPolicy, Selector
@@ -10,6 +9,7 @@ from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_deci
 from kamexfrm.net import (
     IPPROTO_GRE,
 )
+from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.hosts import (
     Flags,
     Host,

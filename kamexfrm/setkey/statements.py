@@ -4,8 +4,6 @@
 the line that setkey names when the command is rejected.
 """
 
-from typing import NamedTuple
-
 from kamexfrm.errors import Place
 from kamexfrm.model.association import SaId, SecurityAssociation
 from kamexfrm.model.policy import (
@@ -17,6 +15,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
+from kamexfrm.records import NamedTuple
 
 #: What ``flush``, ``dump`` and ``deleteall`` cover where no protocol is written.
 ALL_PROTOCOLS = (IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP)

@@ -1,9 +1,14 @@
 """The command line of kame-sysctl: its options, usage and help."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
 
 from kamexfrm.command_line import Syntax, UsageError, iter_options
+from kamexfrm.records import NamedTuple
 from kamexfrm.sysctl.settings import shown
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 #: What -p reads when it is given no file.
 DEFAULT_FILE = "/etc/kamexfrm/sysctl.conf"

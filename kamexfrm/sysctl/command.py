@@ -3,7 +3,6 @@
 import gc
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import kamexfrm
 from kamexfrm.command_line import UsageError, guarded, printable, say
@@ -12,6 +11,7 @@ from kamexfrm.model.knobs import KNOBS, Knob
 from kamexfrm.sysctl import settings
 from kamexfrm.sysctl.arguments import HELP, USAGE, Options, read_options
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.sysctl.settings import Assignments
 

@@ -1,7 +1,5 @@
 """Knobs are read, with a warning where they are lost or not what the kernel does, and written."""
 
-from typing import NamedTuple
-
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.lookup import find_marker
 from kamexfrm.engine.requests import SetKnob
@@ -9,6 +7,7 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knob, Knobs
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.records import NamedTuple
 from kamexfrm.sysctl.settings import Assignments
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
 

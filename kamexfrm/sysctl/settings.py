@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Iterator
 
@@ -20,7 +19,7 @@ _MOST_DIGITS = 10
 _MOST_CHARACTERS = 1 << 20
 
 #: What no name of a variable has, but a line of a setkey file with its keys may have.
-_NO_NAME = re.compile(r"""[\s"';+$]|0[xX]|[0-9A-Fa-f]{9}|.{100}""", re.DOTALL)
+_NO_NAME = r"""(?s:[\s"';+$]|0[xX]|[0-9A-Fa-f]{9}|.{100})"""
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 _SETKEY_WORDS = ("add", "update", "delete", "flush", "spdadd", "spddelete", "spdflush")
@@ -55,7 +54,9 @@ def matching(name: str) -> tuple[Knob, ...]:
 
 def shown(name: str) -> str:
     """Return a name for an error; three dots for what is none and may be a key."""
-    return "..." if _NO_NAME.search(name) else printable(name, "")
+    import re  # only for errors: it takes as long to load as the command to run
+
+    return "..." if re.search(_NO_NAME, name) else printable(name, "")
 
 
 def unsupported() -> list[tuple[str, str]]:

@@ -24,12 +24,10 @@ starts without the rest. Read on in this order: ``constants`` (every number unde
 last ``decoding``.
 """
 
-from typing import TYPE_CHECKING
-
 from kamexfrm.lazy import exports
 from kamexfrm.xfrm.constants import *  # noqa: F403  # every number, under its C name
-from kamexfrm.xfrm.constants import XfrmMsg
 
+TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from kamexfrm.xfrm.algorithms import AeadAlgorithm, Algorithm, AuthAlgorithm
     from kamexfrm.xfrm.attributes import (
@@ -77,6 +75,7 @@ if TYPE_CHECKING:
         encode_sad_info,
         encode_spd_info,
     )
+    from kamexfrm.xfrm.message_types import XfrmMsg
     from kamexfrm.xfrm.migrate import KmAddress, Migrate, Move, decode_migrate, encode_migrate
     from kamexfrm.xfrm.netlink import (
         ErrorReply,
@@ -183,6 +182,7 @@ else:
                 "SadInfo SpdInfo decode_sad_info decode_spd_info encode_info_request "
                 "encode_sad_info encode_spd_info"
             ),
+            "message_types": "XfrmMsg",
             "migrate": "KmAddress Migrate Move decode_migrate encode_migrate",
             "netlink": (
                 "ErrorReply Message Operation PackedOperations decode_done decode_error message "

@@ -4,9 +4,9 @@ None of these values ever shows its key: not in its repr, not in an error.
 """
 
 import struct
-from typing import NamedTuple
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm.attributes import Span, read
 from kamexfrm.xfrm.structs import ALGO, ALGO_WITH_ICV, Buffer, misfit, short
 

@@ -4,13 +4,19 @@ Source: Linux include/net/netlink.h nla_parse(): of several attributes of one ty
 counts, a longer one than its struct is accepted, the two top bits of the type are flags.
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
 
 from kamexfrm.errors import WireError
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.structs import Buffer, Layout, misfit, short
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 #: ``length`` is that of the header with the payload.
 HEADER = Layout("nlattr", 4, "H length, H type")

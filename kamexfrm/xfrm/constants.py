@@ -3,8 +3,6 @@
 Source: Linux include/uapi/linux/xfrm.h and include/uapi/linux/netlink.h.
 """
 
-from kamexfrm.wirenumber import WireNumber
-
 NETLINK_XFRM = 6
 
 # Netlink: control messages, request flags, flags of an acknowledgement, socket options.
@@ -37,35 +35,32 @@ NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 
 
-class XfrmMsg(WireNumber):
-    """Message types of NETLINK_XFRM; any other number becomes a member called UNKNOWN_n."""
-
-    NEWSA = 0x10
-    DELSA = 0x11
-    GETSA = 0x12
-    NEWPOLICY = 0x13
-    DELPOLICY = 0x14
-    GETPOLICY = 0x15
-    ALLOCSPI = 0x16
-    ACQUIRE = 0x17
-    EXPIRE = 0x18
-    UPDPOLICY = 0x19
-    UPDSA = 0x1A
-    POLEXPIRE = 0x1B
-    FLUSHSA = 0x1C
-    FLUSHPOLICY = 0x1D
-    NEWAE = 0x1E
-    GETAE = 0x1F
-    REPORT = 0x20
-    MIGRATE = 0x21
-    NEWSADINFO = 0x22
-    GETSADINFO = 0x23
-    NEWSPDINFO = 0x24
-    GETSPDINFO = 0x25
-    MAPPING = 0x26
-    SETDEFAULT = 0x27
-    GETDEFAULT = 0x28
-
+# Message types.
+XFRM_MSG_NEWSA = 0x10
+XFRM_MSG_DELSA = 0x11
+XFRM_MSG_GETSA = 0x12
+XFRM_MSG_NEWPOLICY = 0x13
+XFRM_MSG_DELPOLICY = 0x14
+XFRM_MSG_GETPOLICY = 0x15
+XFRM_MSG_ALLOCSPI = 0x16
+XFRM_MSG_ACQUIRE = 0x17
+XFRM_MSG_EXPIRE = 0x18
+XFRM_MSG_UPDPOLICY = 0x19
+XFRM_MSG_UPDSA = 0x1A
+XFRM_MSG_POLEXPIRE = 0x1B
+XFRM_MSG_FLUSHSA = 0x1C
+XFRM_MSG_FLUSHPOLICY = 0x1D
+XFRM_MSG_NEWAE = 0x1E
+XFRM_MSG_GETAE = 0x1F
+XFRM_MSG_REPORT = 0x20
+XFRM_MSG_MIGRATE = 0x21
+XFRM_MSG_NEWSADINFO = 0x22
+XFRM_MSG_GETSADINFO = 0x23
+XFRM_MSG_NEWSPDINFO = 0x24
+XFRM_MSG_GETSPDINFO = 0x25
+XFRM_MSG_MAPPING = 0x26
+XFRM_MSG_SETDEFAULT = 0x27
+XFRM_MSG_GETDEFAULT = 0x28
 
 # Attributes of every message but NEWSADINFO and NEWSPDINFO.
 XFRMA_UNSPEC = 0

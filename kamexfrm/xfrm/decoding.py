@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kamexfrm.xfrm.constants import XfrmMsg
 from kamexfrm.xfrm.events import (
     Acquire,
     DeletedPolicy,
@@ -37,6 +36,7 @@ from kamexfrm.xfrm.info import (
     encode_sad_info,
     encode_spd_info,
 )
+from kamexfrm.xfrm.message_types import XfrmMsg
 from kamexfrm.xfrm.migrate import Migrate, decode_migrate, encode_migrate
 from kamexfrm.xfrm.policy import Policy, decode_policy, encode_policy
 from kamexfrm.xfrm.reports import (

@@ -1,9 +1,9 @@
 """How a request names a policy or a state: xfrm_userpolicy_id and xfrm_usersa_id."""
 
 import struct
-from typing import NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
 from kamexfrm.xfrm.policy import tail_attributes

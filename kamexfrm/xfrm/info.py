@@ -1,8 +1,10 @@
 """The counts of both databases: NEWSPDINFO and NEWSADINFO, whose attributes are their own."""
 
-import struct
-from typing import Any, NamedTuple
+from __future__ import annotations
 
+import struct
+
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
 from kamexfrm.xfrm.structs import (
@@ -15,6 +17,10 @@ from kamexfrm.xfrm.structs import (
     misfit,
     short,
 )
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class SpdInfo(NamedTuple):

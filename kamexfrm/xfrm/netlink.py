@@ -3,15 +3,23 @@
 Source: Linux include/uapi/linux/netlink.h, net/netlink/af_netlink.c netlink_ack().
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
 
 from kamexfrm.errors import WireError
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import Span, iter_attributes, read
 from kamexfrm.xfrm.constants import NLA_TYPE_MASK, NLM_F_ACK_TLVS, NLM_F_CAPPED
 from kamexfrm.xfrm.structs import U32, Buffer, Layout, misfit, short
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import overload
+else:
+    from _collections_abc import Sequence  # which is always there
 
 #: ``length`` is that of the header with the payload, ``pid`` the sender's port.
 HEADER = Layout("nlmsghdr", 16, "I length, H type, H flags, I sequence, I pid")
@@ -51,10 +59,13 @@ class PackedOperations(Sequence[Operation]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, at: int) -> Operation: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Operation]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, at: int) -> Operation: ...
+        @overload
+        def __getitem__(self, at: slice) -> list[Operation]: ...
+
     def __getitem__(self, at: int | slice) -> Operation | list[Operation]:
         if isinstance(at, slice):
             return [self[one] for one in range(*at.indices(len(self)))]

@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm.constants import NLM_F_REQUEST
 from kamexfrm.xfrm.netlink import HEADER, Operation, PackedOperations, message
 

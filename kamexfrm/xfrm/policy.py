@@ -7,10 +7,10 @@ program that keeps tens of thousands of policies the garbage collector doubles t
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
 
 from kamexfrm.errors import WireError
 from kamexfrm.net import AF_INET, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import (
     HEADER,

@@ -1,9 +1,9 @@
 """Events of states in use: a peer's new address, counters, Mobile IPv6 misses."""
 
 import struct
-from typing import NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read_number
 from kamexfrm.xfrm.identities import StateId, unpack_state_id

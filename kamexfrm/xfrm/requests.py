@@ -1,9 +1,9 @@
 """Requests of other kinds: flushes, SPI allocation, the default verdicts, narrowed dumps."""
 
 import struct
-from typing import NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, read, read_number
 from kamexfrm.xfrm.state import State, decode_state_parts, pack_state_info, state_attributes

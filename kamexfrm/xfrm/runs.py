@@ -4,12 +4,17 @@ Splitting 50,000 policies into messages takes longer than the kernel takes to se
 reads a few fields of each goes through a run with one ``struct.Struct`` instead.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple
+from __future__ import annotations
 
+from itertools import islice
+
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.netlink import HEADER, message, split_messages
+
+TYPE_CHECKING = False  # typing and collections take long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _HEAD = HEADER.size
 #: How much of a header messages of one dump and one length share: all but the sender's port.

@@ -1,9 +1,11 @@
 """What policies and security associations have in common: selector, lifetimes, mark, context."""
 
+from __future__ import annotations
+
 import struct
-from typing import Any, NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm.attributes import Span, read
 from kamexfrm.xfrm.constants import XFRM_INF, XFRMA_SEC_CTX
 from kamexfrm.xfrm.structs import (
@@ -17,6 +19,10 @@ from kamexfrm.xfrm.structs import (
     read_address,
     short,
 )
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Selector(NamedTuple):

@@ -3,10 +3,12 @@
 All addresses of a state but the selector's are of the state's ``family``.
 """
 
+from __future__ import annotations
+
 import struct
-from typing import Any, NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.algorithms import (
     AeadAlgorithm,
@@ -64,6 +66,10 @@ from kamexfrm.xfrm.structs import (
     read_address,
     short,
 )
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class State(NamedTuple):

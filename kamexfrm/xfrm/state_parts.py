@@ -1,9 +1,9 @@
 """The smaller things a state carries: encapsulation, replay counters, offload device, address."""
 
 import struct
-from typing import NamedTuple
 
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm.attributes import Span, read
 from kamexfrm.xfrm.selector import LifetimeCurrent
 from kamexfrm.xfrm.structs import (

@@ -5,11 +5,16 @@ are big-endian in C and so stand here as ``4s``, ``2s`` or ``8s``, packed by ``S
 ``x`` is C padding. An address is 16 bytes: ``16s`` pads an IPv4 one with zeros.
 """
 
+from __future__ import annotations
+
 import struct
-from typing import NoReturn
 
 from kamexfrm.errors import KamexfrmError, WireError
 from kamexfrm.net import ADDRESS_BYTES, AF_INET, Address
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 Buffer = bytes | bytearray | memoryview
 
@@ -60,7 +65,7 @@ class Layout:
             before += code
         raise KeyError(field)
 
-    def only(self, *fields: str) -> "Layout":
+    def only(self, *fields: str) -> Layout:
         """Return the same struct with all other members as padding."""
         members = [
             f"{code} {name}" if name in fields else f"{struct.calcsize('=' + code)}x"

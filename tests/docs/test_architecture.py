@@ -38,7 +38,7 @@ def defines(path: Path, name: str) -> bool:
 )
 def test_the_floors_of_the_page_are_those_of_the_test(heading: str, floors: dict[str, int]) -> None:
     table = TEXT.partition(f"| floor | {heading} | what it has |\n|---|---|---|\n")[2]
-    rows = re.findall(r"^\| (\d) \| `(\w+)` \| \S", table.partition("\n\n")[0], re.MULTILINE)
+    rows = re.findall(r"^\| (-?\d) \| `(\w+)` \| \S", table.partition("\n\n")[0], re.MULTILINE)
     assert {part: int(floor) for floor, part in rows} == floors
     assert [int(floor) for floor, _ in rows] == sorted(floors.values(), reverse=True)
 

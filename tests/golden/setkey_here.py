@@ -72,4 +72,4 @@ def tool(*command: str) -> str:
 @pytest.fixture
 def hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the names of the samples their addresses."""
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("_socket.getaddrinfo", resolve)

@@ -309,7 +309,7 @@ class TestRights:
         def refuse(*_: object) -> None:
             raise OSError(93, "Protocol not supported")
 
-        monkeypatch.setattr("socket.socket", refuse)
+        monkeypatch.setattr("_socket.socket", refuse)
         assert main(["-D"]) == 1
         assert "this kernel has no XFRM" in capsys.readouterr().err
 

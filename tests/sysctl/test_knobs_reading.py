@@ -1,10 +1,10 @@
 """kame-sysctl reads: names, subtrees, formats, and what it says when something is wrong."""
 
+import _socket
 import errno
 import fcntl
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,7 +192,7 @@ def test_a_kernel_without_xfrm_is_one_sentence(
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "socket", refuse)
+        patch.setattr(_socket, "socket", refuse)
         status = run(["-a"])
     out, err = capsys.readouterr()
     assert (out, status) == ("", 1)

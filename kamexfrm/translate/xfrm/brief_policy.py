@@ -1,8 +1,8 @@
 """What replacing an SPD needs to know of a dumped policy, read without decoding it: 1 us each."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate

@@ -7,7 +7,6 @@ against 9.4, CPython 3.11), which decides how long a file of fifty thousand line
 
 from array import array
 from functools import lru_cache
-from typing import NamedTuple
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import (
@@ -22,6 +21,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.model.policy_run import PolicyGroup
 from kamexfrm.net import ADDRESS_BYTES, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, tunnel_uses
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import MAGIC, TWIN, VERSION

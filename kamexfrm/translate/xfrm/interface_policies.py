@@ -8,7 +8,6 @@ interface with that id (Linux xfrm_policy.c xfrm_policy_match()), and asks for S
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import (
@@ -22,6 +21,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import AF_INET, AF_INET6, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Placement,

@@ -22,11 +22,11 @@ spi, reqid   spi_minval, spi_maxval
 
 import errno
 from enum import IntFlag
-from typing import NamedTuple
 
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.model.knobs import FURTHER_KNOBS, FamilyKnobs, KnobError, Knobs
 from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_ESP, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.tag import MAGIC, MARKER_IF_ID, VERSION, Words
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,

@@ -8,8 +8,8 @@ written: what `ip xfrm policy` shows is about what AF_KEY would have chosen.
 
 from bisect import bisect_right
 from itertools import pairwise
-from typing import NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.tag import CATCH_ALL_PRIORITY
 
 #: Gap after the last entry: 524,288 entries of one priority fit.

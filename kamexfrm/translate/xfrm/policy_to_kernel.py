@@ -7,7 +7,6 @@ validate_tmpl()), so such a request is left out while it has no SA.
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
 from kamexfrm.model.policy import (
@@ -23,6 +22,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel, mode_to_kernel
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag

@@ -18,8 +18,8 @@ the old one does, nothing need be written: keep().
 
 from array import array
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple
 
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.order import FIRST, GAP, LAST, after_last
 
 

@@ -4,12 +4,14 @@ An entry is rewritten by one UPDPOLICY, which the kernel does atomically and und
 keeps its index; its clock restarts, so the remaining lifetime is written with it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
 
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
+from kamexfrm.records import NamedTuple, Protocol
 from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all, stands_for_one
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,

@@ -17,9 +17,8 @@ keeps for every SA and uses for Mobile IPv6 only (xfrm_user.c xfrm_state_constru
 with CAP_NET_ADMIN can forge all this: a word out of range makes an entry foreign, never a crash.
 """
 
-from typing import NamedTuple
-
 from kamexfrm.net import ADDRESS_BYTES, Address
+from kamexfrm.records import NamedTuple
 
 MAGIC = 0x4B584D  # "KXM"
 VERSION = 1

@@ -1,0 +1,34 @@
+"""The message types of netlink XFRM as an enumeration, where any number is one."""
+
+from kamexfrm.wirenumber import WireNumber
+from kamexfrm.xfrm import constants as c
+
+
+class XfrmMsg(WireNumber):
+    """Message types of NETLINK_XFRM; any other number becomes a member called UNKNOWN_n."""
+
+    NEWSA = c.XFRM_MSG_NEWSA
+    DELSA = c.XFRM_MSG_DELSA
+    GETSA = c.XFRM_MSG_GETSA
+    NEWPOLICY = c.XFRM_MSG_NEWPOLICY
+    DELPOLICY = c.XFRM_MSG_DELPOLICY
+    GETPOLICY = c.XFRM_MSG_GETPOLICY
+    ALLOCSPI = c.XFRM_MSG_ALLOCSPI
+    ACQUIRE = c.XFRM_MSG_ACQUIRE
+    EXPIRE = c.XFRM_MSG_EXPIRE
+    UPDPOLICY = c.XFRM_MSG_UPDPOLICY
+    UPDSA = c.XFRM_MSG_UPDSA
+    POLEXPIRE = c.XFRM_MSG_POLEXPIRE
+    FLUSHSA = c.XFRM_MSG_FLUSHSA
+    FLUSHPOLICY = c.XFRM_MSG_FLUSHPOLICY
+    NEWAE = c.XFRM_MSG_NEWAE
+    GETAE = c.XFRM_MSG_GETAE
+    REPORT = c.XFRM_MSG_REPORT
+    MIGRATE = c.XFRM_MSG_MIGRATE
+    NEWSADINFO = c.XFRM_MSG_NEWSADINFO
+    GETSADINFO = c.XFRM_MSG_GETSADINFO
+    NEWSPDINFO = c.XFRM_MSG_NEWSPDINFO
+    GETSPDINFO = c.XFRM_MSG_GETSPDINFO
+    MAPPING = c.XFRM_MSG_MAPPING
+    SETDEFAULT = c.XFRM_MSG_SETDEFAULT
+    GETDEFAULT = c.XFRM_MSG_GETDEFAULT
