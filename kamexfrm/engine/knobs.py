@@ -62,6 +62,7 @@ def finish(session: Session) -> bool:
     Return whether def_policy's catch-alls were not as they should be.
     """
     policies = session.policies()
+    session.unserved.clear()
     operations = catch_alls(policies, session.knobs)
     rewriting = rewritten(policies, session.knobs, session, session.now)
     _rewrite(session, operations, rewriting)

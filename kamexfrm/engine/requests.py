@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kamexfrm.model.policy_run import PolicyRun
     from kamexfrm.net import Address
     from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
+    from kamexfrm.translate.xfrm.sa_lookup import Unserved
 
 #: The most requests that the kernel takes (XFRM_MAX_DEPTH), and the most that act: it drops every
 #: packet that meets a policy of more (xfrm_policy.c xfrm_tmpl_resolve(), __xfrm_policy_check()).
@@ -176,12 +177,14 @@ class Written(NamedTuple):
 
     ``rejected`` are in the order of the requests. ``resynced`` is whether both databases were read
     to reconcile what depends on them. ``lock_holder`` is the process that kept the namespace's lock
-    past its deadline, so that we wrote without it; empty for none.
+    past its deadline, so that we wrote without it; empty for none. ``unserved`` is what policies
+    for many pairs of hosts leave without an SA, as far as it was looked for.
     """
 
     rejected: tuple[Rejected, ...] = ()
     resynced: bool = False
     lock_holder: str = ""
+    unserved: tuple[Unserved, ...] = ()
 
     def raise_first(self) -> None:
         """Raise the error of the first rejected request, if there is one."""

@@ -24,7 +24,7 @@ from kamexfrm.translate.xfrm.marker import (
 from kamexfrm.translate.xfrm.order import Order, Position
 from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag, spd_entry_from_kernel
 from kamexfrm.translate.xfrm.rewrite import renumbered
-from kamexfrm.translate.xfrm.sa_lookup import SaLookup
+from kamexfrm.translate.xfrm.sa_lookup import SaLookup, Unserved
 from kamexfrm.xfrm import (
     Operation,
     PackedOperations,
@@ -95,6 +95,8 @@ class Session:
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
         self._interfaces: dict[int, int] = {0: 0}
+        #: What policies for many pairs of hosts leave without an SA.
+        self.unserved: dict[tuple[int, tuple[object, ...]], Unserved] = {}
         self._has_reqids: bool | None = None  # not known yet
         _, order, used, self._reqids_known, self._renewal = cache
         if self.stored != cache.marker:
@@ -306,7 +308,11 @@ class Session:
         """Return an outbound entry's requests with the reqids of their SAs."""
         if not self.has_reqids():
             return policy.requests
-        return self.sa_lookup().with_sa_reqids(policy, without_sa)
+        lookup = self.sa_lookup()
+        found = lookup.with_sa_reqids(policy, without_sa)
+        if lookup.unserved:
+            self.unserved.update(lookup.unserved)
+        return found
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA now."""

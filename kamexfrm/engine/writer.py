@@ -113,7 +113,8 @@ class Writer:
             if rejected:
                 raise IncompleteWrite(error, rejected) from error
             raise
-        return Written(session.transactions.rejected(), resynced, lock.holder)
+        unserved = tuple(session.unserved.values())
+        return Written(session.transactions.rejected(), resynced, lock.holder, unserved)
 
     @contextmanager
     def _held(self) -> Iterator[Lock]:

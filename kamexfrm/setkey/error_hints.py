@@ -7,9 +7,10 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import SaAdd, SaDelete, SpdAdd, SpdDelete, Write
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.association import SecurityAssociation
-from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.model.policy import IpsecProtocol, Owner, SpdEntry
 from kamexfrm.model.policy_text import format_request
 from kamexfrm.setkey.sa_algorithms import key_length_hint
+from kamexfrm.translate.xfrm.sa_lookup import Unserved
 
 #: setkey's own texts of errors about policies, where they are not those of strerror().
 _SPD_TEXTS = {errno.ENOENT: "No entry"}
@@ -98,3 +99,17 @@ def _about_sa(engine: Engine, sa: SecurityAssociation, error: KamexfrmError) -> 
         name = sa.protocol.name.lower()
         return [f"this kernel has no {name.upper()} for that family (modules {name}4, {name}6)"]
     return []
+
+
+def unserved_text(found: Unserved) -> str:
+    """Return the warning about a policy that leaves some of its hosts without an SA."""
+    s = found.selector
+    which = f"{s.source}/{s.source_prefix} {s.destination}/{s.destination_prefix}"
+    name = IpsecProtocol(found.protocol).name.lower()
+    others = ", ".join(map(str, found.others))
+    pairs = "a pair of hosts has" if found.pairs == 1 else f"{found.pairs} pairs of hosts have"
+    return (
+        f"the policy for {which} uses SAs of {name} with reqid {found.reqid} only, since Linux"
+        f" takes one reqid for a request; {pairs} none of that but of {others}: give their SAs one"
+        " reqid or none, or write a policy for each pair"
+    )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from kamexfrm.setkey.verbose import Tracer
+    from kamexfrm.translate.xfrm.sa_lookup import Unserved
 
     #: A request, or many.
     W = TypeVar("W", bound=Write | WriteRun)
@@ -66,7 +67,8 @@ class Executor:
     ``engine`` writes and reads, through the ``tracer`` if there is one. ``reader`` is another
     engine, with nothing queued: it reads for the explanation of an error while writes may wait.
     ``dump_sad`` and ``dump_spd`` print entries, and return whether there was one.
-    ``lock_holder`` is the process that kept the namespace's lock from us, empty for none.
+    ``lock_holder`` is the process that kept the namespace's lock from us, empty for none, and
+    ``unserved`` what was found of policies that leave some of their hosts without an SA.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Executor:
         twins: bool = True,
     ) -> None:
         self.lock_holder = ""
+        self.unserved: dict[object, Unserved] = {}
         self._engine = engine
         self._reader = reader
         self._tracer = tracer
@@ -132,6 +135,8 @@ class Executor:
     def _take(self, written: Written) -> None:
         self._report_rejected(written.rejected)
         self.lock_holder = written.lock_holder or self.lock_holder
+        if written.unserved:
+            self.unserved.update({(one.protocol, one.selector): one for one in written.unserved})
 
     def _report_rejected(self, rejected: tuple[Rejected, ...]) -> None:
         for request, error in rejected:

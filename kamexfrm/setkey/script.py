@@ -86,12 +86,16 @@ def run_scripts(scripts: Sequence[Script], options: Options, kernel: NetlinkKern
 
 
 def _end(status: int, options: Options, reporter: Reporter, executor: Executor | None) -> int:
-    """Say who kept the lock from us; return the exit status."""
+    """Say who kept the lock from us, and whom policies do not serve; return the exit status."""
     if executor and executor.lock_holder:
         sys.stderr.write(
             f"setkey: WARNING: {executor.lock_holder} held this namespace's lock for long: "
             "went on without it\n"
         )
+    for each in executor.unserved.values() if executor else ():
+        from kamexfrm.setkey.error_hints import unserved_text
+
+        sys.stderr.write(f"setkey: WARNING: {unserved_text(each)}\n")
     return status or int(options.strict and reporter.rejections > 0)
 
 

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from kamexfrm.model.policy import (
     TUNNEL_MODES,
@@ -55,6 +56,20 @@ def is_usable(state: State) -> bool:
     return state.spi != 0 and state.is_keyed
 
 
+class Unserved(NamedTuple):
+    """Pairs of hosts whose SAs a request of a policy for many pairs cannot use.
+
+    Linux compares reqids, and a request has one: that of ``reqid``, while ``pairs`` pairs of hosts
+    only have SAs of ``others``.
+    """
+
+    selector: Selector
+    protocol: int
+    reqid: int
+    others: tuple[int, ...]
+    pairs: int
+
+
 class SaLookup:
     """The SAs of a dump, to be found for requests."""
 
@@ -63,6 +78,8 @@ class SaLookup:
         self._heads: dict[tuple[int, int, _Ends], _Heads] = {}  # by mode, protocol, ends
         self._pairs: defaultdict[int, list[_Ends]] = defaultdict(list)
         self._chosen: dict[tuple[int, tuple[object, ...]], int] = {}
+        #: What requests for many pairs of hosts leave without an SA, as far as was asked.
+        self.unserved: dict[tuple[int, tuple[object, ...]], Unserved] = {}
         #: Whether some SA has a reqid.
         self.has_reqids = False
         #: A checksum of all this: equal ones give equal answers. Within a head the order is free.
@@ -135,8 +152,23 @@ class SaLookup:
             return _newest(self._of(Mode.TRANSPORT, protocol, ends))
         key = (protocol, tuple(selector[:4]))
         if key not in self._chosen:
-            self._chosen[key] = self._commonest_reqid(protocol, selector)
+            chosen = self._chosen[key] = self._commonest_reqid(protocol, selector)
+            if found := self._unserved(protocol, selector, chosen):
+                self.unserved[key] = found
         return self._chosen[key]
+
+    def _unserved(self, protocol: int, selector: Selector, chosen: int) -> Unserved | None:
+        """Return which pairs in a selector have no SA of the chosen reqid, None for no such."""
+        left = [
+            heads
+            for ends in self._pairs.get(protocol, ())
+            if selector.covers(*ends)
+            and chosen not in (heads := self._of(Mode.TRANSPORT, protocol, ends))
+        ]
+        if not left:
+            return None
+        others = sorted({reqid for heads in left for reqid in heads})
+        return Unserved(selector, protocol, chosen, tuple(others), len(left))
 
     def _commonest_reqid(self, protocol: int, selector: Selector) -> int:
         """Return the reqid that most of the pairs in a selector have; of equals the newest."""
