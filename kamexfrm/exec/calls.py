@@ -14,7 +14,7 @@ from kamexfrm.command_line import printable
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.exec import system
 from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, namespace_of_socket
-from kamexfrm.exec.filter import AF_KEY, IP_IPSEC_POLICY, IPV6_IPSEC_POLICY
+from kamexfrm.exec.filter import AF_KEY, IP_IPSEC_POLICY, IPV6_IPSEC_POLICY, MIN_TIMEOUT
 from kamexfrm.exec.log import Log
 from kamexfrm.exec.netns import Netns, NetnsTable
 from kamexfrm.exec.policies import MAX_VALUE, make_socket, read_value, set_on
@@ -32,10 +32,6 @@ _TYPES = 11  # SOCK_MAX of linux/net.h
 
 _POLLFD = struct.Struct("=i4x")  # struct pollfd
 _TIMEVAL = struct.Struct("=qq")  # struct timeval of 64 bits: seconds, microseconds
-
-#: Seconds that a program with a receive timeout waits at least. The timeout of setkey is one
-#: second; a reply that loads modules, or comes from a machine under load, takes longer.
-MIN_TIMEOUT = 10
 
 
 class Calls:

@@ -25,8 +25,13 @@ RET_ALLOW = 0x7FFF0000
 #: Flags of a receiver that does not wait.
 _NON_BLOCKING = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
-#: Milliseconds: a poll(2) that waits less expects, as on AF_KEY, that the reply is there.
-_SHORT_POLL = 1000
+#: Seconds that a program waits at least for a reply that is due, whatever time it gives: on AF_KEY
+#: the reply is there. Setkey's timeout is one second, iked's a millisecond; a reply that loads
+#: modules, or comes from a machine under load, takes longer.
+MIN_TIMEOUT = 10
+
+#: Milliseconds: a poll(2) that waits less is held until the reply is there.
+_SHORT_POLL = MIN_TIMEOUT * 1000
 
 #: With this flag, which means nothing between two of our own processes, the message that brings
 #: the listener to the supervisor passes a filter that is not served yet.

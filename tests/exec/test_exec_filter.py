@@ -107,7 +107,7 @@ class TestBarriers:
 
     def test_a_short_poll_of_one_descriptor_is_held(self) -> None:
         for barrier in (Barrier.PEEK, Barrier.STRICT):
-            for time, held in ((0, True), (1, True), (999, True), (1000, False), (-1, False)):
+            for time, held in ((0, True), (1, True), (9999, True), (10_000, False), (-1, False)):
                 expected = RET_NOTIFY if held else RET_ALLOW
                 assert asked(MACHINE.poll, SOMEWHERE, 1, time, barrier=barrier) == expected
             assert asked(MACHINE.poll, SOMEWHERE, 2, 1, barrier=barrier) == RET_ALLOW

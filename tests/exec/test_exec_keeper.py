@@ -331,3 +331,17 @@ def test_only_what_is_trapped_for_the_barrier_can_go_on(machine: Machine, barrie
     assert needs_supervisor(machine, machine.socket, 0)
     for number in (machine.recvfrom, machine.recvmsg, machine.ppoll, machine.write):
         assert not needs_supervisor(machine, number, 0)
+
+
+def test_sending_on_a_pf_key_socket_is_an_error_and_no_signal(namespace: Host) -> None:
+    text = """
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        print(*(errno.errorcode[refusal_of(how, key.fileno())] for how in (
+            lambda _: key.send(header(FLUSH, 3, 1)),
+            lambda number: os.write(number, header(FLUSH, 3, 1)),
+            lambda _: key.sendmsg([header(FLUSH, 3, 1)]),
+        )))
+    """
+    client = Program(namespace, text)
+    client.kill()
+    assert client.output() == ["EPIPE EPIPE EPIPE"]
