@@ -31,6 +31,8 @@ COMMANDS = {
     "kamexfrm adopt": Command("cli", ("adopt",)),
     "kamexfrm reset": Command("cli", ("reset",)),
     "kamexfrm explain": Command("cli", ("explain",)),
+    "kamexfrm watch": Command("cli", ("watch",)),
+    "kamexfrm stats": Command("cli", ("stats",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),
     "kamexfrm lockdown": Command("cli", ("lockdown",)),
     "kamexfrm rig": Command("cli", ("rig",)),

@@ -15,6 +15,16 @@ SECTIONS = (
                 "Say what KAME does with a packet and why, and what Linux does.",
                 "kamexfrm.cli.explain:command",
             ),
+            Entry(
+                "watch",
+                "Print what happens to SAs, policies and variables, one line for each event.",
+                "kamexfrm.cli.watch:watch",
+            ),
+            Entry(
+                "stats",
+                "Count the packets that IPsec dropped, and say why.",
+                "kamexfrm.cli.stats:stats",
+            ),
         ),
     ),
     Section(

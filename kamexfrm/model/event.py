@@ -42,7 +42,9 @@ class PolicyEvent(NamedTuple):
     pid: int = 0
 
     def __str__(self) -> str:
-        return f"policy {self.change.value}: spid={self.entry.id} {shown_policy(self.entry.policy)}"
+        what = "automatic policy" if self.entry.twin else "policy"
+        text = shown_policy(self.entry.policy)
+        return f"{what} {self.change.value}: spid={self.entry.id} {text}"
 
 
 class FlushEvent(NamedTuple):

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from enum import IntEnum
 
+from kamexfrm.model.counters import meaning_of
 from kamexfrm.model.packet import Packet as Flow
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
 from kamexfrm.net import AF_INET6, IPPROTO_ICMPV6
 from kamexfrm.rig.scenario.diagnosis import received_packets
-from kamexfrm.rig.scenario.diagnosis.counters import meaning_of
 from kamexfrm.rig.scenario.diagnosis.journey import Journey, no_route, travel, unanswered
 from kamexfrm.rig.scenario.diagnosis.peer_comparison import differences
 from kamexfrm.rig.scenario.diagnosis.snapshot import (
