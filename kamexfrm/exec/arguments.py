@@ -6,8 +6,8 @@ from kamexfrm.command_line import Syntax, UsageError, iter_options
 from kamexfrm.exec.filter import Barrier
 
 USAGE = """\
-usage: kamexfrm exec [--barrier peek|strict|none] [--policy TEXT]... [--log FILE] [-v]
-                     [--] PROGRAM [ARGUMENT]...
+usage: kamexfrm exec [--barrier peek|strict|none] [--strict] [--policy TEXT]... [--log FILE]
+                     [-v] [--] PROGRAM [ARGUMENT]...
        kamexfrm exec --help
 """
 
