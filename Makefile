@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools dist lock
+.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools dist lock deb deb-test boot-test pythons platforms ansible-test
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -148,6 +148,33 @@ dist: venv ## make wheel and sdist in dist, check them, install and use them in 
 
 lock: venv ## write packaging/requirements.lock anew, with the newest versions
 	$(BIN)/python -m tests.packaging.dist --lock
+
+# The package of Debian 12 and 13; the build takes Debian's own Python, whatever else is in the path.
+deb: TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper pybuild:dh-python
+deb: tools ## make dist/kamexfrm_VERSION_all.deb, on Debian
+	@if [ "$$(id -u)" = 0 ]; then
+		apt-get -q -y build-dep --no-install-recommends . >/dev/null
+	fi
+	/usr/bin/python3 -m tests.packaging.deb deb
+
+# Root alone can make the fresh systems of the following targets; SUITES="trixie" chooses some.
+SUITES ?= bookworm trixie
+deb-test boot-test platforms: TOOLS += debootstrap:debootstrap
+
+deb-test: venv ## build, lint, install, upgrade and purge the package on fresh Debian systems
+	$(BIN)/python -m tests.packaging.deb deb-test $(SUITES)
+
+boot-test: venv ## boot fresh Debian systems with the package of deb-test, systemd and all
+	$(BIN)/python -m tests.packaging.boot $(SUITES)
+
+pythons: venv ## run the unit tests on each Python, and with the oldest dependencies
+	$(BIN)/python -m tests.packaging.pythons
+
+platforms: venv ## make demo and make test in a bare clone on fresh Debian systems
+	$(BIN)/python -m tests.packaging.platforms $(SUITES)
+
+ansible-test: venv ## run the role of contrib/ansible on HOSTS=50 network namespaces, twice
+	$(BIN)/python -m tests.packaging.ansible
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

@@ -25,6 +25,27 @@ SECTIONS = (
                 "Count the packets that IPsec dropped, and say why.",
                 "kamexfrm.cli.stats:stats",
             ),
+            Entry(
+                "check",
+                "Say what is wrong or doubtful in setkey files, without loading them.",
+                "kamexfrm.cli.check:command",
+            ),
+        ),
+    ),
+    Section(
+        "Write files",
+        (
+            Entry(
+                "mirror",
+                "Print the setkey file of the peer: in and out exchanged, comments and layout"
+                " kept.",
+                "kamexfrm.cli.mirror:command",
+            ),
+            Entry(
+                "keygen",
+                "Print a key from the system's randomness, as setkey reads it.",
+                "kamexfrm.cli.keygen:command",
+            ),
         ),
     ),
     Section(

@@ -1,5 +1,6 @@
 """Entry point of ``kamexfrm``: scripts start ``kamexfrm exec`` often, and it needs no click."""
 
+import os
 import sys
 
 from kamexfrm.command_line import INTERRUPTED, guarded
@@ -19,6 +20,8 @@ def _main() -> int:
 
     from kamexfrm.cli.command import main as command
 
+    if "_KAMEXFRM_COMPLETE" in os.environ:  # a shell asks for its script, or what may come next
+        command.main(prog_name="kamexfrm")
     try:
         # Not command.main(), which makes a status of its own of readers that leave and of SIGINT.
         with command.make_context("kamexfrm", sys.argv[1:]) as context:

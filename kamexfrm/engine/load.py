@@ -7,7 +7,6 @@ policies, the new ones, or both.
 """
 
 from collections import deque
-from collections.abc import Hashable
 
 from kamexfrm.engine.requests import SpdAdd
 from kamexfrm.model.policy import Direction, SecurityContext
@@ -37,11 +36,14 @@ class LoadPlan(NamedTuple):
 
 
 class StayingEntry(NamedTuple):
-    """An entry that stays where others of the load change their places: its policies."""
+    """An entry that stays where others of the load change their places: its policies.
+
+    ``name`` is a hash of its name, as are those below.
+    """
 
     priority: int
     number: int
-    name: Hashable
+    name: int
     policies: list[Policy]
 
 
@@ -64,14 +66,14 @@ class Load:
         #: Entries that stay, in the order of matching, and have yet to get their places.
         self.staying: deque[StayingEntry] = deque()
         #: What deletes old policies that their index alone does not name.
-        self.deletions: dict[tuple[Hashable, int], Operation] = {}
+        self.deletions: dict[tuple[int, int], Operation] = {}
         #: Of the policies that are going to be deleted, those that are there and not deleted yet.
         #: With each, whether it is an automatic twin.
-        self.expected: dict[tuple[Hashable, int], bool] = {}
+        self.expected: dict[tuple[int, int], bool] = {}
         #: Policies that were deleted one by one.
-        self.deleted: dict[tuple[Hashable, int], Policy] = {}
+        self.deleted: dict[tuple[int, int], Policy] = {}
         #: Policies that stay though they were deleted: what was to replace them was rejected.
-        self.spared: set[tuple[Hashable, int]] = set()
+        self.spared: set[tuple[int, int]] = set()
         #: Selectors of sidecars that are there and whose entry has not come again with one.
         self.sidecars: set[Selector] = set()
         #: SAs that were deleted or flushed.

@@ -80,11 +80,13 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     load = session.load
     paired = twin and direction is Direction.IN and spd_load.makes_twin(load, request)
     if load is not None and load.has_policies():
-        name = encode_selector(selector)
+        name = hash(encode_selector(selector))
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (template.direction,)
-        if not lifetime | validtime and keep(load, template, name, directions, priority):
+        slot = keep(session, load, template, name, policy, directions)
+        if slot is None:
+            slot = place(session, load, name, directions, priority)
+        elif not slot.types:
             return
-        slot = place(session, load, name, directions, priority)
     else:
         slot = Slot(*session.priorities.place(priority), _NEW_PAIR)
     number, order, types = slot

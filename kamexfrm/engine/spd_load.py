@@ -13,6 +13,7 @@ from kamexfrm.translate.xfrm.brief_policy import brief_policy
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
+from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy, read_old
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_sidecar,
@@ -20,7 +21,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
-from kamexfrm.translate.xfrm.replacement import OldEntry, Replacement
+from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
@@ -30,7 +31,6 @@ from kamexfrm.xfrm import (
     Policy,
     decode_policy,
 )
-from kamexfrm.xfrm.structs import SELECTOR
 
 #: The highest priority as written.
 PRIORITY_MAX = 0xFFFFFFFF
@@ -40,24 +40,25 @@ def flush(session: Session, load: Load) -> None:
     """Count all policies that are there as old, and put catch-alls right; raises KernelError."""
     session.send()
     session.tunnels_changed = True
-    old, standing = [], []
+    standing = []
     load.deletions.clear()
     load.deleted.clear()
     load.spared.clear()
-    for payload in session.kernel.raw_policies():
+    old = OldPolicies()
+    others: list[bytes] = []
+    for entries, rest in session.kernel.map_policies(read_old):
+        old.extend(entries)
+        others += rest
+    for payload in others:
+        policy = decode_policy(payload)
         brief = brief_policy(payload)
         if brief is not None:
-            name, direction, number, index, content = brief
-            old.append(OldEntry(name, direction, number, index, content))
-            if len(name) > SELECTOR.size:
-                load.deletions[name, direction] = delete_by_index(decode_policy(payload))
-            continue
-        policy = decode_policy(payload)
-        if is_sidecar(policy):
+            load.deletions[hash(brief.name), brief.direction] = delete_by_index(policy)
+        elif is_sidecar(policy):
             load.sidecars.add(policy.selector)
         elif stands_for_one(policy):
             standing.append(policy)
-    load.replacement = Replacement(old, load.todo)
+    load.replacement = Replacement(old, load.todo) if len(old) else None
     session.apply(catch_alls(standing, session.knobs))
 
 
@@ -125,7 +126,7 @@ def makes_twin(load: Load | None, request: SpdAdd) -> bool:
 
 
 def kept_reqids(
-    session: Session, load: Load, request: SpdAdd, name: bytes
+    session: Session, load: Load, request: SpdAdd, name: int
 ) -> tuple[IpsecRequest, ...]:
     """Return an entry's requests with the reqids that were generated for the one it replaces."""
     requests = request.policy.requests
@@ -160,7 +161,7 @@ def spare(load: Load, request: SpdAdd) -> None:
         load.spared.add((name, XFRM_POLICY_FWD))
 
 
-def _deletion(load: Load, entry: OldEntry) -> Operation:
+def _deletion(load: Load, entry: OldPolicy) -> Operation:
     special = load.deletions.get((entry.name, entry.direction))
     if special is not None:
         return special

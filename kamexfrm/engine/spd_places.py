@@ -2,25 +2,27 @@
 
 import errno
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 from kamexfrm.engine.load import Load, StayingEntry
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.model.policy import SecurityContext, Selector
+from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.brief_policy import brief_policy, encode_context, plain_content
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, encode_selector
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
+from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
-from kamexfrm.translate.xfrm.replacement import OldEntry, Replacement
+from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.translate.xfrm.rewrite import moved
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
     Operation,
-    Policy,
+    Run,
     XfrmMsg,
     decode_policy,
     encode_policy,
@@ -42,15 +44,15 @@ class Slot(NamedTuple):
         return XfrmMsg.UPDPOLICY in self.types
 
 
-def policy_name(selector: Selector, label: SecurityContext | None = None) -> bytes:
-    """Return the name of a policy as setkey writes them: without mark and interface."""
+def policy_name(selector: Selector, label: SecurityContext | None = None) -> int:
+    """Return a hash of a policy's name as setkey writes them: without mark and interface."""
     name = encode_selector(selector)
     context = label_to_kernel(label)
-    return name if context is None else name + encode_context(context)
+    return hash(name if context is None else name + encode_context(context))
 
 
 def place(
-    session: Session, load: Load, name: bytes, directions: Sequence[int], priority: int
+    session: Session, load: Load, name: int, directions: Sequence[int], priority: int
 ) -> Slot:
     """Return the place of the next entry; raises KamexfrmError (ENOSPC) when there is none."""
     load.todo = max(0, load.todo - 1)
@@ -76,7 +78,7 @@ def _place(
     session: Session,
     load: Load,
     replacement: Replacement,
-    name: Hashable,
+    name: int,
     directions: Sequence[int],
     priority: int,
 ) -> int:
@@ -89,7 +91,7 @@ def _place(
     return number
 
 
-def _claim(load: Load, name: bytes, directions: Sequence[int]) -> Sequence[int]:
+def _claim(load: Load, name: int, directions: Sequence[int]) -> Sequence[int]:
     """Return the directions in which a new entry may replace what is there.
 
     Raises KernelError (EEXIST) where an entry that stays has its name.
@@ -112,37 +114,51 @@ def _claim(load: Load, name: bytes, directions: Sequence[int]) -> Sequence[int]:
 
 
 def keep(
-    load: Load, template: FastPathTemplate, name: bytes, directions: Sequence[int], priority: int
-) -> bool:
-    """Whether an entry is there already, in its place, and all before it in this load too.
+    session: Session,
+    load: Load,
+    template: FastPathTemplate,
+    name: int,
+    policy: SecurityPolicy,
+    directions: Sequence[int],
+) -> Slot | None:
+    """Return where an entry is already, as all before it in this load are; else it is placed.
 
-    That is for entries with a plain template and no lifetime.
+    The slot has no types where nothing is to be written. That is for entries with a plain template.
     """
-    if load.replacement is None or load.plan.deleted:
-        return False
-    contents = [plain_content(template, priority, twin=at > 0) for at in range(len(directions))]
-    number = load.replacement.keep(name, directions, contents)
-    if number:
-        load.todo = max(0, load.todo - 1)
-        load.last = priority, number
-    return number != 0
+    replacement = load.replacement
+    if replacement is None or load.plan.deleted:
+        return None
+    contents = [
+        plain_content(template, policy.priority, twin=at > 0) for at in range(len(directions))
+    ]
+    found = replacement.keep(name, directions, contents, policy.priority)
+    if found is None:
+        return None
+    load.todo = max(0, load.todo - 1)
+    load.last = policy.priority, found.number
+    if found.is_same and not policy.lifetime | policy.validtime:
+        return Slot(found.number, found.order, ())
+    return Slot(found.number, found.order, (XfrmMsg.UPDPOLICY,) * len(directions))
 
 
 def _make_room(session: Session, load: Load, replacement: Replacement) -> None:
     """Move the old policies up, the last one first."""
     session.send()
     load.staying = deque(entry._replace(number=0) for entry in load.staying)
-    policies: dict[tuple[Hashable, int], Policy] = {}
-    for payload in session.kernel.raw_policies():
-        if brief := brief_policy(payload):
-            policies[brief.name, brief.direction] = decode_policy(payload)
-    session.apply(
-        [
-            Operation(XfrmMsg.UPDPOLICY, encode_policy(policy._replace(priority=move.number)))
-            for move in replacement.make_room()
-            if (policy := policies.get((move.name, move.direction)))
-        ]
-    )
+    numbers = {(move.name, move.direction): move.number for move in replacement.make_room()}
+
+    def read(run: Run) -> list[tuple[tuple[int, int], Operation]]:
+        found = []
+        for payload in run.payloads():
+            brief = brief_policy(payload)
+            name = (hash(brief.name), brief.direction) if brief else None
+            if name in numbers:
+                policy = decode_policy(payload)._replace(priority=numbers[name])
+                found.append((name, Operation(XfrmMsg.UPDPOLICY, encode_policy(policy))))
+        return found
+
+    operations = dict(chain.from_iterable(session.kernel.map_policies(read)))
+    session.apply([operations[name] for name in numbers if name in operations])
 
 
 def order_all(session: Session, load: Load) -> None:
@@ -155,16 +171,16 @@ def order_all(session: Session, load: Load) -> None:
         (policy_name(selector, label), direction_to_kernel(direction))
         for (selector, label), direction in load.plan.deleted
     }
-    old: list[OldEntry] = []
-    entries: dict[tuple[bytes, int], StayingEntry] = {}
+    old = OldPolicies()
+    entries: dict[tuple[int, int], StayingEntry] = {}
     for payload in session.kernel.raw_policies():
         brief = brief_policy(payload)
         policy = decode_policy(payload) if brief else None
         tag = read_tag(policy).tag if policy else None
         if brief is None or policy is None or tag is None:
             continue
-        name, direction, number, index, content = brief
-        old.append(OldEntry(name, direction, number, index, content))
+        name, direction, number = hash(brief.name), brief.direction, brief.number
+        old.add(OldPolicy(name, direction, number, brief.index, brief.content))
         is_named = (name, direction) in doomed
         is_twin = direction == XFRM_POLICY_FWD and tag.flags & tags.TWIN != 0
         if is_named or (is_twin and (name, XFRM_POLICY_IN) in doomed):

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from types import ModuleType
 
 from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
@@ -36,6 +37,9 @@ from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
+
+#: Requests of a run that are gathered, each with its operations, before they are sent.
+_MOST_GATHERED = 512
 
 
 class Reconciled(NamedTuple):
@@ -228,11 +232,14 @@ def _interfaces() -> ModuleType:
 
 def _write_run(session: Session, run: SpdAddRun) -> None:
     """Write many requests, at once where none of them needs care."""
-    if spd_add_run(session, run):
+    added = spd_add_run(session, run)
+    if added == run.run.total:
         return
-    for request in run.requests():
+    for at, request in enumerate(islice(run.requests(), added, None), 1):
         session.transactions.number += 1
         _write(session, request)
+        if at % _MOST_GATHERED == 0:
+            session.send()
 
 
 def _finish_load(session: Session, load: Load) -> None:

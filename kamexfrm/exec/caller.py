@@ -172,6 +172,14 @@ class Caller:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return data
 
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes to an address of the thread's memory, where it could write them itself.
+
+        Raises OSError (EFAULT).
+        """
+        if system.write_memory(self.tid, address, data) != len(data):
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
 
 def namespace_of_socket(descriptor: int) -> int:
     """Return a descriptor of the network namespace that a socket belongs to.

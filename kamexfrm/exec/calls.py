@@ -17,14 +17,20 @@ from kamexfrm.exec.caller import CAP_NET_ADMIN, Caller, namespace_of_socket
 from kamexfrm.exec.filter import AF_KEY, IP_IPSEC_POLICY, IPV6_IPSEC_POLICY, MIN_TIMEOUT
 from kamexfrm.exec.log import Log
 from kamexfrm.exec.netns import Netns, NetnsTable
-from kamexfrm.exec.policies import MAX_VALUE, make_socket, read_value, set_on
+from kamexfrm.exec.policies import (
+    MAX_VALUE,
+    PolicyTable,
+    check_family,
+    inet_socket,
+    make_socket,
+    read_value,
+    set_on,
+)
 from kamexfrm.exec.seccomp import Gone, Listener, Notification
-from kamexfrm.exec.sockets import Sockets
+from kamexfrm.exec.shown import Shown
+from kamexfrm.exec.sockets import PF_KEY_V2, Sockets
 from kamexfrm.exec.strict import sent_message
 from kamexfrm.model.policy import SocketPolicy
-
-#: PF_KEY_V2 of linux/pfkeyv2.h, the one protocol of the family.
-_PF_KEY_V2 = 2
 
 _FLAGS = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _TYPE_MASK = 0xF
@@ -51,10 +57,16 @@ class Calls:
         self._log = log
         self._policies = policies
         machine = self._machine = system.machine()
-        self._names = {machine.socket: "socket", machine.setsockopt: "setsockopt"}
+        self._table = PolicyTable()
+        self._names = {
+            machine.socket: "socket",
+            machine.setsockopt: "setsockopt",
+            machine.getsockopt: "getsockopt",
+        }
         self._handlers: dict[int, Callable[[Notification], None]] = {
             machine.socket: self._socket,
             machine.setsockopt: self._setsockopt,
+            machine.getsockopt: Shown(listener, sockets, self._table).answer,
             machine.recvfrom: self._receiver,
             machine.recvmsg: self._receiver,
             machine.poll: self._receiver,
@@ -99,7 +111,8 @@ class Calls:
                 made = self._pf_key(notification, caller, netns, kind & _TYPE_MASK, protocol)
             else:
                 self._listener.check(notification)
-                made = make_socket(caller, netns, (family, kind, protocol), self._policies)
+                arguments = (family, kind, protocol)
+                made = make_socket(caller, netns, arguments, self._policies, self._table)
             try:
                 if kind & socket.SOCK_NONBLOCK:
                     made.setblocking(False)
@@ -118,7 +131,7 @@ class Calls:
             raise system.error(errno.EPERM)
         if kind != socket.SOCK_RAW:
             raise system.error(errno.ESOCKTNOSUPPORT)
-        if protocol != _PF_KEY_V2:
+        if protocol != PF_KEY_V2:
             raise system.error(errno.EPROTONOSUPPORT)
         if not netns.is_open:  # before we open it, for this caller
             self._listener.check(notification)
@@ -146,41 +159,24 @@ class Calls:
         number, _, _, where, _, _ = notification.arguments
         length = notification.integer(4)
         caller = Caller(notification.tid)
-        sock = self._inet_socket(caller, number & 0xFFFFFFFF)
+        sock = inet_socket(caller, number & 0xFFFFFFFF)
         if sock is None or not 0 < length <= MAX_VALUE:
             self._listener.let_through(notification)
             return
         with sock:
-            if option == IPV6_IPSEC_POLICY and sock.family == socket.AF_INET:
-                raise system.error(errno.ENOPROTOOPT)
+            check_family(option, sock.family)
             netns = self._netns_table.of(namespace_of_socket(sock.fileno()))
             try:
                 if not caller.is_capable(CAP_NET_ADMIN, netns.owners):
                     raise system.error(errno.EPERM)
                 value = caller.read(where, length)
                 self._listener.check(notification)
-                set_on(sock, read_value(value, option, sock.family), netns.engine)
+                policy = read_value(value, option, sock.family)
+                set_on(sock, policy, netns.engine)
+                self._table.note(sock, policy)
             finally:
                 self._netns_table.release(netns)
         self._listener.answer(notification)
-
-    def _inet_socket(self, caller: Caller, number: int) -> socket.socket | None:
-        """Return a duplicate of a program's IP socket, None for any other descriptor."""
-        try:
-            descriptor = caller.duplicate(number)
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                return None
-            raise
-        try:
-            sock = socket.socket(fileno=descriptor)
-        except OSError:
-            os.close(descriptor)
-            return None
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            return sock
-        sock.close()
-        return None
 
     def _v6_only(self, notification: Notification) -> None:
         """Keep IPv6 sockets with a policy from IPv4, which their policy would not cover."""

@@ -18,6 +18,9 @@ AF_KEY = 15
 #: linux/in.h, linux/in6.h.
 IP_IPSEC_POLICY, IPV6_IPSEC_POLICY = 16, 34
 
+#: Options of SOL_SOCKET that show what a socket is, which a PF_KEY socket of ours hides.
+SHOWN_OPTIONS = (socket.SO_TYPE, socket.SO_PROTOCOL, socket.SO_DOMAIN)
+
 RET_ERRNO = 0x00050000
 RET_NOTIFY = 0x7FC00000
 RET_ALLOW = 0x7FFF0000
@@ -114,6 +117,12 @@ def rules(machine: Machine, barrier: Barrier, *, policies: bool) -> list[Rule]:
         Rule(machine.socket, RET_NOTIFY, (_is(0, AF_KEY),)),
         Rule(machine.setsockopt, RET_NOTIFY, (_is(1, 0), _is(2, IP_IPSEC_POLICY))),
         Rule(machine.setsockopt, RET_NOTIFY, (_is(1, ipv6), _is(2, IPV6_IPSEC_POLICY))),
+        Rule(machine.getsockopt, RET_NOTIFY, (_is(1, 0), _is(2, IP_IPSEC_POLICY))),
+        Rule(machine.getsockopt, RET_NOTIFY, (_is(1, ipv6), _is(2, IPV6_IPSEC_POLICY))),
+        *(
+            Rule(machine.getsockopt, RET_NOTIFY, (_is(1, socket.SOL_SOCKET), _is(2, option)))
+            for option in SHOWN_OPTIONS
+        ),
     ]
     match barrier:
         case Barrier.PEEK:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from kamexfrm.engine.engine import Engine
@@ -20,18 +21,28 @@ from kamexfrm.exec.netns import Netns
 from kamexfrm.kernel.namespace import within
 from kamexfrm.model.policy import Direction, PolicyType, SocketPolicy
 from kamexfrm.model.policy_text import PolicyText
-from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension
-from kamexfrm.translate.pfkey.policy import socket_policy_from_extension
+from kamexfrm.pfkey import LINUX, Policy, SadbExt, decode_extension, encode_extension
+from kamexfrm.translate.pfkey.policy import policy_to_extension, socket_policy_from_extension
 
 #: The longest value that Linux takes: a page (xfrm_user_policy()).
 MAX_VALUE = 4096
 
-_MIN_VALUE = 16  # struct sadb_x_policy
+MIN_VALUE = 16  # struct sadb_x_policy
+_SO_COOKIE = 57  # asm-generic/socket.h
+_MAX_GIVEN = 65536
 _TYPE_MASK = 0xF
 _SOCK_PACKET = 10  # the packet family under another name
 _PING = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 
 _FAMILIES = {IP_IPSEC_POLICY: socket.AF_INET, IPV6_IPSEC_POLICY: socket.AF_INET6}
+
+
+def check_family(option: int, family: int) -> None:
+    """Refuse the option of another family as Linux does; raises OSError, KamexfrmError."""
+    if option == IPV6_IPSEC_POLICY and family == socket.AF_INET:
+        raise system.error(errno.ENOPROTOOPT)
+    if _FAMILIES[option] != family:
+        raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
 
 
 def read_value(value: bytes, option: int, family: int) -> SocketPolicy:
@@ -41,10 +52,9 @@ def read_value(value: bytes, option: int, family: int) -> SocketPolicy:
     malformed policy; the number of the extension is not checked, and an incomplete word at the end
     is ignored (af_key.c pfkey_compile_policy()).
     """
-    if _FAMILIES[option] != family:
-        raise KamexfrmError("the option of another family", errno=errno.EOPNOTSUPP)
+    check_family(option, family)
     words = len(value) // 8
-    if len(value) < _MIN_VALUE or int.from_bytes(value[:2], LINUX.byte_order) != words:
+    if len(value) < MIN_VALUE or int.from_bytes(value[:2], LINUX.byte_order) != words:
         raise KamexfrmError(f"a policy of {len(value)} bytes")
     number = SadbExt.SADB_X_EXT_POLICY.to_bytes(2, LINUX.byte_order)
     extension = decode_extension(value[:2] + number + value[4 : words * 8])
@@ -60,6 +70,64 @@ def set_on(sock: socket.socket, policy: SocketPolicy, engine: Callable[[], Engin
     sock.setsockopt(level, option, option_value(policy, int(sock.family), needed))
 
 
+def inet_socket(caller: Caller, number: int) -> socket.socket | None:
+    """Return a duplicate of a program's IP socket, None for any other descriptor."""
+    try:
+        descriptor = caller.duplicate(number)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return None
+        raise
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        return sock
+    sock.close()
+    return None
+
+
+class PolicyTable:
+    """The policies that sockets were given, as they were written: the kernel shows none of them.
+
+    By the socket's cookie, a number that no other socket of this boot ever has. Of very many
+    sockets, those that were given one last are kept.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[int, dict[Direction, SocketPolicy]] = {}
+
+    def note(self, sock: socket.socket, policy: SocketPolicy) -> None:
+        """Remember the policy that a socket was given; raises OSError."""
+        cookie = _cookie(sock)
+        given = self._given.pop(cookie, {})
+        given.pop(policy.direction, None)
+        self._given[cookie] = {**given, policy.direction: policy}
+        if len(self._given) > _MAX_GIVEN:
+            del self._given[next(iter(self._given))]
+
+    def value(self, sock: socket.socket, wanted: int) -> bytes:
+        """Return a socket's policy as the value of IP_IPSEC_POLICY (KAME ipsec4_get_policy()).
+
+        ``wanted`` is the direction in what the program handed over; 0 stands for the one that was
+        set last. A socket that was given none has KAME's, entrust. Raises KamexfrmError (EINVAL),
+        OSError.
+        """
+        if not 0 <= wanted <= Direction.OUT:
+            raise KamexfrmError(f"a policy of direction {wanted}")
+        given = self._given.get(_cookie(sock), {})
+        direction = Direction(wanted) if wanted else next(reversed(given), Direction.OUT)
+        policy = given.get(direction, SocketPolicy(direction))
+        extension = policy_to_extension(policy.type, direction, policy.requests)
+        return encode_extension(extension, LINUX)
+
+
+def _cookie(sock: socket.socket) -> int:
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), sys.byteorder)
+
+
 def socket_policy_of(policy: PolicyText) -> SocketPolicy:
     """Return the policy that a text of the command line describes; raises KamexfrmError."""
     if policy.direction is Direction.FWD:
@@ -72,7 +140,11 @@ def socket_policy_of(policy: PolicyText) -> SocketPolicy:
 
 
 def make_socket(
-    caller: Caller, netns: Netns, arguments: tuple[int, int, int], policies: Sequence[SocketPolicy]
+    caller: Caller,
+    netns: Netns,
+    arguments: tuple[int, int, int],
+    policies: Sequence[SocketPolicy],
+    table: PolicyTable,
 ) -> socket.socket:
     """Make the IP socket that a program asks for, with policies; raises OSError, KamexfrmError.
 
@@ -95,6 +167,7 @@ def make_socket(
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         for policy in policies:
             set_on(made, policy, netns.engine)
+            table.note(made, policy)
     except BaseException:
         made.close()
         raise

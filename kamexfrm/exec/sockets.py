@@ -16,6 +16,9 @@ from kamexfrm.exec.netns import Netns
 from kamexfrm.hub.served import ServedSockets
 from kamexfrm.kernel.connection import set_buffer
 
+#: PF_KEY_V2 of linux/pfkeyv2.h, the one protocol of the family.
+PF_KEY_V2 = 2
+
 #: PF_KEY sockets at a time: enough for any use, and a bound for what one program can take.
 MAX_SOCKETS = 16384
 

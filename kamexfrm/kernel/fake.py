@@ -8,6 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from kamexfrm.errors import KernelError, WireError
 from kamexfrm.kernel.fake_sad import FakeSad
@@ -56,6 +57,8 @@ from kamexfrm.xfrm import (
     make_run,
 )
 from kamexfrm.xfrm.structs import USERPOLICY_INFO, USERSA_INFO
+
+T = TypeVar("T")
 
 #: The netlink port of all writers.
 FAKE_PORT = 1
@@ -270,6 +273,10 @@ class FakeKernel:
     def policy_runs(self) -> list[Run]:
         """Return the SPD as messages."""
         return [make_run(XfrmMsg.NEWPOLICY, self.raw_policies())]
+
+    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
+        """Return what ``read`` makes of them."""
+        return list(map(read, self.policy_runs()))
 
     def state_runs(self, protocol: int = 0) -> list[Run]:
         """Return the SAD as messages."""

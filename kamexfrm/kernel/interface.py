@@ -14,7 +14,8 @@ from kamexfrm.records import NamedTuple, Protocol
 
 TYPE_CHECKING = False  # typing and collections take long to load
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
 
     from kamexfrm.xfrm import (
         Default,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         State,
         StateId,
     )
+
+    T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -113,6 +116,10 @@ class Kernel(Protocol):
 
     def policy_runs(self) -> Sequence[Run]:
         """Return what policies() decodes as whole messages, as they were received."""
+        ...
+
+    def map_policies(self, read: Callable[[Run], T]) -> Sequence[T]:
+        """Return what ``read`` makes of each of policy_runs(), of which one at a time is held."""
         ...
 
     def state_runs(self, protocol: int = 0) -> Sequence[Run]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
+    from kamexfrm.kernel.interface import T
     from kamexfrm.kernel.lock import NamespaceLock
     from kamexfrm.xfrm import Default, Policy, PolicyId, SadInfo, SpdInfo, State, StateId
 
@@ -201,21 +202,23 @@ class NetlinkKernel:
         """
         found: list[Run] = []
         for _ in range(_DUMP_TRIES):
-            found, interrupted = self._dump_once(type_, payload, answer)
+            found, interrupted = self._dump_once(type_, payload, answer, lambda run: run)
             if not interrupted:
                 break
         return found
 
-    def _dump_once(self, type_: int, payload: bytes, answer: int) -> tuple[list[Run], bool]:
+    def _dump_once(
+        self, type_: int, payload: bytes, answer: int, read: Callable[[Run], T]
+    ) -> tuple[list[T], bool]:
         self._sequence += 1
         self._send(message(type_, NLM_F_REQUEST | c.NLM_F_DUMP, self._sequence, payload))
-        found: list[Run] = []
+        found: list[T] = []
         interrupted = 0
         while True:
             data = self._receive()
             run = read_run(data, answer, self._sequence)
             if run.count:
-                found.append(run)
+                found.append(read(run))
                 if len(run.data) == len(data):
                     continue
                 data = data[len(run.data) :]
@@ -224,7 +227,7 @@ class NetlinkKernel:
                     continue
                 interrupted |= flags & c.NLM_F_DUMP_INTR
                 if kind == answer:
-                    found.append(make_run(answer, [bytes(answered)]))
+                    found.append(read(make_run(answer, [bytes(answered)])))
                 elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
                     decode = decode_done if kind == c.NLMSG_DONE else decode_error
                     error = decode(answered, flags)
@@ -263,6 +266,22 @@ class NetlinkKernel:
             if len(seen) == there:
                 return [make_run(c.XFRM_MSG_NEWPOLICY, seen.values())]
         return found
+
+    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
+        """Return what ``read`` makes of each run of a complete dump; see Kernel.map_policies()."""
+        count = 0
+
+        def counted(run: Run) -> T:
+            nonlocal count
+            count += run.count
+            return read(run)
+
+        found, interrupted = self._dump_once(
+            c.XFRM_MSG_GETPOLICY, b"", c.XFRM_MSG_NEWPOLICY, counted
+        )
+        if not interrupted and count >= sum(self.spd_info().counts):
+            return found
+        return list(map(read, self.policy_runs()))
 
     def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD; see Kernel.states()."""

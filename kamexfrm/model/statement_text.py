@@ -124,7 +124,7 @@ def _misc(upper: int, first: int | None, second: int | None) -> tuple[str, ...]:
 
 def _context(label: SecurityContext) -> str:
     try:
-        text = label.label.decode("utf-8", "surrogateescape")
+        text = label.label.rstrip(b"\0").decode("utf-8", "surrogateescape")
     except UnicodeError:  # pragma: no cover - surrogateescape takes all bytes
         raise InexpressibleError("a security context that is no text") from None
     if '"' in text or not text.isprintable():

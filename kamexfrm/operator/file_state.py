@@ -1,10 +1,10 @@
 """The state that setkey files make in an empty namespace, without a kernel."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.model.association import SadEntry, SaId
+from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.policy import Direction, SecurityContext, SecurityPolicy, Selector
 from kamexfrm.setkey import statements as s
@@ -24,48 +24,66 @@ class FileState:
     """
 
     def __init__(self) -> None:
-        self._policies: dict[_Name, SecurityPolicy] = {}
-        self._sas: dict[SaId, SadEntry] = {}
+        self._policies: dict[_Name, s.SpdAdd] = {}
+        self._sas: dict[SaId, tuple[SecurityAssociation, s.Add]] = {}
 
     @property
-    def policies(self) -> Iterable[SecurityPolicy]:
+    def policies(self) -> list[SecurityPolicy]:
         """The policies, those of direction fwd too, without twins."""
+        return [statement.policy for statement in self._policies.values()]
+
+    @property
+    def policy_statements(self) -> Collection[s.SpdAdd]:
+        """The statements of the policies."""
         return self._policies.values()
 
     @property
     def sad(self) -> tuple[SadEntry, ...]:
         """The SAs; ``created`` is their number."""
-        return tuple(entry._replace(created=at) for at, entry in enumerate(self._sas.values()))
+        return tuple(sad_entry(sa, created=at) for at, (sa, _) in enumerate(self._sas.values()))
+
+    @property
+    def sa_statements(self) -> Collection[tuple[SecurityAssociation, s.Add]]:
+        """The SAs with the statements that add them."""
+        return self._sas.values()
 
     def take(self, statement: s.Statement) -> None:
         """Do what a statement says."""
         match statement:
             case s.SpdAdd(policy=policy):
                 name = (policy.selector, policy.direction, policy.label)
-                if isinstance(statement, s.SpdUpdate) or name not in self._policies:
-                    self._policies[name] = policy
+                if isinstance(statement, s.SpdUpdate):
+                    self._policies.pop(name, None)  # the new one goes behind all of its priority
+                self._policies.setdefault(name, statement)
             case s.SpdDelete():
                 self._policies.pop((statement.selector, statement.direction, statement.label), None)
             case s.SpdFlush():
                 self._policies.clear()
-            case s.Add(associations=associations):
-                for sa in associations:
-                    if isinstance(statement, s.Update) is (sa.id in self._sas):
-                        self._sas[sa.id] = sad_entry(sa)
+            case s.Add():
+                self._add(statement)
             case s.Delete(id=id):
                 if id is not None:
                     self._sas.pop(id, None)
             case s.Flush(protocols=protocols):
-                self._sas = {i: e for i, e in self._sas.items() if i.protocol not in protocols}
+                self._drop(lambda sa: sa.protocol in protocols)
             case s.DeleteAll(pairs=pairs, protocols=protocols):
-                self._sas = {
-                    i: entry
-                    for i, entry in self._sas.items()
-                    if i.protocol not in protocols
-                    or (entry.association.source, i.destination) not in pairs
-                }
+                self._drop(
+                    lambda sa: sa.protocol in protocols and (sa.source, sa.destination) in pairs
+                )
             case _:
                 pass
+
+    def _add(self, statement: s.Add) -> None:
+        for sa in statement.associations:
+            there = self._sas.get(sa.id)
+            if not isinstance(statement, s.Update):
+                self._sas.setdefault(sa.id, (sa, statement))
+            elif there is not None:  # lifetimes are all that Linux updates
+                updated = there[0]._replace(hard=sa.hard, soft=sa.soft)
+                self._sas[sa.id] = (updated, there[1])
+
+    def _drop(self, matches: Callable[[SecurityAssociation], bool]) -> None:
+        self._sas = {id: kept for id, kept in self._sas.items() if not matches(kept[0])}
 
 
 def read_files(paths: Iterable[str], resolve: Resolver = system_resolver) -> FileState:

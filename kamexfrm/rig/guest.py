@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from kamexfrm.rig import guest_confinement, guest_qemu
+from kamexfrm.rig import guest_confinement, guest_kernel, guest_qemu
 from kamexfrm.rig.console import Console, ending_orderly, kernel_words
 from kamexfrm.rig.guest_error import GuestError
 from kamexfrm.rig.guest_files import (
@@ -277,6 +277,7 @@ __all__ = [
     "GuestError",
     "GuestTimeoutError",
     "check",
+    "release",
     "run_in_guest",
 ]
 
@@ -319,6 +320,13 @@ def check() -> None:
     find_kernel(None)
     if shutil.which("modprobe", path=SYSTEM_PATH) is None:
         raise GuestError("no modprobe: install kmod", errno=errno.ENOENT)
+
+
+def release() -> str:
+    """Return the release of the guest's kernel, as uname(1) would; raises GuestError."""
+    kernel = find_kernel(None)
+    version = guest_qemu.version_of if kernel.emulated else guest_kernel.version_of
+    return version(kernel.program)
 
 
 def _new_folder_name() -> Path:

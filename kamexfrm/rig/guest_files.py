@@ -31,7 +31,7 @@ fail() {
 PATH=FOLDER/bin:SYSTEM_PATH
 # The new way to mount (fsconfig(2)) does not take hostfs' path as an option before Linux 6.15.
 export LIBMOUNT_FORCE_MOUNT2=always
-[ -e /proc/self ] || mount -t proc proc /proc || fail "no /proc"
+PROC
 mount -t tmpfs above /mnt || fail "no /mnt"
 mkdir /mnt/root /mnt/upper /mnt/work
 modprobe -q -d FOLDER/modules overlay
@@ -56,6 +56,10 @@ mv status.new status
 echo o > /proc/sysrq-trigger
 sleep 60
 """
+
+#: /proc, which virtme-ng has mounted.
+_PROC = 'mount -t proc proc /proc || fail "no /proc"\n'
+_PROC_OF_VIRTME = ""
 
 #: The mounts in the new root: source, place, type, options. One mount(8) makes them all, since
 #: starting a program takes 70 ms here. The shared folders are written through ("sync"): what the
@@ -119,7 +123,8 @@ def write_files(
         for number, name in enumerate(("stdout", "stderr"), 1):
             run += f" {number}> {'/dev/tty1' if name in console else name}"
         command = f": > {shlex.quote(str(out / 'opened'))}\n{command}"
-    text = _INIT.replace("COMMAND", run).replace("FOLDER", str(folder))
+    proc = _PROC_OF_VIRTME if kernel.emulated else _PROC
+    text = _INIT.replace("PROC\n", proc).replace("COMMAND", run).replace("FOLDER", str(folder))
     _write(folder / "init", text.replace("SYSTEM_PATH", SYSTEM_PATH))
     (folder / "init").chmod(0o700)
     _write(folder / "command", command)

@@ -35,7 +35,8 @@ def write(folder: Path, places: Sequence[Path]) -> None:
     is left out.
     """
     script = ["umount -q /mnt/root", "mount -t tmpfs root /mnt/root || return"]
-    script += [f"mount -a -T {folder}/root.mounts || return"]
+    # What others remove meanwhile, in /tmp, is none of ours.
+    script += [f"mount -a -T {folder}/root.mounts 2> /dev/null", "[ -d /mnt/root/usr ] || return"]
     mounts = [f"/ /mnt/root{_MACHINE} none bind,X-mount.mkdir"]
     names = ["/", *sorted({*_PLACES, *(str(place.resolve()) for place in places)})]
     for place in names:
@@ -46,7 +47,7 @@ def write(folder: Path, places: Sequence[Path]) -> None:
             mounts.append(f"above /mnt/root{_word(place)} tmpfs mode={mode:o}")
         _add(place, script, mounts)
     _write(folder / "root.mounts", "\n".join([*mounts, ""]))
-    _write(folder / "root.sh", "\n".join([*script, ""]))
+    _write(folder / "root.sh", "\n".join([*script, "true", ""]))
 
 
 def _add(place: str, script: list[str], mounts: list[str]) -> None:
@@ -64,7 +65,8 @@ def _add(place: str, script: list[str], mounts: list[str]) -> None:
             elif entry.is_file(follow_symlinks=False):
                 script.append(f"ln -s {shlex.quote(_MACHINE + entry.path)} {shlex.quote(target)}")
     if copies:
-        script.append(f"cp -a -- {' '.join(copies)} {shlex.quote(f'/mnt/root{place}')}")
+        target = shlex.quote(f"/mnt/root{place}")
+        script.append(f"cp -a -- {' '.join(copies)} {target} 2> /dev/null")
 
 
 def _is_small(entry: "os.DirEntry[str]") -> bool:

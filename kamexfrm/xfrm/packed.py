@@ -133,6 +133,14 @@ class _Template:
         return buffer
 
 
+def repeat_payload(payload: bytes, columns: Sequence[Column], count: int) -> bytearray:
+    """Return a payload so many times, with the fields of each one."""
+    buffer = bytearray(payload * count)
+    for _, offset, width, values in columns:
+        _fill(buffer, len(payload), offset, width, values)
+    return buffer
+
+
 def _fill(buffer: bytearray, step: int, offset: int, width: int, values: bytes) -> None:
     for at in range(width):
         buffer[offset + at :: step] = values[at::width]

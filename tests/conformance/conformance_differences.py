@@ -3,10 +3,11 @@
 The others are not met by random cases and are shown by tests of their own.
 """
 
+import os
 from typing import NamedTuple
 
 from kamexfrm.model.linux.deciding import fate, judge
-from kamexfrm.model.linux.differences import DIFFERENCES
+from kamexfrm.model.linux.differences import DIFFERENCES, linux_of
 from kamexfrm.model.linux.fate import Fate
 from kamexfrm.model.packet import Path
 from tests.conformance.conformance_case import Case
@@ -22,6 +23,9 @@ COUNTERS = {
 
 _ALONE = ("six-requests", "ipv4-loopback", "socket-tunnel-use", "acquire-by-time", "fwd-entry")
 KERNEL = frozenset(d.name for d in DIFFERENCES if d.name not in _ALONE)
+
+#: Those of the kernel that runs this.
+OF_THIS_KERNEL = linux_of(os.uname().release)
 
 
 def expected(case: Case, kernel: frozenset[str]) -> Fate:
@@ -47,7 +51,7 @@ class Comparison(NamedTuple):
 
 def compare(case: Case, seen: Seen) -> Comparison:
     """Hold what was seen against what must be."""
-    found, names = judge(case.situation())
+    found, names = judge(case.situation(), OF_THIS_KERNEL)
     wanted = _seen(case, found)
     return Comparison(seen, wanted, names, _agrees(seen, wanted))
 

@@ -5,6 +5,7 @@ or ``kamexfrm exec``, which answers in the kernel's place.
 """
 
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,8 @@ class Iked(Daemon):
 
 _SETTINGS = """
 charon {
-    load = random nonce aes sha1 sha2 hmac kdf gmp kernel-netlink socket-default vici
+    # Version 6 has openssl alone for what are plugins of their own before it.
+    load = random nonce drbg aes sha1 sha2 hmac kdf gmp openssl kernel-netlink socket-default vici
     install_routes = no
     port = %(port)d
     port_nat_t = %(nat_port)d
@@ -236,8 +238,13 @@ class Charon(Daemon):
 
     def ready(self) -> None:
         """Wait until it listens, and hand it its connection."""
-        until((self._folder / "vici").exists, PATIENCE, f"charon of {self.host.name} listens")
+        until(self._listens, PATIENCE, f"charon of {self.host.name} listens")
         self.swanctl("--load-all", "--file", str(self._folder / "swanctl.conf"))
+
+    def _listens(self) -> bool:
+        """Whether it answers: version 6 makes the socket before it listens on it."""
+        with socket.socket(socket.AF_UNIX) as vici:
+            return vici.connect_ex(str(self._folder / "vici")) == 0
 
     def swanctl(self, *words: str) -> str:
         """Return what this daemon answers to a command of the program of that name."""

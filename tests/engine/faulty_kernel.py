@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError, KernelError
@@ -23,8 +23,13 @@ from kamexfrm.xfrm import (
     XFRM_USERPOLICY_BLOCK,
     Operation,
     Policy,
+    Run,
     Selector,
+    XfrmMsg,
+    make_run,
 )
+
+T = TypeVar("T")
 
 #: What a fault says: no memory or buffers, a signal, what others did meanwhile, no rights.
 ERRNOS = (
@@ -122,6 +127,10 @@ class FaultyKernel:
         if fails and self._fault and self._fault.way is Way.UNANSWERED:
             raise fails
         return failures
+
+    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
+        """Read the policies as one run."""
+        return [read(make_run(XfrmMsg.NEWPOLICY, self.raw_policies()))]
 
     def lock(self, *, wait: bool = True) -> "CountedLock":
         """Return the kernel's lock, counted while it is held."""

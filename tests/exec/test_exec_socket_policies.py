@@ -115,7 +115,6 @@ def test_what_is_no_ip_socket_has_the_kernels_own_error(namespace: Host) -> None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             print(libc.setsockopt(udp.fileno(), 0, 16, ctypes.c_void_p(16), 16), end=" ")
             print(errno.errorcode[ctypes.get_errno()])
-            print(refusal_of(udp.getsockopt, 0, 16, 16) == errno.ENOPROTOOPT)
     """
     assert namespace.run(supervised(text), check=True).stdout.splitlines() == [
         "True",
@@ -123,7 +122,6 @@ def test_what_is_no_ip_socket_has_the_kernels_own_error(namespace: Host) -> None
         "-1 EBADF",
         "-1 ENOTSOCK",
         "-1 EFAULT",
-        "True",
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kamexfrm.model.linux.kernel_range import holds_for
 from kamexfrm.rig import (
     Guest,
     GuestError,
@@ -18,6 +19,7 @@ from kamexfrm.rig import (
     run_in_guest,
 )
 from kamexfrm.rig.scenario.stage import kernels
+from kamexfrm.rig.scenario.stage.kernel_notes import notes_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rig"
 
@@ -167,3 +169,22 @@ def test_a_scenario_passes_on_newer_kernels(suite: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
+
+
+def test_the_doctor_says_what_is_otherwise_on_a_kernel() -> None:
+    titles = {
+        release: [note.title for note in notes_of(release)]
+        for release in ("5.10.46", "6.1.176", "6.12.113", "7.2.13+deb14-amd64")
+    }
+    assert titles == {
+        "5.10.46": ["no default of the namespace"],
+        "6.1.176": [],
+        "6.12.113": ["transport mode around the other family"],
+        "7.2.13+deb14-amd64": ["transport mode around the other family", "no hmac-ripemd160"],
+    }
+
+
+@pytest.mark.parametrize("kernels", ["6.12", ">6.12", ">=6.12,<7", ">="])
+def test_what_is_no_range_of_kernels_is_refused(kernels: str) -> None:
+    with pytest.raises(ValueError, match="no bound of kernel versions"):
+        holds_for(kernels, "6.1.176")

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +21,7 @@ from tests.rig.ordinary_user import (
     interpreter_for_everybody,
     is_for_everybody,
     may_become_nobody,
+    modules_for_everybody,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,6 @@ def test_an_ordinary_user_needs_nothing_more(tmp_path: Path) -> None:
     script = "spdadd 10.0.0.9 10.0.0.2 any -P out ipsec esp/transport//default;"
     (folder / "good.rig.toml").write_text(f"{GOOD}[hosts.alice]\nsetkey = '{script}'\n")
     words = command("run", str(folder / "good.rig.toml"))
-    modules = f"{ROOT}:{sysconfig.get_path('purelib')}"
     done = subprocess.run(
         [interpreter_for_everybody(), *words[1:]],
         check=False,
@@ -187,7 +186,12 @@ def test_an_ordinary_user_needs_nothing_more(tmp_path: Path) -> None:
         text=True,
         user=nobody if may_become_nobody() else None,
         cwd="/",
-        env={**os.environ, "HOME": "/", "TMPDIR": "/tmp", "PYTHONPATH": modules},
+        env={
+            **os.environ,
+            "HOME": "/",
+            "TMPDIR": "/tmp",
+            "PYTHONPATH": modules_for_everybody(folder),
+        },
     )
     assert "1 passed in" in done.stdout, done.stderr
     assert done.returncode == 0

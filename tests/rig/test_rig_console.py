@@ -98,7 +98,7 @@ def test_a_run_waits_before_steps_and_gives_a_shell(folder: Path, kernel: str) -
     run.type("\n")
     run.expect("-- a shell on bob")
     run.expect("bob# ")
-    run.type("tty && ip -br addr show dev eth0\n")
+    run.type("tty && ip -color=never -br addr show dev eth0\n")  # Debian 13's has colours
     run.expect("/dev/")
     run.expect("10.0.0.2/24")
     run.type("exit 3\n")

@@ -11,8 +11,8 @@ from kamexfrm.rig.scenario.plan import Probe, Setkey
 from kamexfrm.rig.scenario.reading.document import ScenarioError, read_file, read_text
 from kamexfrm.rig.scenario.reading.lines import Lines
 from kamexfrm.rig.scenario.reading.matrix import key_of
-from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.stage.network import work_out_routes
+from kamexfrm.setkey.mirror import mirror
 
 TWO = 'links = "alice 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 bob"\n'
 CHAIN = 'links = "h1 10.1.0.2/16 -- 10.1.0.1/16 g1 10.0.0.1/24 -- 10.0.0.2/24 g2 10.2.0.1/16'
@@ -91,7 +91,7 @@ def test_a_mirror_has_the_same_sas_and_the_directions_exchanged() -> None:
         'add a b esp 1 -A hmac-md5 "-P in a key 16";\n'
         "spdadd a b any -P in ipsec esp/transport//use;\n"
         "spdadd b a any -P\n out ipsec esp/transport//use;\n"
-        "\n"  # the lines stay the same, so that errors name them right
+        "#other end: spdadd b a any -P fwd ipsec esp/transport//use;\n"
     )
 
 
@@ -277,3 +277,59 @@ def test_a_file_without_an_end_is_refused() -> None:
         read_file("/dev/zero")
     text = f"{TWO}[hosts.alice]\nfile = '/dev/zero'\n"
     assert "/dev/zero: longer than 1 MiB" in error_of(text)
+
+
+IPSEC = """
+links = [
+    "a 10.0.0.1/24 fd00::1/64 -- 10.0.0.2/24 fd00::2/64 b",
+    {{ kind = "ipsec", between = "{between}", reqid = {reqid}{more} }},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"),
+    [
+        ("", ("10.0.0.2", "10.0.0.1")),
+        (', tunnel = "fd00::2-fd00::1"', ("fd00::2", "fd00::1")),
+    ],
+)
+def test_a_link_of_kind_ipsec_is_a_tunnel_between_two_hosts(
+    more: str, ends: tuple[str, str]
+) -> None:
+    between = "b 10.9.0.1/30 -- 10.9.0.2/30 a"
+    (case,) = read_text(IPSEC.format(between=between, reqid=7, more=more), "x")
+    (tunnel,) = case.tunnels
+    assert (tunnel.left.host, tunnel.right.host, tunnel.reqid) == ("b", "a", 7)
+    assert tunnel.ends == ends
+    assert [link.name for link in case.links] == ["a -- b"]
+    assert not any(host.forward for host in case.hosts.values())
+    assert "XFRM interfaces" in case.needs
+    assert case.owner("10.9.0.1") == "b"
+
+
+@pytest.mark.parametrize(
+    ("between", "reqid", "more", "message"),
+    [
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 c", "7", "", "a and c share no link"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 c", "7", ', tunnel = "1.1.1.1-2.2.2.2"', "the host c"),
+        ("a 10.9.0.1/30", "7", "", "has no --"),
+        ("a -- mtu=1400 b", "7", "", "two hosts and their addresses"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 b", "0", "", "a reqid from 1"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 b", "4294967296", "", "a reqid from 1"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 b", "7", ', tunnel = "10.0.0.1"', "LOCAL-REMOTE"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 b", "7", ', tunnel = "10.0.0.1-::1"', "one family"),
+        ("a 10.9.0.1/30 -- 10.9.0.2/30 b", "7", ", speed = 1", "no such key"),
+    ],
+)
+def test_a_tunnel_that_cannot_be_made_is_named(
+    between: str, reqid: str, more: str, message: str
+) -> None:
+    text = IPSEC.format(between=between, reqid=reqid, more=more)
+    with pytest.raises(ScenarioError, match=message):
+        read_text(text, "x")
+
+
+def test_a_link_of_another_kind_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="'gre' is not known"):
+        read_text('links = ["a -- b", { kind = "gre", between = "a -- b", reqid = 1 }]', "x")

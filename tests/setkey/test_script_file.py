@@ -109,22 +109,42 @@ def test_a_long_statement_is_an_error_at_its_first_word() -> None:
 PEAK = """
 import re, sys
 from kamexfrm.setkey.command import main
-main(["-n", "-f", sys.argv[1]])
+main(sys.argv[1:])
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
-def peak(path: Path, lines: int) -> int:
-    """Return the peak of memory in bytes while a file of so many policies is read."""
+def write_policies(path: Path, lines: int, first: str = "10") -> None:
     with path.open("w") as file:
+        file.write("spdflush;\n")
         for number in range(lines):
-            address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-            file.write(f"spdadd {address} 10.0.0.2 any -P out none;\n")
-    done = subprocess.run([sys.executable, "-c", PEAK, path], check=True, capture_output=True)
+            address = f"{first}.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+            file.write(f"spdadd {address} 10.0.0.2 any -P out ipsec esp/transport//require;\n")
+            first = "10"
+
+
+def peak(*words: str | Path) -> int:
+    """Return the peak of memory in bytes while setkey reads a file."""
+    done = subprocess.run([sys.executable, "-c", PEAK, *words], check=True, capture_output=True)
     return int(done.stdout) << 10
 
 
 def test_memory_grows_by_no_more_than_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "policies.conf"
-    small = peak(path, 10)
-    assert peak(path, 200_000) - small < 1.5 * path.stat().st_size
+    small, large = tmp_path / "small.conf", tmp_path / "large.conf"
+    write_policies(small, 10)
+    write_policies(large, 100_000)
+    least = peak("-n", "-f", small)
+    assert peak("-n", "-f", large) - least < 1.5 * large.stat().st_size
+
+
+@pytest.mark.usefixtures("real_kernel")
+def test_memory_of_a_reload_grows_by_no_more_than_the_file(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.conf", tmp_path / "large.conf"
+    write_policies(small, 5_000)
+    least = max(peak("-f", small), peak("-f", small))
+    write_policies(large, 50_000)
+    most = least + 1.5 * (large.stat().st_size - small.stat().st_size)
+    assert peak("-f", large) < most  # most of it is new
+    assert peak("-f", large) < most  # all is there already
+    write_policies(large, 50_000, "9")
+    assert peak("-f", large) < most  # another one in front

@@ -50,8 +50,9 @@ def arriving(situation: Situation, kernel: frozenset[str]) -> Fate:
     packet, spd = situation.packet, situation.spd
     if situation.loops and "ipv4-loopback" in kernel:
         return Fate(received=True)
-    if _sticks(situation, kernel):
-        return Fate(drop="?")
+    lost = _lost(situation, kernel)
+    if lost is not None:
+        return lost
     helped = [
         p for p in packet.protections if "helper-tunnel" in kernel and _is_helped(situation, p)
     ]
@@ -123,23 +124,28 @@ def _is_helped(situation: Situation, protection: Protection) -> bool:
     )
 
 
-def _sticks(situation: Situation, kernel: frozenset[str]) -> bool:
-    """Whether the kernel cannot take off a header whose SA is there."""
+def _lost(situation: Situation, kernel: frozenset[str]) -> Fate | None:
+    """Return the fate of a packet where the kernel cannot take off a header whose SA is there."""
     outer: IpsecProtocol | None = None
-    for protection in situation.packet.protections:
+    packet = situation.packet
+    families = [p.source.family for p in packet.protections[1:]] + [packet.family]
+    for protection, inner in zip(packet.protections, families, strict=False):
         sa = situation.sa_of(protection)
         if sa is None:
-            return False
+            return None
         outer = outer or protection.protocol
         is_ah = protection.protocol is IpsecProtocol.AH
         if is_ah and outer is not IpsecProtocol.AH and "ah-inside" in kernel:
-            return True
+            return Fate(drop="?")
         is_bare = protection.mode is Mode.TRANSPORT and sa.mode is Mode.TUNNEL
         if is_bare and "sa-mode" in kernel:
-            return True
+            return Fate(drop="?")
+        is_other = protection.source.family != inner and sa.mode is Mode.TRANSPORT
+        if is_other and "other-family" in kernel:
+            return Fate()  # no counter says so
         if protection.mode is Mode.TUNNEL:
             outer = None
-    return False
+    return None
 
 
 def _tunnel_entry(situation: Situation, protection: Protection) -> SecurityPolicy:

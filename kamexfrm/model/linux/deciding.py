@@ -29,24 +29,26 @@ def fate(situation: Situation, kernel: frozenset[str] = LINUX) -> Fate:
     return leaving(situation, kernel)._replace(errno=0, received=True)
 
 
-def judge(situation: Situation) -> Judgement:
+def judge(situation: Situation, kernel: frozenset[str] = LINUX) -> Judgement:
     """Return the fate on Linux, with the differences that apply, in alphabetical order.
+
+    ``kernel`` are the differences of one kernel (``differences.linux_of``).
 
     Where several do and none of them alone, those are named that suffice by themselves, else all
     that together do.
     """
-    wanted = fate(situation)
+    wanted = fate(situation, kernel)
     if wanted == fate(situation, KAME):
         return Judgement(wanted, ())
-    alone = [name for name in LINUX if fate(situation, LINUX - {name}) != wanted]
-    either = alone or [name for name in LINUX if fate(situation, frozenset({name})) == wanted]
-    return Judgement(wanted, tuple(sorted(either or _enough(situation, wanted))))
+    alone = [name for name in kernel if fate(situation, kernel - {name}) != wanted]
+    either = alone or [name for name in kernel if fate(situation, frozenset({name})) == wanted]
+    return Judgement(wanted, tuple(sorted(either or _enough(situation, wanted, kernel))))
 
 
-def _enough(situation: Situation, wanted: Fate) -> set[str]:
+def _enough(situation: Situation, wanted: Fate, kernel: frozenset[str]) -> set[str]:
     """Return differences that together have the fate, none of which can be left out."""
-    names = set(LINUX)
-    for name in sorted(LINUX):
+    names = set(kernel)
+    for name in sorted(kernel):
         if fate(situation, frozenset(names - {name})) == wanted:
             names.remove(name)
     return names

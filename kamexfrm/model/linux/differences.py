@@ -5,17 +5,21 @@ A fate takes them into account by name. The titles are those of ipsec(4) under C
 
 from typing import NamedTuple
 
+from kamexfrm.model.linux.kernel_range import holds_for
+
 
 class Difference(NamedTuple):
     """A difference by its name; ``reason`` is the kernel's.
 
     ``title`` is ipsec(4)'s under CAVEATS, ``promise`` KAME's that it breaks, under WHAT HOLDS.
+    ``kernels`` is the range of those that differ (``kernel_range``): all, unless given.
     """
 
     name: str
     title: str
     promise: str
     reason: str
+    kernels: str = ""
 
 
 DIFFERENCES = (
@@ -139,6 +143,14 @@ DIFFERENCES = (
         "AH may be within ESP",
         "xfrm_input() goes on to AH with the outer protocol still in the IP header",
     ),
+    Difference(
+        "other-family",
+        "transport mode around the other family",
+        "protection nobody asked for is accepted",
+        "an IPv4 packet in a transport SA between IPv6 addresses, or the reverse, is dropped "
+        "without a counter",
+        ">=6.12",
+    ),
     # Not met by random cases:
     Difference(
         "six-requests",
@@ -166,6 +178,11 @@ DIFFERENCES = (
     ),
 )
 
-#: All of them, and none.
-LINUX = frozenset(difference.name for difference in DIFFERENCES)
+#: Those of all kernels, and none.
+LINUX = frozenset(difference.name for difference in DIFFERENCES if not difference.kernels)
 KAME: frozenset[str] = frozenset()
+
+
+def linux_of(release: str) -> frozenset[str]:
+    """Return the names of the differences of a kernel, given by its release (uname(1))."""
+    return frozenset(d.name for d in DIFFERENCES if holds_for(d.kernels, release))

@@ -33,6 +33,21 @@ class LinkPlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TunnelPlan:
+    """A link of kind ipsec: on both hosts an XFRM interface with a number, over a tunnel.
+
+    ``ends`` are the tunnel's addresses, left's and right's; the addresses of ``left`` and ``right``
+    are the interfaces'.
+    """
+
+    left: End
+    right: End
+    reqid: int
+    ends: tuple[str, str]
+    line: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Script:
     """Input of setkey, and its origin: ``mirror of alice``, a file's name, or empty.
 
@@ -195,12 +210,14 @@ class Case:
     steps: tuple[Step, ...]
     watch: str
     needs_esp: bool
+    tunnels: tuple[TunnelPlan, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """What it needs of a kernel: names of ``kamexfrm.rig.probe.ABILITIES``."""
         return (
             *(("ESP", "AH") if self.needs_esp else ()),
+            *(("XFRM interfaces",) if self.tunnels else ()),
             *(("netem",) if any(link.delay or link.loss for link in self.links) else ()),
             *(("bridges",) if any(host.bridge for host in self.hosts.values()) else ()),
         )
@@ -214,11 +231,11 @@ class Case:
         return None
 
     def addresses(self) -> list[tuple[str, Interface]]:
-        """Return all (host, address) pairs: links in their order, then loopbacks."""
-        found = [
-            (end.host, one)
-            for link in self.links
-            for end in (link.left, link.right)
-            for one in end.addresses
-        ]
+        """Return all (host, address) pairs: those of tunnels, of links, of loopbacks.
+
+        Routes are looked for in this order, so that they lead through tunnels.
+        """
+        ends = [end for tunnel in self.tunnels for end in (tunnel.left, tunnel.right)]
+        ends += [end for link in self.links for end in (link.left, link.right)]
+        found = [(end.host, one) for end in ends for one in end.addresses]
         return found + [(h.name, one) for h in self.hosts.values() for one in h.loopback]

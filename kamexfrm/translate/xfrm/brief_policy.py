@@ -24,7 +24,7 @@ from kamexfrm.xfrm.attributes import Span
 from kamexfrm.xfrm.selector import pack_context, read_context
 from kamexfrm.xfrm.structs import SELECTOR, U32, USERPOLICY_INFO
 
-_SELECTOR_END = SELECTOR.size
+NAME_END = SELECTOR.size
 _INFO_END = USERPOLICY_INFO.size
 _BRIEF = USERPOLICY_INFO.only(
     "lifetime.soft_bytes",
@@ -37,9 +37,9 @@ _BRIEF = USERPOLICY_INFO.only(
 )
 _unpack = _BRIEF.unpack_from
 
-_CATCH_ALL_USER = U32.pack(tags.CATCH_ALL_USER)
-_USER = SELECTOR.offset("user")
-_HEAD = (tags.MAGIC << 8 | tags.VERSION) << 32
+CATCH_ALL_NAME_END = U32.pack(tags.CATCH_ALL_USER)
+USER = SELECTOR.offset("user")
+HEAD = (tags.MAGIC << 8 | tags.VERSION) << 32
 _FLAGS = 0xFFFF
 
 
@@ -65,7 +65,8 @@ class _Tail(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _read_tail(tail: bytes) -> _Tail:
+def read_tail(tail: bytes) -> _Tail:
+    """Read the attributes of a policy; raises WireError."""
     templates = others = b""
     if_id = 0
     for number, start, end in iter_attributes(tail, 0):
@@ -99,21 +100,27 @@ def brief_policy(payload: bytes) -> BriefPolicy | None:
     first, second, fourth, number, index, direction, action = _unpack(payload)
     if direction > XFRM_POLICY_FWD:
         return None
-    templates, others, if_id = _read_tail(payload[_INFO_END:])
+    _, others, if_id = read_tail(payload[_INFO_END:])
     if if_id:
         if if_id in tags.OUR_IF_IDS and direction == XFRM_POLICY_FWD:
             return None
-        if first & ~0xFFFFFFFF == _HEAD and second & tags.INTERFACE:
+        if first & ~0xFFFFFFFF == HEAD and second & tags.INTERFACE:
             return None
-    name = payload[:_SELECTOR_END]
-    if name[_USER:] == _CATCH_ALL_USER and stands_for_one(decode_policy(payload)):
+    name = payload[:NAME_END]
+    if name[USER:] == CATCH_ALL_NAME_END and stands_for_one(decode_policy(payload)):
         return None
     if others:
         name += others
     content = 0
-    if first & ~0xFFFFFFFF == _HEAD and not fourth:
-        content = hash((first, second & _FLAGS, action, templates)) or 1
+    if first & ~0xFFFFFFFF == HEAD and not fourth:
+        content = content_of(first, second & _FLAGS, action, payload[_INFO_END:])
     return BriefPolicy(name, direction, number, index, content)
+
+
+@lru_cache(maxsize=4096)
+def content_of(first: int, flags: int, action: int, tail: bytes) -> int:
+    """Return the content of an entry by its tag's first word and flags, action and attributes."""
+    return hash((first, flags, action, read_tail(tail).templates)) or 1
 
 
 def plain_content(template: FastPathTemplate, priority: int, *, twin: bool = False) -> int:
@@ -121,4 +128,4 @@ def plain_content(template: FastPathTemplate, priority: int, *, twin: bool = Fal
     flags, templates = 0, template.templates
     if twin:
         flags, templates = tags.TWIN, template.twin_templates
-    return hash((_HEAD | priority, flags, template.action, templates)) or 1
+    return hash((HEAD | priority, flags, template.action, templates)) or 1

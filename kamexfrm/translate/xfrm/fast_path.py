@@ -26,6 +26,7 @@ from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import MAGIC, TWIN, VERSION
 from kamexfrm.xfrm import Column, Operation, RequestGroup, XfrmMsg, pack_templates, select
+from kamexfrm.xfrm.packed import repeat_payload
 from kamexfrm.xfrm.structs import PORTS, SELECTOR, USERPOLICY_INFO
 
 _HEAD = (MAGIC << 8 | VERSION) << 32
@@ -169,6 +170,14 @@ def encode_group(
         ]
     operations = [Operation(XfrmMsg.NEWPOLICY, payload) for payload in encoded]
     return RequestGroup(group.at, operations, columns)
+
+
+def group_names(group: PolicyGroup) -> list[bytes]:
+    """Return the selectors of all entries of a group, as encode_selector() does."""
+    one = encode_selector(group.first.selector)
+    selectors = bytes(repeat_payload(one, _selector_columns(group, 0), len(group.at)))
+    size = len(one)
+    return [selectors[at : at + size] for at in range(0, len(selectors), size)]
 
 
 def _selector_columns(group: PolicyGroup, at: int) -> list[Column]:

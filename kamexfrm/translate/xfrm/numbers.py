@@ -35,12 +35,18 @@ def mode_from_kernel(mode: int) -> Mode:
 
 
 def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None:
-    """Return the kernel's form of an LSM's label."""
-    return None if label is None else XfrmSecurityContext(*label)
+    """Return the kernel's form of an LSM's label: with a NUL that counts, as PF_KEY has it.
+
+    SELinux stores another one behind it (security/selinux/xfrm.c).
+    """
+    if label is None:
+        return None
+    doi, algorithm, text = label
+    return XfrmSecurityContext(doi, algorithm, text if text.endswith(b"\0") else text + b"\0")
 
 
 def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
-    """Return an LSM's label from the kernel's form."""
+    """Return an LSM's label from the kernel's form, as it is stored."""
     return None if label is None else SecurityContext(*label)
 
 

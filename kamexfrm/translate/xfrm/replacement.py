@@ -13,93 +13,184 @@ moment a packet meets either what it met before or what it is to meet afterwards
 
 The kernel holds one policy of a selector in each direction. A new entry with the selector of an old
 one replaces it, and keeps its number where that is in order already. Where the new SPD begins as
-the old one does, nothing need be written: keep().
+the old one does, but for entries that say something else or are missing, the others need not be
+written: keep().
 """
 
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from operator import eq
 
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy
 from kamexfrm.translate.xfrm.order import FIRST, GAP, LAST, after_last
 
-
-class OldEntry(NamedTuple):
-    """A policy that is to go, or to be replaced: its name, kernel direction and priority.
-
-    ``id`` is its index in the kernel. ``content`` is a hash of what it says, 0 where it has to be
-    written again in any case.
-    """
-
-    name: Hashable
-    direction: int
-    number: int
-    id: int = 0
-    content: int = 0
+#: Of more old entries that were skipped, it is no use to leave what comes next where it is.
+_MOST_SKIPPED = 256
 
 
 class Move(NamedTuple):
     """An old policy gets another kernel priority, to make room."""
 
-    name: Hashable
+    name: int
     direction: int
     number: int
+
+
+class Kept(NamedTuple):
+    """An old entry that a new one finds in its place: its number and its insertion order.
+
+    ``is_same`` is whether it says the same already.
+    """
+
+    number: int
+    order: int
+    is_same: bool
 
 
 class Replacement:
     """Places the entries of a new SPD ahead of what is left of the old one.
 
-    ``old`` are the policies that are there, in any order. ``todo`` is how many entries are going to
-    be placed, which decides how much room each one takes. What is kept of an old policy takes some
-    200 bytes.
+    ``old`` are the policies that are there; they are sorted. ``todo`` is how many entries are going
+    to be placed, which decides how much room each one takes.
     """
 
-    def __init__(self, old: Iterable[OldEntry], todo: int) -> None:
-        rows = sorted(old, key=lambda entry: entry[2])
+    def __init__(self, old: OldPolicies, todo: int) -> None:
+        old.sort()
+        self._old = old
         self._todo = max(1, todo)
         self._last = FIRST - 1
-        self._left = len(rows)
-        self._names = [row[0] for row in rows]
-        self._directions = bytearray(row[1] for row in rows)
-        self._numbers = array("I", [row[2] for row in rows])
-        self._ids = array("I", [row[3] for row in rows])
-        self._contents = array("q", [row[4] for row in rows])
-        self._gone = bytearray(len(rows))
-        self._at: tuple[dict[Hashable, int], ...] = ({}, {}, {})
+        self._left = len(old)
+        self._names = old.names
+        self._directions = old.directions
+        self._numbers = old.numbers
+        self._gone = bytearray(len(old))
         self._heads = [0, 0, 0]
-        for at, row in enumerate(rows):
-            self._at[row[1]][row[0]] = at
+        #: Where the old policies are by name, made when it is needed: a hash table of 8 to 16 bytes
+        #: each, where a dictionary takes 100.
+        self._index: array[int] | None = None
         #: How many old policies the new SPD has begun with; -1 once something is placed.
         self._kept = 0
 
-    def __contains__(self, name: tuple[Hashable, int]) -> bool:
+    def __contains__(self, name: tuple[int, int]) -> bool:
         """Whether an old policy of this name and direction is still there."""
-        at = self._at[name[1]].get(name[0])
-        return at is not None and not self._gone[at]
+        at = self._find(*name)
+        return at >= 0 and not self._gone[at]
 
-    def keep(self, name: Hashable, directions: Sequence[int], contents: Sequence[int]) -> int:
-        """Return the number of the next entry where it and all before it are there already.
+    def _find(self, name: int, direction: int) -> int:
+        """Return where an old policy is, -1 if there never was one."""
+        if self._index is None:
+            self._index = self._make_index()
+        index = self._index
+        mask = len(index) - 1
+        slot = name & mask
+        while at := index[slot]:
+            if self._names[at - 1] == name and self._directions[at - 1] == direction:
+                return at - 1
+            slot = slot + 1 & mask
+        return -1
 
-        ``contents`` are those of its policies. Return 0 where it has to be placed.
+    def _make_index(self) -> "array[int]":
+        """Return the places of the old policies, from 1, by the lowest bits of their names."""
+        names = self._names
+        mask = (1 << (2 * len(names)).bit_length()) - 1
+        index = array("I", bytes(4 * (mask + 1)))
+        for at, name in enumerate(names, 1):
+            slot = name & mask
+            while index[slot]:
+                slot = slot + 1 & mask
+            index[slot] = at
+        return index
+
+    def keep(
+        self, name: int, directions: Sequence[int], contents: Sequence[int], priority: int
+    ) -> Kept | None:
+        """Return the next entry where it is already, and all before it were; else it is placed.
+
+        ``contents`` are those of its policies, ``priority`` is the one as written. Old entries in
+        between are skipped: they come later or go. What a packet meets first is one of these, as
+        before, or this one.
+        """
+        first = self._next(name, directions)
+        if first < 0:
+            return None
+        count = len(directions)
+        end = first + count
+        number, order = self._numbers[first], self._old.orders[first]
+        # Of one priority, entries are inserted in the order of matching.
+        if not order or self._old.priorities[first] != priority:
+            return None
+        if not self._last < number <= self._highest(self._todo, self._left - count):
+            return None
+        if self._numbers[first:end].count(number) < count:
+            return None
+        self._gone[first:end] = b"\1" * count
+        self._kept = end
+        self._left -= count
+        self._last = number
+        self._todo = max(1, self._todo - 1)
+        there = self._old.contents[first:end]
+        is_same = all(map(eq, there, contents)) and 0 not in there
+        return Kept(number, order, is_same)
+
+    def _next(self, name: int, directions: Sequence[int]) -> int:
+        """Return where an entry is that may be kept as it is, or be written in its place; or -1."""
+        first, count = self._kept, len(directions)
+        if first < 0:
+            return -1
+        wanted = bytes(directions)
+        for at in (first, self._find(name, directions[0])):
+            names = self._names[at : at + count]
+            if at >= 0 and names.count(name) == count:
+                is_near = first <= at <= first + _MOST_SKIPPED
+                return at if is_near and self._directions[at : at + count] == wanted else -1
+        return -1
+
+    def keep_run(
+        self, names: Sequence[int], directions: bytes, contents: "array[int]", sizes: Sequence[int]
+    ) -> int:
+        """Return how many of many next entries are where they were, and say what they are to.
+
+        ``names``, ``directions`` and ``contents`` are those of the policies of all entries, and
+        ``sizes`` how many policies each entry has.
         """
         first = self._kept
         if first < 0:
             return 0
-        count = len(directions)
-        for direction, content in zip(directions, contents, strict=True):
-            at = self._at[direction].get(name, -1)
-            if not first <= at < first + count or self._contents[at] != content or not content:
-                return 0
-        number = self._numbers[first]
-        if number != self._numbers[first + count - 1] or number == self._last:
-            return 0
-        self._gone[first : first + count] = b"\1" * count
-        self._kept += count
-        self._left -= count
-        self._last = number
-        self._todo = max(1, self._todo - 1)
-        return number
+        end = first + len(names)
+        same = _common(
+            zip(names, directions, contents, strict=True),
+            zip(
+                self._names[first:end],
+                self._directions[first:end],
+                self._old.contents[first:end],
+                strict=True,
+            ),
+        )
+        kept, last, at = 0, self._last, first
+        numbers = self._numbers
+        for size in sizes:
+            if at + size > first + same:
+                break
+            number = numbers[at]
+            highest = self._highest(self._todo - kept, self._left - (at - first) - size)
+            if not last < number <= highest or number != numbers[at + size - 1]:
+                break
+            last = number
+            at += size
+            kept += 1
+        self._gone[first:at] = b"\1" * (at - first)
+        self._left -= at - first
+        self._kept, self._last = at, last
+        self._todo = max(1, self._todo - kept)
+        return kept
 
-    def place(self, name: Hashable, directions: Sequence[int], priority: int = 0) -> int | None:
+    @property
+    def last(self) -> int:
+        """The number of the last entry that was placed or kept."""
+        return self._last
+
+    def place(self, name: int, directions: Sequence[int], priority: int = 0) -> int | None:
         """Return the number for the next entry, None where there is no room: see make_room().
 
         ``directions`` are those of the policies that the entry is made of, ``priority`` is the one
@@ -107,13 +198,12 @@ class Replacement:
         as replaced from now on.
         """
         self._kept = -1
-        found = [self._at[direction].get(name, -1) for direction in directions]
+        found = [self._find(name, direction) for direction in directions]
         mine = [at for at in found if at >= 0 and not self._gone[at]]
         bound = self._bound(directions, mine)
         numbers = {self._numbers[at] for at in mine}
         number = numbers.pop() if len(numbers) == 1 else 0
-        # Those that follow need a number each behind this one, and so does what is left.
-        highest = LAST - (self._todo - 1) - (self._left - len(mine))
+        highest = self._highest(self._todo, self._left - len(mine))
         if bound > LAST and not number:
             # Nothing is ahead of which it must be. Those that follow may have to be.
             bound = self._bound((0, 1, 2), mine)
@@ -130,6 +220,13 @@ class Replacement:
         self._last = number
         self._todo = max(1, self._todo - 1)
         return number
+
+    def _highest(self, todo: int, left: int) -> int:
+        """Return the highest number for the next of some entries to be placed.
+
+        Those that follow need a number each behind it, and so does what is left.
+        """
+        return LAST - (max(1, todo) - 1) - left
 
     def _bound(self, directions: Iterable[int], mine: Sequence[int]) -> int:
         """Return the lowest number that is left of some directions, besides an entry's own."""
@@ -186,16 +283,16 @@ class Replacement:
             self._numbers[at] = new
         return [Move(self._names[at], self._directions[at], new) for at, new in (*up[::-1], *down)]
 
-    def left(self) -> list[OldEntry]:
+    def left(self) -> list[OldPolicy]:
         """Return the old policies that nothing has replaced, the last one first."""
-        return [
-            OldEntry(
-                self._names[at],
-                self._directions[at],
-                self._numbers[at],
-                self._ids[at],
-                self._contents[at],
-            )
-            for at in range(len(self._names) - 1, -1, -1)
-            if not self._gone[at]
-        ]
+        gone = self._gone
+        return [self._old[at] for at in range(len(gone) - 1, -1, -1) if not gone[at]]
+
+
+def _common(new: Iterable[tuple[int, ...]], old: Iterable[tuple[int, ...]]) -> int:
+    """Return how many of two series are equal, up to the first that differs."""
+    count = 0
+    for count, pair in enumerate(zip(new, old), 1):  # noqa: B905  (one may be shorter)
+        if pair[0] != pair[1] or not pair[0][2]:
+            return count - 1
+    return count

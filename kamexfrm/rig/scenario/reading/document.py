@@ -12,8 +12,8 @@ from kamexfrm.rig.scenario.reading import actions, schema, topology
 from kamexfrm.rig.scenario.reading.context import Context, link_name
 from kamexfrm.rig.scenario.reading.lines import Lines, place_of
 from kamexfrm.rig.scenario.reading.matrix import Lookup, choices, chosen_lookup, fill, limited
-from kamexfrm.rig.scenario.reading.mirror import mirror
 from kamexfrm.rig.scenario.reading.table import ScenarioError, Table, suggestion
+from kamexfrm.setkey.mirror import mirror
 
 #: A statement that makes an SA: the kernel needs its protocol.
 _MAKES_SA = re.compile(r"(?m)^[^#]*\b(?:add|update|getspi)\s[^;#]*\b(?:esp|ah|ipcomp)")
@@ -97,6 +97,7 @@ class _Reader:
         }
         table = Table(self._fill(document, bare, self._own), (), document.file, lines)
         self.links = topology.read_links(table)
+        self.tunnels = topology.read_tunnels(table, self.links)
         family = table.get("family")
         if family not in schema.FAMILIES:
             table.fail(f"4 or 6 is wanted, not {family!r}", "family")
@@ -124,6 +125,13 @@ class _Reader:
                 numbers[end.host] += 1
                 for one in end.addresses:
                     self._name_address(end.host, f"{end.host}.eth{number}", one)
+        numbers.clear()
+        for tunnel in self.tunnels:
+            for end in (tunnel.left, tunnel.right):
+                number = numbers.setdefault(end.host, 0)
+                numbers[end.host] += 1
+                for one in end.addresses:
+                    self._name_address(end.host, f"{end.host}.ipsec{number}", one)
         table = Table(data, (), document.file, lines).table("hosts")
         for host in table:
             for word in table.table(host).words("loopback"):
@@ -150,6 +158,10 @@ class _Reader:
         names = list(
             dict.fromkeys(end.host for link in self.links for end in (link.left, link.right))
         )
+        for tunnel in self.tunnels:
+            for end in (tunnel.left, tunnel.right):
+                if end.host not in names:
+                    table.fail(f"no chain has the host {end.host}{suggestion(end.host, names)}")
         hosts = self._hosts(table.table("hosts"), names)
         if not hosts:
             table.fail('no hosts: links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob" makes two')
@@ -161,7 +173,9 @@ class _Reader:
         scripts = [h.script.text for h in hosts.values() if h.script]
         scripts += [text for step in steps for text in actions.scripts_of(step)]
         needs = kernel == "esp" or (not kernel and any(map(_MAKES_SA.search, scripts)))
-        return Case(table.file, title, self._name, hosts, self.links, steps, watch, needs)
+        return Case(
+            table.file, title, self._name, hosts, self.links, steps, watch, needs, self.tunnels
+        )
 
     def _watch(self, table: Table) -> str:
         names = [link.name for link in self.links]

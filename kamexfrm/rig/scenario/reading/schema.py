@@ -37,6 +37,10 @@ def _keys_of_kinds() -> dict[str, tuple[str, ...]]:
 TOP = tuple(_TOP)
 HOST = tuple(_HOST)
 
+#: The keys of a link that is a table, and their kinds.
+TUNNEL = tuple(_DEFINITIONS["tunnel"]["properties"])
+KINDS_OF_LINKS: tuple[str, ...] = tuple(_DEFINITIONS["tunnel"]["properties"]["kind"]["enum"])
+
 #: The key that makes a step what it is, and its further keys; then those of what is expected.
 KINDS = _keys_of_kinds()
 EXPECTATION: tuple[str, ...] = tuple(_DEFINITIONS["expectation"]["enum"])

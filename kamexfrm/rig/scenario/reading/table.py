@@ -140,6 +140,10 @@ class Table:
             self.fail(f"a table is wanted, not {value!r}", key)
         return Table(value, (*self.path, key), self.file, self._lines)
 
+    def element(self, key: str, at: int, data: Mapping[str, object]) -> "Table":
+        """Return a table that is an element of an array."""
+        return Table(data, (*self.path, key, at), self.file, self._lines)
+
     def tables(self, key: str) -> list["Table"]:
         """Return the tables of an array."""
         value = self.get(key)

@@ -10,7 +10,8 @@ import ipaddress
 import itertools
 import re
 
-from kamexfrm.rig.scenario.plan import End, Interface, LinkPlan
+from kamexfrm.rig.scenario.plan import End, Interface, LinkPlan, TunnelPlan
+from kamexfrm.rig.scenario.reading import schema
 from kamexfrm.rig.scenario.reading.table import Table
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*$")
@@ -31,10 +32,81 @@ class _Segment:
 def read_links(table: Table) -> tuple[LinkPlan, ...]:
     """Read the key ``links``; raises ScenarioError."""
     links: list[LinkPlan] = []
-    for chain in table.words("links"):
+    for chain in _chains(table):
         for part in filter(None, (line.strip() for line in chain.splitlines())):
             links += _read_chain(table, part)
     return tuple(links)
+
+
+def _chains(table: Table) -> tuple[str, ...]:
+    """Return the links that are written as chains; the others are tables."""
+    value = table.get("links")
+    if not isinstance(value, list):
+        return table.words("links")
+    words = [one for one in value if not isinstance(one, dict)]
+    if not all(isinstance(word, str) for word in words):
+        table.fail("chains of hosts are wanted, as strings, and tables with kind", "links")
+    return tuple(words)
+
+
+def read_tunnels(table: Table, links: tuple[LinkPlan, ...]) -> tuple[TunnelPlan, ...]:
+    """Read the tables among the links, which are of kind ipsec; raises ScenarioError."""
+    value = table.get("links")
+    tunnels: list[TunnelPlan] = []
+    for at, one in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(one, dict):
+            tunnels.append(_read_tunnel(table.element("links", at, one), links))
+    return tuple(tunnels)
+
+
+def _read_tunnel(table: Table, links: tuple[LinkPlan, ...]) -> TunnelPlan:
+    table.check_keys(schema.TUNNEL)
+    if table.choice("kind", schema.KINDS_OF_LINKS) == "":
+        table.fail('kind = "ipsec" is wanted')
+    chain = table.text("between")
+    if not chain:
+        table.fail('between is wanted: "g1 10.9.0.1/30 -- 10.9.0.2/30 g2"')
+    found = _read_chain(table, chain)
+    if len(found) != 1 or found[0].mtu or found[0].delay or found[0].loss:
+        table.fail("two hosts and their addresses are wanted", "between")
+    reqid = table.integer("reqid", 0)
+    if not 0 < reqid < 1 << 32:
+        table.fail("a reqid from 1 to 4294967295 is wanted", "reqid")
+    left, right = found[0].left, found[0].right
+    ends = _ends(table) if "tunnel" in table else _shared_link(table, links, left, right)
+    return TunnelPlan(left, right, reqid, ends, table.line)
+
+
+def _ends(table: Table) -> tuple[str, str]:
+    text = table.text("tunnel")
+    words = text.split("-")
+    try:
+        left, right = (ipaddress.ip_address(word) for word in words)
+        if left.version != right.version:
+            raise ValueError(words)
+    except ValueError:
+        table.fail(f"{text!r}: LOCAL-REMOTE of one family is wanted", "tunnel")
+    return str(left), str(right)
+
+
+def _shared_link(
+    table: Table, links: tuple[LinkPlan, ...], left: End, right: End
+) -> tuple[str, str]:
+    """Return the first addresses of one family of a link between the hosts."""
+    for link in links:
+        sides = (link.left, link.right)
+        if [end.host for end in sides] != [left.host, right.host]:
+            sides = (link.right, link.left)
+        if [end.host for end in sides] != [left.host, right.host]:
+            continue
+        for one in sides[0].addresses:
+            other = next((a for a in sides[1].addresses if a.version == one.version), None)
+            if other is not None:
+                return str(one.ip), str(other.ip)
+    raise table.error(
+        f"{left.host} and {right.host} share no link with addresses: "
+        'tunnel = "LOCAL-REMOTE" names the ends'
+    )
 
 
 def _read_chain(table: Table, chain: str) -> list[LinkPlan]:

@@ -26,6 +26,12 @@ def text(case: Case) -> str:
     for chain in chains(case):
         lines += _row(chain)
         lines.append("")
+    for tunnel in case.tunnels:
+        sides = [
+            " ".join((end.host, *map(str, end.addresses))) for end in (tunnel.left, tunnel.right)
+        ]
+        ends = "-".join(tunnel.ends)
+        lines.append(f"{sides[0]} == {sides[1]}: ipsec, reqid {tunnel.reqid}, tunnel {ends}")
     for name, host in case.hosts.items():
         words = []
         if host.script:

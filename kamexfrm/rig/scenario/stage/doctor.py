@@ -1,5 +1,6 @@
 """What this machine has for running scenarios, and how to get what is missing."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -7,6 +8,7 @@ import shutil
 from kamexfrm.rig import guest
 from kamexfrm.rig.probe import kernel_has_ah, kernel_has_esp
 from kamexfrm.rig.scenario.stage import kernels
+from kamexfrm.rig.scenario.stage.kernel_notes import notes_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Check namespaces, this kernel's ESP and AH, the guest, and useful programs."""
+    """Check namespaces, this kernel's ESP and AH, the guest, both kernels, and useful programs."""
     found = []
     privileged = kernels.may_make_namespaces()
     by_user = not privileged and kernels.may_make_user_namespaces()
@@ -60,6 +62,9 @@ def findings() -> list[Finding]:
             f"{trouble} (Debian: apt install user-mode-linux kmod)",
         )
     )
+    found += _notes(os.uname().release, "running")
+    with contextlib.suppress(guest.GuestError):
+        found += _notes(guest.release(), "guest")
     for program, use in (
         ("ip", "iproute2: looking around"),
         ("tc", "iproute2: NAT and loss"),
@@ -67,6 +72,16 @@ def findings() -> list[Finding]:
     ):
         found.append(_finding(program, f"{program} ({use})", _has(program), "optional"))
     return found
+
+
+def _notes(release: str, which: str) -> list[Finding]:
+    """Return what a kernel does otherwise than Linux 6.1, one finding for each."""
+    notes = notes_of(release)
+    like = f"Linux {release} ({which}) treats packets as Linux 6.1 does"
+    if not notes:
+        return [_finding(f"differences-{which}", like, True, "")]
+    text = "; ".join(f"{note.title}: {note.text}" for note in notes)
+    return [_finding(f"differences-{which}", like, False, f"{text}. See CAVEATS in ipsec(4)")]
 
 
 def able(found: list[Finding]) -> bool:

@@ -57,6 +57,7 @@ _CURES = {
     "AH": "modprobe -a ah4 ah6",
     "netem": "modprobe sch_netem",
     "bridges": "modprobe bridge",
+    "XFRM interfaces": "modprobe xfrm_interface",
 }
 
 

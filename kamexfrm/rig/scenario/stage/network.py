@@ -4,11 +4,16 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator
 
+from kamexfrm.engine import route_based
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.netlink import NetlinkKernel
+from kamexfrm.net import Address
 from kamexfrm.rig import wiring
 from kamexfrm.rig.host import Host
 from kamexfrm.rig.rig import Rig
 from kamexfrm.rig.scenario.plan import Case, Interface, LinkPlan
 from kamexfrm.rig.scenario.result import StepFailed
+from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
 
 
 def work_out_routes(case: Case) -> dict[str, list[tuple[str, str]]]:
@@ -70,6 +75,7 @@ def build(case: Case, rig: Rig) -> dict[str, Host]:
         if plan.bridge:
             with _naming(name, "a bridge", plan.line):
                 host.call(wiring.bridge, "br0", list(host.interfaces))
+    _build_tunnels(case, hosts)
     routes = work_out_routes(case)
     for name, plan in case.hosts.items():
         for prefix, gateway in routes[name] if plan.routes is None else plan.routes:
@@ -93,6 +99,35 @@ def _build_link(rig: Rig, hosts: dict[str, Host], link: LinkPlan) -> None:
         if link.delay or link.loss:
             with _naming(link.name, "delay and loss (sch_netem)", link.line):
                 host.call(wiring.impair, name, link.delay, link.loss)
+
+
+def _build_tunnels(case: Case, hosts: dict[str, Host]) -> None:
+    """Make the XFRM interfaces on both ends of each tunnel; raises StepFailed."""
+    numbers: dict[str, int] = {}
+    for tunnel in case.tunnels:
+        addresses = [Address.parse(end) for end in tunnel.ends]
+        for end, (local, remote) in (
+            (tunnel.left, addresses),
+            (tunnel.right, reversed(addresses)),
+        ):
+            name = f"ipsec{numbers.setdefault(end.host, 0)}"
+            numbers[end.host] += 1
+            words = " ".join(map(str, end.addresses))
+            with _naming(end.host, f"{name} {words}", tunnel.line):
+                made = InterfaceTunnel(tunnel.reqid, local, remote)
+                try:
+                    hosts[end.host].call(_make_interface, name, made)
+                except KamexfrmError as error:
+                    raise OSError(error.errno, str(error)) from None
+                hosts[end.host].address(name, *map(str, end.addresses))
+
+
+def _make_interface(name: str, tunnel: InterfaceTunnel) -> None:
+    kernel = NetlinkKernel()
+    try:
+        route_based.add(kernel, name, tunnel)
+    finally:
+        kernel.close()
 
 
 @contextlib.contextmanager
