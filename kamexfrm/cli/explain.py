@@ -106,6 +106,9 @@ def command(
         with engine() as there:
             knobs = with_settings(there.knobs(), sysctl)
             explanation = _explain_live(packet, headers, of_kernel(there, knobs), own, found)
+            way = found["route"]
+            if way is not None and (hint := live.tunnel_hint(there, live.Route(**way))):
+                found["hints"].append(hint)
             if probe:
                 found["probe"] = _probe(packet, there)
     _print(explanation, found, quiet, as_json)

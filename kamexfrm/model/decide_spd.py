@@ -34,9 +34,9 @@ class Spd(NamedTuple):
     def of(cls, entries: Iterable[SpdEntry | SecurityPolicy]) -> "Spd":
         """Sort entries by priority, then by insertion, oldest first.
 
-        Of plain policies the sequence is the insertion order. Entries of sockets and those of
-        direction fwd, twins or not, are left out. Raises KamexfrmError (EINVAL) for entrust and
-        bypass, which belong to sockets (KAME key.c key_spdadd()).
+        Of plain policies the sequence is the insertion order. Entries of sockets and of XFRM
+        interfaces, and those of direction fwd, twins or not, are left out. Raises KamexfrmError
+        (EINVAL) for entrust and bypass, which belong to sockets (KAME key.c key_spdadd()).
         """
         # Differs on Linux: a fwd entry takes the place of the inbound one for forwarded packets.
         # KAME has no such direction and applies the inbound entry.
@@ -64,7 +64,8 @@ class Spd(NamedTuple):
 def _parts(entry: SpdEntry | SecurityPolicy) -> tuple[SecurityPolicy | None, int, int]:
     match entry:
         case SpdEntry():
-            return (None if entry.socket else entry.policy), entry.id, entry.order
+            apart = entry.socket or entry.interface
+            return (None if apart else entry.policy), entry.id, entry.order
         case SecurityPolicy():
             return entry, 0, 0
         case _:

@@ -201,7 +201,7 @@ class SpdEntry(NamedTuple):
     since the epoch (0 for never), ``order`` the insertion number among ours, ``kernel_priority``
     the number the kernel sorts by. ``twin`` says that it is the automatic fwd twin of an in entry,
     ``socket`` that it is a per-socket policy (its direction is then IN or OUT). ``interface`` is
-    the number of the XFRM interface that the entry belongs to, 0 for none.
+    the number of the XFRM interface whose packets alone meet the entry, 0 for all others.
     """
 
     policy: SecurityPolicy

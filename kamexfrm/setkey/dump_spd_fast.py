@@ -245,10 +245,11 @@ def typical_entry(payload: bytes, marked: bool) -> SpdEntry | None:
     if (
         policy.direction > XFRM_POLICY_FWD
         or policy.policy_type
+        or policy.if_id
         or selector.user == tags.CATCH_ALL_USER
         or selector.family not in ADDRESS_BITS
         or not is_ordinary(policy)
-        or policy.lifetime.hard_bytes & (tags.HAS_SIDECAR | tags.INTERFACE)
+        or policy.lifetime.hard_bytes & tags.HAS_SIDECAR
     ):
         return None
     entry = spd_entry_from_kernel(policy)

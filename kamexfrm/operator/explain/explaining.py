@@ -84,8 +84,9 @@ def _file_entries(state: FileState) -> Iterator[Candidate]:
 
 
 def _kernel_entries(engine: Engine) -> Iterator[Candidate]:
+    """Yield the entries that an ordinary packet may meet; an XFRM interface's are for its own."""
     for entry in engine.iter_spd():
-        if not entry.socket and entry.policy.type in _TYPES:
+        if not (entry.socket or entry.interface) and entry.policy.type in _TYPES:
             yield Candidate(entry.kernel_priority << 32 | entry.order, entry.policy, entry.id)
 
 

@@ -72,6 +72,25 @@ def route(packet: Packet) -> Route:
         return Route(name, attributes.get("RTA_GATEWAY", ""), attributes.get("RTA_PREFSRC", ""))
 
 
+def tunnel_hint(engine: Engine, way: Route) -> str:
+    """Return what becomes of a packet that is routed into an XFRM interface, "" for others.
+
+    Raises KernelError.
+    """
+    from kamexfrm.kernel.xfrm_link import links
+
+    link = next((one for one in links() if one.name == way.interface), None)
+    if link is None:
+        return ""
+    tunnel = engine.interfaces().get(link.number)
+    if tunnel is None:
+        return f"{link.name} has no policies of kamexfrm: see kamexfrm interface list"
+    return (
+        f"{link.name} is route-based IPsec: what is routed into it goes through the tunnel"
+        f" {tunnel.local} -> {tunnel.remote}, by SAs of reqid {link.number}"
+    )
+
+
 class Outcome(NamedTuple):
     """What one packet moved: counters of errors, and the packets that SAs took."""
 

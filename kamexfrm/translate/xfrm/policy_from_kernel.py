@@ -194,7 +194,7 @@ def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) ->
             kernel_priority,
             flags & tags.TWIN != 0,
             False,
-            policy.if_id if flags & tags.INTERFACE else 0,
+            policy.if_id,
         ),
     )
 
@@ -229,6 +229,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
         0,
         policy.priority,
         socket=is_socket,
+        interface=policy.if_id,
     )
 
 
