@@ -267,18 +267,11 @@ class Engine:
         self, selector: Selector, direction: Direction, label: SecurityContext | None = None
     ) -> SpdEntry:
         """Return the policy with exactly this selector and label; raises KernelError (ENOENT)."""
-        from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
         from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
-        from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
-        from kamexfrm.xfrm import PolicyId
+        from kamexfrm.translate.xfrm.policy_name import policy_id
 
         self._write_queued()
-        wanted = PolicyId(
-            selector_to_kernel(selector),
-            index=0,
-            direction=direction_to_kernel(direction),
-            security_context=label_to_kernel(label),
-        )
+        wanted = policy_id(selector, direction, label)
         return spd_entry_from_kernel(self._kernel.policy(wanted), self.sidecar)
 
     def spd_entry_by_id(self, id: int) -> SpdEntry:

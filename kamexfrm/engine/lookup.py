@@ -9,10 +9,9 @@ import errno
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
+from kamexfrm.translate.xfrm.policy_name import sidecar_id
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
-    XFRM_POLICY_FWD,
     XFRM_USERPOLICY_BLOCK,
     Default,
     Policy,
@@ -43,8 +42,7 @@ def find_policy(kernel: Kernel, wanted: PolicyId) -> Policy | None:
 
 def find_sidecar(kernel: Kernel, selector: Selector) -> Policy | None:
     """Return the sidecar with a selector, None where there is none; raises KernelError."""
-    wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
-    return find_policy(kernel, wanted)
+    return find_policy(kernel, sidecar_id(selector))
 
 
 def has_interface(kernel: Kernel, number: int) -> bool:

@@ -64,20 +64,25 @@ class SpdAddRun(NamedTuple):
 
 
 class SpdDelete(NamedTuple):
-    """Delete the policy with exactly this selector, and its fwd twin if ``twin``."""
+    """Delete the policy with exactly this selector, and its fwd twin if ``twin``.
+
+    ``all_fwd`` is for the fwd policy of an in one that another program wrote, too.
+    """
 
     selector: Selector
     direction: Direction
     twin: bool = True
     cookie: object = None
     label: SecurityContext | None = None
+    all_fwd: bool = False
 
 
 class SpdDeleteId(NamedTuple):
-    """Delete a policy by its id, and its fwd twin."""
+    """Delete a policy by its id, and its fwd twin; ``all_fwd`` is that of SpdDelete."""
 
     id: int
     cookie: object = None
+    all_fwd: bool = False
 
 
 class SpdFlush(NamedTuple):

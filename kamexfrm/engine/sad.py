@@ -94,7 +94,7 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
     doomed = [
         Operation(
             XfrmMsg.DELSA,
-            encode_state_id(StateId(s.destination, s.spi, s.protocol, s.destination.family)),
+            encode_state_id(_id_of(s)),
         )
         for s in states_between(session.kernel, request)
     ]
@@ -147,9 +147,13 @@ def choose_modes(session: Session) -> None:
             _recreate(session, state, mode)
 
 
+def _id_of(state: State) -> StateId:
+    return StateId(state.destination, state.spi, state.protocol, state.family, mark=state.mark)
+
+
 def _recreate(session: Session, state: State, mode: int) -> None:
     """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
-    id = StateId(state.destination, state.spi, state.protocol, state.family)
+    id = _id_of(state)
     delete = Operation(XfrmMsg.DELSA, encode_state_id(id))
     again = recreate(state, mode, session.now)
     failures = session.kernel.apply([delete, Operation(XfrmMsg.NEWSA, encode_state(again))])

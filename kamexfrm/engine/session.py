@@ -30,8 +30,6 @@ from kamexfrm.xfrm import (
     PackedOperations,
     Policy,
     PolicyId,
-    SecurityContext,
-    Selector,
     XfrmMsg,
     brief_state,
     encode_policy,
@@ -263,17 +261,11 @@ class Session:
 
     def find_policy(
         self,
-        selector: Selector,
-        direction: int,
-        if_id: int = 0,
-        label: SecurityContext | None = None,
+        name: PolicyId,
     ) -> Policy | None:
-        """Return the kernel's policy with exactly this selector and label, or None."""
+        """Return the kernel's policy of exactly this name, or None."""
         self.send()
-        wanted = PolicyId(
-            selector, index=0, direction=direction, if_id=if_id, security_context=label
-        )
-        return find_policy(self.kernel, wanted)
+        return find_policy(self.kernel, name)
 
     def policies(self) -> list[Policy]:
         """Return a dump of the SPD, after sending what was gathered."""

@@ -12,13 +12,18 @@ from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityP
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_selector, encode_twin
 from kamexfrm.translate.xfrm.marker import MarkerFlag
-from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
+from kamexfrm.translate.xfrm.policy_name import (
+    name_of,
+    policy_id,
+    sidecar_id,
+    sidecar_selector,
+)
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Installed,
     Placement,
     policy_to_kernel,
-    selector_to_kernel,
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
@@ -28,7 +33,6 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_IN,
     Operation,
     Policy,
-    PolicyId,
     XfrmMsg,
     encode_policy,
 )
@@ -49,6 +53,9 @@ def check(policy: SecurityPolicy) -> None:
         raise invalid("ipsec needs at least one request")
     if max(policy.lifetime, policy.validtime) > LIFETIME_MAX:
         raise invalid(f"a lifetime over {LIFETIME_MAX} seconds")
+    scope = policy.selector.scope
+    if scope is not None and scope.if_id in tags.OUR_IF_IDS:
+        raise invalid(f"if_id {scope.if_id} is reserved for what setkey itself keeps")
     check_number(policy.requests)
 
 
@@ -63,11 +70,12 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     policy, twin, replace, _ = request
     selector, direction, type_, requests, priority, lifetime, validtime, label = policy
     unusual = not 0 < len(requests) <= MAX_REQUESTS or type_ is not PolicyType.IPSEC
-    if unusual or lifetime | validtime > LIFETIME_MAX:
+    if unusual or lifetime | validtime > LIFETIME_MAX or selector[7] is not None:
         check(policy)
     family = selector[0][0]
     template = session.template(type_, requests, direction, family)
-    if replace or label is not None or not template.plain or direction is Direction.FWD:
+    special = label is not None or selector[7] is not None  # what tells it apart besides
+    if replace or special or not template.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
     if template.any_reqid and session.has_reqids():
@@ -130,11 +138,12 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
         session.knobs,
         placement,
         session.now,
+        companion=policy.direction is Direction.FWD and not request.twin,
         without_sa=without_sa,
         with_sa_reqids=with_sa_reqids,
     )
     if load is not None and installed.sidecar:
-        load.sidecars.discard(installed.policy.selector)
+        load.sidecars.discard(installed.sidecar.selector)
     twin = None
     if paired:
         forward = policy._replace(direction=Direction.FWD)
@@ -172,37 +181,37 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
     # The sidecar may only be written once it is known that the entry itself is new.
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
-    label = policy.security_context
-    if session.find_policy(policy.selector, policy.direction, label=label):
+    name = name_of(policy)
+    if session.find_policy(name):
         raise KernelError(errno.EEXIST)
     operations = (
         Operation(_UPDATE, encode_policy(sidecar)),
         Operation(_NEW, encode_policy(policy)),
     )
     undo = (
-        always(delete_sidecar(policy.selector)),
-        always(delete_policy(policy.selector, policy.direction, label)),
+        always(delete_sidecar(sidecar.selector)),
+        always(delete_policy(name)),
     )
     session.transactions.add(request, operations, undo)
 
 
 def add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
     """Add an in entry and its twin to what is sent next; both are there in the end, or none."""
-    selector = selector_to_kernel(request.policy.selector)
-    label = label_to_kernel(request.policy.label)
+    policy = request.policy
+    name = policy_id(policy.selector, Direction.IN, policy.label)
+    twin_name = policy_id(policy.selector, Direction.FWD, policy.label)
     # One that took an old one's place stays: without either, its packets would pass in clear.
     undo = (
-        (lambda: delete_policy(selector, XFRM_POLICY_IN, label)) if entry.type == _NEW else None,
-        (lambda: delete_policy(selector, XFRM_POLICY_FWD, label)) if twin.type == _NEW else None,
+        (lambda: delete_policy(name)) if entry.type == _NEW else None,
+        (lambda: delete_policy(twin_name)) if twin.type == _NEW else None,
     )
-    twin_id = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, security_context=label)
 
     def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if 0 in failures:
             return failures[0]
         if failures[1].errno != errno.EEXIST:
             return failures[1]
-        tag = read_tag(session.kernel.policy(twin_id)).tag
+        tag = read_tag(session.kernel.policy(twin_name)).tag
         if tag is None:
             return KernelError(
                 errno.EEXIST, "a foreign fwd policy with this selector is in the way"
@@ -220,13 +229,7 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
     def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
         if failures[0].errno != errno.EEXIST:
             return failures[0]
-        wanted = PolicyId(
-            forward.selector,
-            index=0,
-            direction=XFRM_POLICY_FWD,
-            security_context=forward.security_context,
-        )
-        tag = read_tag(session.kernel.policy(wanted)).tag
+        tag = read_tag(session.kernel.policy(name_of(forward))).tag
         if tag is None or not tag.flags & tags.TWIN:
             return failures[0]
         session.apply([Operation(_UPDATE, payload)])  # an explicit fwd takes the twin over
@@ -237,7 +240,6 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
     policy, sidecar = installed
-    label = policy.security_context
     operations: list[Operation] = []
     undo: list[Undo] = []
 
@@ -245,20 +247,20 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
         operations.append(Operation(_UPDATE, encode_policy(new)))
         undo.append(always(Operation(_UPDATE, encode_policy(old)) if old else deletion))
 
-    old = session.find_policy(policy.selector, policy.direction, label=label)
+    old = session.find_policy(name_of(policy))
     if sidecar:
-        kept = session.find_policy(policy.selector, XFRM_POLICY_FWD, tags.SIDECAR_IF_ID)
-        update(sidecar, kept, delete_sidecar(policy.selector))
-    update(policy, old, delete_policy(policy.selector, policy.direction, label))
+        kept = session.find_policy(sidecar_id(sidecar.selector))
+        update(sidecar, kept, delete_sidecar(sidecar.selector))
+    update(policy, old, delete_policy(name_of(policy)))
     if twin:
-        there = session.find_policy(twin.selector, XFRM_POLICY_FWD, label=label)
+        there = session.find_policy(name_of(twin))
         tag = read_tag(there).tag if there else None
         if there and tag is None:
             raise KernelError(errno.EEXIST, "a foreign fwd policy with this selector is in the way")
         if tag is None or tag.flags & tags.TWIN:
-            update(twin, there, delete_policy(twin.selector, twin.direction, label))
+            update(twin, there, delete_policy(name_of(twin)))
     if old and has_sidecar(old) and not sidecar:
-        operations.append(delete_sidecar(policy.selector))
+        operations.append(delete_sidecar(sidecar_selector(policy)))
         undo.append(None)
     session.transactions.add(request, operations, undo)
     session.send()

@@ -102,7 +102,8 @@ def _template(session: Session, group: PolicyGroup) -> FastPathTemplate | None:
         return None
     if type_ is PolicyType.IPSEC and not 0 < len(requests) <= MAX_REQUESTS:
         return None
-    if direction is Direction.FWD or lifetime or validtime or label is not None:
+    special = label is not None or selector.scope is not None
+    if direction is Direction.FWD or lifetime or validtime or special:
         return None
     try:
         template = session.template(type_, requests, direction, selector.family)

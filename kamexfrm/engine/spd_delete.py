@@ -10,18 +10,15 @@ from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
-from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.interface_policies import is_interface_policy
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, marker_policy
-from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_ordinary,
     is_sidecar,
-    read_tag,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import name_of, policy_id, sidecar_selector
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
@@ -48,12 +45,11 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
     """Delete a policy, its automatic fwd twin and its sidecar; raises KernelError (ENOENT)."""
     if session.load is not None and spd_load.delete(session, session.load, request):
         return
-    selector = selector_to_kernel(request.selector)
-    label = label_to_kernel(request.label)
-    there = session.find_policy(selector, direction_to_kernel(request.direction), label=label)
+    selector, direction, label = request.selector, request.direction, request.label
+    there = session.find_policy(policy_id(selector, direction, label))
     twin = None
-    if request.twin and request.direction is Direction.IN:
-        twin = session.find_policy(selector, XFRM_POLICY_FWD, label=label)
+    if request.twin and direction is Direction.IN:
+        twin = session.find_policy(policy_id(selector, Direction.FWD, label))
     _delete(session, request, there, twin)
 
 
@@ -65,9 +61,8 @@ def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
         why = f"it belongs to the interface of if_id {there.if_id}: delete that"
         raise KernelError(errno.EPERM, why)
     twin = None
-    # An entry of an interface or a mark is foreign: a twin with its selector is another one's.
-    if there.direction == XFRM_POLICY_IN and not there.if_id and there.mark is None:
-        twin = session.find_policy(there.selector, XFRM_POLICY_FWD, label=there.security_context)
+    if there.direction == XFRM_POLICY_IN:
+        twin = session.find_policy(name_of(there, XFRM_POLICY_FWD))
     _delete(session, request, there, twin)
 
 
@@ -80,8 +75,7 @@ def _delete(
     session.tunnels_changed = True
     operations: list[Operation] = []
     undo: list[Undo] = []
-    tag = read_tag(forward).tag if forward else None
-    if forward and tag and tag.flags & tags.TWIN:
+    if forward and spd_load.goes_along(request, forward):
         operations.append(delete_by_index(forward))
         undo.append(always(Operation(_NEW, encode_policy(forward))))
     if there is None:
@@ -93,7 +87,7 @@ def _delete(
     # pass in clear would go on so, past the entries behind it.
     session.invalidates_routes |= there.direction == XFRM_POLICY_OUT
     if has_sidecar(there):
-        operations.append(delete_sidecar(there.selector))
+        operations.append(delete_sidecar(sidecar_selector(there)))
         undo.append(None)
     session.transactions.add(request, operations, undo)
     session.send()

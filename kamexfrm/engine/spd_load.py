@@ -3,7 +3,7 @@
 import errno
 
 from kamexfrm.engine.load import Load
-from kamexfrm.engine.requests import SpdAdd, SpdDelete
+from kamexfrm.engine.requests import SpdAdd, SpdDelete, SpdDeleteId
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.spd_places import order_all, place_staying, policy_name
 from kamexfrm.errors import KernelError
@@ -12,7 +12,7 @@ from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.brief_policy import brief_policy
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
-from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
+from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy, read_old
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
@@ -20,7 +20,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     read_tag,
     spd_entry_from_kernel,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import name_of, policy_id, sidecar_selector
 from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_sidecar
 from kamexfrm.xfrm import (
@@ -67,8 +67,6 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
 
     Return false where it was added in this load: such a one is deleted at once.
     """
-    selector = selector_to_kernel(request.selector)
-    label = label_to_kernel(request.label)
     direction = direction_to_kernel(request.direction)
     name = policy_name(request.selector, request.label)
     load.spared.difference_update(((name, direction), (name, XFRM_POLICY_FWD)))
@@ -85,19 +83,29 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
         return False
     if (name, direction) in load.deleted:
         raise KernelError(errno.ENOENT)
-    there = session.find_policy(selector, direction, label=label)
+    there = session.find_policy(policy_id(request.selector, request.direction, request.label))
     if there is None:
         raise KernelError(errno.ENOENT)
     session.tunnels_changed = True
     load.deleted[name, direction] = there
     if has_sidecar(there):
-        load.sidecars.add(there.selector)
+        load.sidecars.add(sidecar_selector(there))
     if request.twin and request.direction is Direction.IN:
-        twin = session.find_policy(selector, XFRM_POLICY_FWD, label=label)
-        tag = read_tag(twin).tag if twin else None
-        if twin and tag and tag.flags & tags.TWIN:
+        twin = session.find_policy(name_of(there, XFRM_POLICY_FWD))
+        if twin and goes_along(request, twin):
             load.deleted[name, XFRM_POLICY_FWD] = twin
     return True
+
+
+def goes_along(request: SpdDelete | SpdDeleteId, forward: Policy) -> bool:
+    """Whether an fwd policy is deleted together with the in policy of its selector.
+
+    With ``all_fwd`` that is one of another program too, as ipsec-tools' setkey deletes it.
+    """
+    reading = read_tag(forward)
+    if reading.tag is None:
+        return request.all_fwd and not reading.newer
+    return bool(reading.tag.flags & (tags.TWIN | (tags.COMPANION if request.all_fwd else 0)))
 
 
 def must_wait(load: Load, request: SpdAdd) -> bool:
@@ -135,9 +143,8 @@ def kept_reqids(
         return requests
     there = load.deleted.get((name, direction))
     if load.replacement is not None and (name, direction) in load.replacement:
-        selector = selector_to_kernel(request.policy.selector)
-        label = label_to_kernel(request.policy.label)
-        there = session.find_policy(selector, direction, label=label)
+        policy = request.policy
+        there = session.find_policy(policy_id(policy.selector, policy.direction, policy.label))
     if there is None:
         return requests
     old = spd_entry_from_kernel(there).policy.requests
@@ -195,7 +202,9 @@ def finish(session: Session, load: Load) -> None:
 
 def _delete_sidecars(session: Session, load: Load) -> None:
     """Delete the sidecars to which no entry refers any more; raises KernelError."""
+    if not load.sidecars:
+        return
+    kept = {sidecar_selector(p) for p in session.policies() if has_sidecar(p)}
     for selector in load.sidecars:
-        entry = session.find_policy(selector, XFRM_POLICY_OUT)
-        if entry is None or not has_sidecar(entry):
+        if selector not in kept:
             session.kernel.apply([delete_sidecar(selector)])

@@ -11,11 +11,17 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
-from kamexfrm.translate.xfrm.brief_policy import brief_policy, encode_context, plain_content
+from kamexfrm.translate.xfrm.brief_policy import (
+    brief_policy,
+    encode_context,
+    encode_scope,
+    plain_content,
+)
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, encode_selector
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
+from kamexfrm.translate.xfrm.policy_name import mark_to_kernel, sidecar_selector
 from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.translate.xfrm.rewrite import moved
 from kamexfrm.xfrm import (
@@ -45,10 +51,14 @@ class Slot(NamedTuple):
 
 
 def policy_name(selector: Selector, label: SecurityContext | None = None) -> int:
-    """Return a hash of a policy's name as setkey writes them: without mark and interface."""
+    """Return a hash of a policy's name, as brief_policy() has it."""
     name = encode_selector(selector)
     context = label_to_kernel(label)
-    return hash(name if context is None else name + encode_context(context))
+    if context is not None:
+        name += encode_context(context)
+    if selector.scope is not None:
+        name += encode_scope(mark_to_kernel(selector.scope.mark), selector.scope.if_id)
+    return hash(name)
 
 
 def place(
@@ -187,7 +197,7 @@ def order_all(session: Session, load: Load) -> None:
             if is_named:
                 load.expected[name, direction] = is_twin
             if has_sidecar(policy):
-                load.sidecars.add(policy.selector)
+                load.sidecars.add(sidecar_selector(policy))
             continue
         entry = StayingEntry(tag.priority, number, name, [])
         entries.setdefault((name, number), entry).policies.append(policy)

@@ -38,7 +38,7 @@ from kamexfrm.translate.pfkey.spd import (
 )
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import (
     DeletedPolicy,
     DeletedState,
@@ -153,7 +153,7 @@ def _add(core: Core, client: Client, message: SadbMsg) -> None:
 
 
 def _is_named(state: State, id: SaId) -> bool:
-    return (state.destination, state.protocol, state.spi) == id
+    return (state.destination, state.protocol, state.spi) == (id.destination, id.protocol, id.spi)
 
 
 def _delete(core: Core, client: Client, message: SadbMsg) -> None:

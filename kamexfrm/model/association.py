@@ -6,7 +6,14 @@ A key's representation never shows its bytes.
 from enum import IntEnum, IntFlag
 
 from kamexfrm.algorithms import Algorithm
-from kamexfrm.model.policy import IpsecProtocol, Mode, SecurityContext
+from kamexfrm.model.policy import (
+    Direction,
+    IpsecProtocol,
+    Mark,
+    Mode,
+    SecurityContext,
+    Selector,
+)
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 
@@ -78,11 +85,12 @@ class NatTraversal(NamedTuple):
 
 
 class SaId(NamedTuple):
-    """The identity of an SA: destination, protocol and SPI. The source is not compared."""
+    """The identity of an SA: destination, protocol, SPI and mark. The source is not compared."""
 
     destination: Address
     protocol: IpsecProtocol
     spi: int
+    mark: Mark | None = None
 
 
 class SaFlag(IntFlag):
@@ -98,6 +106,30 @@ class SaFlag(IntFlag):
 
 #: An SA of the usual kind.
 NO_FLAGS = SaFlag(0)
+
+
+class Offload(NamedTuple):
+    """The device, by its index, that computes an SA; ``inbound`` for packets that come in."""
+
+    interface: int
+    inbound: bool = False
+
+
+class LinuxParts(NamedTuple):
+    """What an SA has on Linux alone.
+
+    It is for packets of ``selector``, for None of any, that leave by the device with the index
+    ``interface``, with ``mark``, of the XFRM interface ``if_id``. ``output_mark`` is set in the
+    packets that it makes. ``direction`` is IN or OUT, None for both.
+    """
+
+    selector: Selector | None = None
+    interface: int = 0
+    mark: Mark | None = None
+    output_mark: Mark | None = None
+    if_id: int = 0
+    direction: Direction | None = None
+    offload: Offload | None = None
 
 
 class SecurityAssociation(NamedTuple):
@@ -122,11 +154,13 @@ class SecurityAssociation(NamedTuple):
     label: SecurityContext | None = None
     esn: bool = False
     flags: SaFlag = NO_FLAGS
+    linux: LinuxParts | None = None
 
     @property
     def id(self) -> SaId:
         """The SA's identity in the kernel."""
-        return SaId(self.destination, self.protocol, self.spi)
+        mark = self.linux.mark if self.linux else None
+        return SaId(self.destination, self.protocol, self.spi, mark)
 
 
 class SadEntry(NamedTuple):

@@ -92,8 +92,29 @@ class IpsecRequest(NamedTuple):
     destination: Address | None = None
 
 
+class Mark(NamedTuple):
+    """Linux's mark: a packet matches where its own mark under ``mask`` is ``value`` (32 bits)."""
+
+    value: int
+    mask: int = 0xFFFFFFFF
+
+
+class Scope(NamedTuple):
+    """What narrows a selector further on Linux: a device, a mark, an XFRM interface.
+
+    ``interface`` is the index of the device that packets leave by, 0 for any. ``if_id`` is the
+    XFRM interface's, 0 for packets of none.
+    """
+
+    interface: int = 0
+    mark: Mark | None = None
+    if_id: int = 0
+
+
 class Selector(NamedTuple):
     """What packets an entry matches: prefixes in bits, ports None for any.
+
+    ``scope`` is None for an entry without one.
 
     For ICMP and ICMPv6 (and MH) the source port is the type and the destination port the code; for
     GRE the two are the key's upper and lower half. Addresses are kept as written, host bits too:
@@ -107,6 +128,7 @@ class Selector(NamedTuple):
     upper: int = ULPROTO_ANY
     source_port: int | None = None
     destination_port: int | None = None
+    scope: Scope | None = None
 
     @property
     def family(self) -> int:

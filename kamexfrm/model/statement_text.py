@@ -9,7 +9,13 @@ from collections.abc import Callable
 
 from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.errors import KamexfrmError
-from kamexfrm.model.association import Key, Lifetime, SecurityAssociation, key_name
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    LinuxParts,
+    SecurityAssociation,
+    key_name,
+)
 from kamexfrm.model.policy import (
     TYPED_UPPERS,
     ULPROTO_ANY,
@@ -29,6 +35,7 @@ from kamexfrm.model.policy_text import (
     PolicyText,
     format_policy,
 )
+from kamexfrm.model.scope_text import format_mark, linux_words, scope_words
 from kamexfrm.net import IPPROTO_GRE, Address
 
 #: Words for upper protocols; any other one is written as its number.
@@ -83,13 +90,15 @@ def policy_deletion(
 
 def _named(selector: Selector, label: SecurityContext | None) -> str:
     words = [_selector(selector)]
+    if selector.scope:
+        words.append(scope_words(selector.scope).strip())
     if label is not None:
         words.append(_context(label))
     return " ".join(words)
 
 
 def _selector(selector: Selector) -> str:
-    source, source_bits, destination, destination_bits, upper, first, second = selector
+    source, source_bits, destination, destination_bits, upper, first, second, _ = selector
     word = _UPPERS.get(upper, str(upper))
     if upper in TYPED_UPPERS:
         ends = (_range(source, source_bits), _range(destination, destination_bits))
@@ -156,6 +165,8 @@ def sa_statement(
     words += _lifetimes(sa.hard, "h") + _lifetimes(sa.soft, "s")
     if sa.label is not None:
         words.append(_context(sa.label))
+    if sa.linux is not None:
+        words += _linux_words(sa.linux)
     words += (*extra, *_algorithms(sa, _shown if keys else _hidden))
     return " ".join(words) + ";"
 
@@ -182,12 +193,18 @@ def shown_policy(policy: SecurityPolicy) -> str:
         return f"spdadd {ends} ... -P {direction} {type_} ...;  # {error.text}"
 
 
+def _linux_words(linux: LinuxParts) -> list[str]:
+    words = [] if linux.selector is None else [f"sel {_selector(linux.selector)}"]
+    return words + linux_words(linux)
+
+
 def sa_deletion(sa: SecurityAssociation) -> str:
     """Return ``delete ... ;``; raises InexpressibleError."""
     protocol = _PROTOCOL_WORDS.get(sa.protocol)
     if protocol is None:
         raise InexpressibleError("an SA of another protocol")
-    return f"delete {sa.source} {sa.destination} {protocol} 0x{sa.spi:x};"
+    mark = f" mark {format_mark(sa.linux.mark)}" if sa.linux and sa.linux.mark else ""
+    return f"delete {sa.source} {sa.destination} {protocol} 0x{sa.spi:x}{mark};"
 
 
 def _ends(sa: SecurityAssociation) -> tuple[str, ...]:

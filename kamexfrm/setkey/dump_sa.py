@@ -12,6 +12,8 @@ TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from typing import Any
 
+    from kamexfrm.model.association import LinuxParts
+
 #: The head of the short form (``-l``).
 SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"
 
@@ -76,6 +78,8 @@ def format_sa(
         f"\tallocated: {entry.packets}\thard: {hard.allocations}\tsoft: {soft.allocations}",
     )
     lines += context_lines(sa.label)
+    if sa.linux:
+        lines += linux_lines(sa.linux)
     lines.append(f"\tsadb_seq={sequence} pid={pid} refcnt=0\n")
     return "\n".join(lines)
 
@@ -109,6 +113,33 @@ def context_lines(context: SecurityContext | None) -> list[str]:
         f"\tsecurity context length: {len(context.label)}",
         f"\tsecurity context: {text}",
     ]
+
+
+def linux_lines(linux: LinuxParts) -> list[str]:
+    """Return a line for each thing that an SA has on Linux alone."""
+    from kamexfrm.model.scope_text import linux_words  # rarely needed
+    from kamexfrm.setkey.dump_sp import format_selector
+
+    words = linux_words(linux._replace(selector=None))
+    if linux.selector:
+        words.insert(0, f"sel {format_selector(linux.selector)}")
+    return [f"\t{word}" for word in words]
+
+
+def linux_to_dict(linux: LinuxParts) -> dict[str, Any]:
+    """Return what an SA has on Linux alone as plain data."""
+    from kamexfrm.model.scope_text import device_name, mark_to_dict
+    from kamexfrm.setkey.dump_sp import selector_to_dict
+
+    return {
+        "selector": selector_to_dict(linux.selector) if linux.selector else None,
+        "device": device_name(linux.interface) if linux.interface else None,
+        "mark": mark_to_dict(linux.mark),
+        "output_mark": mark_to_dict(linux.output_mark),
+        "if_id": linux.if_id or None,
+        "direction": linux.direction.name.lower() if linux.direction else None,
+        "offload": device_name(linux.offload.interface) if linux.offload else None,
+    }
 
 
 def _key_lines(letter: str, key: Key | None, shown: bool, wrap: bool) -> list[str]:
@@ -182,6 +213,7 @@ def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
         "decap_dscp": SaFlag.DECAP_DSCP in sa.flags,
         "nopmtudisc": SaFlag.NOPMTUDISC in sa.flags,
         "flags": int(sa.flags),
+        **(linux_to_dict(sa.linux) if sa.linux else {}),
     }
 
 

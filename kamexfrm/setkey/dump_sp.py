@@ -10,6 +10,7 @@ from kamexfrm.model.policy import (
     Direction,
     IpsecRequest,
     PolicyType,
+    Scope,
     SecurityContext,
     Selector,
     SpdEntry,
@@ -44,7 +45,7 @@ def format_sp(
     ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
     """
     policy, id, created, last_used, _, _, _, _, socket, interface = entry
-    head = "(per-socket policy) " if socket else _selector(policy[0])
+    head = "(per-socket policy) " if socket else format_selector(policy[0])
     before, after = policy_words(policy[1:], socket, ports)
     dates = date_words(created, last_used)
     if interface:
@@ -57,7 +58,8 @@ def format_hidden_sockets(count: int) -> str:
     return f"{count} per-socket polic{'y' if count == 1 else 'ies'} not shown (filtered by -N)\n"
 
 
-def _selector(selector: Selector) -> str:
+def format_selector(selector: Selector) -> str:
+    """Return a selector as the first line of a policy has it, which spdadd reads again."""
     source, _, destination, *_ = selector
     family = source[0] if source[0] in ADDRESS_BITS else AF_INET6
     between, behind = selector_words(selector)
@@ -66,15 +68,21 @@ def _selector(selector: Selector) -> str:
 
 def selector_words(selector: Selector) -> tuple[str, str]:
     """Return what stands between the two addresses of a policy's first line, and behind them."""
-    source, source_bits, _, destination_bits, upper, source_port, destination_port = selector
+    source, source_bits, _, destination_bits, upper, source_port, destination_port, scope = selector
     full = ADDRESS_BITS.get(source[0], 128)
     first = "" if source_bits == full else f"/{source_bits}"
     second = "" if destination_bits == full else f"/{destination_bits}"
+    tail = ""
+    if scope:
+        from kamexfrm.model.scope_text import scope_words  # rarely needed
+
+        tail = scope_words(scope)
     if upper in _WITHOUT_PORTS:
-        return f"{first} ", f"{second} {protocol_name(upper)}{_misc(selector)}"
+        return f"{first} ", f"{second} {protocol_name(upper)}{_misc(selector)}{tail}"
     return (
         f"{first}[{'any' if source_port is None else source_port}] ",
-        f"{second}[{'any' if destination_port is None else destination_port}] {_upper(upper)}",
+        f"{second}[{'any' if destination_port is None else destination_port}]"
+        f" {_upper(upper)}{tail}",
     )
 
 
@@ -170,7 +178,20 @@ def selector_to_dict(selector: Selector) -> dict[str, Any]:
         found["key"] = None if absent else (first or 0) << 16 | (second or 0)
     else:
         found |= {"source_port": first, "destination_port": second}
+    if selector.scope:
+        found |= scope_to_dict(selector.scope)
     return found
+
+
+def scope_to_dict(scope: Scope) -> dict[str, Any]:
+    """Return what narrows a selector on Linux as plain data."""
+    from kamexfrm.model.scope_text import device_name, mark_to_dict
+
+    return {
+        "device": device_name(scope.interface) if scope.interface else None,
+        "mark": mark_to_dict(scope.mark),
+        "if_id": scope.if_id or None,
+    }
 
 
 def _request_to_dict(request: IpsecRequest) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.error_hints import explain, reason_of, text_of
 from kamexfrm.setkey.plain_lines import PolicyLines
 from kamexfrm.setkey.reporter import Reporter
+from kamexfrm.setkey.sa_options import with_offload_direction
 
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class Executor:
                         self._twins,
                         statement,
                         statement.label,
+                        all_fwd=True,
                     )
                 )
             case s.SpdFlush():
@@ -246,8 +248,9 @@ class Executor:
         if not self._warned and policy.type is PolicyType.IPSEC:
             self._warn_default(statement, policy)
         if statement.interface:
-            self._reject(statement, _no_offload(statement.interface))
-            return
+            self._report.remark(
+                statement.place, "Linux offloads SAs, and needs no -hwif of their policies"
+            )
         if MAX_ACTING < len(policy.requests) <= MAX_REQUESTS:
             self._report.remark(
                 statement.place,
@@ -282,9 +285,6 @@ class Executor:
 
     def _add(self, statement: s.Add | s.Update) -> None:
         self._warn_all(statement.warnings)
-        if statement.interface:
-            self._reject(statement, _no_offload(statement.interface))
-            return
         if not statement.associations:
             self._reject(statement, _no_protocol(statement.word))
             return
@@ -292,7 +292,7 @@ class Executor:
             self._report.remark(statement.place, remark)
         replace = type(statement) is s.Update
         for association in statement.associations:
-            self._submit(SaAdd(association, replace, statement))
+            self._submit(SaAdd(with_offload_direction(association), replace, statement))
 
     def _delete_all(self, statement: s.DeleteAll) -> None:
         for source, destination in statement.pairs:
@@ -347,7 +347,3 @@ def _without_effect(statement: s.Add | s.Update) -> list[str]:
 def _no_protocol(word: str) -> KamexfrmError:
     text = "Linux XFRM has no TCP-MD5" if word else "esp, ah or ipcomp is missing"
     return KamexfrmError(text, errno=errno.EPROTONOSUPPORT)
-
-
-def _no_offload(interface: str) -> KamexfrmError:
-    return UnsupportedError(f"no IPsec offload to {interface}: not built yet for Linux")

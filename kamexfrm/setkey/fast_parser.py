@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from kamexfrm.algorithms import Kind, by_name, written_icv
 from kamexfrm.errors import Place
-from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
+from kamexfrm.model.association import NO_FLAGS, Key, Lifetime, SecurityAssociation
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import (
     TYPED_UPPERS,
@@ -25,7 +25,7 @@ from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 from kamexfrm.setkey.hosts import upper_protocol
 from kamexfrm.setkey.lexer import KEYWORDS
-from kamexfrm.setkey.spd_commands import UPPER_KEYWORDS
+from kamexfrm.setkey.selectors import UPPER_KEYWORDS
 from kamexfrm.setkey.statements import Add, SpdAdd
 
 _ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"
@@ -86,6 +86,7 @@ def _spdadd(groups: tuple[str, ...], file: str, line: int, indent: int) -> SpdAd
                 upper,
                 source_port or None,
                 destination_port or None,
+                None,
             ),
         )
     except (OSError, PolicyError):
@@ -142,13 +143,14 @@ def _add(groups: tuple[str, ...], file: str, line: int, indent: int) -> Add | No
                 None,
                 None,
                 False,
-                0,
+                NO_FLAGS,
+                None,
             ),
         )
     except OSError:
         return None
     place = _make(Place, (file, line, indent + len(blank) + 1))
-    return _make(Add, (place, line, protocol, (association,), SADB_X_EXT_CYCSEQ, 0, "", ()))
+    return _make(Add, (place, line, protocol, (association,), SADB_X_EXT_CYCSEQ, 0, ()))
 
 
 _CIPHERS = (Kind.ENCRYPTION, Kind.AEAD)

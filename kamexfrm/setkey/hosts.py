@@ -159,8 +159,32 @@ def system_resolver(
     return socket.getaddrinfo(host.encode(), port, family, kind, protocol, flags)
 
 
-def resolve(host: Host, flags: Flags, resolver: Resolver) -> tuple[tuple[Address, ...], int]:
-    """Return a host's addresses and its port, 0 for any; raises UnknownHostError.
+class Resolved(NamedTuple):
+    """A host's addresses, its port (0 for any) and the index of the device in its scope, or 0."""
+
+    addresses: tuple[Address, ...]
+    port: int
+    interface: int = 0
+
+
+def interface_index(name: str, resolver: Resolver) -> int:
+    """Return a device's index, 0 where there is none: what the resolver says of its scope."""
+    try:
+        found = resolver(
+            f"fe80::%{name}",
+            None,
+            AF_INET6,
+            socket.SOCK_DGRAM,
+            socket.IPPROTO_UDP,
+            socket.AI_NUMERICHOST,
+        )
+    except (OSError, UnicodeError, ValueError):
+        return 0
+    return int(found[0][4][3])
+
+
+def resolve(host: Host, flags: Flags, resolver: Resolver) -> Resolved:
+    """Return what a host is; raises UnknownHostError.
 
     Services are looked up as UDP's, as setkey does for every protocol.
     """
@@ -173,7 +197,7 @@ def resolve(host: Host, flags: Flags, resolver: Resolver) -> tuple[tuple[Address
             service = host.port
     address = numeric_address(host.name)
     if address is not None and service is None and flags.family in (0, address.family):
-        return (address,), port
+        return Resolved((address,), port)
     mode = socket.AI_NUMERICHOST if flags.numeric else 0
     try:
         found = resolver(
@@ -186,14 +210,28 @@ def resolve(host: Host, flags: Flags, resolver: Resolver) -> tuple[tuple[Address
     except (OSError, UnicodeError, ValueError):
         raise UnknownHostError("Name or service not known") from None
     addresses = []
+    interface = 0
     for family, _, _, _, sockaddr in found:
         known = numeric_address(str(sockaddr[0]).partition("%")[0])
         if known is not None and known.family == family and known not in addresses:
             addresses.append(known)
         port = sockaddr[1] if service is not None else port
+        interface = sockaddr[3] if len(sockaddr) > 3 and sockaddr[3] else interface
     if not addresses:
         raise UnknownHostError("Name or service not known")
-    return tuple(addresses), port
+    return Resolved(tuple(addresses), port, interface)
+
+
+def is_local(address: Address) -> bool:
+    """Whether an address is one of this host's."""
+    from socket import SOCK_DGRAM, AddressFamily, socket  # rarely needed
+
+    with socket(AddressFamily(address.family), SOCK_DGRAM) as trial:
+        try:
+            trial.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def upper_protocol(word: str) -> int | None:

@@ -38,8 +38,9 @@ WHOLE_LINES = re.compile(rf"(?:{_STATEMENT})*(?:[ \t]*(?:#[^\n]*)?\r?\n)+")
 WORD = re.compile(
     _SKIP + rf"(-P(?>(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*)"
     r'|"[^"]*"'
-    r"|-(?:natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
-    r"|[0-9]*,[0-9,]*|[A-Za-z0-9:][A-Za-z0-9:%.-]*|.|\Z)",
+    r"|-(?:(?:if_id|output-mark|mark|dev|sel|dir|replay)(?![A-Za-z0-9:%._-])"
+    r"|natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
+    r"|[0-9]*,[0-9,]*|[A-Za-z0-9:_][A-Za-z0-9:%._-]*|.|\Z)",
     re.DOTALL,
 )
 
@@ -172,6 +173,9 @@ class Words:
             self.fail("syntax error", hints=(*hints, "the text ends before the statement's `;'"))
         if len(word) == 1 and word not in _SINGLE:
             self._illegal(word)
+        head, underscore, _ = word.partition("_") if word[0] not in '"-' else (word, "", "")
+        if underscore and not (among and head):
+            self._illegal(word)
         if among:
             from kamexfrm import spelling  # loads difflib
 
@@ -179,7 +183,7 @@ class Words:
             hints += spelling.hints(shown, among)
         if word in COMMANDS and self.at and self._begins_a_line(self.at):
             hints += ("is there a `;' missing before it?",)
-        self.fail("syntax error", hints=hints)
+        self.fail("syntax error", token=head if underscore else None, hints=hints)
 
     def _illegal(self, word: str) -> NoReturn:
         hints: tuple[str, ...] = ()
@@ -189,6 +193,9 @@ class Words:
             hints = (f"there is no option -{self.shown(self.at + 1)[:20]}",)
         elif word == "\ufeff":
             hints = ("this is a byte order mark: save the file without it",)
+        if len(word) > 1:  # only the name of a device may have an underscore
+            offset = self.offset(self.at) + word.index("_")
+            self.fail("Syntax error", token=word[word.index("_")], offset=offset, fatal=True)
         self.fail("Syntax error", hints=hints, fatal=True)
 
     def fail(

@@ -72,7 +72,6 @@ def read_add(words: Words, resolver: Resolver) -> Add | Update:
         _associations(words, ends, word, spi, options, original),
         options.sadb_flags,
         options.natt_mtu,
-        options.interface,
         words.warnings,
     )
 
@@ -91,23 +90,24 @@ def read_getspi(words: Words, resolver: Resolver) -> GetSpi:
 
 def read_get(words: Words, resolver: Resolver) -> Get:
     """Read ``get [-46n] source destination [protocol] spi {option};``."""
-    ends, word, _, spi, _ = _read_named(words, resolver)
+    ends, word, _, spi, options = _read_named(words, resolver)
     pairs = _pairs(words, ends)
     protocol = _protocol_of(word)
-    ids = () if protocol is None else tuple(SaId(pair[1], protocol, spi) for pair in pairs)
+    mark = options.linux.mark
+    ids = () if protocol is None else tuple(SaId(pair[1], protocol, spi, mark) for pair in pairs)
     return Get(words.place(), words.end_line, word, pairs[0][0], ids, words.warnings)
 
 
 def read_delete(words: Words, resolver: Resolver) -> Delete:
     """Read ``delete [-46n] source destination [protocol] spi {option};``."""
-    ends, word, _, spi, _ = _read_named(words, resolver)
+    ends, word, _, spi, options = _read_named(words, resolver)
     if len(ends.sources) > 1 or len(ends.destinations) > 1:
         at = ends.source_at if len(ends.sources) > 1 else ends.at
         token, hints = words.words[words.at - 1], ("use a numeric address",)
         words.fail("multiple address specified", at=at, token=token, hints=hints)
     [(source, destination)] = _pairs(words, ends)
     protocol = _protocol_of(word)
-    name = None if protocol is None else SaId(destination, protocol, spi)
+    name = None if protocol is None else SaId(destination, protocol, spi, options.linux.mark)
     return Delete(words.place(), words.end_line, word, source, name, words.warnings)
 
 
@@ -228,6 +228,7 @@ def _associations(
             ends.source_port or NATT_PORT, ends.destination_port or NATT_PORT, original
         )
     hard, soft = options.lifetimes()
+    linux = options.linux if any(options.linux) else None
     return tuple(
         SecurityAssociation(
             source,
@@ -245,6 +246,7 @@ def _associations(
             nat,
             options.context,
             options.esn,
+            linux=linux,
         )
         for source, destination in pairs
     )

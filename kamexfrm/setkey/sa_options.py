@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 
-from kamexfrm.model.association import Key, Lifetime, NatTraversal
-from kamexfrm.model.policy import Mode, SecurityContext
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    LinuxParts,
+    NatTraversal,
+    Offload,
+    SecurityAssociation,
+)
+from kamexfrm.model.policy import Direction, Mode, SecurityContext
 from kamexfrm.model.policy_text import SA_MODES, is_decimal
 from kamexfrm.net import Address
 from kamexfrm.pfkey.saflags import (
@@ -17,11 +24,20 @@ from kamexfrm.setkey.hosts import (
     Host,
     Resolver,
     UnknownHostError,
+    is_local,
     read_host,
-    read_name,
     resolve,
 )
 from kamexfrm.setkey.lexer import Words
+from kamexfrm.setkey.selectors import (
+    ScopeWords,
+    find_device,
+    read_device,
+    read_mark,
+    read_number,
+    read_selector,
+    resolve_selector,
+)
 
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
@@ -33,6 +49,8 @@ _PADS = {
     "seq-pad": (0, 0),
     "nocyclic-seq": (0, SADB_X_EXT_CYCSEQ),
 }
+
+_DIRECTIONS = {"in": Direction.IN, "out": Direction.OUT}
 
 _NO_LIFETIME = Lifetime()
 
@@ -48,7 +66,7 @@ class SaOptions:
         "esn",
         "hard",
         "hard_bytes",
-        "interface",
+        "linux",
         "mode",
         "nat",
         "natt_mtu",
@@ -68,7 +86,7 @@ class SaOptions:
         self.nat: NatTraversal | None = None
         self.natt_mtu = 0
         self.esn = False
-        self.interface = ""
+        self.linux = LinuxParts()
         self.encryption: Key | None = None
         self.authentication: Key | None = None
         self.compression: Key | None = None
@@ -92,10 +110,25 @@ def resolve_named(
 ) -> tuple[tuple[Address, ...], int]:
     """Resolve a host that was just read; an error names the word at which setkey's grammar is."""
     try:
-        return resolve(host, flags, resolver)
+        addresses, port, interface = resolve(host, flags, resolver)
+        if interface:
+            words.warn("an SA has no device: the scope is left out (dev NAME sets one)", host.at)
+        return addresses, port
     except UnknownHostError as error:
         token = "]" if host.port else words.shown(words.at)
         words.fail(error.text, at=error.culprit(host), token=token, hints=error.hints())
+
+
+def with_offload_direction(sa: SecurityAssociation) -> SecurityAssociation:
+    """Return an SA with the direction that its offload is for: in, where it ends at this host."""
+    linux = sa.linux
+    if linux is None or linux.offload is None:
+        return sa
+    if linux.direction is None:
+        inbound = is_local(sa.destination)
+    else:
+        inbound = linux.direction is Direction.IN
+    return sa._replace(linux=linux._replace(offload=linux.offload._replace(inbound=inbound)))
 
 
 def read_sa_options(words: Words, options: SaOptions, resolver: Resolver) -> None:
@@ -169,7 +202,46 @@ def _esn(words: Words, options: SaOptions, resolver: Resolver) -> None:
 
 
 def _hwif(words: Words, options: SaOptions, resolver: Resolver) -> None:
-    options.interface = read_name(words)[1]
+    at = words.at
+    name = read_device(words)
+    offload = Offload(find_device(words, name, at, resolver))
+    options.linux = options.linux._replace(offload=offload)
+
+
+def _device(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    at = words.at
+    name = read_device(words)
+    options.linux = options.linux._replace(interface=find_device(words, name, at, resolver))
+
+
+def _mark(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    options.linux = options.linux._replace(mark=read_mark(words))
+
+
+def _output_mark(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    options.linux = options.linux._replace(output_mark=read_mark(words))
+
+
+def _if_id(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    options.linux = options.linux._replace(if_id=read_number(words, "if_id"))
+
+
+def _direction(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    direction = _DIRECTIONS.get(words.words[words.at])
+    if direction is None:
+        words.unexpected("the direction of an SA is in or out", among=tuple(_DIRECTIONS))
+    words.at += 1
+    options.linux = options.linux._replace(direction=direction)
+
+
+def _selector(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    """Read ``sel SOURCE DESTINATION [PROTOCOL [TYPE,CODE]]``: the packets that an SA is for."""
+    written = read_selector(words, ends=SA_OPTIONS.keys() | {"-E", "-A", "-C", ";", ""})
+    selector = resolve_selector(words, written, ScopeWords(), resolver)
+    linux = options.linux
+    if selector.scope:
+        linux = linux._replace(interface=selector.scope.interface)
+    options.linux = linux._replace(selector=selector._replace(scope=None))
 
 
 #: What reads each option.
@@ -188,3 +260,16 @@ SA_OPTIONS: dict[str, Reader] = {
     "-esn": _esn,
     "-hwif": _hwif,
 }
+
+#: Options that Linux alone has; each may be written without its dash.
+_LINUX_OPTIONS: dict[str, Reader] = {
+    "dev": _device,
+    "mark": _mark,
+    "output-mark": _output_mark,
+    "if_id": _if_id,
+    "dir": _direction,
+    "sel": _selector,
+    "replay": _replay,
+}
+for _word, _reader in _LINUX_OPTIONS.items():
+    SA_OPTIONS[_word] = SA_OPTIONS[f"-{_word}"] = _reader

@@ -46,7 +46,7 @@ class Add(NamedTuple):
 
     ``word`` is the protocol as written, one of PROTOCOL_WORDS. For ``tcp`` and for no word
     ``associations`` is empty: there is no such SA. ``sadb_flags`` are the SADB_X_EXT_* bits,
-    ``natt_mtu`` is in bytes, ``interface`` the device of ``-hwif``.
+    ``natt_mtu`` is in bytes.
     """
 
     place: Place
@@ -55,7 +55,6 @@ class Add(NamedTuple):
     associations: tuple[SecurityAssociation, ...]
     sadb_flags: int = SADB_X_EXT_CYCSEQ
     natt_mtu: int = 0
-    interface: str = ""
     warnings: tuple[LanguageWarning, ...] = ()
 
 

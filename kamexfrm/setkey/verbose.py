@@ -207,7 +207,7 @@ class Tracer:
         except KamexfrmError as error:
             self._show(error_reply(message, error.errno))
             raise
-        id = SaId(association.destination, association.protocol, spi)
+        id = association.id._replace(spi=spi)
         self._answer(message, lambda: sad_entry_to_message(self._engine.sa(id), type))
         return spi
 

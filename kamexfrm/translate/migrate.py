@@ -12,7 +12,7 @@ from kamexfrm.translate.pfkey.parts import address_from_sockaddr
 from kamexfrm.translate.pfkey.policy import direction_from_extension, requests_from_extension
 from kamexfrm.translate.pfkey.spd import selector_from_message
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, mode_to_kernel
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import XFRM_MAX_DEPTH, Migrate, Move, PolicyId
 from kamexfrm.xfrm import KmAddress as XfrmKmAddress
 

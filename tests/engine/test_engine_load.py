@@ -29,7 +29,7 @@ from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Direction, Owner, SecurityPolicy, Selector
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import Operation, Policy, XfrmMsg
 from tests.engine.engine_samples import ESP, A, Asker, B, Clock, Killed, Mortal, write
 

@@ -13,9 +13,11 @@ from kamexfrm.model.policy import (
     Direction,
     Owner,
     PolicyType,
+    Scope,
     SecurityContext,
     SecurityPolicy,
 )
+from kamexfrm.model.policy import Mark as EntryMark
 from kamexfrm.translate.xfrm.marker import MARKER_ID
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID, SIDECAR_IF_ID
 from kamexfrm.xfrm import Mark, Operation, PolicyId, XfrmMsg, decode_policy_id
@@ -338,6 +340,38 @@ def test_an_explicit_fwd_takes_the_copy_over_and_outlives_the_in(asker: Asker) -
     assert asker.written() == {ipsec(0, IN, request(REQUIRE)), explicit}
     asker.delete(ipsec(0, IN))
     assert asker.written() == {explicit}
+
+
+def test_what_other_programs_wrote_goes_together_where_setkey_deletes(asker: Asker) -> None:
+    write(asker.kernel, foreign(0, 0), foreign(0, 2), foreign(1, 0), foreign(1, 2))
+    asker.delete(ipsec(0, IN), all_fwd=True)
+    asker.delete(ipsec(1, IN))
+    assert [(p.direction, p.selector) for p in asker.kernel.policies()] == [
+        (2, foreign(1, 2).selector)
+    ]
+    for policy in (ipsec(2, IN), ipsec(2, FWD)):  # as a PF_KEY program adds them
+        asker.must(SpdAdd(policy, twin=False))
+    asker.delete(ipsec(2, IN), all_fwd=True)
+    assert not asker.written()
+
+
+def test_entries_that_differ_in_their_scope_have_their_own_sidecars(asker: Asker) -> None:
+    here = selector(0)
+    tunnel = request(USE, mode=TUNNEL)
+    scopes = (
+        None,
+        Scope(if_id=7),
+        Scope(mark=EntryMark(5, 0xFF)),
+        Scope(if_id=7, mark=EntryMark(5)),
+    )
+    entries = [ipsec(here._replace(scope=scope), OUT, tunnel) for scope in scopes]
+    asker.add(*entries)
+    assert asker.written() == set(entries)
+    asker.delete(entries[1])
+    assert asker.written() == {entries[0], *entries[2:]}
+    assert asker.ask(SpdAdd(entries[2])) == ["EEXIST"]
+    asker.must(SpdAdd(entries[2]._replace(priority=1), replace=True))
+    assert {e.policy.priority for e in asker.entries()} == {1, 0x80000000}
 
 
 def test_a_second_explicit_fwd_is_refused(asker: Asker) -> None:

@@ -20,7 +20,8 @@ from kamexfrm.kernel.interface import Event
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.pfkey import SadbType
 from kamexfrm.translate.pfkey.spd import spd_entry_from_message
-from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import policy_id
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_policy
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel, sa_to_kernel
 from kamexfrm.xfrm import (
@@ -77,8 +78,7 @@ class OtherProgram:
     def delete(self, *numbers: int) -> None:
         for number in numbers:
             wanted = policy(number)
-            selector = selector_to_kernel(wanted.selector)
-            self._do(delete_policy(selector, wanted.direction - 1))
+            self._do(delete_policy(policy_id(wanted.selector, wanted.direction)))
 
     def add_sa(self, *spis: int) -> None:
         for spi in spis:

@@ -22,10 +22,11 @@ NAMES = {
     "10.0.0.1": ("10.0.0.1",),
 }
 SERVICES: dict[str | None, int] = {None: 0, "domain": 53, "isakmp": 500}
+DEVICES = {"lo": 1, "eth0": 2}
 NUMERIC_FLAG = socket.AI_NUMERICHOST
 
 #: One answer of socket.getaddrinfo(): family, type, protocol, canonical name, address and port.
-Found = tuple[int, int, int, str, tuple[str, int]]
+Found = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 
 def resolve(
@@ -36,6 +37,12 @@ def resolve(
     assert protocol == socket.IPPROTO_UDP
     if service not in SERVICES:
         raise socket.gaierror(-8, "Servname not supported for ai_socktype")
+    if host.startswith("fe80::%"):  # the index of a device
+        name = host.partition("%")[2]
+        index = int(name) if name.isdigit() else DEVICES.get(name)
+        if index is None:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET6, kind, protocol, "", (host, 0, 0, index))]
     if ":" in host and family == socket.AF_INET:
         raise socket.gaierror(-9, "Address family for hostname not supported")
     if host not in NAMES or (flags & NUMERIC_FLAG and "." not in host and ":" not in host):
@@ -44,7 +51,9 @@ def resolve(
     for text in NAMES[host]:
         known = socket.AF_INET6 if ":" in text else socket.AF_INET
         if family in (0, known):
-            found.append((known, kind, protocol, "", (text, SERVICES[service])))
+            port, scope = SERVICES[service], DEVICES.get(text.partition("%")[2], 0)
+            address = (text, port) if known == socket.AF_INET else (text, port, 0, scope)
+            found.append((known, kind, protocol, "", address))
     if not found:
         raise socket.gaierror(-9, "Address family for hostname not supported")
     return found

@@ -6,11 +6,15 @@ import pytest
 
 from kamexfrm.algorithms import Algorithm, Kind, by_name
 from kamexfrm.errors import Place
-from kamexfrm.model.association import Key, Lifetime, NatTraversal, SaId
+from kamexfrm.model.association import Key, Lifetime, LinuxParts, NatTraversal, Offload, SaId
 from kamexfrm.model.policy import (
+    Direction,
     IpsecProtocol,
+    Mark,
     Mode,
+    Scope,
     SecurityContext,
+    Selector,
 )
 from kamexfrm.net import Address
 from kamexfrm.pfkey.saflags import (
@@ -37,6 +41,8 @@ from kamexfrm.setkey.statements import (
     Flush,
     Get,
     GetSpi,
+    SpdAdd,
+    SpdDelete,
     Update,
 )
 from tests.setkey.setkey_reading import read, resolve, script_error
@@ -77,8 +83,73 @@ def test_add_carries_all_options() -> None:
     assert sa.authentication.algorithm == _algorithm(Kind.AUTHENTICATION, "hmac-sha256-128")
     assert sa.authentication.icv_bits == 128
     assert statement.sadb_flags == SADB_X_EXT_CYCSEQ | SADB_X_EXT_PZERO | SADB_X_EXT_PRAND
-    assert (statement.word, statement.natt_mtu, statement.interface) == ("esp", 1400, "eth0")
+    assert (statement.word, statement.natt_mtu) == ("esp", 1400)
+    assert sa.linux == LinuxParts(offload=Offload(2))
     assert statement.place == Place("f", 1, 1)
+
+
+def test_what_linux_alone_has_is_read_with_and_without_dashes() -> None:
+    [sa] = read(
+        Add,
+        "add 10.0.0.1 10.0.0.2 esp 0x1001 sel 10.1.0.0/16[80] 10.2.0.0/16 tcp -dev eth0"
+        f" mark 5/0xff output-mark 0x10 -if_id 7 dir out replay 64 -esn {AES_TEXT};",
+    ).associations
+    assert sa.linux == LinuxParts(
+        Selector(Address.parse("10.1.0.0"), 16, Address.parse("10.2.0.0"), 16, 6, 80),
+        2,
+        Mark(5, 0xFF),
+        Mark(0x10),
+        7,
+        Direction.OUT,
+    )
+    assert (sa.replay_window, sa.esn, sa.id.mark) == (64, True, Mark(5, 0xFF))
+    get = read(Get, "get 10.0.0.1 10.0.0.2 esp 7 mark 9;")
+    assert get.ids == (SaId(B, ESP, 7, Mark(9)),)
+
+
+def test_a_selector_of_an_sa_needs_no_protocol() -> None:
+    [sa] = read(Add, f"add 10.0.0.1 10.0.0.2 esp 7 sel ::1 ::2 -u 5 {AES_TEXT};").associations
+    assert sa.linux
+    assert sa.linux.selector == Selector(Address.parse("::1"), 128, Address.parse("::2"), 128)
+
+
+@pytest.mark.parametrize(
+    ("words", "scope"),
+    [
+        ("any dev eth0 mark 0x5/0xf if_id 0x10", Scope(2, Mark(5, 15), 16)),
+        ('any -if_id 1 -ctx 1 1 "l" -mark 0', Scope(0, Mark(0), 1)),
+        ("icmp6 dev lo", Scope(1)),
+    ],
+)
+def test_a_policy_is_narrowed(words: str, scope: Scope) -> None:
+    statement = read(SpdAdd, f"spdadd ::1 ::2 {words} -P out none;")
+    assert statement.policy.selector.scope == scope
+    assert read(SpdDelete, f"spddelete ::1 ::2 {words} -P out;").selector.scope == scope
+
+
+def test_a_scope_in_an_address_is_the_device_of_a_policy() -> None:
+    statement = read(SpdAdd, "spdadd fe80::1%lo ::/0 any -P out none;")
+    assert statement.policy.selector.scope == Scope(1)
+
+
+def test_a_scope_in_an_sas_address_is_told() -> None:
+    statement = read(Add, f"add fe80::1%lo ::2 esp 7 {AES_TEXT};")
+    assert [(w.text, w.token) for w in statement.warnings] == [
+        ("an SA has no device: the scope is left out (dev NAME sets one)", "fe80::1%lo")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("any dev eth9 -P out none", "No such device"),
+        ("any mark 0x100/0xff -P out none", "Invalid argument"),
+        ("any mark 4294967296 -P out none", "mark too big"),
+        ("any if_id none -P out none", "syntax error"),
+    ],
+)
+def test_a_scope_that_cannot_be_is_refused(words: str, reason: str) -> None:
+    assert script_error(f"spdadd ::1 ::2 {words};").reason == reason
 
 
 def test_update_is_like_add() -> None:

@@ -34,6 +34,9 @@ LINES = (
     "add 10.0.0.1[4500] 10.0.0.2[4501] esp-udp 10.9.9.9 0x100 -m transport -r 4 -esn -E null"
     " -A hmac-sha1 0x" + "11" * 20 + ";",
     "add 10.0.0.1 10.0.0.2 ipcomp 0x100 -C deflate;",
+    "spdadd ::1 ::2 any dev lo mark 0x5/0xff if_id 7 -P out ipsec esp/beet/::1-::2/require;",
+    "add 10.0.0.1 10.0.0.2 esp 0x100 -m beet sel 10.1.0.1 10.1.0.2 any dev lo mark 0x5"
+    " output-mark 0x6/0xf if_id 7 dir in -hwif lo -E null;",
 )
 
 

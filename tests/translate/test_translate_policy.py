@@ -15,6 +15,7 @@ from kamexfrm.model.policy import (
     Mode,
     Owner,
     PolicyType,
+    Scope,
     SecurityPolicy,
     Selector,
     SpdEntry,
@@ -33,12 +34,12 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     spd_entries_from_kernel,
     spd_entry_from_kernel,
 )
+from kamexfrm.translate.xfrm.policy_name import policy_id, selector_to_kernel, sidecar_selector
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     TRIGGER_REQID,
     Installed,
     Placement,
     policy_to_kernel,
-    selector_to_kernel,
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag, policy_words, share_of
@@ -56,6 +57,7 @@ from tests.translate.translate_samples import (
     kernel_policies,
     knobs,
     policy_tags,
+    scopes,
     security_policies,
     selectors,
     share_tags,
@@ -86,7 +88,19 @@ def read(installed: Installed) -> SpdEntry:
 
 @given(selectors())
 def test_a_selector_comes_back(selector: Selector) -> None:
-    assert selector_from_kernel(selector_to_kernel(selector)) == selector
+    name = policy_id(selector, Direction.OUT)
+    assert name.selector == selector_to_kernel(selector)
+    assert selector_from_kernel(name.selector, name.mark, name.if_id) == selector
+
+
+@given(selectors(), scopes, scopes)
+def test_entries_that_differ_in_their_scope_have_sidecars_of_their_own(
+    selector: Selector, one: Scope, other: Scope
+) -> None:
+    names = [policy_id(selector._replace(scope=scope), Direction.OUT) for scope in (one, other)]
+    assert (names[0] == names[1]) == (one == other)
+    selectors = {sidecar_selector(name) for name in names}
+    assert len(selectors) == 2 or names[0] == names[1]
 
 
 @given(security_policies(), knobs, placements, created, booleans, booleans)
@@ -181,7 +195,8 @@ def test_a_sidecar_is_never_shown_and_has_the_entrys_selector(
     if sidecar:
         assert is_sidecar(sidecar)
         assert not is_ordinary(sidecar)
-        assert sidecar.selector == entry.selector
+        assert sidecar.selector == sidecar_selector(entry)
+        assert sidecar.selector._replace(user=0) == entry.selector
         assert (sidecar.direction, sidecar.lifetime.hard_add) == (2, policy.lifetime)
 
 
@@ -191,6 +206,8 @@ def test_the_short_way_to_bytes_is_the_long_one(
     policy: SecurityPolicy, in_force: Knobs, placement: Placement, at: int
 ) -> None:
     selector, direction, type_, wanted = policy[:4]
+    selector = selector._replace(scope=None)
+    policy = policy._replace(selector=selector)
     family = selector.family
     shape = fast_path_template(type_, wanted, direction, family, in_force.of(family))
     installed = policy_to_kernel(policy, in_force, placement, at)

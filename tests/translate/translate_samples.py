@@ -6,18 +6,23 @@ from kamexfrm.algorithms import TABLE, Kind
 from kamexfrm.model.association import (
     Key,
     Lifetime,
+    LinuxParts,
     NatTraversal,
+    Offload,
     SecurityAssociation,
 )
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import (
+    TUNNEL_MODES,
     ULPROTO_ANY,
     Direction,
     IpsecProtocol,
     IpsecRequest,
     Level,
+    Mark,
     Mode,
     PolicyType,
+    Scope,
     SecurityPolicy,
     Selector,
 )
@@ -41,7 +46,7 @@ policy_tags = st.builds(
     PolicyTag,
     u32,
     st.integers(0, (1 << 48) - 1),
-    st.integers(0, 0x1F),
+    st.integers(0, 0x7F),
     st.integers(0, (1 << 40) - 1),
     u32,
     u32,
@@ -51,7 +56,7 @@ words = st.tuples(u64, u64, u64, u64)
 
 
 @st.composite
-def selectors(draw: st.DrawFn) -> Selector:
+def selectors(draw: st.DrawFn, families: st.SearchStrategy[int] = families) -> Selector:
     family = draw(families)
     bits = 32 if family == AF_INET else 128
     ports = st.none() | u16
@@ -63,17 +68,27 @@ def selectors(draw: st.DrawFn) -> Selector:
         draw(st.just(ULPROTO_ANY) | st.integers(1, 254)),
         draw(ports),
         draw(ports),
+        draw(st.none() | scopes),
     )
+
+
+marks = st.builds(Mark, u32, u32).map(lambda mark: mark._replace(value=mark.value & mark.mask))
+scopes = st.builds(
+    Scope,
+    st.integers(0, 0x7FFFFFFF),
+    st.none() | marks.filter(any),
+    st.integers(0, 0x4B000000),
+).filter(any)
 
 
 @st.composite
 def requests(draw: st.DrawFn, family: int) -> IpsecRequest:
     """Return a request that can be installed: unique ones have their reqid."""
-    mode = draw(st.sampled_from([Mode.TRANSPORT, Mode.TUNNEL]))
+    mode = draw(st.sampled_from([Mode.TRANSPORT, Mode.TUNNEL, Mode.BEET]))
     level = draw(levels)
     reqid = draw(st.integers(1, 0xFFFFFFFF)) if level is Level.UNIQUE else 0
-    ends = draw(families) if mode is Mode.TUNNEL else family
-    written = mode is Mode.TUNNEL or draw(st.booleans())
+    ends = draw(families) if mode in TUNNEL_MODES else family
+    written = mode in TUNNEL_MODES or draw(st.booleans())
     return IpsecRequest(
         draw(st.sampled_from(list(IpsecProtocol))),
         mode,
@@ -90,7 +105,7 @@ def bundles(draw: st.DrawFn, family: int) -> tuple[IpsecRequest, ...]:
     found = []
     for _ in range(draw(st.integers(1, 6))):
         found.append(draw(requests(family)))
-        if found[-1].mode is Mode.TUNNEL and found[-1].source:
+        if found[-1].mode in TUNNEL_MODES and found[-1].source:
             family = found[-1].source.family
     return tuple(found)
 
@@ -203,6 +218,23 @@ def keys(draw: st.DrawFn, kind: Kind) -> Key:
 lifetimes = st.builds(Lifetime, *[st.integers(0, (1 << 63))] * 4)
 
 
+def linux_parts(family: int) -> st.SearchStrategy[LinuxParts]:
+    """Return what an SA has on Linux alone; a kernel tells it from nothing by one of its parts."""
+    index = st.integers(0, 0x7FFFFFFF)
+    some_mark = st.none() | marks.filter(any)
+    narrow = selectors(st.just(family)).filter(lambda s: s.source_prefix > 0)
+    return st.builds(
+        LinuxParts,
+        st.none() | narrow.map(lambda s: s._replace(scope=None)),
+        index,
+        some_mark,
+        some_mark,
+        u32,
+        st.sampled_from([None, Direction.IN, Direction.OUT]),
+        st.none() | st.builds(Offload, st.integers(1, 0x7FFFFFFF), st.booleans()),
+    ).filter(any)
+
+
 @st.composite
 def associations(draw: st.DrawFn) -> SecurityAssociation:
     family = draw(families)
@@ -228,4 +260,5 @@ def associations(draw: st.DrawFn) -> SecurityAssociation:
         draw(lifetimes),
         draw(st.none() | nat) if esp else None,
         esn=esn,
+        linux=draw(st.none() | linux_parts(family)),
     )

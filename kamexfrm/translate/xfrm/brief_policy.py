@@ -15,13 +15,14 @@ from kamexfrm.xfrm import (
     XFRMA_POLICY_TYPE,
     XFRMA_SEC_CTX,
     XFRMA_TMPL,
+    Mark,
     SecurityContext,
     decode_policy,
     encode_attribute,
     iter_attributes,
 )
 from kamexfrm.xfrm.attributes import Span
-from kamexfrm.xfrm.selector import pack_context, read_context
+from kamexfrm.xfrm.selector import pack_context, pack_mark, read_context, read_mark
 from kamexfrm.xfrm.structs import SELECTOR, U32, USERPOLICY_INFO
 
 NAME_END = SELECTOR.size
@@ -67,8 +68,8 @@ class _Tail(NamedTuple):
 @lru_cache(maxsize=4096)
 def read_tail(tail: bytes) -> _Tail:
     """Read the attributes of a policy; raises WireError."""
-    templates = others = b""
-    if_id = 0
+    templates = context = b""
+    if_id, mark = 0, None
     for number, start, end in iter_attributes(tail, 0):
         kind = number & NLA_TYPE_MASK
         value = tail[start:end]
@@ -79,16 +80,24 @@ def read_tail(tail: bytes) -> _Tail:
         elif kind == XFRMA_POLICY_TYPE and value[0] == XFRM_POLICY_TYPE_MAIN:
             continue
         if kind == XFRMA_SEC_CTX:
-            context = read_context(tail, Span(start, end))
-            others += encode_context(context) if context else b""
-        elif kind in (XFRMA_IF_ID, XFRMA_MARK, XFRMA_POLICY_TYPE):
-            others += encode_attribute(kind, value)
-    return _Tail(templates, others, if_id)
+            found = read_context(tail, Span(start, end))
+            context += encode_context(found) if found else b""
+        elif kind == XFRMA_MARK:
+            mark = read_mark(tail, Span(start, end))
+        elif kind == XFRMA_POLICY_TYPE:
+            context += encode_attribute(kind, value)
+    return _Tail(templates, context + encode_scope(mark, if_id), if_id)
 
 
 def encode_context(context: SecurityContext) -> bytes:
     """Return what tells policies of one selector with different LSM's labels apart."""
     return encode_attribute(XFRMA_SEC_CTX, pack_context(context))
+
+
+def encode_scope(mark: Mark | None, if_id: int) -> bytes:
+    """Return what tells policies of one selector with different marks or interfaces apart."""
+    name = encode_attribute(XFRMA_MARK, pack_mark(mark)) if mark and any(mark) else b""
+    return name + encode_attribute(XFRMA_IF_ID, U32.pack(if_id)) if if_id else name
 
 
 def brief_policy(payload: bytes) -> BriefPolicy | None:

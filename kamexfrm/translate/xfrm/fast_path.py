@@ -91,7 +91,7 @@ def fast_path_template(
 
 def encode_selector(selector: Selector) -> bytes:
     """Return a selector's struct, with which each message about a policy begins."""
-    source, source_prefix, destination, destination_prefix, upper, sport, dport = selector
+    source, source_prefix, destination, destination_prefix, upper, sport, dport, scope = selector
     ports = _NO_PORTS
     if sport is not None or dport is not None:
         ports = _pack_ports(
@@ -105,7 +105,7 @@ def encode_selector(selector: Selector) -> bytes:
         destination_prefix,
         source_prefix,
         0 if upper == ULPROTO_ANY else upper,
-        0,
+        scope.interface if scope else 0,
         0,
     )
 
@@ -117,7 +117,7 @@ def encode_plain(
     order: int,
     created: int,
 ) -> bytes:
-    """Return the payload of NEWPOLICY for an entry with a plain template."""
+    """Return the payload of NEWPOLICY for an entry with a plain template and without a scope."""
     return _encode(
         policy,
         template,
@@ -204,7 +204,7 @@ def _encode(
     created: int,
 ) -> bytes:
     selector, _, _, _, priority, lifetime, validtime, _ = policy
-    source, source_prefix, destination, destination_prefix, upper, sport, dport = selector
+    source, source_prefix, destination, destination_prefix, upper, sport, dport, _ = selector
     if sport is None and dport is None:
         ports = _NO_PORTS
     else:

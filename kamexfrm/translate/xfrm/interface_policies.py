@@ -23,11 +23,8 @@ from kamexfrm.model.policy import (
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
-from kamexfrm.translate.xfrm.policy_to_kernel import (
-    Placement,
-    policy_to_kernel,
-    selector_to_kernel,
-)
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.xfrm import (
     XFRM_MODE_TRANSPORT,
     XFRM_POLICY_FWD,

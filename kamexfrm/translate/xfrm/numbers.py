@@ -8,6 +8,7 @@ from kamexfrm.model.association import NO_FLAGS, SaFlag
 from kamexfrm.model.policy import Direction, Mode, SecurityContext
 from kamexfrm.xfrm import XFRM_STATE_AF_UNSPEC, XFRM_STATE_ESN
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
+from kamexfrm.xfrm import Selector as XfrmSelector
 
 #: KAME's direction by the kernel's: XFRM_POLICY_IN, OUT, FWD, then in and out of a socket's own
 #: policy. Hot paths index it directly.
@@ -63,3 +64,10 @@ def sa_flags_from_kernel(flags: int) -> SaFlag:
     """Return an SA's flags without those that its other fields imply."""
     flags &= ~_IMPLIED
     return SaFlag(flags) if flags else NO_FLAGS
+
+
+def is_narrow(selector: XfrmSelector) -> bool:
+    """Whether a selector leaves out some packets by their addresses, protocol or ports."""
+    masks = selector.destination_port_mask | selector.source_port_mask
+    prefixes = selector.destination_prefix | selector.source_prefix
+    return bool(masks | prefixes | selector.protocol)

@@ -18,11 +18,8 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     read_tag,
     spd_entry_from_kernel,
 )
-from kamexfrm.translate.xfrm.policy_to_kernel import (
-    Placement,
-    policy_to_kernel,
-    selector_to_kernel,
-)
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_by_index, remaining
 from kamexfrm.xfrm import (
     ANY_ALGORITHM,

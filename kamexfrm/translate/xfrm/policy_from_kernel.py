@@ -26,6 +26,7 @@ from kamexfrm.translate.xfrm.numbers import (
     label_from_kernel,
     mode_from_kernel,
 )
+from kamexfrm.translate.xfrm.policy_name import scope_from_kernel, sidecar_selector
 from kamexfrm.translate.xfrm.policy_to_kernel import is_entrusting
 from kamexfrm.translate.xfrm.tag import ShareTag, TagReading
 from kamexfrm.xfrm import (
@@ -33,6 +34,7 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_BLOCK,
     XFRM_POLICY_FWD,
     XFRM_POLICY_OUT,
+    Mark,
     Policy,
     Template,
 )
@@ -54,7 +56,9 @@ _OURS = Owner.OURS
 _new = tuple.__new__
 
 
-def selector_from_kernel(selector: XfrmSelector) -> Selector:
+def selector_from_kernel(
+    selector: XfrmSelector, mark: Mark | None = None, if_id: int = 0
+) -> Selector:
     """Return KAME's selector; a partial port mask shows as its value."""
     (
         destination,
@@ -67,9 +71,12 @@ def selector_from_kernel(selector: XfrmSelector) -> Selector:
         destination_prefix,
         source_prefix,
         protocol,
-        _,
+        interface,
         _,
     ) = selector
+    scope = None
+    if interface or if_id or mark is not None:
+        scope = scope_from_kernel(interface, mark, if_id)
     return _new(
         Selector,
         (
@@ -80,6 +87,7 @@ def selector_from_kernel(selector: XfrmSelector) -> Selector:
             protocol or ULPROTO_ANY,
             source_port if source_mask else None,
             destination_port if destination_mask else None,
+            scope,
         ),
     )
 
@@ -153,9 +161,12 @@ def has_sidecar(policy: Policy) -> bool:
 
 def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) -> SpdEntry:
     """Return what a dumped policy means."""
-    (selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates) = (
-        policy[:10]
-    )
+    # fmt: off
+    (
+        selector, direction, action, kernel_priority, index, _, _, lifetime, current, templates,
+        if_id, mark,
+    ) = policy[:12]
+    # fmt: on
     if selector.user == tags.CATCH_ALL_USER:
         return _foreign(policy, Owner.FORGED)
     tag = tags.policy_tag(lifetime[:4])
@@ -169,11 +180,11 @@ def spd_entry_from_kernel(policy: Policy, sidecar_of: SidecarOf = no_sidecar) ->
         return _foreign(policy, Owner.FOREIGN)
     priority, order, flags, created, life, valid = tag
     if flags & tags.HAS_SIDECAR:
-        sidecar = sidecar_of(selector)
+        sidecar = sidecar_of(sidecar_selector(policy))
         if sidecar is not None:
             requests = _requests_ours(sidecar.templates) or ()
     written = (
-        selector_from_kernel(selector),
+        selector_from_kernel(selector, mark, if_id),
         DIRECTIONS[direction],
         _type_of(action, requests),
         requests,
@@ -211,7 +222,7 @@ def _foreign(policy: Policy, owner: Owner) -> SpdEntry:
     requests = _requests_foreign(policy.templates) if ours is None else ours
     entrusts = is_socket and is_entrusting(policy)
     written = SecurityPolicy(
-        selector_from_kernel(policy.selector),
+        selector_from_kernel(policy.selector, policy.mark, policy.if_id),
         direction_from_kernel(policy.direction),
         PolicyType.ENTRUST if entrusts else _type_of(policy.action, requests),
         requests,

@@ -11,20 +11,24 @@ from functools import lru_cache
 from kamexfrm.model.knobs import FamilyKnobs, Knobs, effective_level
 from kamexfrm.model.policy import (
     TUNNEL_MODES,
-    ULPROTO_ANY,
     Direction,
     IpsecProtocol,
     IpsecRequest,
     Level,
     Mode,
     PolicyType,
+    Scope,
     SecurityPolicy,
-    Selector,
 )
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel, mode_to_kernel
+from kamexfrm.translate.xfrm.policy_name import (
+    mark_to_kernel,
+    selector_to_kernel,
+    sidecar_selector,
+)
 from kamexfrm.translate.xfrm.tag import PolicyTag, ShareTag
 from kamexfrm.xfrm import (
     ANY_ALGORITHM,
@@ -42,6 +46,8 @@ from kamexfrm.xfrm import Selector as XfrmSelector
 #: The reqid of trigger templates: no SA has it, so they only provoke ACQUIRE.
 TRIGGER_REQID = 0xF0000001
 
+_NO_SCOPE = Scope()
+
 _PROTOCOLS = (IpsecProtocol.AH, IpsecProtocol.ESP, IpsecProtocol.IPCOMP)
 
 
@@ -57,23 +63,6 @@ class Installed(NamedTuple):
 
     policy: Policy
     sidecar: Policy | None = None
-
-
-def selector_to_kernel(selector: Selector) -> XfrmSelector:
-    """Return the kernel's selector: protocol 255 becomes 0, ports get full or empty masks."""
-    source_port, destination_port = selector.source_port, selector.destination_port
-    return XfrmSelector(
-        selector.destination,
-        selector.source,
-        destination_port or 0,
-        0 if destination_port is None else 0xFFFF,
-        source_port or 0,
-        0 if source_port is None else 0xFFFF,
-        selector.source.family,
-        selector.destination_prefix,
-        selector.source_prefix,
-        0 if selector.upper == ULPROTO_ANY else selector.upper,
-    )
 
 
 def is_tunnel_use(request: IpsecRequest, direction: Direction, family: int, knobs: Knobs) -> bool:
@@ -228,14 +217,16 @@ def policy_to_kernel(
     created: int,
     *,
     twin: bool = False,
+    companion: bool = False,
     without_sa: tuple[IpsecRequest, ...] = (),
     with_sa_reqids: tuple[IpsecRequest, ...] | None = None,
     remaining: tuple[int, int] | None = None,
 ) -> Installed:
     """Return what the kernel gets for an entry of ours.
 
-    ``created`` is in seconds since the epoch. ``without_sa`` are those of ``tunnel_uses()`` that
-    have no SA, ``with_sa_reqids`` the requests with the reqids of their SAs.
+    ``created`` is in seconds since the epoch. ``companion`` is for an fwd entry of a program that
+    writes its own. ``without_sa`` are those of ``tunnel_uses()`` that have no SA,
+    ``with_sa_reqids`` the requests with the reqids of their SAs.
     ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
     that is rewritten: UPDPOLICY restarts its clock.
     """
@@ -243,7 +234,7 @@ def policy_to_kernel(
     family = selector.source.family
     asked = requests if with_sa_reqids is None else with_sa_reqids
     templates = templates_to_kernel(type_, asked, direction, family, knobs.of(family), without_sa)
-    flags = tags.TWIN if twin else 0
+    flags = (tags.TWIN if twin else 0) | (tags.COMPANION if companion else 0)
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, without_sa):
         flags |= tags.HAS_SIDECAR | (tags.IN_CLEAR if without_sa else 0)
@@ -251,26 +242,29 @@ def policy_to_kernel(
         PolicyTag(priority, placement.order, flags, created, lifetime, validtime)
     )
     hard_add, hard_use = remaining or (lifetime, validtime)
-    kernel_selector = selector_to_kernel(selector)
-    kernel_label = label_to_kernel(label)
+    scope = selector.scope or _NO_SCOPE
     kernel = Policy(
-        kernel_selector,
+        selector_to_kernel(selector),
         direction_to_kernel(direction),
         action=XFRM_POLICY_BLOCK if type_ is PolicyType.DISCARD else XFRM_POLICY_ALLOW,
         priority=placement.kernel_priority,
         lifetime=LifetimeConfig(*words, 0, hard_add, 0, hard_use),
         templates=templates,
-        security_context=kernel_label,
+        if_id=scope.if_id,
+        mark=mark_to_kernel(scope.mark),
+        security_context=label_to_kernel(label),
     )
     if flags & tags.HAS_SIDECAR:
         words = tags.policy_words(
             PolicyTag(priority, placement.order, tags.SIDECAR, created, lifetime, validtime)
         )
         sidecar = kernel._replace(
+            selector=sidecar_selector(kernel),
             direction=XFRM_POLICY_FWD,
             lifetime=LifetimeConfig(*words, 0, hard_add, 0, 0),
             templates=tuple(_as_written(r, inner) for r, inner in _with_families(requests, family)),
             if_id=tags.SIDECAR_IF_ID,
+            mark=None,
         )
     return Installed(kernel, sidecar)
 

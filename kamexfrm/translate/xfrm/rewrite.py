@@ -21,6 +21,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     sidecars_of,
     spd_entry_from_kernel,
 )
+from kamexfrm.translate.xfrm.policy_name import name_of, sidecar_id, sidecar_selector
 from kamexfrm.translate.xfrm.policy_to_kernel import (
     Placement,
     policy_to_kernel,
@@ -28,14 +29,11 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     tunnel_uses,
 )
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
-from kamexfrm.translate.xfrm.tag import SIDECAR_IF_ID
 from kamexfrm.xfrm import (
-    XFRM_POLICY_FWD,
     XFRM_POLICY_OUT,
     Operation,
     Policy,
     PolicyId,
-    SecurityContext,
     Selector,
     XfrmMsg,
     encode_policy,
@@ -128,7 +126,7 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int)
         if wanted == policy.templates or _is_over(policy, entry, now):
             continue
         if without_sa or has_sidecar(policy):
-            has_one = policy.selector in sidecars
+            has_one = sidecar_selector(policy) in sidecars
             steps = _rewrite(policy, entry, knobs, without_sa, with_sa_reqids, now, has_one=has_one)
             after.update(range(len(operations) + 1, len(operations) + len(steps)))
             operations += steps
@@ -141,7 +139,9 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int)
 
 def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
     """Return what deletes sidecars without their entry: it expired, or its writer was killed."""
-    kept = {p.selector for p in policies if p.direction == XFRM_POLICY_OUT and has_sidecar(p)}
+    kept = {
+        sidecar_selector(p) for p in policies if p.direction == XFRM_POLICY_OUT and has_sidecar(p)
+    }
     return [
         delete_sidecar(selector)
         for selector, sidecar in sidecars.items()
@@ -186,7 +186,7 @@ def _rewrite(
     if new.sidecar:
         operations.insert(0, Operation(XfrmMsg.UPDPOLICY, encode_policy(new.sidecar)))
     elif has_one:
-        operations.append(delete_sidecar(policy.selector))
+        operations.append(delete_sidecar(sidecar_selector(policy)))
     return operations
 
 
@@ -226,17 +226,13 @@ def moved(policies: Iterable[Policy], number: int, now: int) -> list[Operation]:
 
 
 def delete_sidecar(selector: Selector) -> Operation:
-    """Return the operation that deletes a selector's sidecar."""
-    wanted = PolicyId(selector, index=0, direction=XFRM_POLICY_FWD, if_id=SIDECAR_IF_ID)
-    return Operation(XfrmMsg.DELPOLICY, encode_id(wanted))
+    """Return the operation that deletes the sidecar with a selector."""
+    return Operation(XfrmMsg.DELPOLICY, encode_id(sidecar_id(selector)))
 
 
-def delete_policy(
-    selector: Selector, direction: int, label: SecurityContext | None = None
-) -> Operation:
-    """Return the operation that deletes the policy with a selector and a label."""
-    wanted = PolicyId(selector, index=0, direction=direction, security_context=label)
-    return Operation(XfrmMsg.DELPOLICY, encode_id(wanted))
+def delete_policy(name: PolicyId) -> Operation:
+    """Return the operation that deletes the policy of a name."""
+    return Operation(XfrmMsg.DELPOLICY, encode_id(name))
 
 
 def delete_by_index(policy: Policy) -> Operation:
@@ -268,5 +264,5 @@ def catch_alls(policies: Iterable[Policy], knobs: Knobs) -> list[Operation]:
                 if not there.get((family, direction)):
                     operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(block)))
             elif (family, direction) in there:
-                operations.append(delete_policy(block.selector, direction))
+                operations.append(delete_policy(name_of(block, direction)))
     return operations

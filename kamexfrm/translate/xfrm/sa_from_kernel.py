@@ -4,13 +4,16 @@ from kamexfrm.algorithms import Kind, by_kernel_name
 from kamexfrm.model.association import (
     Key,
     Lifetime,
+    LinuxParts,
     NatTraversal,
+    Offload,
     SadEntry,
     SaState,
     SecurityAssociation,
 )
-from kamexfrm.model.policy import IpsecProtocol, Mode
+from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
 from kamexfrm.translate.xfrm.numbers import (
+    is_narrow,
     label_from_kernel,
     mode_from_kernel,
     sa_flags_from_kernel,
@@ -21,9 +24,13 @@ from kamexfrm.xfrm import (
     XFRM_MODE_BEET,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
+    XFRM_OFFLOAD_INBOUND,
     XFRM_STATE_ESN,
     State,
 )
+
+#: By XFRM_SA_DIR_IN and XFRM_SA_DIR_OUT.
+_DIRECTIONS = {1: Direction.IN, 2: Direction.OUT}
 
 
 def _finite(limit: int) -> int:
@@ -41,6 +48,33 @@ def _encryption_from(state: State) -> Key | None:
     if state.encryption is not None:
         return _key(Kind.ENCRYPTION, state.encryption.name, state.encryption.key)
     return None
+
+
+def _linux_parts(state: State) -> LinuxParts | None:
+    selector = state.selector
+    narrow, offload = is_narrow(selector), state.offload
+    plain = not narrow and not selector.interface and not state.if_id and offload is None
+    if plain and state.mark is None and state.output_mark is None and not state.direction:
+        return None
+    return _make_linux_parts(state, selects=narrow)
+
+
+def _make_linux_parts(state: State, *, selects: bool) -> LinuxParts | None:
+    from kamexfrm.translate.xfrm.policy_from_kernel import selector_from_kernel
+    from kamexfrm.translate.xfrm.policy_name import mark_from_kernel
+
+    wanted = state.selector._replace(interface=0)
+    offload = state.offload
+    parts = LinuxParts(
+        selector_from_kernel(wanted) if selects else None,
+        state.selector.interface,
+        mark_from_kernel(state.mark),
+        mark_from_kernel(state.output_mark),
+        state.if_id,
+        _DIRECTIONS.get(state.direction),
+        Offload(offload.interface, bool(offload.flags & XFRM_OFFLOAD_INBOUND)) if offload else None,
+    )
+    return parts if any(parts) else None
 
 
 def _life_of(state: State, now: float) -> SaState:
@@ -107,6 +141,7 @@ def sad_entry_from_kernel(state: State, now: float) -> SadEntry:
             label_from_kernel(state.security_context),
             bool(state.flags & XFRM_STATE_ESN),
             sa_flags_from_kernel(state.flags),
+            _linux_parts(state),
         ),
         _life_of(state, now),
         created,

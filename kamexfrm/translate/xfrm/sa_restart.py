@@ -5,6 +5,7 @@ the same stays: its lifetimes start again, and so does its replay window. Its ou
 on where the cipher would be broken by a number used twice, and nobody is hurt by a jump ahead.
 """
 
+from kamexfrm.translate.xfrm.numbers import is_narrow
 from kamexfrm.translate.xfrm.sa_to_kernel import replay_ahead, replay_esn_ahead
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
@@ -13,6 +14,7 @@ from kamexfrm.xfrm import (
     LifetimeCurrent,
     Operation,
     ReplayState,
+    Selector,
     State,
     StateId,
     XfrmMsg,
@@ -58,9 +60,17 @@ def _terms(state: State) -> tuple[object, ...]:
         state.flags & ~XFRM_STATE_AF_UNSPEC,
         state.encap,
         state.security_context,
+        _selected(state.selector),
         state.mark,
+        state.output_mark,
         state.if_id,
+        state.direction,
     )
+
+
+def _selected(selector: Selector) -> Selector | int:
+    """Return the packets that an SA is for; those of any family look different by its mode."""
+    return selector._replace(user=0) if is_narrow(selector) else selector.interface
 
 
 def restart(there: State, wanted: State, now: int) -> list[Operation]:

@@ -7,22 +7,32 @@ from kamexfrm.errors import KamexfrmError, invalid
 from kamexfrm.model.association import (
     Key,
     Lifetime,
+    LinuxParts,
     SaId,
     SecurityAssociation,
 )
-from kamexfrm.model.policy import IpsecProtocol, Mode
-from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.numbers import label_to_kernel, mode_to_kernel, sa_flags_to_kernel
+from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
+from kamexfrm.net import AF_INET6, Address
+from kamexfrm.translate.xfrm.numbers import (
+    is_narrow,
+    label_to_kernel,
+    mode_to_kernel,
+    sa_flags_to_kernel,
+)
+from kamexfrm.translate.xfrm.policy_name import mark_to_kernel, selector_to_kernel
 from kamexfrm.translate.xfrm.tag import created_tag, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
     XFRM_INF,
     XFRM_MODE_TUNNEL,
+    XFRM_OFFLOAD_INBOUND,
+    XFRM_OFFLOAD_IPV6,
     XFRM_STATE_AF_UNSPEC,
     AeadAlgorithm,
     AuthAlgorithm,
     Encap,
     LifetimeConfig,
+    OffloadDevice,
     ReplayState,
     ReplayStateEsn,
     State,
@@ -36,6 +46,10 @@ LEGACY_REPLAY_WINDOW_MAX = 32
 
 #: The widest window the kernel takes, in packets: 128 words of 32 (XFRMA_REPLAY_ESN_MAX).
 REPLAY_WINDOW_MAX = 4096
+
+
+#: XFRM_SA_DIR_IN and XFRM_SA_DIR_OUT.
+_SA_DIRECTIONS = {None: 0, Direction.IN: 1, Direction.OUT: 2}
 
 
 def _lifetimes(hard: Lifetime, soft: Lifetime) -> LifetimeConfig:
@@ -111,13 +125,8 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     if nat is not None:
         original = nat.original_address or Address.unspecified(family)
         encap = Encap(UDP_ENCAP_ESPINUDP, nat.source_port, nat.destination_port, original)
-    nowhere = Address.unspecified(family)
-    selector_family = 0 if mode is Mode.TUNNEL else family
-    anywhere = nowhere if selector_family else Address(0, bytes(16))
-    return State(
-        selector=XfrmSelector(
-            anywhere, anywhere, family=selector_family, user=sa_user(sa.mode is Mode.ANY)
-        ),
+    state = State(
+        selector=_selector(sa, mode),
         destination=sa.destination,
         spi=sa.spi,
         protocol=sa.protocol,
@@ -136,11 +145,46 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         replay_esn=replay_esn,
         security_context=label_to_kernel(sa.label),
     )
+    return state if sa.linux is None else _with_linux_parts(state, sa.linux)
+
+
+def _selector(sa: SecurityAssociation, mode: Mode) -> XfrmSelector:
+    """Return the packets that an SA is for: to the kernel, a tunnel of any has no family."""
+    user = sa_user(sa.mode is Mode.ANY)
+    linux = sa.linux
+    if linux is not None and linux.selector is not None:
+        selector = selector_to_kernel(linux.selector)
+        return selector._replace(user=user, interface=linux.interface)
+    interface = linux.interface if linux else 0
+    return _any_packet(sa.destination.family, interface, user, tunnel=mode is Mode.TUNNEL)
+
+
+def _any_packet(family: int, interface: int, user: int, *, tunnel: bool) -> XfrmSelector:
+    if tunnel and not interface:
+        family = 0
+    anywhere = Address.unspecified(family) if family else Address(0, bytes(16))
+    return XfrmSelector(anywhere, anywhere, family=family, user=user, interface=interface)
+
+
+def _with_linux_parts(state: State, linux: LinuxParts) -> State:
+    offload = None
+    if linux.offload:
+        flags = XFRM_OFFLOAD_IPV6 if state.family == AF_INET6 else 0
+        flags |= XFRM_OFFLOAD_INBOUND if linux.offload.inbound else 0
+        offload = OffloadDevice(linux.offload.interface, flags)
+    return state._replace(
+        mark=mark_to_kernel(linux.mark),
+        output_mark=mark_to_kernel(linux.output_mark),
+        if_id=linux.if_id,
+        direction=_SA_DIRECTIONS[linux.direction],
+        offload=offload,
+    )
 
 
 def sa_id_to_kernel(id: SaId) -> StateId:
     """Return the identity of an SA for the kernel."""
-    return StateId(id.destination, id.spi, id.protocol, id.destination.family)
+    mark = mark_to_kernel(id.mark)
+    return StateId(id.destination, id.spi, id.protocol, id.destination.family, mark=mark)
 
 
 #: How far the outgoing number of a recreated SA jumps: more packets than are sent between reading
@@ -178,11 +222,12 @@ def recreate(state: State, mode: int, now: int) -> State:
         return max(1, limit - gone) if limit and limit != XFRM_INF else limit
 
     tunnel = mode == XFRM_MODE_TUNNEL
-    family = 0 if tunnel else state.family
-    nowhere = Address.unspecified(family) if family else Address(0, bytes(16))
+    selector = state.selector
+    if not is_narrow(selector):
+        selector = _any_packet(state.family, selector.interface, selector.user, tunnel=tunnel)
     flags = state.flags & ~XFRM_STATE_AF_UNSPEC
     return state._replace(
-        selector=XfrmSelector(nowhere, nowhere, family=family, user=state.selector.user),
+        selector=selector,
         mode=mode,
         care_of_address=created_tag(
             read_created_tag(state.care_of_address, spent.add_time), state.family

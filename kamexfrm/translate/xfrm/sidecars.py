@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_from_kernel import SidecarOf, is_sidecar, sidecars_of
+from kamexfrm.translate.xfrm.policy_name import sidecar_selector
 from kamexfrm.translate.xfrm.tag import read_share
 from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
@@ -58,7 +59,7 @@ def acquired_ends(acquire: Acquire, sidecar_of: SidecarOf) -> tuple[Address, Add
         for at, template in enumerate(acquire.policy.templates)
         if template in same and (share := read_share(template.share)) and share.trigger
     ]
-    sidecar = sidecar_of(acquire.policy.selector) if triggers else None
+    sidecar = sidecar_of(sidecar_selector(acquire.policy)) if triggers else None
     if sidecar is None or len(sidecar.templates) <= triggers[0]:
         return ends
     written = sidecar.templates[triggers[0]]

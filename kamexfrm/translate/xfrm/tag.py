@@ -51,7 +51,8 @@ HAS_SIDECAR = 0x0004  # the requests as written are in the sidecar
 SIDECAR = 0x0008  # this is one
 CATCH_ALL = 0x0010  # def_policy 0
 INTERFACE = 0x0020  # an XFRM interface's: no flush of policies takes it
-_KNOWN_FLAGS = 0x003F
+COMPANION = 0x0040  # the fwd entry of a program that writes one for its in entry itself
+_KNOWN_FLAGS = 0x007F
 
 _SHARE_TAG = 0x80
 _SHARE_ENDPOINTS = 0x04
