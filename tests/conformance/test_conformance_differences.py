@@ -97,7 +97,7 @@ def from_peer(
 
 def _output_cases(f: int) -> dict[str, Case]:
     other = _other(f)
-    across = "esp/tunnel/{}-{}/require esp/transport//require"
+    across = "out ipsec esp/tunnel/{}-{}/require esp/transport//require"
     across = across.format(HERE[other], PEER[other])
     return {
         "discard-eperm": Case(out(f), (entry(f, "out discard"),)),
@@ -151,7 +151,7 @@ def _output_cases(f: int) -> dict[str, Case]:
 
 
 def _across(f: int, text: str) -> SecurityPolicy:
-    policy = parse_policy(f"out ipsec {text}")
+    policy = parse_policy(text)
     nowhere = Address.unspecified(f)
     assert policy.type is not None
     everything = Selector(nowhere, 0, nowhere, 0)
@@ -162,10 +162,17 @@ def _other(family: int) -> int:
     return AF_INET if family == AF_INET6 else AF_INET6
 
 
-def _around(f: int) -> Packet:
-    """Return a packet from the peer in transport mode between addresses of the other family."""
-    ends = (PEER[_other(f)], HERE[_other(f)])
-    return arriving(f)._replace(protections=(Protection(ESP, TRANSPORT, *ends, 0x1001),))
+def _around(f: int) -> Case:
+    """Return a packet in AH in transport mode around a tunnel of the other family."""
+    other = _other(f)
+    ends = (PEER[other], HERE[other])
+    seals = (Protection(AH, TRANSPORT, *ends, 0x1002), Protection(ESP, TUNNEL, *ends, 0x1001))
+    text = f"in ipsec esp/tunnel/{ends[0]}-{ends[1]}/require ah/transport//require"
+    return Case(
+        arriving(f)._replace(protections=seals),
+        (_across(f, text),),
+        (from_peer(other, ESP, 0x1001, TUNNEL), from_peer(other, AH, 0x1002)),
+    )
 
 
 def _input_cases(f: int) -> dict[str, Case]:
@@ -212,7 +219,7 @@ def _input_cases(f: int) -> dict[str, Case]:
             arriving(f, esp), (entry(f, "in ipsec esp/transport//require"),), (tunnel_sa,)
         ),
         "ah-inside": Case(arriving(f, esp, ah), (), (esp_sa, ah_sa)),
-        "other-family": Case(_around(f), (), (from_peer(_other(f), ESP, 0x1001),)),
+        "other-family": _around(f),
         "helper-tunnel": Case(
             arriving(f, tunnel),
             (entry(f, "in none"), entry(f, right, 7000)),

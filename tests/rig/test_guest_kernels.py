@@ -179,8 +179,11 @@ def test_the_doctor_says_what_is_otherwise_on_a_kernel() -> None:
     assert titles == {
         "5.10.46": ["no default of the namespace"],
         "6.1.176": [],
-        "6.12.113": ["transport mode around the other family"],
-        "7.2.13+deb14-amd64": ["transport mode around the other family", "no hmac-ripemd160"],
+        "6.12.113": ["transport mode outside a tunnel of the other family"],
+        "7.2.13+deb14-amd64": [
+            "transport mode outside a tunnel of the other family",
+            "no hmac-ripemd160",
+        ],
     }
 
 

@@ -50,9 +50,8 @@ def arriving(situation: Situation, kernel: frozenset[str]) -> Fate:
     packet, spd = situation.packet, situation.spd
     if situation.loops and "ipv4-loopback" in kernel:
         return Fate(received=True)
-    lost = _lost(situation, kernel)
-    if lost is not None:
-        return lost
+    if _sticks(situation, kernel):
+        return Fate(drop="?")
     helped = [
         p for p in packet.protections if "helper-tunnel" in kernel and _is_helped(situation, p)
     ]
@@ -70,6 +69,9 @@ def arriving(situation: Situation, kernel: frozenset[str]) -> Fate:
     sad = _with_helped(situation, helped)
     decision = decide_input(packet, Spd.of(spd), sad, situation.knobs, situation.socket)
     accepted = decision.verdict is Verdict.ACCEPTED
+    is_received = accepted or "in_nosa" not in decision.counters
+    if is_received and "other-family" in kernel and _is_of_another_family(situation):
+        return Fate(drop="?")
     if is_too_deep(decision.governing) and "six-requests" in kernel:
         return Fate(drop="?")
     if "input-headers" in kernel and decision.governing is not None:
@@ -124,28 +126,34 @@ def _is_helped(situation: Situation, protection: Protection) -> bool:
     )
 
 
-def _lost(situation: Situation, kernel: frozenset[str]) -> Fate | None:
-    """Return the fate of a packet where the kernel cannot take off a header whose SA is there."""
+def _is_of_another_family(situation: Situation) -> bool:
+    """Whether a transport header was outside a tunnel that changed the family.
+
+    Its SA has a selector of its own family, which newer kernels compare with the inner packet's.
+    """
+    family = situation.packet.family
+    others = (p for p in situation.packet.protections if p.source.family != family)
+    found = map(situation.sa_of, others)
+    return any(sa is not None and sa.mode is Mode.TRANSPORT for sa in found)
+
+
+def _sticks(situation: Situation, kernel: frozenset[str]) -> bool:
+    """Whether the kernel cannot take off a header whose SA is there."""
     outer: IpsecProtocol | None = None
-    packet = situation.packet
-    families = [p.source.family for p in packet.protections[1:]] + [packet.family]
-    for protection, inner in zip(packet.protections, families, strict=False):
+    for protection in situation.packet.protections:
         sa = situation.sa_of(protection)
         if sa is None:
-            return None
+            return False
         outer = outer or protection.protocol
         is_ah = protection.protocol is IpsecProtocol.AH
         if is_ah and outer is not IpsecProtocol.AH and "ah-inside" in kernel:
-            return Fate(drop="?")
+            return True
         is_bare = protection.mode is Mode.TRANSPORT and sa.mode is Mode.TUNNEL
         if is_bare and "sa-mode" in kernel:
-            return Fate(drop="?")
-        is_other = protection.source.family != inner and sa.mode is Mode.TRANSPORT
-        if is_other and "other-family" in kernel:
-            return Fate()  # no counter says so
+            return True
         if protection.mode is Mode.TUNNEL:
             outer = None
-    return None
+    return False
 
 
 def _tunnel_entry(situation: Situation, protection: Protection) -> SecurityPolicy:
