@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from kamexfrm.model.policy import (
     TUNNEL_MODES,
@@ -23,6 +22,7 @@ from kamexfrm.model.policy import (
     Selector,
 )
 from kamexfrm.net import Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.numbers import mode_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import XFRM_MODE_BEET, XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
