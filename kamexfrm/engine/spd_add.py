@@ -11,6 +11,7 @@ from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_selector, encode_twin
+from kamexfrm.translate.xfrm.interface_policies import refuse_interface
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
@@ -248,6 +249,7 @@ def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Poli
         undo.append(always(Operation(_UPDATE, encode_policy(old)) if old else deletion))
 
     old = session.find_policy(name_of(policy))
+    refuse_interface(old)
     if sidecar:
         kept = session.find_policy(sidecar_id(sidecar.selector))
         update(sidecar, kept, delete_sidecar(sidecar.selector))

@@ -11,7 +11,7 @@ from kamexfrm.engine.transactions import Undo, always
 from kamexfrm.errors import KernelError
 from kamexfrm.model.policy import Direction
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
-from kamexfrm.translate.xfrm.interface_policies import is_interface_policy
+from kamexfrm.translate.xfrm.interface_policies import is_interface_policy, refuse_interface
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag, marker_policy
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
@@ -47,6 +47,7 @@ def spd_delete(session: Session, request: SpdDelete) -> None:
         return
     selector, direction, label = request.selector, request.direction, request.label
     there = session.find_policy(policy_id(selector, direction, label))
+    refuse_interface(there)
     twin = None
     if request.twin and direction is Direction.IN:
         twin = session.find_policy(policy_id(selector, Direction.FWD, label))
@@ -57,9 +58,7 @@ def spd_delete_id(session: Session, request: SpdDeleteId) -> None:
     """Delete a policy by id; raises KernelError (ENOENT, EINVAL)."""
     session.send()
     there = spd_policy_by_id(session.kernel, request.id)
-    if is_interface_policy(there):
-        why = f"it belongs to the interface of if_id {there.if_id}: delete that"
-        raise KernelError(errno.EPERM, why)
+    refuse_interface(there)
     twin = None
     if there.direction == XFRM_POLICY_IN:
         twin = session.find_policy(name_of(there, XFRM_POLICY_FWD))

@@ -11,6 +11,7 @@ from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.brief_policy import brief_policy
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
+from kamexfrm.translate.xfrm.interface_policies import refuse_interface
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy, read_old
@@ -84,6 +85,7 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     if (name, direction) in load.deleted:
         raise KernelError(errno.ENOENT)
     there = session.find_policy(policy_id(request.selector, request.direction, request.label))
+    refuse_interface(there)
     if there is None:
         raise KernelError(errno.ENOENT)
     session.tunnels_changed = True

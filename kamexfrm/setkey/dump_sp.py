@@ -44,12 +44,10 @@ def format_sp(
 
     ``sequence`` is the message's place in the dump, the last one's is 0. ``ports`` is ``-p``.
     """
-    policy, id, created, last_used, _, _, _, _, socket, interface = entry
+    policy, id, created, last_used, _, _, _, _, socket, _ = entry
     head = "(per-socket policy) " if socket else format_selector(policy[0])
     before, after = policy_words(policy[1:], socket, ports)
     dates = date_words(created, last_used)
-    if interface:
-        dates += f"\tinterface of if_id {interface}\n"
     return f"{head}\n{before}{dates}{after}{id} seq={sequence} pid={pid}\n\trefcnt={refcnt}\n"
 
 

@@ -11,6 +11,7 @@ from kamexfrm.engine.requests import (
     SaAdd,
     SaFlush,
     SpdAdd,
+    SpdDelete,
     SpdDeleteId,
     SpdFlush,
     Write,
@@ -19,7 +20,7 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SaId
-from kamexfrm.model.policy import Level, Mode, SpdEntry
+from kamexfrm.model.policy import Level, Mode, PolicyType, SpdEntry
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
 from kamexfrm.translate.xfrm.sa_to_kernel import SEQUENCE_MARGIN, sa_to_kernel
@@ -102,12 +103,19 @@ def test_knobs_and_later_entries_leave_them_as_they_are(asker: Asker) -> None:
     assert {p.selector: p for p in asker.kernel.policies() if p.if_id == 7} == before
 
 
-def test_one_policy_of_an_interface_is_not_deleted_by_its_id(asker: Asker) -> None:
+def test_one_policy_of_an_interface_is_not_deleted_or_replaced(asker: Asker) -> None:
     asker.must(InterfaceAdd(TUNNEL_7))
-    id = next(e.id for e in asker.entries() if e.interface)
-    (error,) = refused(asker, SpdDeleteId(id))
-    assert error.errno == errno.EPERM
-    assert "belongs to the interface of if_id 7" in str(error)
+    there = next(e for e in asker.entries() if e.interface)
+    policy = there.policy
+    for one in (
+        SpdDeleteId(there.id),
+        SpdDelete(policy.selector, policy.direction),
+        SpdAdd(policy._replace(requests=(), type=PolicyType.NONE), twin=False, replace=True),
+    ):
+        (error,) = refused(asker, one)
+        assert error.errno == errno.EPERM
+        assert "belongs to the interface of if_id 7" in str(error)
+    assert len(shown(asker.entries())) == 6
 
 
 def test_a_number_is_given_once_and_a_tunnel_changes_in_place(asker: Asker) -> None:

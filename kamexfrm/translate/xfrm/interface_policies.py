@@ -7,8 +7,10 @@ interface with that id (Linux xfrm_policy.c xfrm_policy_match()), and asks for S
 (xfrm_state_find()). So the SAs of reqid N get the id too, and serve the interface alone.
 """
 
+import errno
 from collections.abc import Iterable
 
+from kamexfrm.errors import KernelError
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import (
     Direction,
@@ -98,6 +100,13 @@ def is_interface_policy(policy: Policy) -> bool:
         return False
     tag = tags.policy_tag(policy.lifetime[:4])
     return tag is not None and tag.flags & tags.INTERFACE != 0
+
+
+def refuse_interface(policy: Policy | None) -> None:
+    """Refuse to change or delete one policy of an XFRM interface; raises KernelError (EPERM)."""
+    if policy is not None and is_interface_policy(policy):
+        why = f"it belongs to the interface of if_id {policy.if_id}: delete that"
+        raise KernelError(errno.EPERM, why)
 
 
 def tunnels_of(policies: Iterable[Policy]) -> dict[int, InterfaceTunnel]:
