@@ -34,6 +34,7 @@ COMMANDS = {
     "kamexfrm keygen": Command("cli", ("keygen",)),
     "kamexfrm check": Command("cli", ("check",)),
     "kamexfrm explain": Command("cli", ("explain",)),
+    "kamexfrm status": Command("cli", ("status",)),
     "kamexfrm watch": Command("cli", ("watch",)),
     "kamexfrm stats": Command("cli", ("stats",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),

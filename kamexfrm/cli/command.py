@@ -11,6 +11,11 @@ SECTIONS = (
         "See and understand",
         (
             Entry(
+                "status",
+                "Show variables, policies and what serves them, and SAs, with problems first.",
+                "kamexfrm.cli.status:status",
+            ),
+            Entry(
                 "explain",
                 "Say what KAME does with a packet and why, and what Linux does.",
                 "kamexfrm.cli.explain:command",
