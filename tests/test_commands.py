@@ -33,6 +33,7 @@ COMMANDS = {
     "kamexfrm mirror": Command("cli", ("mirror",)),
     "kamexfrm keygen": Command("cli", ("keygen",)),
     "kamexfrm check": Command("cli", ("check",)),
+    "kamexfrm translate": Command("cli", ("translate",)),
     "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm status": Command("cli", ("status",)),
     "kamexfrm watch": Command("cli", ("watch",)),

@@ -47,6 +47,12 @@ SECTIONS = (
                 "kamexfrm.cli.mirror:command",
             ),
             Entry(
+                "translate",
+                "Translate setkey files to ip xfrm commands, and what ip xfrm prints or reads to"
+                " setkey's.",
+                "kamexfrm.cli.translate:command",
+            ),
+            Entry(
                 "keygen",
                 "Print a key from the system's randomness, as setkey reads it.",
                 "kamexfrm.cli.keygen:command",

@@ -1,0 +1,149 @@
+"""Kernel objects as lines of ``ip xfrm``, which ``sh -e`` runs."""
+
+import shlex
+from collections.abc import Iterator
+
+from kamexfrm.net import (
+    IPPROTO_GRE,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_MH,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+)
+from kamexfrm.operator.translate.ip_words import (
+    DIRECTIONS,
+    ENCAPS,
+    LIMITS,
+    MODES,
+    PROTOCOLS,
+    STATE_FLAGS,
+)
+from kamexfrm.operator.translate.objects import Objects, Remark
+from kamexfrm.xfrm import XFRM_INF, XFRM_POLICY_BLOCK, LifetimeConfig, Policy, Selector, State
+from kamexfrm.xfrm import constants as c
+
+_UPPERS = {
+    IPPROTO_ICMP: "icmp",
+    IPPROTO_TCP: "tcp",
+    IPPROTO_UDP: "udp",
+    33: "dccp",
+    IPPROTO_ICMPV6: "ipv6-icmp",
+    132: "sctp",
+    IPPROTO_MH: "mobility-header",
+    IPPROTO_GRE: "gre",
+}
+_TYPED = (IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH)
+_WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, 132)
+
+
+def lines(objects: Objects, remarks: list[Remark]) -> Iterator[str]:
+    """Yield a line for each object; ``remarks`` gets what ip(8) has no words for."""
+    for state in objects.states:
+        words = ["ip", "xfrm", "state", "add", *_state(state, remarks)]
+        yield " ".join(map(shlex.quote, words))
+    for policy in objects.policies:
+        words = ["ip", "xfrm", "policy", "add", *_policy(policy, remarks)]
+        yield " ".join(map(shlex.quote, words))
+
+
+def _state(state: State, remarks: list[Remark]) -> Iterator[str]:
+    protocol = PROTOCOLS.get(state.protocol, str(state.protocol))
+    yield from ("src", str(state.source), "dst", str(state.destination))
+    yield from ("proto", protocol, "spi", f"{state.spi:#x}")
+    yield from _algorithms(state)
+    yield from ("mode", MODES.get(state.mode, str(state.mode)))
+    if state.reqid:
+        yield from ("reqid", str(state.reqid))
+    window = state.replay_esn.replay_window if state.replay_esn else state.replay_window
+    if window:
+        yield from ("replay-window", str(window))
+    flags = [word for bit, word in STATE_FLAGS.items() if state.flags & bit]
+    for flag in flags:
+        yield from ("flag", flag)
+    if state.extra_flags & c.XFRM_SA_XFLAG_DONT_ENCAP_DSCP:
+        yield from ("extra-flag", "dont-encap-dscp")
+    yield from _limits(state.lifetime)
+    encap = state.encap
+    if encap is not None:
+        yield from ("encap", ENCAPS.get(encap.type, str(encap.type)))
+        yield from (str(encap.source_port), str(encap.destination_port))
+        yield str(encap.original_address)
+    yield from _context(state, remarks)
+
+
+def _algorithms(state: State) -> Iterator[str]:
+    if state.aead:
+        aead = state.aead
+        yield from ("aead", aead.name, _key(aead.key), str(aead.icv_bits))
+    if state.authentication:
+        name, key, _, bits = state.authentication
+        if bits:
+            yield from ("auth-trunc", name, _key(key), str(bits))
+        else:
+            yield from ("auth", name, _key(key))
+    if state.encryption:
+        yield from ("enc", state.encryption.name, _key(state.encryption.key))
+    if state.compression:
+        yield from ("comp", state.compression.name)
+
+
+def _key(material: bytes) -> str:
+    return f"0x{material.hex()}" if material else ""
+
+
+def _limits(lifetime: LifetimeConfig) -> Iterator[str]:
+    for word, field in LIMITS.items():
+        value = getattr(lifetime, field)
+        if value not in (0, XFRM_INF):
+            yield from ("limit", word, str(value))
+
+
+def _context(found: State | Policy, remarks: list[Remark]) -> Iterator[str]:
+    context = found.security_context
+    if context is None:
+        return
+    if (context.doi, context.algorithm) != (1, 1):
+        text = "ip(8) has no words for a security context other than -ctx 1 1: left out"
+        remarks.append(Remark(None, text))
+        return
+    yield from ("ctx", context.text.rstrip(b"\0").decode("utf-8", "surrogateescape"))
+
+
+def _policy(policy: Policy, remarks: list[Remark]) -> Iterator[str]:
+    yield from _selector(policy.selector)
+    yield from ("dir", DIRECTIONS[policy.direction])
+    yield from _context(policy, remarks)
+    if policy.action == XFRM_POLICY_BLOCK:
+        yield from ("action", "block")
+    yield from ("priority", str(policy.priority))
+    if policy.flags & c.XFRM_POLICY_LOCALOK:
+        yield from ("flag", "localok")
+    if policy.flags & c.XFRM_POLICY_ICMP:
+        yield from ("flag", "icmp")
+    yield from _limits(policy.lifetime)
+    for template in policy.templates:
+        yield from ("tmpl", "src", str(template.source), "dst", str(template.destination))
+        yield from ("proto", PROTOCOLS.get(template.protocol, str(template.protocol)))
+        yield from ("mode", MODES.get(template.mode, str(template.mode)))
+        if template.reqid:
+            yield from ("reqid", str(template.reqid))
+        if template.optional:
+            yield from ("level", "use")
+
+
+def _selector(selector: Selector) -> Iterator[str]:
+    yield from ("src", f"{selector.source}/{selector.source_prefix}")
+    yield from ("dst", f"{selector.destination}/{selector.destination_prefix}")
+    if not selector.protocol:
+        return
+    yield from ("proto", _UPPERS.get(selector.protocol, str(selector.protocol)))
+    if selector.protocol == IPPROTO_GRE:
+        if selector.source_port_mask or selector.destination_port_mask:
+            yield from ("key", str(selector.source_port << 16 | selector.destination_port))
+        return
+    words = ("type", "code") if selector.protocol in _TYPED else ("sport", "dport")
+    if selector.source_port_mask:
+        yield from (words[0], str(selector.source_port))
+    if selector.destination_port_mask:
+        yield from (words[1], str(selector.destination_port))
