@@ -9,6 +9,7 @@ from kamexfrm.cli.trouble import Command
 from kamexfrm.command_line import printable
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Owner, SpdEntry
+from kamexfrm.model.statement_text import policy_statement, sa_statement
 from kamexfrm.operator.document import document, to_text
 from kamexfrm.operator.file_state import read_files, text_of
 from kamexfrm.operator.knob_files import with_settings
@@ -18,7 +19,6 @@ from kamexfrm.operator.translate.objects import Remark
 from kamexfrm.operator.translate.setkey_writing import Written
 from kamexfrm.setkey.dump_sa import sa_to_dict
 from kamexfrm.setkey.dump_sp import sp_to_dict
-from kamexfrm.setkey.statement_text import policy_statement, sa_statement
 
 #: What of a dump is about the kernel's entry, and not about what was written.
 _OF_POLICIES = (

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.policy import PRIORITY_DEFAULT, Level, SecurityPolicy
+from kamexfrm.model.statement_text import InexpressibleError, policy_statement, sa_statement
 from kamexfrm.operator.translate.objects import Objects, Remark
-from kamexfrm.setkey.statement_text import InexpressibleError, policy_statement, sa_statement
 from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import TRIGGER_REQID
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
