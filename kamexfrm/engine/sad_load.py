@@ -1,16 +1,17 @@
 """SAs within a load: one that comes again stays, or is replaced in one piece."""
 
 import errno
+from os import urandom
 
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.lookup import states_between
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.transactions import always
-from kamexfrm.errors import KernelError
-from kamexfrm.model.policy import IPSEC_PROTOCOLS
+from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.model.policy import IPSEC_PROTOCOLS, IpsecProtocol
 from kamexfrm.translate.xfrm.sa_lookup import is_usable
-from kamexfrm.translate.xfrm.sa_restart import is_same, restart, succeed
+from kamexfrm.translate.xfrm.sa_restart import is_same, restart, stand_in, succeed
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
 from kamexfrm.xfrm import Operation, State, StateId, XfrmMsg, encode_state, encode_state_id
 
@@ -59,11 +60,22 @@ def add(session: Session, load: Load, request: SaAdd, wanted: State) -> bool:
     if is_usable(there) and is_same(there, wanted):
         session.transactions.add(request, restart(there, wanted, session.now))
         return True
-    # The new one cannot be made while the old one is there. Both reach the kernel in one piece.
+    # The new one cannot be made while the old one is there. All reaches the kernel in one piece.
     again = Operation(XfrmMsg.NEWSA, encode_state(succeed(there, wanted)))
-    back = Operation(XfrmMsg.NEWSA, encode_state(there))
+    back = always(Operation(XfrmMsg.NEWSA, encode_state(there)))
     gone = Operation(XfrmMsg.DELSA, encode_state_id(id))
-    session.transactions.add(request, (gone, again), (always(back), None))
+    if not is_usable(there) or there.protocol == IpsecProtocol.IPCOMP:
+        session.transactions.add(request, (gone, again), (back, None))
+        return True
+    spare = stand_in(there, int.from_bytes(urandom(4), "big") | 1 << 31, urandom)
+    made = Operation(XfrmMsg.NEWSA, encode_state(spare))
+    unmade = Operation(XfrmMsg.DELSA, encode_state_id(_id_of(spare)))
+
+    def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
+        return failures.get(1) or failures.get(2)
+
+    operations = (made, gone, again, unmade)
+    session.transactions.add(request, operations, (None, back, None, None), on_failure)
     return True
 
 

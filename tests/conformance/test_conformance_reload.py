@@ -163,6 +163,27 @@ def test_sas_that_come_again_go_on_protecting(
 
 
 @pytest.mark.dataplane
+def test_sas_that_get_other_keys_let_nothing_pass_in_clear(
+    two_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    near, far = ENDS["inet"]
+    texts = [
+        "flush;\nspdflush;\n"
+        f"add {near} {far} esp 0x1001 {KEYS[:-2]}{at:02};\n"
+        f"add {far} {near} esp 0x1002 {KEYS};\n" + policies("inet", "use")
+        for at in range(2)
+    ]
+    with flow(two_hosts, "inet") as it:
+        assert reload(it, texts[0], tmp_path).stderr == ""
+        it.runs(it.protected)
+        it.leaks()
+        for number in range(SHUFFLES):
+            assert reload(it, texts[number % 2], tmp_path).stderr == ""
+        it.runs(it.protected)
+        assert it.leaks() == 0
+
+
+@pytest.mark.dataplane
 def test_a_foreign_sa_with_a_mark_goes_with_a_flush(two_hosts: TwoHosts, tmp_path: Path) -> None:
     near, far = ENDS["inet"]
     path = tmp_path / "a.conf"

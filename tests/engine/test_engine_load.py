@@ -254,6 +254,17 @@ def test_an_sa_with_another_key_replaces_the_old_one(deletion: Write) -> None:
     assert left == ({0x1000, 0x2000} if isinstance(deletion, SaDelete) else {0x1000})
 
 
+def test_while_an_sa_gets_another_key_there_is_always_one() -> None:
+    kernel = FakeKernel()
+    there: list[int] = []
+    asker = Asker(Watched(kernel, lambda: there.append(sum(1 for _ in kernel.states()))))
+    asker.must(SaAdd(sa()))
+    there.clear()
+    assert load(asker, SaFlush(), SaAdd(sa(encryption=cipher(bytes(16))))) == []
+    assert min(there) >= 1
+    assert [entry.association.spi for entry in asker.engine.sad()] == [0x1000]
+
+
 def test_sas_that_are_not_there_are_rejected() -> None:
     asker = Asker(FakeKernel())
     asker.must(SaAdd(sa()))

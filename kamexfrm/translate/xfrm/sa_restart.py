@@ -5,10 +5,13 @@ the same stays: its lifetimes start again, and so does its replay window. Its ou
 on where the cipher would be broken by a number used twice, and nobody is hurt by a jump ahead.
 """
 
+from collections.abc import Callable
+
 from kamexfrm.translate.xfrm.numbers import is_narrow
 from kamexfrm.translate.xfrm.sa_to_kernel import replay_ahead, replay_esn_ahead
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
+    UNLIMITED,
     XFRM_STATE_AF_UNSPEC,
     AsyncEvent,
     LifetimeCurrent,
@@ -99,6 +102,28 @@ def restart(there: State, wanted: State, now: int) -> list[Operation]:
         Operation(XfrmMsg.NEWAE, encode_async_event(event)),
         Operation(XfrmMsg.UPDSA, encode_state(limits)),
     ]
+
+
+#: Seconds after which a stand-in goes by itself: it is there for less than a millisecond.
+_STAND_IN_LIFE = 10
+
+
+def stand_in(there: State, spi: int, random_bytes: Callable[[int], bytes]) -> State:
+    """Return what takes a state's packets while it is deleted and made again with another key.
+
+    Without any SA, packets of an optional template (level use) would go in clear. Nobody has the
+    keys of this one: packets that meet it are lost.
+    """
+    authentication, encryption, aead = there.authentication, there.encryption, there.aead
+    return there._replace(
+        spi=spi,
+        lifetime=UNLIMITED._replace(hard_add=_STAND_IN_LIFE),
+        authentication=authentication
+        and authentication._replace(key=random_bytes(len(authentication.key))),
+        encryption=encryption and encryption._replace(key=random_bytes(len(encryption.key))),
+        aead=aead and aead._replace(key=random_bytes(len(aead.key))),
+        offload=None,
+    )
 
 
 def succeed(there: State, wanted: State) -> State:
