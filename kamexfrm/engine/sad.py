@@ -13,6 +13,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
+from kamexfrm.translate.xfrm.brief_state import brief_states
 from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
@@ -27,6 +28,7 @@ from kamexfrm.xfrm import (
     State,
     StateId,
     XfrmMsg,
+    decode_state,
     encode_state,
     encode_state_flush,
     encode_state_id,
@@ -118,9 +120,9 @@ def choose_modes(session: Session) -> None:
     """Make each SA of mode any a tunnel or a transport one, as the SPD now needs it."""
     # The kernel's helper state below an IPComp tunnel has a copy of the selector, with our mark.
     states = [
-        s
-        for s in session.kernel.states()
-        if is_mode_any(s.selector.user) and s.spi and s.protocol in IPSEC_PROTOCOLS
+        (state, payload)
+        for state, payload in brief_states(session.kernel.state_runs())
+        if is_mode_any(state.user) and state.has_spi and state.protocol in IPSEC_PROTOCOLS
     ]
     if not states:
         session.clear_flags(MarkerFlag.HAS_MODE_ANY)
@@ -139,12 +141,14 @@ def choose_modes(session: Session) -> None:
         if r.mode is Mode.TUNNEL and entry.policy.direction is not Direction.FWD
     }
     # The kernel lists the newest first. The older of two is recreated first: the newer stays newer.
-    for state in reversed(states):
-        ends = (int(state.protocol), state.source, state.destination)
-        is_tunnel = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
+    for state, payload in reversed(states):
+        is_tunnel = False
+        if wanted:
+            ends = (state.protocol, state.source, state.destination)
+            is_tunnel = (*ends, state.reqid) in wanted or (*ends, _ANY_REQID) in wanted
         mode = XFRM_MODE_TUNNEL if is_tunnel else XFRM_MODE_TRANSPORT
         if state.mode != mode:
-            _recreate(session, state, mode)
+            _recreate(session, decode_state(payload), mode)
 
 
 def _id_of(state: State) -> StateId:

@@ -12,6 +12,7 @@ from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.brief_state import brief_states
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
     NO_FLAGS,
@@ -212,7 +213,11 @@ class Session:
         head = self._head()
         if head and self.kernel.apply(head):
             self.stored = None
-        return self.kernel.apply(operations, ends)
+        failures = self.kernel.apply(operations, ends)
+        if self.invalidates_routes:
+            self.invalidates_routes = False
+            self.kernel.apply(self.renewal())
+        return failures
 
     def _head(self) -> list[Operation]:
         """Return what is sent before requests: the marker, if they change it."""
@@ -276,7 +281,8 @@ class Session:
         """Return which SA serves which request, read once until an SA is written."""
         if self._sa_lookup is None:
             self.send()
-            self._sa_lookup = SaLookup(self.kernel.states())
+            states = brief_states(self.kernel.state_runs())
+            self._sa_lookup = SaLookup(state for state, _ in states)
         return self._sa_lookup
 
     def has_reqids(self) -> bool:

@@ -23,6 +23,7 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.brief_state import BriefState
 from kamexfrm.translate.xfrm.numbers import mode_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import XFRM_MODE_BEET, XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, State
@@ -73,7 +74,7 @@ class Unserved(NamedTuple):
 class SaLookup:
     """The SAs of a dump, to be found for requests."""
 
-    def __init__(self, states: Iterable[State]) -> None:
+    def __init__(self, states: Iterable[BriefState]) -> None:
         """``states`` are in the kernel's order, the newest first."""
         self._heads: dict[tuple[int, int, _Ends], _Heads] = {}  # by mode, protocol, ends
         self._pairs: defaultdict[int, list[_Ends]] = defaultdict(list)
@@ -86,7 +87,7 @@ class SaLookup:
         self.digest = 0
         made: set[tuple[object, ...]] = set()
         for age, state in enumerate(reversed(list(states))):
-            if not is_usable(state) or state.mode not in _MODES:
+            if not state.is_usable or state.mode not in _MODES:
                 continue
             if state.if_id:  # it serves the policies of its interface, which name its reqid
                 continue
@@ -97,7 +98,7 @@ class SaLookup:
                 self._pairs[state.protocol].append(ends)
             heads = self._heads.setdefault(key, {})
             # SAs of one declared mode and one reqid share a head, as old as the oldest of them.
-            is_any = is_mode_any(state.selector.user)
+            is_any = is_mode_any(state.user)
             head = (state.protocol, ends, state.mode, is_any, state.reqid)
             if head not in made:
                 made.add(head)
