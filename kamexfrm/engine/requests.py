@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kamexfrm.model.association import SaId, SecurityAssociation
+    from kamexfrm.model.association_run import AssociationRun
     from kamexfrm.model.knobs import Knob
     from kamexfrm.model.policy import (
         Direction,
@@ -103,6 +104,21 @@ class SaAdd(NamedTuple):
     sequence: int = 0
 
 
+class SaAddRun(NamedTuple):
+    """Add many SAs in order, each as an SaAdd does; ``cookie`` is as in SpdAddRun."""
+
+    run: AssociationRun
+    cookie: Callable[[int], object]
+
+    def request(self, at: int) -> SaAdd:
+        """Return the request of one SA."""
+        return SaAdd(self.run.association(at), cookie=self.cookie(at))
+
+    def requests(self) -> Iterator[SaAdd]:
+        """Yield the requests of all SAs."""
+        return map(self.request, range(self.run.total))
+
+
 class SaDelete(NamedTuple):
     """Delete one SA."""
 
@@ -167,7 +183,7 @@ Write = (
 )
 
 #: Many writes at once.
-WriteRun = SpdAddRun
+WriteRun = SpdAddRun | SaAddRun
 
 
 class Rejected(NamedTuple):

@@ -1,21 +1,19 @@
 """Many policies are added at once: what spd_add() does with each, without an object for each."""
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import chain, groupby
+from itertools import chain
 
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAddRun
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.spd_add import add_pair
-from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Failure
+from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import Direction, PolicyType
 from kamexfrm.model.policy_run import PolicyGroup
 from kamexfrm.translate.xfrm.brief_policy import plain_content
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, encode_group, group_names
-from kamexfrm.xfrm import XFRM_POLICY_FWD, PackedOperations, pack_requests
+from kamexfrm.xfrm import XFRM_POLICY_FWD, Operation, pack_requests
 
 
 def spd_add_run(session: Session, request: SpdAddRun) -> int:
@@ -58,8 +56,14 @@ def _write(session: Session, request: SpdAddRun, templates: Sequence[FastPathTem
     ]
     operations, ends = pack_requests(groups, session.kernel.port)
     failures = session.send_packed(operations, ends)
-    if failures:
-        _settle(session, request, operations, ends, failures)
+
+    def add(at: int, sent: list[Operation]) -> None:
+        if len(sent) > 1:
+            add_pair(session, request.request(at), *sent)
+        else:
+            session.transactions.add(request.request(at), sent)
+
+    session.transactions.settle_run(operations, ends, failures, add)
     return True
 
 
@@ -110,28 +114,3 @@ def _template(session: Session, group: PolicyGroup) -> FastPathTemplate | None:
     except KamexfrmError:
         return None
     return template if template.plain else None
-
-
-def _settle(
-    session: Session,
-    request: SpdAddRun,
-    operations: PackedOperations,
-    ends: Sequence[int],
-    failures: Sequence[Failure],
-) -> None:
-    """Handle the failures of a run as those of policies that were added one by one."""
-    transactions = session.transactions
-    number, added = transactions.number, 0
-    errors: dict[int, KernelError] = {}
-    for at, mine in groupby(failures, lambda failure: bisect_right(ends, failure.position)):
-        start = ends[at - 1] if at else 0
-        errors |= {added + position - start: error for position, error in mine}
-        sent = operations[start : ends[at]]
-        transactions.number = number + at + 1
-        if len(sent) > 1:
-            add_pair(session, request.request(at), *sent)
-        else:
-            transactions.add(request.request(at), sent)
-        added += len(sent)
-    transactions.settle(errors)
-    transactions.number = number

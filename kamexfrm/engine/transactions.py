@@ -6,13 +6,15 @@ carried out whole or not at all.
 """
 
 import errno
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from kamexfrm.engine.requests import Rejected, SpdAdd, Write
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Kernel
+from kamexfrm.kernel.interface import Failure, Kernel
 from kamexfrm.records import NamedTuple
-from kamexfrm.xfrm import Operation
+from kamexfrm.xfrm import Operation, PackedOperations
 
 #: Handles the failed operations of a transaction, given with their errors: returns the error to
 #: report, or None where the request is carried out all the same.
@@ -96,14 +98,31 @@ class Transactions:
             self._handle_failures(transactions, operations, errors)
         return all(index >= 0 for index in errors)
 
-    def settle(self, errors: dict[int, KernelError]) -> None:
-        """Handle the failures of transactions that were sent otherwise, and added for this.
+    def settle_run(
+        self,
+        operations: PackedOperations,
+        ends: Sequence[int],
+        failures: Sequence[Failure],
+        add: Callable[[int, list[Operation]], None],
+    ) -> None:
+        """Handle the failures of requests that were sent at once as those of single ones.
 
-        ``errors`` are by the place of the operation among those that were added.
+        ``ends`` are where the operations of a request end. ``add`` adds the transaction of a
+        request, by its place, with the operations that were sent for it.
         """
-        transactions, operations = self._transactions, self._operations
+        number, added = self.number, 0
+        errors: dict[int, KernelError] = {}
+        for at, mine in groupby(failures, lambda failure: bisect_right(ends, failure.position)):
+            start = ends[at - 1] if at else 0
+            errors |= {added + position - start: error for position, error in mine}
+            sent = operations[start : ends[at]]
+            self.number = number + at + 1
+            add(at, sent)
+            added += len(sent)
+        self.number = number
+        transactions, gathered = self._transactions, self._operations
         self._transactions, self._operations = [], []
-        self._handle_failures(transactions, operations, errors)
+        self._handle_failures(transactions, gathered, errors)
 
     def _handle_failures(
         self,

@@ -13,6 +13,7 @@ from kamexfrm.engine.requests import (
     InterfaceAdd,
     InterfaceDelete,
     SaAdd,
+    SaAddRun,
     SaDelete,
     SaDeleteAll,
     SaFlush,
@@ -26,6 +27,7 @@ from kamexfrm.engine.requests import (
     WriteRun,
     Written,
 )
+from kamexfrm.engine.sad_add_run import sa_add_run
 from kamexfrm.engine.session import Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
 from kamexfrm.engine.spd_add_run import spd_add_run
@@ -140,7 +142,7 @@ class Writer:
             knobs.finish(session)
         while queue:
             request = queue.popleft()
-            if isinstance(request, SpdAddRun):
+            if isinstance(request, SpdAddRun | SaAddRun):
                 _write_run(session, request)
             else:
                 session.transactions.number += 1
@@ -230,12 +232,16 @@ def _interfaces() -> ModuleType:
     return interfaces
 
 
-def _write_run(session: Session, run: SpdAddRun) -> None:
+def _write_run(session: Session, run: WriteRun) -> None:
     """Write many requests, at once where none of them needs care."""
-    added = spd_add_run(session, run)
+    if isinstance(run, SaAddRun):
+        added = run.run.total if sa_add_run(session, run) else 0
+    else:
+        added = spd_add_run(session, run)
     if added == run.run.total:
         return
-    for at, request in enumerate(islice(run.requests(), added, None), 1):
+    requests: Iterator[Write] = run.requests()
+    for at, request in enumerate(islice(requests, added, None), 1):
         session.transactions.number += 1
         _write(session, request)
         if at % _MOST_GATHERED == 0:

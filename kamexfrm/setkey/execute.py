@@ -14,6 +14,7 @@ from kamexfrm.engine.requests import (
     IncompleteWrite,
     Rejected,
     SaAdd,
+    SaAddRun,
     SaDelete,
     SaDeleteAll,
     SaFlush,
@@ -39,7 +40,7 @@ from kamexfrm.model.policy import (
 from kamexfrm.pfkey.saflags import SADB_X_EXT_PRAND, SADB_X_EXT_PZERO, SADB_X_EXT_RAWCPI
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.error_hints import explain, reason_of, text_of
-from kamexfrm.setkey.plain_lines import PolicyLines
+from kamexfrm.setkey.plain_lines import Lines, PolicyLines
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.sa_options import with_offload_direction
 
@@ -193,14 +194,23 @@ class Executor:
                 self._read(statement)
         return True
 
-    def run_lines(self, lines: PolicyLines) -> None:
+    def run_lines(self, lines: Lines) -> None:
         """Carry out many statements, at once where nothing is to be said of one of them."""
+        if self._tracer:
+            for statement in lines.statements():
+                self.run(statement)
+        elif isinstance(lines, PolicyLines):
+            self._run_policies(lines)
+        else:
+            self._attempt(self._engine.try_submit_run, SaAddRun(lines.run, lines.statement))
+
+    def _run_policies(self, lines: PolicyLines) -> None:
         groups = lines.run.groups
         warned = [] if self._warned else [g.at[0] for g in groups if self._uses_default(g.first)]
         if 0 in warned:
             self._warn_default(lines.statement(0), lines.run.policy(0))
             warned.clear()
-        if warned or self._tracer or any(len(g.first.requests) > MAX_ACTING for g in groups):
+        if warned or any(len(g.first.requests) > MAX_ACTING for g in groups):
             for statement in lines.statements():
                 self.run(statement)
             return

@@ -6,7 +6,7 @@ from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.hosts import Resolver
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.plain_lines import PolicyLines, Stretch, read_block
+from kamexfrm.setkey.plain_lines import Lines, Stretch, read_block
 from kamexfrm.setkey.script_file import Script
 from kamexfrm.setkey.statements import Exit, Statement
 
@@ -33,9 +33,9 @@ class WholeScripts:
     def __init__(self, scripts: Sequence[Script], resolve: Resolver) -> None:
         self._scripts = scripts
         self._resolve = resolve
-        self._parts: list[Span | PolicyLines] = []
+        self._parts: list[Span | Lines] = []
 
-    def check(self) -> Iterator[Statement | PolicyLines]:
+    def check(self) -> Iterator[Statement | Lines]:
         """Yield all statements up to the first that cannot be read: raises ScriptError."""
         for script in self._scripts:
             line = 1
@@ -49,10 +49,10 @@ class WholeScripts:
                     break
                 line = parser.line
 
-    def _check_piece(self, parser: "LineParser") -> Iterator[Statement | PolicyLines]:
+    def _check_piece(self, parser: "LineParser") -> Iterator[Statement | Lines]:
         line, start, has_statements = parser.line, 0, False
         for found in parser.runs():
-            if isinstance(found, PolicyLines):
+            if isinstance(found, Lines):
                 if has_statements:
                     self._parts.append(Span(parser.text(start), found.file, line))
                 self._parts.append(found)
@@ -64,10 +64,10 @@ class WholeScripts:
         if has_statements:
             self._parts.append(Span(parser.text(start, to_end=True), parser.file, line))
 
-    def statements(self) -> Iterator[Statement | PolicyLines]:
+    def statements(self) -> Iterator[Statement | Lines]:
         """Yield the same again."""
         for part in self._parts:
-            if isinstance(part, PolicyLines):
+            if isinstance(part, Lines):
                 yield part
                 continue
             text, file, line = part
@@ -86,7 +86,7 @@ class LineParser(Parser):
     _run_start = 0
     _left = False
 
-    def runs(self) -> Iterator[Statement | PolicyLines]:
+    def runs(self) -> Iterator[Statement | Lines]:
         """Yield the statements and runs from here on; raises ScriptError."""
         while not self._ended:
             self._skip()

@@ -6,7 +6,7 @@ from itertools import combinations
 from kamexfrm.engine.load import EntryName, LoadPlan
 from kamexfrm.model.policy import Direction
 from kamexfrm.setkey import statements as s
-from kamexfrm.setkey.plain_lines import PolicyLines
+from kamexfrm.setkey.plain_lines import AssociationLines, Lines, PolicyLines
 
 #: A statement that reads the databases sees them as the statements before it left them.
 _READS = (s.Get, s.Dump, s.SpdGet, s.SpdDump, s.GetSpi)
@@ -23,7 +23,7 @@ def reads(statement: s.Statement) -> bool:
     return isinstance(statement, _READS)
 
 
-def plans_of(statements: Iterable[s.Statement | PolicyLines]) -> list[LoadPlan | None]:
+def plans_of(statements: Iterable[s.Statement | Lines]) -> list[LoadPlan | None]:
     """Return what each part of a script is; raises ScriptError where it cannot be read.
 
     A part ends with the next statement that reads. It is a load where something is deleted before
@@ -36,6 +36,8 @@ def plans_of(statements: Iterable[s.Statement | PolicyLines]) -> list[LoadPlan |
             break
         if isinstance(statement, PolicyLines):
             counter.count_lines(statement)
+        elif isinstance(statement, AssociationLines):
+            counter.count(statement.first)
         elif reads(statement):
             plans.append(counter.plan())
             counter = _Counter()

@@ -1,4 +1,4 @@
-"""Runs of plain ``spdadd`` lines: one expression reads them all, and no line becomes an object.
+"""Runs of plain ``spdadd`` and ``add`` lines: one expression reads each, no line is an object.
 
 What is not an address or a port is read once for each spelling of it, by ``fast_parser``, which
 also says what is plain. A property test holds the two together.
@@ -14,6 +14,8 @@ from itertools import repeat
 from operator import itemgetter
 
 from kamexfrm.errors import Place
+from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.association_run import AssociationRun
 from kamexfrm.model.policy_run import PolicyGroup, PolicyRun
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple
@@ -38,6 +40,15 @@ _DIFFERENT = (
     (3, r"(\[[0-9]{1,5}\])"),
     (4, "([0-9A-Fa-f.:]+)"),
     (6, r"(\[[0-9]{1,5}\])"),
+)
+
+#: An ``add`` line that may be plain; addresses, SPI and keys differ in lines that are alike.
+_SPI = "(0x[0-9A-Fa-f]{1,8}|[0-9]{1,9})"
+_ADD_BLOCK = re.compile(r"(?>(?:add[ \t][^\n]*\n)+)")
+_ADD_LINE = re.compile(
+    rf"add[ \t]+([0-9A-Fa-f.:]+)[ \t]+([0-9A-Fa-f.:]+)[ \t]+(?:esp|ah)[ \t]+{_SPI}[^\n;#\"]*?"
+    r"(?:[ \t]-E[ \t]+[a-z0-9-]+[ \t]+0x([0-9A-Fa-f]+))?"
+    rf"(?:[ \t]+-A[ \t]+[a-z0-9-]+[ \t]+0x([0-9A-Fa-f]+))?[ \t]*;{_BLANK}"
 )
 
 #: A line's source, its prefix and port, the same of its destination, the rest up to the semicolon,
@@ -65,6 +76,35 @@ class PolicyLines(NamedTuple):
             yield SpdAdd(Place(self.file, line, 1), line, policy)
 
 
+class AssociationLines(NamedTuple):
+    """Many ``add`` statements, one a line, the first of which is ``first``."""
+
+    first: Add
+    run: AssociationRun
+
+    @property
+    def file(self) -> str:
+        """The script's name."""
+        return self.first.place.file
+
+    def statement(self, at: int) -> Add:
+        """Return the statement of one line."""
+        line = self.first.end_line + at
+        return self.first._replace(
+            place=Place(self.file, line, 1),
+            end_line=line,
+            associations=(self.run.association(at),),
+        )
+
+    def statements(self) -> Iterator[Add]:
+        """Yield the statements of all lines."""
+        return map(self.statement, range(self.run.total))
+
+
+#: Many statements, one a line.
+Lines = PolicyLines | AssociationLines
+
+
 class Stretch(NamedTuple):
     """Lines of a text up to the offset ``end``; ``following`` is the number of the next line.
 
@@ -73,7 +113,7 @@ class Stretch(NamedTuple):
 
     end: int
     following: int
-    lines: PolicyLines | None
+    lines: Lines | None
 
 
 def read_block(text: str, at: int, file: str, line: int) -> list[Stretch]:
@@ -81,6 +121,8 @@ def read_block(text: str, at: int, file: str, line: int) -> list[Stretch]:
 
     ``at`` begins a statement and a line, the one with number ``line``.
     """
+    if text.startswith("add", at):
+        return read_associations(text, at, file, line)
     block = _BLOCK.match(text, at) if text.startswith("spdadd", at) else None
     if not block:
         return []
@@ -105,6 +147,68 @@ def read_block(text: str, at: int, file: str, line: int) -> list[Stretch]:
             found.append(Stretch(at, line + stop, None))
         start = stop
     return found
+
+
+def read_associations(text: str, at: int, file: str, line: int) -> list[Stretch]:
+    """Return what the ``add`` lines from ``at`` say: a run if all are like the first, or nothing.
+
+    They may have other addresses, SPIs and keys.
+    """
+    block = _ADD_BLOCK.match(text, at)
+    total = text.count("\n", at, block.end()) if block else 0
+    if not block or total < FEWEST:
+        return []
+    end = block.end()
+    general = [Stretch(end, line + total, None)]
+    first = plain_statement(text, at, file, line, 0)
+    parts = _ADD_LINE.match(text, at, end)
+    if not parts or not isinstance(first, Add):
+        return general
+    pattern = re.compile("".join(_add_pattern(parts, text)))
+    last = text.rfind("\n", at, end - 1) + 1
+    if not pattern.match(text, last):
+        return general
+    found = pattern.findall(text, at, end)
+    run = _read_associations(first.associations[0], parts, found) if len(found) == total else None
+    return [Stretch(end, line + total, AssociationLines(first, run))] if run else general
+
+
+def _add_pattern(first: re.Match[str], text: str) -> Iterator[str]:
+    """Yield what matches lines that are a first one with other addresses, SPI and keys."""
+    start = first.start()
+    address = "([0-9A-Fa-f.:]+)"
+    for number, digits in enumerate((address, address, _SPI, "", ""), 1):
+        if first[number] is not None:
+            yield re.escape(text[start : first.start(number)])
+            yield digits or f"([0-9A-Fa-f]{{{len(first[number])}}})"
+            start = first.end(number)
+    yield re.escape(text[start : first.end()])
+
+
+def _read_associations(
+    first: SecurityAssociation, parts: re.Match[str], rows: Sequence[tuple[str, ...]]
+) -> AssociationRun | None:
+    columns = iter(zip(*rows, strict=True))
+    sources, destinations, spis, *keys = columns
+    ciphers = keys.pop(0) if parts[4] else ()
+    family = first.source.family
+    try:
+        numbers = array("I", [int(spi, 0) for spi in spis])
+        if 0 in numbers:
+            return None
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        return AssociationRun(
+            first,
+            len(rows),
+            b"".join(map(_inet_pton, repeat(family), sources)),
+            b"".join(map(_inet_pton, repeat(family), destinations)),
+            numbers.tobytes(),
+            bytes.fromhex("".join(ciphers)),
+            bytes.fromhex("".join(keys.pop(0) if parts[5] else ())),
+        )
+    except (OSError, ValueError):
+        return None
 
 
 def _read_alike(text: str, at: int, end: int, file: str, line: int) -> PolicyLines | None:

@@ -21,7 +21,7 @@ from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.line_parser import WholeScripts
 from kamexfrm.setkey.load_plan import plans_of, reads
 from kamexfrm.setkey.parser import LONGEST, Parser
-from kamexfrm.setkey.plain_lines import PolicyLines
+from kamexfrm.setkey.plain_lines import Lines
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script_file import Script, read_scripts
 from kamexfrm.setkey.statements import Exit, Statement
@@ -166,7 +166,7 @@ def run_whole(
 
 
 def _load(
-    statements: Iterator[Statement | PolicyLines],
+    statements: Iterator[Statement | Lines],
     plans: Sequence[LoadPlan | None],
     executor: Executor,
 ) -> None:
@@ -175,7 +175,7 @@ def _load(
         if plan:
             executor.begin_load(plan)
         for statement in statements:
-            if isinstance(statement, PolicyLines):
+            if isinstance(statement, Lines):
                 executor.run_lines(statement)
             elif reads(statement):
                 executor.flush()

@@ -23,7 +23,7 @@ from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.line_parser import LineParser, WholeScripts
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.plain_lines import PolicyLines
+from kamexfrm.setkey.plain_lines import Lines
 from kamexfrm.setkey.reporter import Reporter
 from kamexfrm.setkey.script import make_executor, run_whole
 from kamexfrm.setkey.script_file import Script
@@ -47,6 +47,8 @@ RESTS = (
     "any -P out ipsec" + " esp/transport//use" * 6,
     "any -P out ipsec" + " esp/transport//use" * 7,
 )
+KEYS = {"aes-cbc": 16, "3des-cbc": 24, "aes-gcm-16": 20, "hmac-sha1": 20, "hmac-sha256": 32}
+OPTIONS = ("", "", " -m transport", " -m tunnel", " -u 7", " -r 4 -lh 60", " -r 64", " -u 0")
 BITS = ("", "", "", "/24", "/32", "/64", "/300")
 PORTS = ("", "", "", "[{}]", "[{}]", "[80]", "[0]", "[70000]")
 PLAIN = "spdadd 10.0.0.{} 10.0.0.9 any -P in none;\n"
@@ -83,16 +85,51 @@ def make_script(seed: int) -> str:
     return "".join(found)
 
 
-SCRIPTS = st.integers(0, 2**32).map(make_script)
+def make_adds(seed: int) -> str:
+    """Return a script of SAs that mostly differ in addresses, SPI and keys."""
+    chance = random.Random(seed)
+    choose, found = chance.choice, []
+    for _ in range(chance.randint(1, 4)):
+        address, other = [choose(ADDRESSES[:3])] * 2
+        options, spi = choose(OPTIONS), choose(("0x{:x}", "{}"))
+        protocol, cipher, hash_ = choose(
+            (
+                *(
+                    ("esp", "aes-cbc", "hmac-sha1"),
+                    ("esp", "aes-gcm-16", ""),
+                    ("ah", "", "hmac-sha1"),
+                ),
+                *(
+                    ("esp", "3des-cbc", "hmac-sha256"),
+                    ("ah", "aes-cbc", "hmac-sha1"),
+                    ("esp", "", ""),
+                ),
+            )
+        )
+        for count in range(chance.randint(0, 9)):
+            keys = ""
+            for option, name in (("-E", cipher), ("-A", hash_)):
+                size = KEYS.get(name, 0) - (chance.random() < 0.005)
+                keys += f" {option} {name} 0x{chance.randbytes(size).hex()}" if name else ""
+            number = chance.randint(0 if chance.random() < 0.02 else 1, 300)
+            found.append(
+                f"add {address.format(count + 1)} {other.format(chance.randint(1, 9))} {protocol} "
+                f"{spi.format(number)}{options}{keys};\n"
+            )
+        found.append(choose(("", "", "flush;\n", "# c\n", PLAIN * 5)))
+    return "".join(found)
+
+
+SCRIPTS = st.integers(0, 2**32).map(make_script) | st.integers(0, 2**32).map(make_adds)
 
 
 def no_names(*_: object) -> list[tuple[object, ...]]:
     raise socket.gaierror(-2, "Name or service not known")
 
 
-def expanded(found: Iterator[Statement | PolicyLines]) -> Iterator[Statement]:
+def expanded(found: Iterator[Statement | Lines]) -> Iterator[Statement]:
     for item in found:
-        if isinstance(item, PolicyLines):
+        if isinstance(item, Lines):
             assert [item.statement(at) for at in range(item.run.total)] == list(item.statements())
             yield from item.statements()
         else:
@@ -124,7 +161,7 @@ def test_lines_read_at_once_are_those_read_one_by_one(text: str) -> None:
 
 
 class Recorder:
-    """A kernel that writes down what it is asked to do, but for the marker."""
+    """A kernel that writes down what it is asked to do, but for the marker and routes."""
 
     def __init__(self) -> None:
         self._kernel = FakeKernel(lambda: NOW)
@@ -141,6 +178,8 @@ class Recorder:
 
 
 def _is_internal(operation: Operation) -> bool:
+    if operation.type == XfrmMsg.SETDEFAULT:  # drops cached routes
+        return True
     if operation.type not in (XfrmMsg.NEWPOLICY, XfrmMsg.UPDPOLICY):
         return False
     return decode_policy(operation.payload).if_id == MARKER_IF_ID
@@ -162,11 +201,15 @@ def run(text: str, before: str = "") -> tuple[Recorder, str]:
 @given(SCRIPTS, SCRIPTS)
 def test_lines_written_at_once_are_those_written_one_by_one(before: str, text: str) -> None:
     at_once, said = run(text, before)
-    with patch.object(plain_lines, "_BLOCK", NOTHING):
+    with (
+        patch.object(plain_lines, "_BLOCK", NOTHING),
+        patch.object(plain_lines, "_ADD_BLOCK", NOTHING),
+    ):
         one_by_one, wanted = run(text, before)
     assert not one_by_one.packed
     assert said == wanted
     assert at_once.operations == one_by_one.operations
+    assert sorted(at_once.raw_states()) == sorted(one_by_one.raw_states())
     assert sorted(at_once.raw_policies()) == sorted(one_by_one.raw_policies())
 
 
@@ -175,6 +218,12 @@ def test_lines_written_at_once_are_those_written_one_by_one(before: str, text: s
     [
         ("spdadd 10.0.0.{0} 10.0.1.1 any -P out ipsec esp/transport//require;\n", 9),
         ("spdadd 10.0.0.{0}/32[80] 10.0.1.1[{0}] tcp -P in ipsec esp/transport//require;\n", 18),
+        (
+            f"add 10.0.0.{{0}} ::1 esp {{0}} -E aes-cbc 0x{'0{0}' * 16};\n".replace(
+                "::1", "1.1.1.1"
+            ),
+            9,
+        ),
         ("spdadd ::{0} ::1 any -P out none; # c\n\n# d\n", 9),
         ("spdadd ::{0} ::1 any -P in none;\nspdadd 1.1.1.1 1.1.1.{0} 6 -P out discard;\n", 27),
     ],

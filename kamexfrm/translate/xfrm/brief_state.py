@@ -1,9 +1,9 @@
 """What choosing among SAs needs to know of dumped states, read without decoding them: 2 us each."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from kamexfrm.net import AF_INET, Address
+from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import (
     NLA_TYPE_MASK,
     XFRMA_IF_ID,
