@@ -40,17 +40,13 @@ from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Address
 from kamexfrm.rig import Host, Rig, until
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.xfrm import (
-    XFRM_USERPOLICY_ACCEPT,
-    Default,
     Operation,
     XfrmMsg,
-    encode_default,
-    encode_policy_flush,
     encode_state,
-    encode_state_flush,
 )
 from tests.conformance.conformance_case import Case, Past, keyed, socket_texts
 from tests.conformance.conformance_wire import Found, Seal, build, read
+from tests.emptying import empty
 
 #: Seconds until a packet of which nothing is seen or counted is given up.
 PATIENCE = 2.0
@@ -65,13 +61,6 @@ _ACQUIRE_GROUP = 1  # linux/xfrm.h XFRMNLGRP_ACQUIRE
 _ACQUIRE_PROTOCOL = 20  # struct xfrm_user_acquire: id.daddr, id.spi, then id.proto
 _ETH_P_ALL, _OUTGOING = 3, 4  # linux/if_ether.h, linux/if_packet.h
 _ETHERTYPE = {AF_INET: 0x0800, AF_INET6: 0x86DD}
-
-_ACCEPT = Default(XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT)
-_CLEAN = (
-    Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
-    Operation(XfrmMsg.FLUSHSA, encode_state_flush(0)),
-    Operation(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
-)
 
 
 class Seen(NamedTuple):
@@ -199,7 +188,7 @@ class Network:
         """
         self._count += 1
         payload = f"case {self._count} ".encode() + b"clear text " * 20
-        assert self._kernel.apply(_CLEAN) == []
+        empty(self._kernel)
         refused = self.write(case)
         assert self._kernel.apply(besides) == []
         self._listen(case.listens)

@@ -10,23 +10,7 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.rig import Gateways, Host, TwoHosts, until
 from kamexfrm.rig import gateways as make_gateways
 from kamexfrm.rig import two_hosts as make_two_hosts
-from kamexfrm.xfrm import (
-    XFRM_USERPOLICY_ACCEPT,
-    Default,
-    Operation,
-    XfrmMsg,
-    encode_default,
-    encode_policy_flush,
-    encode_state_flush,
-)
-
-_ACCEPT = Default(XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_ACCEPT)
-
-_CLEAN = (
-    Operation(XfrmMsg.FLUSHPOLICY, encode_policy_flush()),
-    Operation(XfrmMsg.FLUSHSA, encode_state_flush(0)),
-    Operation(XfrmMsg.SETDEFAULT, encode_default(_ACCEPT)),
-)
+from tests.emptying import empty
 
 #: An hour in milliseconds: no neighbour is solicited again during a test that drops the answer.
 _REACHABLE = 3_600_000
@@ -42,7 +26,7 @@ def _clean(host: Host) -> None:
     """Empty a host's databases, past our own commands: they may be what is broken."""
     kernel = host.call(NetlinkKernel)
     try:
-        assert kernel.apply(_CLEAN) == []
+        empty(kernel)
     finally:
         kernel.close()
 
