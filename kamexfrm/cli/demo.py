@@ -11,10 +11,8 @@ from tempfile import TemporaryDirectory
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig import Capture, Host, two_hosts
+from kamexfrm.rig.python import installed
 from kamexfrm.rig.scenario.report.transcript import wants_colour
-
-#: Where the commands are: beside the interpreter that runs us.
-_BIN = Path(sys.executable).parent
 
 #: Data of the pings, by which clear text is recognized on the wire.
 SECRET = b"in the clear"
@@ -89,7 +87,7 @@ class Narrator:
         """Run one of our commands on a host as a user would; return its output."""
         shown = f"{host.name}# " + " ".join(Path(word).name for word in words)
         print(self._paint(shown, "36"))
-        done = host.run([str(_BIN / words[0]), *words[1:]], input=text, timeout=60)
+        done = host.run([installed(words[0]), *words[1:]], input=text, timeout=60)
         if text:
             print("".join(f"    < {line}\n" for line in text.splitlines()), end="")
         for line in done.stderr.splitlines():

@@ -116,7 +116,7 @@ def _load(kernel: NetlinkKernel, files: Files) -> int:
         status |= run_scripts([_flush_for(scripts), *scripts], _options(), kernel)
     if status == 0:
         names = ", ".join(map(printable, files.scripts))
-        say(f"kamexfrm boot: {f'loaded {names}' if names else 'there are no files to load'}\n")
+        sys.stdout.write(f"loaded {names}\n" if names else "there are no files to load\n")
     return status or _write(kernel, later)
 
 

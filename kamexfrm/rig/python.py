@@ -6,12 +6,24 @@ process itself may have found kamexfrm.
 """
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 
 def module(name: str, *, unbuffered: bool = False) -> list[str]:
     """Return the beginning of a command line that runs a module of kamexfrm."""
     return [sys.executable, "-P", *(["-u"] if unbuffered else []), "-m", name]
+
+
+def installed(command: str) -> str:
+    """Return a command's path: beside our interpreter, in PATH, or in the system's folders.
+
+    A package of a distribution has setkey in /usr/sbin, which no ordinary user has in PATH.
+    """
+    beside = Path(sys.executable).parent / command
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
+    return str(beside) if beside.exists() else shutil.which(command, path=path) or command
 
 
 def pytest_command() -> list[str]:

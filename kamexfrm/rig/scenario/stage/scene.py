@@ -2,13 +2,10 @@
 
 import contextlib
 import io
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from kamexfrm.engine.engine import Engine
@@ -21,6 +18,7 @@ from kamexfrm.rig import wiring
 from kamexfrm.rig.capture import Capture
 from kamexfrm.rig.host import Completed, Host
 from kamexfrm.rig.packet import Packet
+from kamexfrm.rig.python import installed
 from kamexfrm.rig.rig import Rig
 from kamexfrm.rig.scenario.plan import Case, Script
 from kamexfrm.rig.scenario.stage.network import build
@@ -117,7 +115,7 @@ class Scene:
     def setkey(self, host: str, script: Script, *, real: bool = False) -> Completed:
         """Run a setkey script on a host; an error of the kernel is a failure."""
         if real:
-            command = [_installed("setkey"), "--strict", "-f", "-"]
+            command = [installed("setkey"), "--strict", "-f", "-"]
             return self.hosts[host].run(command, input=script.text)
         done = self.command(host, run_setkey, "--strict", "-e", script.text)
         name = script.file or f"{host}.setkey"
@@ -126,7 +124,7 @@ class Scene:
     def sysctl(self, host: str, *words: str, real: bool = False) -> Completed:
         """Run kame-sysctl on a host."""
         if real:
-            return self.hosts[host].run([_installed("kame-sysctl"), *words])
+            return self.hosts[host].run([installed("kame-sysctl"), *words])
         return self.command(host, run_sysctl, *words)
 
     def command(
@@ -191,9 +189,3 @@ def give_policies(sock: socket.socket, policies: Sequence[str]) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     for policy in policies:
         set_policy(sock, policy)
-
-
-def _installed(name: str) -> str:
-    """Return a command's path: beside our interpreter, else in PATH."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name) or name
