@@ -81,14 +81,16 @@ WantedBy=multi-user.target
 _DAEMON = """
 import os, signal, socket, struct, sys
 sock = socket.socket(15, socket.SOCK_RAW, 2)
-def register(number):
-    sock.send(struct.pack('=BBBBHHII', 2, 7, 0, 3, 2, 0, number, os.getpid()))
-    return sock.recv(65536)[1]
+def register(satype):
+    sock.send(struct.pack('=BBBBHHII', 2, 7, 0, satype, 2, 0, 1, os.getpid()))
+    return sock.recv(65536)[2]
 def end(*_):
     open('/var/lib/ended', 'w').write(f'{register(2)}')
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
-register(1)
+register(3)
+with open('/var/lib/registered', 'w') as file:
+    file.write(f'{os.getpid()}')
 while True:
     signal.pause()
 """
@@ -271,7 +273,11 @@ def _daemons(root: Root) -> None:
             )
             wanted = {"-500", "-900", "-1000"}
             wait(lambda: wanted <= set(machine.run(scores).split()), "the OOM scores")
-        machine.run("systemctl stop kamexfrm-exec@probe; grep -qx 0 /var/lib/ended")
+        registered = "cat /var/lib/registered; echo; systemctl show -P MainPID kamexfrm-exec@probe"
+        wait(lambda: len(set(machine.run(registered).split())) == 1, "the daemon")
+        machine.run(
+            "systemctl stop kamexfrm-exec@probe; cat /var/lib/ended; grep -qx 0 /var/lib/ended"
+        )
 
 
 def _may_lower_oom_scores() -> bool:

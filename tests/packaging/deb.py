@@ -30,6 +30,10 @@ SNAPSHOT = (
     r" -o -path /run -o -path /etc/ld.so.cache \) -prune -o -print | sort"
 )
 
+#: Debian 12's lintian remarks that there is no boot script for systems without systemd, which run
+#: "kamexfrm boot load" themselves; Debian 13's does not know that tag, nor takes an override of it.
+NO_BOOT_SCRIPT = "package-supports-alternative-init-but-no-init.d-script"
+
 #: An older package that has a setkey of its own, as Debian's ipsec-tools had.
 OLD_PACKAGE = """
 mkdir -p /tmp/old/DEBIAN /tmp/old/usr/sbin
@@ -107,9 +111,10 @@ def _test(suite: str) -> None:
         root.install("build-essential lintian devscripts")
         root.run("cd kamexfrm; apt-get -q -y build-dep --no-install-recommends .")
         root.run(f"cd kamexfrm; {BUILD}")
-        said = root.run("lintian --allow-root --pedantic --display-info kamexfrm_*.changes || :")
-        if said.strip():
-            sys.exit(f"{suite}: lintian says\n{said}")
+        lintian = "lintian --allow-root --pedantic --display-info kamexfrm_*.changes || :"
+        said = [line for line in root.run(lintian).splitlines() if NO_BOOT_SCRIPT not in line]
+        if any(said):
+            sys.exit("\n".join((f"{suite}: lintian says", *said)))
         (ROOT / "dist").mkdir(exist_ok=True)
         package = ROOT / "dist" / f"{suite}-{PACKAGE}"
         shutil.copy2(root.files / "root" / PACKAGE, package)
