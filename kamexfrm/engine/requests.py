@@ -96,12 +96,14 @@ class SaAdd(NamedTuple):
     """Add an SA, or update one (``replace``).
 
     ``sequence`` is that of the ACQUIRE that this answers: the larval SA that it left goes.
+    ``by_program`` is whether a program asks for it over PF_KEY, to whom it then belongs.
     """
 
     association: SecurityAssociation
     replace: bool = False
     cookie: object = None
     sequence: int = 0
+    by_program: bool = False
 
 
 class SaAddRun(NamedTuple):

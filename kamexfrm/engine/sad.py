@@ -65,7 +65,8 @@ def sa_add(session: Session, request: SaAdd) -> None:
         session.set_flags(MarkerFlag.HAS_MODE_ANY)
     if association.reqid:
         session.set_flags(MarkerFlag.HAS_REQID_SA)
-    state = sa_to_kernel(association, mode)._replace(sequence=request.sequence)
+    state = sa_to_kernel(association, mode, by_program=request.by_program)
+    state = state._replace(sequence=request.sequence)
     session.reqids.claim((association.reqid,))
     if association.reqid and may_belong(state) and not state.if_id:
         state = state._replace(if_id=session.interface_of(association.reqid))

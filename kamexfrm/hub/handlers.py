@@ -142,7 +142,7 @@ def _get_spi(core: Core, client: Client, message: SadbMsg) -> None:
 def _add(core: Core, client: Client, message: SadbMsg) -> None:
     association = sa_from_message(message)
     replaces = message.type == SadbType.SADB_UPDATE
-    own = core.writer.write(SaAdd(association, replaces, sequence=message.seq))
+    own = core.writer.write(SaAdd(association, replaces, sequence=message.seq, by_program=True))
 
     def is_subject(event: XfrmEvent) -> bool:
         return isinstance(event, State) and _is_named(event, association.id)

@@ -140,6 +140,8 @@ def test_the_numbers_in_the_state_page_are_those_of_the_code() -> None:
         tag.SIDECAR_IF_ID,
         tag.CATCH_ALL_USER,
         tag.sa_user(True),
+        tag.sa_user(False),
+        tag.sa_user(True, by_program=True),
         0xFFFFFFFF,
     ):
         assert f"0x{number:08x}" in STATE_PAGE

@@ -21,6 +21,7 @@ from kamexfrm.translate.xfrm.tag import (
     TagReading,
     Words,
     is_mode_any,
+    is_of_statement,
     policy_words,
     read_policy_words,
     read_share,
@@ -218,7 +219,15 @@ def test_a_new_marker_has_kames_knobs() -> None:
     assert Marker().knobs == Knobs()
 
 
-@given(u32)
-def test_only_one_user_number_means_mode_any(user: int) -> None:
-    assert is_mode_any(user) == (user == sa_user(mode_any=True))
-    assert not is_mode_any(sa_user(mode_any=False))
+USERS = {
+    (mode_any, by_program): sa_user(mode_any=mode_any, by_program=by_program)
+    for mode_any in (False, True)
+    for by_program in (False, True)
+}
+
+
+@given(u32 | st.sampled_from(sorted(USERS.values())))
+def test_a_user_number_says_mode_any_and_who_made_an_sa(user: int) -> None:
+    assert is_mode_any(user) == (user in (USERS[True, False], USERS[True, True]))
+    assert is_of_statement(user) == (user in (USERS[True, False], USERS[False, False]))
+    assert USERS[False, True] == 0

@@ -111,8 +111,12 @@ def _replay(association: SecurityAssociation) -> tuple[int, ReplayStateEsn | Non
     )
 
 
-def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
+def sa_to_kernel(
+    association: SecurityAssociation, mode: Mode, *, by_program: bool = False
+) -> State:
     """Return the kernel's state for an SA; ``mode`` is the one to install where ANY was asked.
+
+    ``by_program`` is whether a program asks for it over PF_KEY.
 
     Raises KamexfrmError for what the kernel lacks (ENOSYS, EINVAL).
     """
@@ -126,7 +130,7 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
         original = nat.original_address or Address.unspecified(family)
         encap = Encap(UDP_ENCAP_ESPINUDP, nat.source_port, nat.destination_port, original)
     state = State(
-        selector=_selector(sa, mode),
+        selector=_selector(sa, mode, by_program=by_program),
         destination=sa.destination,
         spi=sa.spi,
         protocol=sa.protocol,
@@ -148,9 +152,9 @@ def sa_to_kernel(association: SecurityAssociation, mode: Mode) -> State:
     return state if sa.linux is None else _with_linux_parts(state, sa.linux)
 
 
-def _selector(sa: SecurityAssociation, mode: Mode) -> XfrmSelector:
+def _selector(sa: SecurityAssociation, mode: Mode, *, by_program: bool) -> XfrmSelector:
     """Return the packets that an SA is for: to the kernel, a tunnel of any has no family."""
-    user = sa_user(sa.mode is Mode.ANY)
+    user = sa_user(sa.mode is Mode.ANY, by_program=by_program)
     linux = sa.linux
     if linux is not None and linux.selector is not None:
         selector = selector_to_kernel(linux.selector)

@@ -11,10 +11,11 @@ word 2    creation time, seconds since the epoch (40), zero (24)
 word 3    lifetime (32), validtime (32): seconds as written
 ========  ====================================================================
 
-A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any``. One of
-mode any that was recreated has the time of its creation in the care-of address, which the kernel
-keeps for every SA and uses for Mobile IPv6 only (xfrm_user.c xfrm_state_construct()). Anyone
-with CAP_NET_ADMIN can forge all this: a word out of range makes an entry foreign, never a crash.
+A template's ``share`` carries the level as written, an SA's ``sel.user`` the mode ``any`` and
+whether a program made it over PF_KEY, which then deletes it itself. An SA of mode any that was
+recreated has the time of its creation in the care-of address, which the kernel keeps for every SA
+and uses for Mobile IPv6 only (xfrm_user.c xfrm_state_construct()). Anyone with CAP_NET_ADMIN can
+forge all this: a word out of range makes an entry foreign, never a crash.
 """
 
 from kamexfrm.net import ADDRESS_BYTES, Address
@@ -62,6 +63,7 @@ _SHARE_KNOWN = _SHARE_TAG | _SHARE_ENDPOINTS | _SHARE_TRIGGER | _SHARE_TRANSPARE
 
 _SA_MAGIC = 0x4B580000
 _SA_MODE_ANY = 0x0001
+_SA_BY_PROGRAM = 0x0004
 
 _U32 = 0xFFFFFFFF
 
@@ -183,14 +185,25 @@ def read_share(share: int) -> ShareTag | None:
     )
 
 
-def sa_user(mode_any: bool) -> int:
-    """Return ``sel.user`` for an SA: 0 unless it was declared with mode any."""
-    return _SA_MAGIC | _SA_MODE_ANY if mode_any else 0
+def sa_user(mode_any: bool, *, by_program: bool = False) -> int:
+    """Return ``sel.user`` for an SA; 0 for one of a program that declared its mode."""
+    mode = _SA_MODE_ANY if mode_any else 0
+    if not by_program:
+        return _SA_MAGIC | mode
+    return _SA_MAGIC | _SA_BY_PROGRAM | mode if mode_any else 0
 
 
 def is_mode_any(user: int) -> bool:
     """Whether an SA with this ``sel.user`` was declared with mode any."""
-    return user == _SA_MAGIC | _SA_MODE_ANY
+    return user & ~_SA_BY_PROGRAM == _SA_MAGIC | _SA_MODE_ANY
+
+
+def is_of_statement(user: int) -> bool:
+    """Whether an SA with this ``sel.user`` was made by a statement, as setkey has them.
+
+    Others are foreign: those of IKE daemons, of ``ip xfrm`` and of programs that use PF_KEY.
+    """
+    return user & ~_SA_MODE_ANY == _SA_MAGIC
 
 
 def created_tag(created: int, family: int) -> Address:
