@@ -1,6 +1,6 @@
 """One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
@@ -344,13 +344,15 @@ class Session:
     def _renumber(self, order: Order) -> None:
         """Give all entries new kernel priorities; the order stays the same at every moment."""
         steps = order.renumber()
-        moves = {
-            (position.priority, position.order): (at, number)
-            for at, (position, number) in enumerate(steps)
-        }
+        moves = {position: (at, number) for at, (position, number) in enumerate(steps)}
         policies = self.policies()
         self._write_ahead(max((number for _, number in steps), default=0))
         self.apply(renumbered(policies, moves, self.now))
+
+    def make_room(self, operations: Iterable[Operation]) -> None:
+        """Give old entries other kernel priorities; raises the first KernelError."""
+        self.send()
+        self.apply(list(operations))
 
     def _write_ahead(self, number: int) -> None:
         """Write the highest kernel priority that is about to be given into the marker.

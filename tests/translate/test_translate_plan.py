@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy
+from kamexfrm.translate.xfrm.order import Position
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_ordinary,
@@ -144,7 +145,10 @@ our_shares = share_tags.map(share_of)
 @slow
 def test_what_is_not_ours_is_in_no_plan(policies: list[Policy], in_force: Knobs) -> None:
     assert rewritten(policies, in_force, Sas(served=False), NOW).operations == []
-    assert renumbered(policies, {(p.priority, 0): (0, 5) for p in policies}, NOW) == []
+    assert (
+        renumbered(policies, {Position(p.priority, 0, p.priority): (0, 5) for p in policies}, NOW)
+        == []
+    )
 
 
 @given(st.lists(kernel_policies(tagged, our_shares), max_size=4), knobs)
@@ -181,7 +185,7 @@ def test_renumbering_changes_numbers_and_nothing_else(
 ) -> None:
     kernel = installed_kernel(policies, in_force, served=False)
     before = {p.index: p for p in kernel.policies()}
-    moves = {(p.priority, at): (at, 1000 + at) for at, p in enumerate(policies, 1)}
+    moves = {Position(p.priority, at, at): (at, 1000 + at) for at, p in enumerate(policies, 1)}
     carry_out(kernel, renumbered(list(kernel.policies()), moves, NOW))
     for after in kernel.policies():
         if is_ordinary(after):

@@ -13,6 +13,7 @@ from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple, Protocol
 from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all, stands_for_one
+from kamexfrm.translate.xfrm.order import Position
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_ordinary,
@@ -191,16 +192,16 @@ def _rewrite(
 
 
 def renumbered(
-    policies: Sequence[Policy], moves: Mapping[tuple[int, int], tuple[int, int]], now: int
+    policies: Sequence[Policy], moves: Mapping[Position, tuple[int, int]], now: int
 ) -> list[Operation]:
     """Return the operations that give entries new kernel priorities, in a safe sequence.
 
-    ``moves`` is keyed by (written priority, order) and gives (place in the sequence, new number).
+    ``moves`` gives (place in the sequence, new number).
     """
     steps = []
     for policy in policies:
         tag = placed_tag(policy)
-        move = moves.get((tag.priority, tag.order)) if tag else None
+        move = moves.get(Position(tag.priority, tag.order, policy.priority)) if tag else None
         if move is None:
             continue
         entry = spd_entry_from_kernel(policy)
