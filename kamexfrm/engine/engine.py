@@ -11,8 +11,11 @@ TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kamexfrm.engine.apply import Applied, Hooks
+    from kamexfrm.engine.difference import Difference
     from kamexfrm.engine.load import LoadPlan
     from kamexfrm.engine.requests import Write, WriteRun, Written
+    from kamexfrm.engine.wanted import Wanted
     from kamexfrm.engine.writer import Reconciled, Writer
     from kamexfrm.kernel.interface import Kernel
     from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
@@ -125,6 +128,25 @@ class Engine:
         finally:
             self._clear_queue()
             writer.end_load()
+
+    def difference(self, wanted: Wanted, *, prune: bool = True) -> Difference:
+        """Return what apply() would do now; raises KamexfrmError."""
+        from kamexfrm.engine.difference import difference
+
+        self._write_queued()
+        return difference(self._kernel, wanted, int(self._clock()), prune=prune)
+
+    def apply(self, wanted: Wanted, hooks: Hooks, *, prune: bool = True) -> Applied:
+        """Bring the namespace to what is wanted, or leave it as it is.
+
+        Without ``prune``, entries of ours that are not wanted stay. Foreign ones always do. Raises
+        KamexfrmError: EBUSY where another process has the namespace's lock.
+        """
+        from kamexfrm.engine.apply import apply
+
+        self._write_queued()
+        writer = self._get_writer()
+        return apply(writer, self._kernel, wanted, int(self._clock()), hooks, prune=prune)
 
     def _is_due(self, reconcile: bool) -> bool:
         return bool(self._queue) or (reconcile and self.pending_reconcile)

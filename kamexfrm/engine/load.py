@@ -47,6 +47,17 @@ class StayingEntry(NamedTuple):
     policies: list[Policy]
 
 
+class ChosenPlace(NamedTuple):
+    """A place that was chosen beforehand: kernel priority and insertion number.
+
+    ``replaced`` are the kernel directions in which a policy of ours has the entry's name.
+    """
+
+    number: int
+    order: int
+    replaced: frozenset[int]
+
+
 class Load:
     """What is there and was deleted in this load, but for what has come again."""
 
@@ -78,7 +89,10 @@ class Load:
         self.sidecars: set[Selector] = set()
         #: SAs that were deleted or flushed.
         self.states: dict[StateId, State] = {}
+        #: Where each entry goes, by the name and direction of its first policy: of a difference,
+        #: which has chosen the places of all.
+        self.places: dict[tuple[int, int], ChosenPlace] | None = None
 
     def has_policies(self) -> bool:
         """Whether policies were deleted or flushed."""
-        return self.replacement is not None or bool(self.deleted)
+        return self.replacement is not None or self.places is not None or bool(self.deleted)

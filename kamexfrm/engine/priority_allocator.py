@@ -122,6 +122,13 @@ class PriorityAllocator:
         self.order = None
         return self._newest
 
+    def reserve(self, newest: int, priority: int, number: int) -> None:
+        """Count numbers as given out that a difference has chosen for its entries."""
+        self.order = None
+        self._newest = max(self._newest, newest)
+        if number > self._last_number:
+            self._last_priority, self._last_number = priority, number
+
     def set_last(self, priority: int, number: int) -> None:
         """Set which entry is matched last: a load has replaced all."""
         self.order = None

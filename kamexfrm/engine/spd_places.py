@@ -66,6 +66,10 @@ def place(
 ) -> Slot:
     """Return the place of the next entry; raises KamexfrmError (ENOSPC) when there is none."""
     load.todo = max(0, load.todo - 1)
+    if load.places is not None:
+        number, order, replaced = load.places[name, directions[0]]
+        update, new = XfrmMsg.UPDPOLICY, XfrmMsg.NEWPOLICY
+        return Slot(number, order, tuple(update if d in replaced else new for d in directions))
     replacement = load.replacement
     if replacement is None:
         types = tuple(

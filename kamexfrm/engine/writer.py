@@ -89,6 +89,29 @@ class Writer:
         if lock is not None:
             lock.__exit__(None, None, None)
 
+    def open_in_load(self, now: int) -> tuple[Session, Load, Lock]:
+        """Return a session of the load that was begun, that load, and its lock."""
+        lock, load = self._lock, self._load
+        assert lock is not None and load is not None  # noqa: S101, PT018  (a load has both)
+        return self._open(now, lock), load, lock
+
+    def finish_earlier(self, session: Session) -> None:
+        """Reconcile what a writer that was killed has left; raises KernelError."""
+        if MarkerFlag.UNFINISHED in session.marker.flags:
+            if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
+                sad.choose_modes(session)
+            knobs.finish(session)
+
+    def reconcile_written(self, session: Session) -> None:
+        """Reconcile at once what depends on what a session wrote; raises KernelError."""
+        session.send()
+        self._reconcile_written(session, at_once=True)
+
+    def close(self, session: Session) -> None:
+        """End a session: write the marker, and keep what the next one can use."""
+        session.write_marker()
+        self._cache = session.cache()
+
     def _open_fresh(self, now: int) -> Session:
         """Open a session that looks for SAs with a reqid again."""
         return Session(self._kernel, now, self._cache._replace(reqids_known=False))
@@ -136,10 +159,8 @@ class Writer:
         self, session: Session, queue: deque[Write | WriteRun], *, reconcile: bool, ends: bool
     ) -> bool:
         """Write a queue; return whether both databases were read to reconcile."""
-        if MarkerFlag.UNFINISHED in session.marker.flags and not self.pending_reconcile:
-            if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
-                sad.choose_modes(session)
-            knobs.finish(session)
+        if not self.pending_reconcile:
+            self.finish_earlier(session)
         while queue:
             request = queue.popleft()
             if isinstance(request, SpdAddRun | SaAddRun):

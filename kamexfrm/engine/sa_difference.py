@@ -1,0 +1,163 @@
+"""The difference between the SAs of a namespace and the wanted ones.
+
+An SA that stays is not touched: its counters, numbers and replay window go on. Lifetimes are
+changed in place; an SA that differs in more is replaced in one piece.
+"""
+
+from typing import NamedTuple
+
+from kamexfrm.engine.requests import SaAdd
+from kamexfrm.engine.wanted import Wanted
+from kamexfrm.kernel.interface import Kernel
+from kamexfrm.model.association import Lifetime, SadEntry, SecurityAssociation
+from kamexfrm.model.knobs import Knobs
+from kamexfrm.model.policy import IPSEC_PROTOCOLS, Mode
+from kamexfrm.net import Address
+from kamexfrm.translate.xfrm.interface_policies import may_belong
+from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
+from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
+from kamexfrm.translate.xfrm.sa_restart import is_same
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
+from kamexfrm.translate.xfrm.tag import is_of_statement, sa_user
+from kamexfrm.xfrm import State, StateId, decode_state
+
+#: Two ends of a life that are so near to each other are one: seconds.
+_SLACK = 2
+
+
+#: What tells SAs without a mark apart: destination, protocol, SPI.
+_Name = tuple[Address, int, int]
+
+
+class SaChange(NamedTuple):
+    """An SA that is added (``there`` is None), deleted (``request`` is None) or changed.
+
+    ``replaces`` is whether it is made anew, and not only given other lifetimes.
+    """
+
+    request: SaAdd | None
+    there: State | None = None
+    replaces: bool = False
+
+
+class SaDifference(NamedTuple):
+    """What has to be done about SAs; deletions come last.
+
+    ``in_the_way`` are requests with the payload of the foreign SA of their name.
+    """
+
+    changes: tuple[SaChange, ...]
+    in_the_way: tuple[tuple[SaAdd, bytes], ...]
+    unchanged: int
+    foreign: int
+
+
+def state_id(state: State) -> StateId:
+    """Return what the kernel finds a state by."""
+    return StateId(state.destination, state.spi, state.protocol, state.family, mark=state.mark)
+
+
+def wanted_state(association: SecurityAssociation, knobs: Knobs) -> State:
+    """Return the state that an SA becomes, as a transport one for mode any."""
+    association = with_sysctls(association, knobs)
+    mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
+    return sa_to_kernel(association, mode)
+
+
+def sa_difference(
+    kernel: Kernel, wanted: Wanted, knobs: Knobs, now: int, *, prune: bool
+) -> SaDifference:
+    """Compare the SAD with the wanted SAs; raises KamexfrmError."""
+    changes: list[SaChange] = []
+    in_the_way: list[tuple[SaAdd, bytes]] = []
+    names = {_name_of(request.association): request for request in wanted.associations}
+    unchanged = foreign = 0
+    gone: list[SaChange] = []
+    changed: dict[_Name, SaChange] = {}
+    met: set[_Name] = set()
+    for payload in kernel.raw_states():
+        state = decode_state(payload)
+        if state.protocol not in IPSEC_PROTOCOLS or not (state.spi and state.is_keyed):
+            continue
+        ours = is_of_statement(state.selector.user)
+        foreign += not ours
+        name = state.destination, state.protocol, state.spi
+        wants = None if state.mark else names.get(name)
+        if wants is None:
+            if ours and prune:
+                gone.append(SaChange(None, state))
+            else:
+                unchanged += ours
+            continue
+        met.add(name)
+        change = _compared(state, wants, wanted.moment, knobs, now, ours=ours)
+        if change is None:
+            unchanged += 1
+        elif not ours:
+            in_the_way.append((wants, payload))
+        else:
+            changed[name] = change
+    for name, request in names.items():
+        if name not in met:
+            changes.append(SaChange(request))
+        elif name in changed:
+            changes.append(changed[name])
+    return SaDifference((*changes, *gone), tuple(in_the_way), unchanged, foreign)
+
+
+def _name_of(association: SecurityAssociation) -> _Name:
+    return association.destination, int(association.protocol), association.spi
+
+
+def _compared(
+    there: State, request: SaAdd, moment: int, knobs: Knobs, now: int, *, ours: bool
+) -> SaChange | None:
+    """Return what has to be done about an SA that is there, None for nothing."""
+    state = wanted_state(request.association, knobs)
+    if not ours:
+        # Who made it does not matter as long as it is the same.
+        user = sa_user(request.association.mode is Mode.ANY)
+        there = there._replace(selector=there.selector._replace(user=user))
+    if there.if_id and there.if_id == state.reqid and may_belong(state):
+        state = state._replace(if_id=there.if_id)  # it serves an XFRM interface
+    if not is_same(there, state):
+        return SaChange(request, there, replaces=True)
+    entry = sad_entry_from_kernel(there, now)
+    recreated = entry.created != there.current.add_time
+    hard, soft = request.association.hard, request.association.soft
+    pairs = ((entry.association.hard, hard), (entry.association.soft, soft))
+    if all(_same_limit(a, b, entry, moment, recreated=recreated) for a, b in pairs):
+        return None
+    # The kernel counts from the time at which it got the SA.
+    shift = (moment or entry.created) - there.current.add_time
+    return SaChange(
+        request._replace(
+            association=request.association._replace(
+                hard=_from_then(hard, shift), soft=_from_then(soft, shift)
+            )
+        ),
+        there,
+    )
+
+
+def _same_limit(
+    there: Lifetime, wanted: Lifetime, entry: SadEntry, moment: int, *, recreated: bool
+) -> bool:
+    if (there.allocations, there.usetime) != (wanted.allocations, wanted.usetime):
+        return False
+    if moment and there.addtime and wanted.addtime:
+        ends = entry.created + there.addtime, moment + wanted.addtime
+        if abs(ends[0] - ends[1]) > _SLACK and there.addtime != wanted.addtime:
+            return False
+    elif there.addtime != wanted.addtime:
+        return False
+    if recreated and there.bytes and wanted.bytes:
+        return True  # what is left of such a limit was written when the SA was made again
+    if moment and there.bytes and wanted.bytes:
+        return there.bytes - entry.bytes <= wanted.bytes <= there.bytes
+    return there.bytes == wanted.bytes
+
+
+def _from_then(limit: Lifetime, shift: int) -> Lifetime:
+    """Return a limit that counts from another time, which was ``shift`` seconds earlier."""
+    return limit._replace(addtime=max(1, limit.addtime + shift)) if limit.addtime else limit
