@@ -60,6 +60,31 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Plan, apply, save",
+        (
+            Entry(
+                "plan",
+                "Show what would have to be done for this namespace to hold what FILEs say.",
+                "kamexfrm.cli.plan:plan",
+            ),
+            Entry(
+                "apply",
+                "Make this namespace hold what FILEs say, as a whole or not at all.",
+                "kamexfrm.cli.plan:apply",
+            ),
+            Entry(
+                "confirm",
+                "Let the change of `kamexfrm apply --confirm` stay.",
+                "kamexfrm.cli.plan:confirm",
+            ),
+            Entry(
+                "save",
+                "Write SAs and policies, keys included, as a file that setkey and apply load.",
+                "kamexfrm.cli.save:save",
+            ),
+        ),
+    ),
+    Section(
         "Change",
         (
             Entry(

@@ -10,7 +10,11 @@ from kamexfrm.operator.document import SCHEMAS, schema
 from tests.man.manual_source import page, section
 
 #: Commands whose page has another name, and those that kamexfrm(8) or another page describes.
-PAGES = {"exempt": "kamexfrm-lockdown.8", "reset": "kamexfrm-adopt.8"}
+PAGES = {
+    "confirm": "kamexfrm-apply.8",
+    "exempt": "kamexfrm-lockdown.8",
+    "reset": "kamexfrm-adopt.8",
+}
 ELSEWHERE = {"exec", "guest", "demo", "rig"}
 
 COMMANDS = [e.name for part in SECTIONS for e in part.entries if e.name not in ELSEWHERE]
