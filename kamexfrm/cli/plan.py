@@ -18,7 +18,7 @@ from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.requests import Rejected, SpdAdd
 from kamexfrm.engine.snapshot import Snapshot
 from kamexfrm.engine.wanted import Wanted
-from kamexfrm.errors import KamexfrmError, KernelError, Place
+from kamexfrm.errors import KamexfrmError, Place
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.operator.changes import Change, changes_of, counts_of, to_document
 from kamexfrm.operator.document import document, to_text
@@ -89,7 +89,7 @@ def plan(
     wanted = _wanted(files, sysctl)
     kernel = NetlinkKernel()
     found = Engine(kernel).difference(wanted, prune=prune)
-    in_the_way = _refused(_blocked(found))
+    in_the_way = _refused(found.rejected)
     if as_json:
         text = to_text(to_document("plan", found, keys=show_keys, refused=in_the_way))
         click.echo(text, nl=False)
@@ -140,7 +140,7 @@ def apply(
     asks = not (yes or as_json) and sys.stdin is not None and sys.stdin.isatty()
     engine = Engine(kernel)
     shown = engine.difference(wanted, prune=prune) if asks else None
-    if shown is not None and not shown.is_empty and not _blocked(shown):
+    if shown is not None and not shown.is_empty and not shown.rejected:
         _show(changes_of(shown, keys=show_keys))
         click.echo(_summary(shown, "to be done"))
         if not click.confirm("Do it?"):
@@ -242,13 +242,6 @@ def confirm(revert: bool, as_json: bool) -> None:
         click.echo(to_text(document("confirm", confirmed=not revert, reverted=revert)), nl=False)
     else:
         click.echo("The change is taken back." if revert else "The change stays.")
-
-
-def _blocked(found: Difference) -> tuple[Rejected, ...]:
-    return tuple(Rejected(request, KernelError(17, _FOREIGN)) for request, _ in found.in_the_way)
-
-
-_FOREIGN = "a foreign entry of this name is in the way: see kamexfrm adopt"
 
 
 def _refused(rejected: Iterable[Rejected]) -> list[dict[str, str | int]]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from kamexfrm.engine import knobs, sad, sad_load, spd_load
-from kamexfrm.engine.difference import Difference, InTheWay, difference
+from kamexfrm.engine.difference import Difference, difference
 from kamexfrm.engine.load import Load, LoadPlan
 from kamexfrm.engine.policy_difference import Write
 from kamexfrm.engine.requests import Rejected, SaAdd, SetKnob, SpdAdd
@@ -68,7 +68,7 @@ def apply(
         if lock.holder:
             raise KernelError(errno.EBUSY, f"{lock.holder} holds this namespace's lock")
         found = difference(kernel, wanted, now, prune=prune)
-        rejected = tuple(map(_in_the_way, found.in_the_way)) or hooks.check(found)
+        rejected = found.rejected or hooks.check(found)
         if rejected:
             return Applied(found, rejected)
         if found.is_empty:
@@ -90,11 +90,6 @@ def apply(
         return Applied(found)
     finally:
         writer.end_load()
-
-
-def _in_the_way(found: InTheWay) -> Rejected:
-    what = "policy" if isinstance(found.request, SpdAdd) else "SA"
-    return Rejected(found.request, KernelError(errno.EEXIST, f"a foreign {what} is in the way"))
 
 
 def carry_out(

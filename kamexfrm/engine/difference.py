@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kamexfrm.engine.lookup import find_marker
 from kamexfrm.engine.policy_difference import PolicyDifference, policy_difference
-from kamexfrm.engine.requests import SaAdd, SetKnob, SpdAdd
+from kamexfrm.engine.requests import Rejected, SetKnob
 from kamexfrm.engine.sa_difference import SaDifference, sa_difference
 from kamexfrm.engine.wanted import Wanted
 from kamexfrm.kernel.interface import Kernel
@@ -33,13 +33,6 @@ class KnobChange(NamedTuple):
     before: int
 
 
-class InTheWay(NamedTuple):
-    """A wanted entry that cannot be made, since a foreign one has its name: that one's message."""
-
-    request: SpdAdd | SaAdd
-    payload: bytes
-
-
 class Difference(NamedTuple):
     """What has to be done. ``unchanged`` are entries and variables that stay as they are.
 
@@ -58,10 +51,9 @@ class Difference(NamedTuple):
         return not (self.knobs or self.policies.changes or self.associations.changes)
 
     @property
-    def in_the_way(self) -> tuple[InTheWay, ...]:
-        """The wanted entries for which foreign ones leave no place."""
-        associations = (InTheWay(*pair) for pair in self.associations.in_the_way)
-        return (*associations, *(InTheWay(*pair) for pair in self.policies.in_the_way))
+    def rejected(self) -> tuple[Rejected, ...]:
+        """What cannot be made: Linux lacks it, or a foreign entry has its name."""
+        return self.associations.rejected + self.policies.rejected
 
 
 def knobs_of(kernel: Kernel) -> Knobs:

@@ -4,13 +4,15 @@ It is found on the messages of a dump: only what seems to differ is decoded. Ent
 both, and in the same order, stay where they are; ``translate.xfrm.rearrangement`` says which.
 """
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from kamexfrm.engine.load import ChosenPlace
-from kamexfrm.engine.requests import SpdAdd
+from kamexfrm.engine.requests import Rejected, SpdAdd
 from kamexfrm.engine.spd_places import policy_name
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, Level, SecurityPolicy
@@ -71,7 +73,7 @@ class PolicyDifference(NamedTuple):
     """
 
     changes: tuple[PolicyChange, ...]
-    in_the_way: tuple[tuple[SpdAdd, bytes], ...]
+    rejected: tuple[Rejected, ...]
     unchanged: int
     foreign: int
     moves: tuple[tuple[bytes, int], ...]
@@ -87,7 +89,7 @@ class _Spd(NamedTuple):
     """A dump: our policies and foreign ones by their names, and sidecars."""
 
     ours: dict[Key, StandingPolicy]
-    foreign: dict[Key, bytes]
+    foreign: set[Key]
     sidecars: Mapping[Selector, Policy]
 
 
@@ -101,14 +103,14 @@ class _Entry(NamedTuple):
 
 def _read(kernel: Kernel) -> _Spd:
     ours: dict[Key, StandingPolicy] = {}
-    foreign: dict[Key, bytes] = {}
+    foreign: set[Key] = set()
     others = []
     for payload in kernel.raw_policies():
         found = standing_policy(payload)
         if isinstance(found, StandingPolicy):
             ours[found.name, found.direction] = found
         elif isinstance(found, BriefPolicy):
-            foreign[hash(found.name), found.direction] = payload
+            foreign.add((hash(found.name), found.direction))
         else:
             others.append(decode_policy(payload))
     return _Spd(ours, foreign, sidecars_of(others))
@@ -122,23 +124,26 @@ def policy_difference(
     forwards = _forwards(wanted)
     templates = _Templates(knobs)
     entries: list[_Entry] = []
-    in_the_way: list[tuple[SpdAdd, bytes]] = []
+    rejected: list[Rejected] = []
     claimed: set[Key] = set()
     for request in wanted:
         keys = _keys(request, forwards)
-        blocked = next((spd.foreign[key] for key in keys if key in spd.foreign), None)
-        if blocked is not None:
-            in_the_way.append((request, blocked))
+        if not spd.foreign.isdisjoint(keys):
+            in_the_way = KernelError(errno.EEXIST, "a foreign policy of this name is in the way")
+            rejected.append(Rejected(request, in_the_way))
             continue
         claimed.update(keys)
-        entries.append(_compared(request, keys, spd, templates))
+        try:
+            entries.append(_compared(request, keys, spd, templates))
+        except KamexfrmError as error:
+            rejected.append(Rejected(request, error))
     if not prune:
         kept = _unnamed(spd.ours, claimed)
         claimed.update(key for entry in kept for key in entry.keys)
         entries = _merged(entries, kept, spd)
     else:
         entries.sort(key=lambda entry: entry.request.policy.priority)
-    return _arranged(entries, tuple(in_the_way), spd, claimed)
+    return _arranged(entries, tuple(rejected), spd, claimed)
 
 
 def _forwards(wanted: Iterable[SpdAdd]) -> frozenset[int]:
@@ -284,7 +289,7 @@ def _merged(wanted: list[_Entry], kept: list[_Entry], spd: _Spd) -> list[_Entry]
 
 def _arranged(
     entries: Sequence[_Entry],
-    in_the_way: tuple[tuple[SpdAdd, bytes], ...],
+    rejected: tuple[Rejected, ...],
     spd: _Spd,
     claimed: set[Key],
 ) -> PolicyDifference:
@@ -331,7 +336,7 @@ def _arranged(
     )
     return PolicyDifference(
         tuple(changes),
-        in_the_way,
+        rejected,
         len(entries) - len(writes),
         len(spd.foreign),
         moves,

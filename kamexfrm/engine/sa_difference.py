@@ -4,15 +4,16 @@ An SA that stays is not touched: its counters, numbers and replay window go on. 
 changed in place; an SA that differs in more is replaced in one piece.
 """
 
+import errno
 from typing import NamedTuple
 
-from kamexfrm.engine.requests import SaAdd
+from kamexfrm.engine.requests import Rejected, SaAdd
 from kamexfrm.engine.wanted import Wanted
+from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import Lifetime, SadEntry, SecurityAssociation
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Mode
-from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
@@ -23,10 +24,6 @@ from kamexfrm.xfrm import State, StateId, decode_state
 
 #: Two ends of a life that are so near to each other are one: seconds.
 _SLACK = 2
-
-
-#: What tells SAs without a mark apart: destination, protocol, SPI.
-_Name = tuple[Address, int, int]
 
 
 class SaChange(NamedTuple):
@@ -43,11 +40,11 @@ class SaChange(NamedTuple):
 class SaDifference(NamedTuple):
     """What has to be done about SAs; deletions come last.
 
-    ``in_the_way`` are requests with the payload of the foreign SA of their name.
+    ``rejected`` are what Linux lacks, and what foreign SAs leave no place for.
     """
 
     changes: tuple[SaChange, ...]
-    in_the_way: tuple[tuple[SaAdd, bytes], ...]
+    rejected: tuple[Rejected, ...]
     unchanged: int
     foreign: int
 
@@ -68,52 +65,47 @@ def sa_difference(
     kernel: Kernel, wanted: Wanted, knobs: Knobs, now: int, *, prune: bool
 ) -> SaDifference:
     """Compare the SAD with the wanted SAs; raises KamexfrmError."""
-    changes: list[SaChange] = []
-    in_the_way: list[tuple[SaAdd, bytes]] = []
-    names = {_name_of(request.association): request for request in wanted.associations}
+    names: dict[StateId, tuple[SaAdd, State]] = {}
+    rejected: list[Rejected] = []
+    for request in wanted.associations:
+        try:
+            state = wanted_state(request.association, knobs)
+        except KamexfrmError as error:
+            rejected.append(Rejected(request, error))
+        else:
+            names[state_id(state)] = request, state
     unchanged = foreign = 0
+    changes: list[SaChange] = []
     gone: list[SaChange] = []
-    changed: dict[_Name, SaChange] = {}
-    met: set[_Name] = set()
     for payload in kernel.raw_states():
-        state = decode_state(payload)
-        if state.protocol not in IPSEC_PROTOCOLS or not (state.spi and state.is_keyed):
+        there = decode_state(payload)
+        if there.protocol not in IPSEC_PROTOCOLS or not (there.spi and there.is_keyed):
             continue
-        ours = is_of_statement(state.selector.user)
+        ours = is_of_statement(there.selector.user)
         foreign += not ours
-        name = state.destination, state.protocol, state.spi
-        wants = None if state.mark else names.get(name)
+        wants = names.pop(state_id(there), None)
         if wants is None:
             if ours and prune:
-                gone.append(SaChange(None, state))
+                gone.append(SaChange(None, there))
             else:
                 unchanged += ours
             continue
-        met.add(name)
-        change = _compared(state, wants, wanted.moment, knobs, now, ours=ours)
+        change = _compared(there, *wants, wanted.moment, now, ours=ours)
         if change is None:
             unchanged += 1
-        elif not ours:
-            in_the_way.append((wants, payload))
+        elif ours:
+            changes.append(change)
         else:
-            changed[name] = change
-    for name, request in names.items():
-        if name not in met:
-            changes.append(SaChange(request))
-        elif name in changed:
-            changes.append(changed[name])
-    return SaDifference((*changes, *gone), tuple(in_the_way), unchanged, foreign)
-
-
-def _name_of(association: SecurityAssociation) -> _Name:
-    return association.destination, int(association.protocol), association.spi
+            in_the_way = KernelError(errno.EEXIST, "a foreign SA of this name is in the way")
+            rejected.append(Rejected(wants[0], in_the_way))
+    added = [SaChange(request) for request, _ in names.values()]
+    return SaDifference((*added, *changes, *gone), tuple(rejected), unchanged, foreign)
 
 
 def _compared(
-    there: State, request: SaAdd, moment: int, knobs: Knobs, now: int, *, ours: bool
+    there: State, request: SaAdd, state: State, moment: int, now: int, *, ours: bool
 ) -> SaChange | None:
     """Return what has to be done about an SA that is there, None for nothing."""
-    state = wanted_state(request.association, knobs)
     if not ours:
         # Who made it does not matter as long as it is the same.
         user = sa_user(request.association.mode is Mode.ANY)

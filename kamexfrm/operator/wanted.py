@@ -189,9 +189,7 @@ class _Reader:
     def _add(self, statement: s.Add) -> None:
         for text, token, place in statement.warnings:
             self._warn(f"{place.file},{place.line}: {text} at `{token}'")
-        if statement.interface:
-            self._refuse(statement, f"no IPsec offload to {statement.interface}")
-        elif not statement.associations:
+        if not statement.associations:
             word = statement.word
             text = "Linux XFRM has no TCP-MD5" if word else "esp, ah or ipcomp is missing"
             self._refuse(statement, text)

@@ -92,8 +92,8 @@ def test_a_refused_apply_changes_nothing(files: tuple[Path, Path]) -> None:
     subprocess.run(FOREIGN.split(), check=True)
     second.write_text("spdadd 9.9.9.9 8.8.8.8 any -P out discard;")
     before = dump()
-    assert "a foreign entry of this name is in the way" in run("plan", second, status=1).stderr
-    assert "a foreign policy is in the way" in run("apply", second, status=1).stderr
+    assert "a foreign policy of this name is in the way" in run("plan", second, status=1).stderr
+    assert "a foreign policy of this name is in the way" in run("apply", second, status=1).stderr
     assert dump() == before
 
 

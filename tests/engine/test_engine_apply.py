@@ -23,7 +23,7 @@ from kamexfrm.model.knobs import KNOBS, knob
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Direction, Mode, Owner, SecurityPolicy, Selector
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.policy_to_kernel import selector_to_kernel
+from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import (
     LifetimeCurrent,
     Operation,
