@@ -1,6 +1,7 @@
 """``kamexfrm explain``: its command line, its tree, its document."""
 
 import gc
+import os
 import socket
 from typing import Any
 
@@ -11,8 +12,9 @@ from kamexfrm.cli.trouble import Command, engine
 from kamexfrm.engine.engine import Engine
 from kamexfrm.model.decision import Verdict
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.packet import Packet, Path
-from kamexfrm.model.policy import ULPROTO_ANY
+from kamexfrm.model.linux.differences import linux_of
+from kamexfrm.model.packet import Packet, Path, SocketPolicies
+from kamexfrm.model.policy import ULPROTO_ANY, Mark, Scope
 from kamexfrm.net import Address
 from kamexfrm.operator.document import document, to_text
 from kamexfrm.operator.explain import live, report, tree
@@ -68,6 +70,9 @@ class _Explain(Command):
 @click.option("--sysctl", multiple=True, metavar="FILE", help="Variables, as kame-sysctl -f reads.")
 @click.option("--socket", "texts", multiple=True, metavar="POLICY", help="The socket's own policy.")
 @click.option("--unprivileged", is_flag=True, help="The socket was not made by root.")
+@click.option("--dev", default="", metavar="DEVICE", help="The device that it leaves by.")
+@click.option("--mark", default="0", metavar="NUMBER", help="The mark of the packet.")
+@click.option("--if-id", default="0", metavar="NUMBER", help="That of its XFRM interface.")
 @click.option("--probe", is_flag=True, help="Send one such packet and say what became of it.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @options.as_json
@@ -79,6 +84,9 @@ def command(
     sysctl: tuple[str, ...],
     texts: tuple[str, ...],
     unprivileged: bool,
+    dev: str,
+    mark: str,
+    if_id: str,
     probe: bool,
     quiet: bool,
     as_json: bool,
@@ -97,15 +105,21 @@ def command(
         raise click.UsageError("--socket: a forwarded packet has no socket")
     headers = [read_header(item) for text in via for item in text.replace(",", " ").split()]
     own = socket_policies(texts, privileged=not unprivileged)
+    marked = _read_word("--mark", mark)
+    scope = Scope(_device(dev), Mark(marked) if marked else None, _read_word("--if-id", if_id))
     found: dict[str, Any] = {"route": None, "probe": None, "hints": []}
     if files:
         state = read_files(files)
         knobs = with_settings(Knobs(), sysctl)
-        explanation = explain(packet, headers, of_files(state, knobs), own, loops=_loops(packet))
+        databases = of_files(state, knobs)
+        loops = _loops(packet)
+        explanation = explain(
+            packet, headers, databases, own, loops=loops, scope=scope, kernel=_kernel()
+        )
     else:
         with engine() as there:
             knobs = with_settings(there.knobs(), sysctl)
-            explanation = _explain_live(packet, headers, of_kernel(there, knobs), own, found)
+            explanation = _explain_live(packet, headers, of_kernel(there, knobs), own, scope, found)
             way = found["route"]
             if way is not None and (hint := live.tunnel_hint(there, live.Route(**way))):
                 found["hints"].append(hint)
@@ -118,7 +132,8 @@ def _explain_live(
     packet: Packet,
     headers: list[Header],
     databases: Databases,
-    own: Any,
+    own: SocketPolicies | None,
+    scope: Scope,
     found: dict[str, Any],
 ) -> Explanation:
     sender, receiver = live.local(packet.source, packet.destination)
@@ -127,7 +142,22 @@ def _explain_live(
     found["hints"] = list(_hints(packet, sender, receiver))
     by_loopback = packet.path is Path.OUT and (found["route"] or {}).get("interface") == "lo"
     loops = _loops(packet) or (sender and receiver) or by_loopback
-    return explain(packet, headers, databases, own, loops=loops)
+    interface = (found["route"] or {}).get("interface")
+    if interface and packet.path is Path.OUT and not scope.interface:
+        scope = scope._replace(interface=_device(interface))
+    return explain(packet, headers, databases, own, loops=loops, scope=scope, kernel=_kernel())
+
+
+def _kernel() -> frozenset[str]:
+    """Return the differences of the running kernel, on which files would be loaded too."""
+    return linux_of(os.uname().release)
+
+
+def _device(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name) if name else 0
+    except OSError:
+        raise click.UsageError(f"--dev {name}: there is no such device here") from None
 
 
 def _loops(packet: Packet) -> bool:
@@ -240,6 +270,17 @@ def _read_upper(word: str) -> int:
         near = hints(word, ("tcp", "udp", "icmp", "icmp6", "sctp", "esp", "ah", "gre", "any"))
         raise click.UsageError(" ".join((f"{word!r} is no protocol.", *near)))
     return upper
+
+
+def _read_word(option: str, word: str) -> int:
+    """Read a number of 32 bits, decimal or hexadecimal."""
+    try:
+        number = int(word, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 0xFFFFFFFF:
+        raise click.UsageError(f"{option}: {word!r} is no number of 32 bits, such as 5 or 0x5")
+    return number
 
 
 def _read_number(word: str, upper: int) -> int | None:

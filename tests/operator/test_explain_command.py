@@ -101,6 +101,21 @@ def test_a_sockets_own_policy_goes_before_the_spd(file: str) -> None:
     assert (document["verdict"], document["governing"]["kind"]) == ("dropped", "entry")
 
 
+def test_a_mark_and_an_xfrm_interface_narrow_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(
+        "spdadd 10.0.0.1 10.0.0.2 any mark 5/0xff -P out none;\n"
+        "spdadd 10.0.0.1 10.0.0.2 any if_id 7 -P out discard;\n"
+    )
+    arguments = ("--from", str(tmp_path / "a"), "10.0.0.1", "10.0.0.2")
+    near = found(*arguments)["passed_over"]
+    assert [(each["differs"], each["wants"]) for each in near] == [
+        ("mark", "0x5/0xff"),
+        ("if_id", "7"),
+    ]
+    assert found(*arguments, "--mark", "0x105")["governing"]["position"] == 1
+    assert found(*arguments, "--if-id", "7")["governing"]["position"] == 2
+
+
 def test_the_text_is_plain_and_short(file: str) -> None:
     text = run("--from", file, "10.0.0.1", "10.0.0.2", "tcp", "1024", "80")
     first, *rest = text.splitlines()

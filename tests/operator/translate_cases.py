@@ -6,6 +6,7 @@ from tests.operator.explain_cases import random_case
 from tests.operator.kame_machine import Machine
 
 _LIMITS = ("", " -lh 3600 -ls 3000", " -bh 100000 -bs 80000", " -lh 100")
+_SELECTED = (" sel 10.0.0.0/8 10.1.0.0/16[80] tcp", " sel fd00::/64 fd01::/64 icmp6 128")
 _WINDOWS = ("", " -r 4", " -r 64", " -r 32 -esn", " -esn")
 
 
@@ -27,6 +28,8 @@ def policies(seed: str, count: int) -> str:
         "spdadd 10.9.0.1[7] 10.9.0.0/24[9] 132 -P in ipsec esp/transport//require;",
         "spdadd 10.9.0.0/16 10.8.0.0/16 47 -P in ipsec ah/tunnel/10.0.0.1-10.0.0.2/unique;",
         "spdadd 10.9.0.0/16 10.7.0.0/16 any -P fwd discard;",
+        "spdadd 10.9.0.0/16 10.6.0.0/16 any mark 5/0xff if_id 7 -P out none;",
+        "spdadd 10.9.0.0/16 10.6.0.0/16 tcp dev lo -P in ipsec esp/transport//use;",
     ]
     return "\n".join(lines) + "\n"
 
@@ -42,7 +45,8 @@ def associations(seed: str, count: int) -> str:
         mode = dice.choice(["transport", "tunnel", "any"])
         reqid = dice.choice(["", "", f" -u {dice.randrange(1, 70000)}"])
         window = "" if protocol == "ipcomp" else dice.choice(_WINDOWS)
-        options = f"-m {mode}{reqid}{window}{dice.choice(_LIMITS)}"
+        parts = dice.choice(["", "", "", " mark 7 if_id 9", " output-mark 3/0xf", _SELECTED[six]])
+        options = f"-m {mode}{reqid}{window}{dice.choice(_LIMITS)}{parts}"
         algorithms = {
             "esp": [
                 f"-E aes-cbc 0x{_key(dice, 16)} -A hmac-sha256-128 0x{_key(dice, 32)}",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from heapq import nsmallest
 from typing import NamedTuple
 
-from kamexfrm.model.association import SadEntry
+from kamexfrm.model.association import SadEntry, SecurityAssociation
 from kamexfrm.model.decide_spd import Spd, matches
 from kamexfrm.model.decision import EntryPolicy
 from kamexfrm.model.packet import Packet, Path, Protection, SocketPolicies
@@ -17,14 +17,19 @@ from kamexfrm.model.policy import (
     IpsecProtocol,
     IpsecRequest,
     Mode,
+    Scope,
     SecurityPolicy,
     Selector,
 )
+from kamexfrm.model.scope_text import device_name, format_mark
 from kamexfrm.model.wording import upper_text
 from kamexfrm.net import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH
 
 #: Protocols that have a type and a code in the place of ports.
 TYPED = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
+
+#: That of an ordinary packet.
+NO_SCOPE = Scope()
 
 _SIDES = ("source", "destination")
 
@@ -48,8 +53,9 @@ class Near(NamedTuple):
 class Candidates:
     """Collects entries of all directions for one packet."""
 
-    def __init__(self, packet: Packet) -> None:
+    def __init__(self, packet: Packet, scope: Scope = NO_SCOPE) -> None:
         self._packet = packet
+        self._scope = scope
         self._seen = packet._replace(path=Path.IN)  # as Linux compares: with ports, always
         self._keys: dict[Direction, list[int]] = {each: [] for each in Direction}
         self._matching: dict[Direction, list[Candidate]] = {each: [] for each in Direction}
@@ -63,10 +69,12 @@ class Candidates:
         self._keys[direction].append(candidate.key)
         selector = policy.selector
         as_kame, as_linux = matches(selector, self._packet), matches(selector, self._seen)
-        if as_kame or as_linux:
+        # KAME has nothing that narrows a selector so: it counts for both.
+        narrowed = scope_difference(selector.scope, self._scope) if selector.scope else None
+        if (as_kame or as_linux) and narrowed is None:
             self._match(candidate, as_kame, as_linux)
-        if not as_kame:
-            difference = _difference(selector, self._packet)
+        if not as_kame or narrowed is not None:
+            difference = narrowed if as_kame else _difference(selector, self._packet)
             if difference is not None:
                 self._near[direction].append((candidate, *difference))
         if any(request.mode is Mode.TUNNEL for request in policy.requests):
@@ -147,6 +155,21 @@ class Candidates:
         return len(self._keys[direction])
 
 
+def scope_difference(wanted: Scope, scope: Scope) -> tuple[str, str] | None:
+    """Return what of a packet's device, mark and XFRM interface differs first, and what is wanted.
+
+    A packet of no known device is of any.
+    """
+    if wanted.interface and scope.interface not in (0, wanted.interface):
+        return "device", device_name(wanted.interface)
+    mark = scope.mark.value if scope.mark else 0
+    if wanted.mark and mark & wanted.mark.mask != wanted.mark.value:
+        return "mark", format_mark(wanted.mark)
+    if wanted.if_id != scope.if_id:
+        return "if_id", str(wanted.if_id)
+    return None
+
+
 def _key(candidate: Candidate) -> int:
     return candidate.key
 
@@ -193,12 +216,20 @@ def relevant_sas(
     policies: Iterable[SecurityPolicy],
     socket: SocketPolicies | None,
     protections: Iterable[Protection],
+    scope: Scope = NO_SCOPE,
 ) -> tuple[SadEntry, ...]:
     """Return the SAs that a packet may meet, in the order of creation."""
     wishes = _Wishes(packet, policies, socket, protections)
-    found = [entry for entry in sad if wishes.has(entry)]
+    found = [e for e in sad if wishes.has(e) and _in_scope(e.association, scope)]
     found.sort(key=lambda entry: entry.created)
     return tuple(found)
+
+
+def _in_scope(sa: SecurityAssociation, scope: Scope) -> bool:
+    linux = sa.linux
+    if linux is None:
+        return scope.if_id == 0
+    return scope_difference(Scope(linux.interface, linux.mark, linux.if_id), scope) is None
 
 
 class _Wishes:

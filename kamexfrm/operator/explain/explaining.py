@@ -12,12 +12,19 @@ from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision, EntryPolicy, ForwardDecision, Governing
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.linux.deciding import Judgement, judge
+from kamexfrm.model.linux.differences import LINUX
 from kamexfrm.model.linux.situation import Situation
 from kamexfrm.model.packet import Packet, Path, SocketAction, SocketPolicies, SocketRule
-from kamexfrm.model.policy import Direction, PolicyType
+from kamexfrm.model.policy import Direction, PolicyType, Scope
 from kamexfrm.net import AF_INET
 from kamexfrm.operator.explain.arrival import Header, protections
-from kamexfrm.operator.explain.candidates import Candidate, Candidates, Near, relevant_sas
+from kamexfrm.operator.explain.candidates import (
+    NO_SCOPE,
+    Candidate,
+    Candidates,
+    Near,
+    relevant_sas,
+)
 from kamexfrm.operator.file_state import FileState
 
 #: Entries that nearly match and are shown.
@@ -100,9 +107,14 @@ def explain(
     socket: SocketPolicies | None = None,
     *,
     loops: bool = False,
+    scope: Scope = NO_SCOPE,
+    kernel: frozenset[str] = LINUX,
 ) -> Explanation:
-    """Explain a packet; raises KamexfrmError."""
-    candidates = Candidates(packet)
+    """Explain a packet; raises KamexfrmError.
+
+    ``scope`` is its device, mark and XFRM interface, ``kernel`` the differences of a kernel.
+    """
+    candidates = Candidates(packet, scope)
     for candidate in databases.entries():
         candidates.add(candidate)
     sad: Iterable[SadEntry] = databases.sad()
@@ -111,7 +123,8 @@ def explain(
         first = next(iter(candidates.spd().inbound), None)
         arrived = protections(headers, packet, sad, first.policy if first else None)
         packet = packet._replace(protections=arrived)
-    relevant = relevant_sas(sad, packet, candidates.policies(), socket, packet.protections)
+    policies = candidates.policies()
+    relevant = relevant_sas(sad, packet, policies, socket, packet.protections, scope)
     tunnels = candidates.tunnels(packet.protections, relevant)
     spd, knobs = candidates.spd(tunnels), databases.knobs
     decision = decide(packet, spd, relevant, knobs, socket)
@@ -125,7 +138,8 @@ def explain(
             socket,
             candidates.forward() if packet.path is Path.FORWARDED else None,
             loops and packet.family == AF_INET,
-        )
+        ),
+        kernel,
     )
     return Explanation(packet, decision, tuple(_halves(decision, packet, candidates)), linux)
 

@@ -1,11 +1,13 @@
 """One state or policy from the words of ip-xfrm(8), as it prints them or as it takes them."""
 
 import re
+import socket
 from typing import Any
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.net import Address, protocol_number
 from kamexfrm.operator.translate import ip_words
+from kamexfrm.operator.translate.objects import is_narrow
 from kamexfrm.xfrm import (
     XFRM_POLICY_ALLOW,
     XFRM_POLICY_BLOCK,
@@ -134,7 +136,8 @@ _LIMIT = re.compile(r"(?:limit:|expire (add|use):) soft (\S+)\((\w+)\), hard (\S
 
 def _dumped_limits(words: _Words) -> dict[str, int]:
     """Return the fields of LifetimeConfig in a dump, up to the templates of a policy."""
-    text = " ".join(words.skip_to("tmpl")).partition("lifetime current")[0]
+    taken = words.skip_to("tmpl", "mark", "if_id", "security", "output-mark", "dir")
+    text = " ".join(taken).partition("lifetime current")[0]
     found = {}
     for kind, soft, unit, hard in _LIMIT.findall(text):
         for side, value in (("soft", soft), ("hard", hard)):
@@ -160,16 +163,17 @@ class _StateReader:
         self._window = 0
         self._flags = 0
         self._ends: dict[str, Address] = {}
+        self._selector: Selector | None = None
 
     def read(self) -> None:
         while self._words:
             word = self._words.take()
             if word == "lifetime":
                 self._limits |= _dumped_limits(self._words)
-                break
+                break  # counters are behind it
             if word == "anti-replay":
-                self._anti_replay(self._words.skip_to("sel", "lifetime"))
-            elif word not in ("stats:", "lastused"):
+                self._anti_replay(self._words.skip_to("sel", "lifetime", "if_id", "output-mark"))
+            elif word not in ("stats:", "lastused", "security"):
                 self._take(word)
 
     def _anti_replay(self, context: list[str]) -> None:
@@ -207,6 +211,16 @@ class _StateReader:
                 self._encap()
             case "ctx":
                 fields["security_context"] = _context(words.take())
+            case "mark":
+                fields["mark"] = _mark(words)
+            case "output-mark":
+                fields["output_mark"] = _mark(words)
+            case "if_id":
+                fields["if_id"] = words.number()
+            case "dir":
+                fields["direction"] = {"in": 1, "out": 2}.get(words.take(), 0)
+            case "sel":
+                self._selector = _read_selector(words)
             case "seq" | "share":
                 words.take()
             case _ if not self._algorithm(word):
@@ -258,10 +272,7 @@ class _StateReader:
     def _other(self, word: str) -> None:
         """Pass over what setkey lacks, with a remark."""
         words = self._words
-        if word == "sel":
-            words.skip_to("anti-replay", "lifetime", "limit", "encap")
-            return  # the kernel makes one that lets all pass
-        known = {"if_id", "tfcpad", "mark", "output-mark", "coa", "extra-flag", "offload", "dir"}
+        known = {"tfcpad", "coa", "extra-flag", "offload"}
         name = word.rstrip(":")
         if name not in known and name not in ("crypto", "nat-keepalive-interval"):
             raise KamexfrmError(f"{word!r}: not a word of ip xfrm state")
@@ -270,8 +281,7 @@ class _StateReader:
             if words.peek() == "mode" and name != "crypto":
                 break
             taken += (words.take(), words.take())
-        if name != "dir":
-            self.unknown.append(f"{word} {' '.join(taken)} has no counterpart: left out")
+        self.unknown.append(f"{word} {' '.join(taken)} has no counterpart: left out")
 
     def state(self) -> State:
         if set(self._ends) != {"src", "dst"}:
@@ -288,8 +298,11 @@ class _StateReader:
             fields["replay_esn"] = ReplayStateEsn((0,) * words, replay_window=self._window)
         else:
             fields["replay_window"] = self._window
+        selector = self._selector
+        if selector is None or not is_narrow(selector):  # the kernel makes one of all packets
+            selector = Selector(nowhere, nowhere, family=inner)
         return State(
-            selector=Selector(nowhere, nowhere, family=inner),
+            selector=selector,
             destination=destination,
             source=source,
             family=family,
@@ -327,14 +340,97 @@ def read_policy(words: list[str]) -> tuple[Policy, list[str]]:
     return reader.policy(), reader.unknown
 
 
+class _SelectorReader:
+    """The selector of a policy or state; ``take`` says whether a word was one of it."""
+
+    def __init__(self, words: _Words) -> None:
+        self._words = words
+        self._prefixes: dict[str, tuple[Address, int]] = {}
+        self._upper = 0
+        self._numbers: dict[str, int] = {}
+        self._interface = 0
+
+    def take(self, word: str) -> bool:
+        words = self._words
+        match word:
+            case "src" | "dst":
+                self._prefixes[word] = words.prefix()
+            case "proto":
+                self._upper = _upper(words.take())
+            case "sport" | "dport" | "type" | "code":
+                self._numbers[word] = words.number()
+            case "key":
+                self._key(words.take())
+            case "dev":
+                self._interface = _device(words.take())
+            case "uid":
+                words.take()
+            case _:
+                return False
+        return True
+
+    def _key(self, word: str) -> None:
+        number = int.from_bytes(Address.parse(word).packed, "big") if "." in word else int(word, 0)
+        self._numbers |= {"sport": number >> 16, "dport": number & 0xFFFF}
+
+    @property
+    def family(self) -> int:
+        return next((address.family for address, _ in self._prefixes.values()), 2)
+
+    def selector(self) -> Selector:
+        nowhere = (Address.unspecified(self.family), 0)
+        source, destination = (self._prefixes.get(side, nowhere) for side in ("src", "dst"))
+        if source[0].family != destination[0].family:
+            raise KamexfrmError("src and dst are of two families")
+        first = self._numbers.get("sport", self._numbers.get("type"))
+        second = self._numbers.get("dport", self._numbers.get("code"))
+        return Selector(
+            destination[0],
+            source[0],
+            second or 0,
+            0 if second is None else 0xFFFF,
+            first or 0,
+            0 if first is None else 0xFFFF,
+            self.family,
+            destination[1],
+            source[1],
+            self._upper,
+            self._interface,
+        )
+
+
+def _read_selector(words: _Words) -> Selector:
+    """Read the selector of a state, up to a word that is not of it."""
+    reader = _SelectorReader(words)
+    while words:
+        at = words.at
+        if not reader.take(words.take()):
+            words.at = at
+            break
+    return reader.selector()
+
+
+def _device(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise KamexfrmError(f"dev {name}: there is no such device here") from None
+
+
+def _mark(words: _Words) -> Mark:
+    """Read ``VALUE/MASK`` of a dump, or ``VALUE [mask MASK]`` of a command."""
+    value, slash, mask = words.take().partition("/")
+    if not slash and words.peek() == "mask":
+        words.take()
+        mask = words.take()
+    return Mark(int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF)
+
+
 class _PolicyReader:
     def __init__(self, words: _Words) -> None:
         self._words = words
         self.unknown: list[str] = []
-        self._prefixes: dict[str, tuple[Address, int]] = {}
-        self._upper = 0
-        self._numbers: dict[str, int] = {}
-        self._interface = ""
+        self._selector = _SelectorReader(words)
         self._limits: dict[str, int] = {}
         self._templates: list[Template] = []
         self._fields: dict[str, Any] = {"action": XFRM_POLICY_ALLOW}
@@ -353,14 +449,6 @@ class _PolicyReader:
     def _take(self, word: str) -> None:
         words, fields = self._words, self._fields
         match word:
-            case "src" | "dst":
-                self._prefixes[word] = words.prefix()
-            case "proto":
-                self._upper = _upper(words.take())
-            case "sport" | "dport" | "type" | "code":
-                self._numbers[word] = words.number()
-            case "key":
-                self._key(words.take())
             case "dir":
                 fields["direction"] = words.of(_DIRECTIONS, "direction")
             case "action":
@@ -375,27 +463,18 @@ class _PolicyReader:
             case "if_id":
                 fields["if_id"] = words.number()
             case "mark":
-                self._mark(words.take())
-            case "index" | "share" | "uid":
+                fields["mark"] = _mark(words)
+            case "index" | "share":
                 words.take()
             case "ptype":
                 if words.take() != "main":
                     raise KamexfrmError("a sub policy, which setkey lacks")
-            case "dev":
-                self.unknown.append(f"dev {words.take()} has no counterpart: left out")
             case "flag":
                 self._flag()
             case "security":
-                words.skip_to("tmpl", "lifetime")
-            case _:
+                words.skip_to("tmpl", "lifetime", "mark", "if_id")
+            case _ if not self._selector.take(word):
                 raise KamexfrmError(f"{word!r}: not a word of ip xfrm policy")
-
-    def _mark(self, word: str) -> None:
-        value, slash, mask = word.partition("/")
-        if not slash and self._words.peek() == "mask":
-            self._words.take()
-            mask = self._words.take()
-        self._fields["mark"] = Mark(int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF)
 
     def _flag(self) -> None:
         bits = {"localok": c.XFRM_POLICY_LOCALOK, "icmp": c.XFRM_POLICY_ICMP}
@@ -405,10 +484,6 @@ class _PolicyReader:
             self._fields["flags"] = self._fields.get("flags", 0) | bit
         if words.peek().startswith("("):
             words.take()
-
-    def _key(self, word: str) -> None:
-        number = int.from_bytes(Address.parse(word).packed, "big") if "." in word else int(word, 0)
-        self._numbers |= {"sport": number >> 16, "dport": number & 0xFFFF}
 
     def _template(self) -> Template:
         words = self._words
@@ -433,40 +508,19 @@ class _PolicyReader:
                 case "share" | "enc-mask" | "auth-mask" | "comp-mask":
                     words.take()
                 case _:
-                    raise KamexfrmError(f"{word!r}: not a word of a template")
+                    words.at -= 1  # a word of the policy
+                    break
         ends = [found.get("source"), found.get("destination")]
-        family = next((end.family for end in ends if end is not None), self._family())
+        family = next((end.family for end in ends if end is not None), self._selector.family)
         nowhere = Address.unspecified(family)
         found["source"], found["destination"] = ends[0] or nowhere, ends[1] or nowhere
         return Template(family=family, **found)
 
-    def _family(self) -> int:
-        return next((address.family for address, _ in self._prefixes.values()), 2)
-
     def policy(self) -> Policy:
         if "direction" not in self._fields:
             raise KamexfrmError("the direction is missing: dir in, out or fwd")
-        family = self._family()
-        nowhere = (Address.unspecified(family), 0)
-        source, destination = (self._prefixes.get(side, nowhere) for side in ("src", "dst"))
-        if source[0].family != destination[0].family:
-            raise KamexfrmError("src and dst are of two families")
-        first = self._numbers.get("sport", self._numbers.get("type"))
-        second = self._numbers.get("dport", self._numbers.get("code"))
-        selector = Selector(
-            destination[0],
-            source[0],
-            second or 0,
-            0 if second is None else 0xFFFF,
-            first or 0,
-            0 if first is None else 0xFFFF,
-            family,
-            destination[1],
-            source[1],
-            self._upper,
-        )
         return Policy(
-            selector,
+            self._selector.selector(),
             lifetime=LifetimeConfig(**self._limits),
             templates=tuple(self._templates),
             **self._fields,

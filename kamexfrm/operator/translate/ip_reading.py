@@ -18,22 +18,29 @@ _HEAD = re.compile(r"src\s")
 #: Words of a command that changes what is there.
 _ADD, _DELETE, _FLUSH = ("add", "update"), ("delete", "del"), ("flush",)
 
-_PolicyName = tuple[object, ...]
-
 
 class _Lists:
     """States and policies after the commands so far."""
 
     def __init__(self) -> None:
         self.states: dict[tuple[object, ...], State] = {}
-        self.policies: dict[_PolicyName, Policy] = {}
+        self.policies: dict[tuple[object, ...], Policy] = {}
         self.remarks: list[Remark] = []
 
     def add_state(self, state: State) -> None:
-        self.states[state.destination, state.spi, state.protocol] = state
+        self.states[_state_name(state)] = state
 
     def add_policy(self, policy: Policy) -> None:
-        self.policies[policy.selector, policy.direction, policy.security_context] = policy
+        self.policies[_policy_name(policy)] = policy
+
+
+def _state_name(state: State) -> tuple[object, ...]:
+    return state.destination, state.spi, state.protocol, state.mark
+
+
+def _policy_name(policy: Policy) -> tuple[object, ...]:
+    scope = policy.mark, policy.if_id
+    return policy.selector, policy.direction, policy.security_context, *scope
 
 
 def read(text: str, file: str) -> Objects:
@@ -128,7 +135,7 @@ def _state_command(verb: str, rest: list[str], place: Place, lists: _Lists) -> N
         lists.states.clear()
     elif verb in _DELETE:
         state, _ = read_state(rest)
-        lists.states.pop((state.destination, state.spi, state.protocol), None)
+        lists.states.pop(_state_name(state), None)
     else:
         lists.remarks.append(Remark(place, f"ip xfrm state {verb} has no counterpart: left out"))
 
@@ -140,8 +147,7 @@ def _policy_command(verb: str, rest: list[str], place: Place, lists: _Lists) -> 
         lists.policies.clear()
     elif verb in _DELETE and "index" not in rest:
         policy, _ = read_policy(rest)
-        name = (policy.selector, policy.direction, policy.security_context)
-        lists.policies.pop(name, None)
+        lists.policies.pop(_policy_name(policy), None)
     else:
         lists.remarks.append(Remark(place, f"ip xfrm policy {verb} has no counterpart: left out"))
 
@@ -165,9 +171,5 @@ def _take_policy(words: list[str], place: Place, lists: _Lists) -> None:
         lists.remarks.append(Remark(place, "a socket's own policy: left out"))
         return
     policy, unknown = read_policy(words)
-    if policy.if_id or policy.mark:
-        what = "if_id" if policy.if_id else "mark"
-        lists.remarks.append(Remark(place, f"a policy with {what}, which setkey lacks: left out"))
-        return
     lists.remarks += (Remark(place, text) for text in unknown)
     lists.add_policy(policy)

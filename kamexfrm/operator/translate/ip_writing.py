@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from kamexfrm.model.scope_text import device_name
 from kamexfrm.net import (
     IPPROTO_GRE,
     IPPROTO_ICMP,
@@ -19,8 +20,16 @@ from kamexfrm.operator.translate.ip_words import (
     PROTOCOLS,
     STATE_FLAGS,
 )
-from kamexfrm.operator.translate.objects import Objects, Remark
-from kamexfrm.xfrm import XFRM_INF, XFRM_POLICY_BLOCK, LifetimeConfig, Policy, Selector, State
+from kamexfrm.operator.translate.objects import Objects, Remark, is_narrow
+from kamexfrm.xfrm import (
+    XFRM_INF,
+    XFRM_POLICY_BLOCK,
+    LifetimeConfig,
+    Mark,
+    Policy,
+    Selector,
+    State,
+)
 from kamexfrm.xfrm import constants as c
 
 _UPPERS = {
@@ -33,6 +42,9 @@ _UPPERS = {
     IPPROTO_MH: "mobility-header",
     IPPROTO_GRE: "gre",
 }
+#: An SA's own direction, newer kernels have (linux/xfrm.h XFRM_SA_DIR_IN, XFRM_SA_DIR_OUT).
+_SA_DIRECTIONS = {1: "in", 2: "out"}
+
 _TYPED = (IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH)
 _WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, 132)
 
@@ -52,6 +64,7 @@ def _state(state: State, remarks: list[Remark]) -> Iterator[str]:
     yield from ("src", str(state.source), "dst", str(state.destination))
     yield from ("proto", protocol, "spi", f"{state.spi:#x}")
     yield from _algorithms(state)
+    yield from _mark("mark", state.mark)
     yield from ("mode", MODES.get(state.mode, str(state.mode)))
     if state.reqid:
         yield from ("reqid", str(state.reqid))
@@ -63,6 +76,8 @@ def _state(state: State, remarks: list[Remark]) -> Iterator[str]:
         yield from ("flag", flag)
     if state.extra_flags & c.XFRM_SA_XFLAG_DONT_ENCAP_DSCP:
         yield from ("extra-flag", "dont-encap-dscp")
+    if is_narrow(state.selector):
+        yield from ("sel", *_selector(state.selector))
     yield from _limits(state.lifetime)
     encap = state.encap
     if encap is not None:
@@ -70,6 +85,20 @@ def _state(state: State, remarks: list[Remark]) -> Iterator[str]:
         yield from (str(encap.source_port), str(encap.destination_port))
         yield str(encap.original_address)
     yield from _context(state, remarks)
+    if state.offload is not None:
+        inbound = state.offload.flags & c.XFRM_OFFLOAD_INBOUND
+        device = device_name(state.offload.interface)
+        yield from ("offload", "dev", device, "dir", "in" if inbound else "out")
+    yield from _mark("output-mark", state.output_mark)
+    if state.if_id:
+        yield from ("if_id", str(state.if_id))
+    if state.direction:
+        yield from ("dir", _SA_DIRECTIONS[state.direction])
+
+
+def _mark(word: str, mark: Mark | None) -> Iterator[str]:
+    if mark is not None:
+        yield from (word, f"{mark.value:#x}", "mask", f"{mark.mask:#x}")
 
 
 def _algorithms(state: State) -> Iterator[str]:
@@ -114,6 +143,7 @@ def _policy(policy: Policy, remarks: list[Remark]) -> Iterator[str]:
     yield from _selector(policy.selector)
     yield from ("dir", DIRECTIONS[policy.direction])
     yield from _context(policy, remarks)
+    yield from _mark("mark", policy.mark)
     if policy.action == XFRM_POLICY_BLOCK:
         yield from ("action", "block")
     yield from ("priority", str(policy.priority))
@@ -121,6 +151,8 @@ def _policy(policy: Policy, remarks: list[Remark]) -> Iterator[str]:
         yield from ("flag", "localok")
     if policy.flags & c.XFRM_POLICY_ICMP:
         yield from ("flag", "icmp")
+    if policy.if_id:
+        yield from ("if_id", str(policy.if_id))
     yield from _limits(policy.lifetime)
     for template in policy.templates:
         yield from ("tmpl", "src", str(template.source), "dst", str(template.destination))
@@ -135,6 +167,8 @@ def _policy(policy: Policy, remarks: list[Remark]) -> Iterator[str]:
 def _selector(selector: Selector) -> Iterator[str]:
     yield from ("src", f"{selector.source}/{selector.source_prefix}")
     yield from ("dst", f"{selector.destination}/{selector.destination_prefix}")
+    if selector.interface:
+        yield from ("dev", device_name(selector.interface))
     if not selector.protocol:
         return
     yield from ("proto", _UPPERS.get(selector.protocol, str(selector.protocol)))

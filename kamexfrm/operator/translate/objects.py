@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 from kamexfrm.errors import Place
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary
-from kamexfrm.xfrm import ANY_ALGORITHM, LifetimeConfig, LifetimeCurrent, Policy, State
+from kamexfrm.xfrm import (
+    ANY_ALGORITHM,
+    LifetimeConfig,
+    LifetimeCurrent,
+    Policy,
+    Selector,
+    State,
+)
 from kamexfrm.xfrm.state_parts import Statistics
 
 
@@ -63,6 +70,16 @@ def plain_state(state: State) -> State:
         replay_threshold=None,
         sequence=0,
         attributes=(),
+    )
+
+
+def is_narrow(selector: Selector) -> bool:
+    """Whether a state's selector is not the one that the kernel makes for all packets."""
+    return bool(
+        selector.source_prefix
+        or selector.destination_prefix
+        or selector.protocol
+        or selector.interface
     )
 
 
