@@ -1,18 +1,12 @@
 """``kamexfrm interface``: route-based IPsec, by XFRM interfaces."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import click
 
 from kamexfrm.cli import options
+from kamexfrm.cli.trouble import Command, kernel
 from kamexfrm.command_line import printable
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.net import Address
-
-if TYPE_CHECKING:
-    from kamexfrm.kernel.netlink import NetlinkKernel
 
 
 @click.group()
@@ -24,21 +18,6 @@ def interface() -> None:
     """
 
 
-@contextmanager
-def _opened() -> Iterator["NetlinkKernel"]:
-    """Give the namespace's kernel; errors are click's."""
-    from kamexfrm.kernel.netlink import NetlinkKernel
-
-    try:
-        kernel = NetlinkKernel()
-        try:
-            yield kernel
-        finally:
-            kernel.close()
-    except (KamexfrmError, OSError) as error:
-        raise click.ClickException(printable(str(error), "")) from None
-
-
 def _address(text: str) -> Address:
     try:
         return Address.parse(text)
@@ -46,7 +25,7 @@ def _address(text: str) -> Address:
         raise click.BadParameter(f"{text!r} is no address", param_hint="--tunnel") from None
 
 
-@interface.command("add")
+@interface.command("add", cls=Command)
 @click.argument("name")
 @click.option(
     "--tunnel",
@@ -76,9 +55,9 @@ def add(name: str, tunnel: tuple[str, str], reqid: int, dev: str, mtu: int, repl
     from kamexfrm.translate.xfrm.interface_policies import InterfaceTunnel
 
     local, remote = map(_address, tunnel)
-    with _opened() as kernel:
+    with kernel() as opened:
         route_based.add(
-            kernel,
+            opened,
             name,
             InterfaceTunnel(reqid, local, remote),
             device=dev,
@@ -87,7 +66,7 @@ def add(name: str, tunnel: tuple[str, str], reqid: int, dev: str, mtu: int, repl
         )
 
 
-@interface.command()
+@interface.command(cls=Command)
 @click.argument("name", required=False, default="")
 @click.option(
     "--reqid",
@@ -102,11 +81,11 @@ def delete(name: str, reqid: int | None) -> None:
 
     if bool(name) == (reqid is not None):
         raise click.UsageError("name an interface, or give --reqid N")
-    with _opened() as kernel:
-        route_based.delete(kernel, name, reqid or 0)
+    with kernel() as opened:
+        route_based.delete(opened, name, reqid or 0)
 
 
-@interface.command("list")
+@interface.command("list", cls=Command)
 @options.netns
 @options.as_json
 def list_interfaces(as_json: bool) -> None:
@@ -115,8 +94,8 @@ def list_interfaces(as_json: bool) -> None:
     from kamexfrm.operator import interface as report
     from kamexfrm.operator.document import to_text
 
-    with _opened() as kernel:
-        found = route_based.listed(kernel)
+    with kernel() as opened:
+        found = route_based.listed(opened)
     if as_json:
         click.echo(to_text(report.interfaces_document(found)), nl=False)
         return
