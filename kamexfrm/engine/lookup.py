@@ -9,7 +9,6 @@ import errno
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.xfrm.policy_name import sidecar_id
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_USERPOLICY_BLOCK,
@@ -42,6 +41,8 @@ def find_policy(kernel: Kernel, wanted: PolicyId) -> Policy | None:
 
 def find_sidecar(kernel: Kernel, selector: Selector) -> Policy | None:
     """Return the sidecar with a selector, None where there is none; raises KernelError."""
+    from kamexfrm.translate.xfrm.policy_name import sidecar_id  # only some policies have one
+
     return find_policy(kernel, sidecar_id(selector))
 
 
