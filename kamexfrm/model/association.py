@@ -59,8 +59,8 @@ def key_name(key: Key) -> str:
         return key.kernel or "none"
     if algorithm.kernel == "hmac(sha256)":
         return "hmac-sha256-128" if key.icv_bits == 128 else "hmac-sha256"
-    if algorithm.kernel == "rfc4106(gcm(aes))":
-        return f"aes-gcm-{(key.icv_bits or 128) // 8}"
+    if key.icv_bits and algorithm.kernel in ("rfc4106(gcm(aes))", "rfc4309(ccm(aes))"):
+        return f"{algorithm.name.rpartition('-')[0]}-{key.icv_bits // 8}"
     return algorithm.name
 
 

@@ -45,6 +45,12 @@ _TOKEN = re.compile(
 )
 
 
+#: Words that begin a statement of setkey: before one, a policy's semicolon is missing.
+_COMMANDS = frozenset(
+    ("add", "delete", "flush", "spdadd", "spdupdate", "spddelete", "spdflush", "spddump", "dump")
+)
+
+
 class Parser:
     """The grammar by recursive descent over the tokens of one text."""
 
@@ -81,7 +87,9 @@ class Parser:
 
     def unexpected(self, *hints: str, among: dict[str, object] | None = None) -> NoReturn:
         """Raise about the next token as the original's grammar would."""
-        if among:
+        if self.word in _COMMANDS:
+            hints = ("is there a `;' missing before it?",)
+        elif among:
             hints += _hints(self.word, among)
         self.fail(
             "Invalid argument",
@@ -122,7 +130,7 @@ class Parser:
                 return base
         sign = self._take() if self.word == "-" or base is not None else "+"
         if not is_decimal(self.word):
-            self.unexpected()
+            self.unexpected("a priority is low, def or high, a number, or both: high + 5")
         number = self._take()
         if base is None:
             offset = decimal(number, 0x80000000 if sign == "+" else 0x7FFFFFFF)

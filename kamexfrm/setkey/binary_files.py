@@ -111,8 +111,20 @@ def show_files(names: tuple[str, ...], out: TextIO, err: TextIO, options: Option
             out.flush()
             err.write(f"setkey: {name}: {problem}\n")
             status = 1
+            if _is_script(name):
+                err.write(f"    this is a file of commands: setkey -f {name}\n")
     printer.finish()
     return status
+
+
+def _is_script(name: str) -> bool:
+    """Whether a file is text, and not messages, which have zeros in their headers."""
+    try:
+        with open(name, "rb") as file:
+            head = file.read(4096)
+    except (OSError, ValueError):
+        return False
+    return b";" in head and b"\0" not in head
 
 
 def _show_file(name: str, printer: _Printer) -> Iterator[str]:

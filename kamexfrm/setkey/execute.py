@@ -21,6 +21,7 @@ from kamexfrm.engine.requests import (
     SpdAdd,
     SpdAddRun,
     SpdDelete,
+    SpdDeleteId,
     SpdFlush,
     Write,
     WriteRun,
@@ -151,7 +152,7 @@ class Executor:
     def _reject(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
         self._write()  # earlier errors come first
-        policy = isinstance(statement, s.SpdGet | s.SpdDump | s.Tagged)
+        policy = isinstance(statement, s.SpdGet | s.SpdGetId | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
         self._report.rejected(statement.place, statement.end_line, text, reason_of(error))
 
@@ -175,6 +176,8 @@ class Executor:
                         all_fwd=True,
                     )
                 )
+            case s.SpdDeleteId():
+                self._submit(SpdDeleteId(statement.id, statement, all_fwd=self._twins))
             case s.SpdFlush():
                 self._submit(SpdFlush(statement))
             case s.Delete():
@@ -219,7 +222,7 @@ class Executor:
 
     def _read(
         self,
-        statement: s.Get | s.Dump | s.SpdGet | s.SpdDump | s.GetSpi | s.Tagged,
+        statement: s.Get | s.Dump | s.SpdGet | s.SpdGetId | s.SpdDump | s.GetSpi | s.Tagged,
     ) -> None:
         """Carry out a statement that reads the databases: earlier writes are flushed first."""
         try:
@@ -234,6 +237,9 @@ class Executor:
                         statement.selector, statement.direction, statement.label
                     )
                     self._dump_spd([entry])
+                case s.SpdGetId():
+                    self.flush()
+                    self._dump_spd([self._requests.spd_entry_by_id(statement.id)])
                 case s.SpdDump():
                     self.flush()
                     if not self._dump_spd(self._requests.spd()):
@@ -255,6 +261,7 @@ class Executor:
 
     def _spd_add(self, statement: s.SpdAdd | s.SpdUpdate) -> None:
         policy = statement.policy
+        self._warn_all(statement.warnings)
         if not self._warned and policy.type is PolicyType.IPSEC:
             self._warn_default(statement, policy)
         if statement.interface:
@@ -295,6 +302,11 @@ class Executor:
 
     def _add(self, statement: s.Add | s.Update) -> None:
         self._warn_all(statement.warnings)
+        if statement.refusal:
+            why, token, place = statement.refusal
+            self._write()  # earlier errors come first
+            self._report.rejected(place, place.line, f"Not supported at `{token}'", (why,))
+            return
         if not statement.associations:
             self._reject(statement, _no_protocol(statement.word))
             return
@@ -355,5 +367,9 @@ def _without_effect(statement: s.Add | s.Update) -> list[str]:
 
 
 def _no_protocol(word: str) -> KamexfrmError:
-    text = "Linux XFRM has no TCP-MD5" if word else "esp, ah or ipcomp is missing"
+    text = (
+        "Linux XFRM has no TCP-MD5: the daemon sets the password itself (TCP_MD5SIG, tcp(7))"
+        if word
+        else "esp, ah or ipcomp is missing"
+    )
     return KamexfrmError(text, errno=errno.EPROTONOSUPPORT)

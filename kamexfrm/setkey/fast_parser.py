@@ -17,6 +17,7 @@ from kamexfrm.model.policy import (
     TYPED_UPPERS,
     IpsecProtocol,
     Mode,
+    PolicyType,
     SecurityPolicy,
     Selector,
 )
@@ -91,11 +92,11 @@ def _spdadd(groups: tuple[str, ...], file: str, line: int, indent: int) -> SpdAd
         )
     except (OSError, PolicyError):
         return None
-    if action is None:
+    if action is None or (action is not PolicyType.IPSEC and "/" in policy_text):
         return None
     place = _make(Place, (file, line, indent + len(blank) + 1))
     policy = _make(SecurityPolicy, (selector, direction, action, requests, priority, 0, 0, None))
-    return _make(SpdAdd, (place, line, policy, ""))
+    return _make(SpdAdd, (place, line, policy, "", ()))
 
 
 @lru_cache(maxsize=256)
@@ -150,7 +151,7 @@ def _add(groups: tuple[str, ...], file: str, line: int, indent: int) -> Add | No
     except OSError:
         return None
     place = _make(Place, (file, line, indent + len(blank) + 1))
-    return _make(Add, (place, line, protocol, (association,), SADB_X_EXT_CYCSEQ, 0, ()))
+    return _make(Add, (place, line, protocol, (association,), SADB_X_EXT_CYCSEQ, 0, (), None))
 
 
 _CIPHERS = (Kind.ENCRYPTION, Kind.AEAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket as socket  # the module socket takes as long to load as a command to run
+import re
 from collections.abc import Callable, Sequence
 
 from kamexfrm.errors import KamexfrmError
@@ -16,6 +17,7 @@ from kamexfrm.net import (
     IPPROTO_ESP,
     IPPROTO_ICMPV6,
     IPPROTO_IPIP,
+    IPPROTO_MH,
     Address,
     protocol_number,
 )
@@ -31,6 +33,9 @@ Resolver = Callable[..., Sequence["tuple[Any, ...]"]]
 
 _inet_pton = socket.inet_pton
 
+#: What looks like an IPv4 address, and inet_aton(3) may read otherwise: short, octal, hexadecimal.
+_ODD_IPV4 = re.compile(r"(?:0[xX][0-9A-Fa-f]+|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]+|[0-9]+)){1,3}")
+
 #: Upper protocols that are not looked up in /etc/protocols, which names some otherwise.
 _UPPERS = {
     "any": ULPROTO_ANY,
@@ -40,9 +45,121 @@ _UPPERS = {
     "icmp": 1,
     "icmp6": IPPROTO_ICMPV6,
     "ip4": IPPROTO_IPIP,
+    "ipv4": IPPROTO_IPIP,
+    "mh": IPPROTO_MH,
     "esp": IPPROTO_ESP,
     "ah": IPPROTO_AH,
     "ipcomp": IPPROTO_COMP,
+}
+
+
+#: Names of the BSDs' /etc/protocols that Linux's may lack.
+_BSD_UPPERS = {
+    "st2": 5,
+    "cbt": 7,
+    "igp": 9,
+    "bbn-rcc": 10,
+    "nvp": 11,
+    "argus": 13,
+    "emcon": 14,
+    "xnet": 15,
+    "chaos": 16,
+    "mux": 18,
+    "dcn": 19,
+    "prm": 21,
+    "trunk-1": 23,
+    "trunk-2": 24,
+    "leaf-1": 25,
+    "leaf-2": 26,
+    "irtp": 28,
+    "netblt": 30,
+    "mfe-nsp": 31,
+    "merit-inp": 32,
+    "sep": 33,
+    "3pc": 34,
+    "idpr": 35,
+    "il": 40,
+    "sdrp": 42,
+    "i-nlsp": 52,
+    "swipe": 53,
+    "narp": 54,
+    "mobile": 55,
+    "tlsp": 56,
+    "cftp": 62,
+    "sat-expak": 64,
+    "kryptolan": 65,
+    "rvd": 66,
+    "ippc": 67,
+    "sat-mon": 69,
+    "visa": 70,
+    "ipcv": 71,
+    "cpnx": 72,
+    "cphb": 73,
+    "wsn": 74,
+    "pvp": 75,
+    "br-sat-mon": 76,
+    "sun-nd": 77,
+    "wb-mon": 78,
+    "wb-expak": 79,
+    "iso-ip": 80,
+    "secure-vmtp": 82,
+    "vines": 83,
+    "ttp": 84,
+    "nsfnet-igp": 85,
+    "dgp": 86,
+    "tcf": 87,
+    "ospfigp": 89,
+    "ospf": 89,
+    "sprite-rpc": 90,
+    "larp": 91,
+    "mtp": 92,
+    "micp": 95,
+    "scc-sp": 96,
+    "etherip": 97,
+    "gmtp": 100,
+    "ifmp": 101,
+    "pnni": 102,
+    "pim": 103,
+    "aris": 104,
+    "scps": 105,
+    "qnx": 106,
+    "snp": 109,
+    "compaq-peer": 110,
+    "ipx-in-ip": 111,
+    "vrrp": 112,
+    "carp": 112,
+    "pgm": 113,
+    "l2tp": 115,
+    "ddx": 116,
+    "iatp": 117,
+    "stp": 118,
+    "srp": 119,
+    "uti": 120,
+    "smp": 121,
+    "ptp": 123,
+    "fire": 125,
+    "crtp": 126,
+    "crudp": 127,
+    "sscopmce": 128,
+    "iplt": 129,
+    "sps": 130,
+    "pipe": 131,
+    "sctp": 132,
+    "fc": 133,
+    "rsvp-e2e-ignore": 134,
+    "udplite": 136,
+    "mpls-in-ip": 137,
+    "pfsync": 240,
+    "icmpv6": IPPROTO_ICMPV6,
+    "ipv6-icmp": IPPROTO_ICMPV6,
+    "ipencap": IPPROTO_IPIP,
+    "igmp": 2,
+    "ggp": 3,
+    "egp": 8,
+    "ipv6": 41,
+    "gre": 47,
+    "dccp": 33,
+    "ipv6-frag": 44,
 }
 
 
@@ -183,6 +300,27 @@ def interface_index(name: str, resolver: Resolver) -> int:
     return int(found[0][4][3])
 
 
+def checking_resolver(
+    host: str, port: str | None, family: int, kind: int, protocol: int, flags: int
+) -> Sequence[tuple[Any, ...]]:
+    """Do as system_resolver(), and take any device for one of this machine."""
+    try:
+        return system_resolver(host, port, family, kind, protocol, flags)
+    except OSError:
+        address, percent, _ = host.partition("%")
+        known = numeric_address(address)
+        if not percent or known is None or known.family != AF_INET6:
+            raise
+        return [(AF_INET6, kind, protocol, "", (address, 0, 0, 1))]
+
+
+def doubtful_address(name: str, address: Address) -> str:
+    """Return a warning about an address that is read as another one than it may look like."""
+    if not _ODD_IPV4.fullmatch(name) or str(address) == name:
+        return ""
+    return f"{name} is read as {address}"
+
+
 def resolve(host: Host, flags: Flags, resolver: Resolver) -> Resolved:
     """Return what a host is; raises UnknownHostError.
 
@@ -240,6 +378,8 @@ def upper_protocol(word: str) -> int | None:
     if number is not None:
         return number
     number = decimal(word, 255) if is_decimal(word) else protocol_number(word)
+    if number is None:
+        number = _BSD_UPPERS.get(word)
     if number is not None:
         number = number or ULPROTO_ANY
         if len(_UPPERS) < 1000:

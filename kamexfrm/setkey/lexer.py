@@ -40,6 +40,7 @@ WORD = re.compile(
     r'|"[^"]*"'
     r"|-(?:(?:if_id|output-mark|mark|dev|sel|dir|replay)(?![A-Za-z0-9:%._-])"
     r"|natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
+    r"|(?:spi|spid|reqid)=[0-9A-Fa-fxX]+(?:\(0[xX][0-9A-Fa-f]+\))?|mode=[a-z0-9]+"
     r"|[0-9]*,[0-9,]*|[A-Za-z0-9:_][A-Za-z0-9:%._-]*|.|\Z)",
     re.DOTALL,
 )
@@ -55,6 +56,15 @@ COMMANDS = (
 
 #: Words that cannot be the name of a host.
 KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged"))
+
+#: Characters that word processors and web pages put in the place of plain ones.
+_TYPOGRAPHY = {
+    "\ufeff": "this is a byte order mark: save the file without it",
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "this is no plain minus sign: write -"),
+    **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", 'this is no plain quotation mark: write "'),
+    **dict.fromkeys("\u2018\u2019", "this is no plain apostrophe"),
+    "\u00a0": "this is a blank that does not break: write a plain one",
+}
 
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
@@ -79,6 +89,11 @@ def is_name(word: str) -> bool:
 def is_hexadecimal(word: str) -> bool:
     """Whether a word is a hexadecimal number with its ``0x``."""
     return _HEX.fullmatch(word) is not None
+
+
+def odd_character(word: str) -> str:
+    """Return a hint about a character that stands in the place of a plain one, or nothing."""
+    return _TYPOGRAPHY.get(word, "")
 
 
 class Words:
@@ -181,7 +196,7 @@ class Words:
 
             shown = self.text[self.offset(self.at) :].split(maxsplit=1)[0]
             hints += spelling.hints(shown, among)
-        if word in COMMANDS and self.at and self._begins_a_line(self.at):
+        if word in COMMANDS and self.at:
             hints += ("is there a `;' missing before it?",)
         self.fail("syntax error", token=head if underscore else None, hints=hints)
 
@@ -191,8 +206,10 @@ class Words:
             hints = ("the quotation mark has no partner",)
         elif word == "-" and self.words[self.at + 1]:
             hints = (f"there is no option -{self.shown(self.at + 1)[:20]}",)
-        elif word == "\ufeff":
-            hints = ("this is a byte order mark: save the file without it",)
+        elif word == "\\":
+            hints = ("a backslash must be the last character of its line: a blank follows it",)
+        else:
+            hints = tuple(filter(None, (odd_character(word),)))
         if len(word) > 1:  # only the name of a device may have an underscore
             offset = self.offset(self.at) + word.index("_")
             self.fail("Syntax error", token=word[word.index("_")], offset=offset, fatal=True)
@@ -248,10 +265,6 @@ class Words:
         start = self.text.rfind("\n", 0, offset) + 1
         line = self.line + self.text.count("\n", 0, offset)
         return Place(self.file, line, offset - start + (1 if start else self.column))
-
-    def _begins_a_line(self, at: int) -> bool:
-        offset = self.offset(at)
-        return not self.text[self.text.rfind("\n", 0, offset) + 1 : offset].strip()
 
     def _source(self, offset: int) -> tuple[str, int]:
         """Return the line with this offset, keys masked, and the offset in it."""

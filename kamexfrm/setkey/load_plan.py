@@ -9,7 +9,7 @@ from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.plain_lines import AssociationLines, Lines, PolicyLines
 
 #: A statement that reads the databases sees them as the statements before it left them.
-_READS = (s.Get, s.Dump, s.SpdGet, s.SpdDump, s.GetSpi)
+_READS = (s.Get, s.Dump, s.SpdGet, s.SpdGetId, s.SpdDump, s.GetSpi, s.SpdDeleteId)
 
 #: Of more entries that are deleted, some are taken to overlap.
 _MOST_COMPARED = 200

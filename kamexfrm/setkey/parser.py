@@ -107,6 +107,8 @@ class Parser:
         reader = _READERS.get(command)
         if reader is not None:
             return reader(words, self._resolve)
+        if command == "include":
+            words.unexpected("there is no include: setkey takes several files, -f ONE -f OTHER")
         if command not in _ENDINGS:
             words.unexpected(among=COMMANDS)
         words.at = 1

@@ -1,6 +1,6 @@
 """The algorithms of an SA with their keys: ``-E aes-cbc 0x... -A hmac-sha1 0x...``."""
 
-from kamexfrm.algorithms import Algorithm, Kind, by_name, spellings, written_icv
+from kamexfrm.algorithms import Algorithm, Kind, by_name, of_another_system, spellings, written_icv
 from kamexfrm.model.association import Key
 from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_DERIV,
@@ -10,6 +10,7 @@ from kamexfrm.pfkey.saflags import (
 )
 from kamexfrm.setkey.lexer import Words, is_hexadecimal
 from kamexfrm.setkey.sa_options import SA_OPTIONS, SaOptions
+from kamexfrm.setkey.statements import LanguageWarning
 
 #: Flavours of DES that are flags for the kernel: word, flag, whether it wants esp-old.
 _DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT_IV4B, True)}
@@ -26,9 +27,11 @@ def read_algorithms(words: Words, options: SaOptions, word: str) -> None:
     if words.skip("-E"):
         options.encryption = _encryption(words, options)
         if words.skip("-A"):
-            options.authentication = _authentication(words, word)
+            options.authentication = _authentication(words, options, word)
     elif words.skip("-A"):
-        options.authentication = _authentication(words, word)
+        options.authentication = _authentication(words, options, word)
+        if words.words[words.at] == "-E":
+            words.unexpected("-E comes before -A")
     elif words.skip("-C"):
         algorithm = by_name(Kind.COMPRESSION, words.words[words.at])
         if algorithm is None:
@@ -47,6 +50,7 @@ def _encryption(words: Words, options: SaOptions) -> Key:
     at = words.at
     name = words.words[at]
     algorithm = by_name(Kind.ENCRYPTION, name) or by_name(Kind.AEAD, name)
+    bits = 0
     flavour = _DES_FLAVOURS.get(name)
     if flavour is not None:
         algorithm = by_name(Kind.ENCRYPTION, "des-cbc")
@@ -61,27 +65,73 @@ def _encryption(words: Words, options: SaOptions) -> Key:
         algorithm = by_name(Kind.ENCRYPTION, "null")
         words.warn("WARNING: obsolete algorithm", at)
     if algorithm is None:
-        words.unexpected(among=(*spellings(Kind.ENCRYPTION), *spellings(Kind.AEAD), *_DES_FLAVOURS))
+        algorithm, bits = _of_another_system(words, name)
     words.at = at + 1
-    return _key(words, algorithm)
+    key = _key(words, options, algorithm)
+    if bits and len(key.material) * 8 - algorithm.key_bits[0] + 128 != bits:
+        text = f"the key decides: it is not of {bits} bits"
+        words.warnings += (LanguageWarning(text, name, words.place(at)),)  # not masked
+    return key
 
 
-def _authentication(words: Words, word: str) -> Key:
+def _of_another_system(words: Words, name: str) -> tuple[Algorithm, int]:
+    kinds = (Kind.ENCRYPTION, Kind.AEAD)
+    found = next(filter(None, (of_another_system(kind, name) for kind in kinds)), None)
+    if found is None:
+        words.unexpected(among=(*_workable(Kind.ENCRYPTION), *_workable(Kind.AEAD), *_DES_FLAVOURS))
+    return found
+
+
+def _workable(kind: Kind) -> tuple[str, ...]:
+    """Return the names of a kind that Linux has, to be suggested."""
+    return tuple(name for name in spellings(kind) if (row := by_name(kind, name)) and row.kernel)
+
+
+#: Bare names of hashes, and what is meant where an algorithm is wanted.
+_HASHES = {
+    "sha": "hmac-sha1",
+    "sha1": "hmac-sha1",
+    "hmac-sha": "hmac-sha1",
+    "sha256": "hmac-sha256-128, or hmac-sha256 with an ICV of 96 bits",
+    "sha2-256": "hmac-sha256-128, or hmac-sha256 with an ICV of 96 bits",
+    "sha384": "hmac-sha384",
+    "sha512": "hmac-sha512",
+    "ripemd160": "hmac-ripemd160",
+    "rmd160": "hmac-ripemd160",
+    "cmac": "aes-cmac",
+    "xcbc": "aes-xcbc-mac",
+}
+
+#: What there is in place of what Linux has not.
+_INSTEAD = {
+    "md5": "use hmac-md5",
+    "sha": "use hmac-sha1",
+    "camellia-ctr": "use camellia-cbc or aes-ctr",
+}
+
+
+def _authentication(words: Words, options: SaOptions, word: str) -> Key:
     name = words.words[words.at]
     algorithm = by_name(Kind.AUTHENTICATION, name)
     if algorithm is None:
-        words.unexpected(among=spellings(Kind.AUTHENTICATION))
+        meant = _HASHES.get(name)
+        if meant:
+            words.unexpected(f"did you mean {meant}?")
+        words.unexpected(among=_workable(Kind.AUTHENTICATION))
     if (name == _TCP_MD5) != (word == "tcp"):
         words.fail("algorithm mismatched", hints=("tcp-md5 and the protocol tcp go together",))
     words.at += 1
-    return _key(words, algorithm)
+    return _key(words, options, algorithm)
 
 
-def _key(words: Words, algorithm: Algorithm) -> Key:
+def _key(words: Words, options: SaOptions, algorithm: Algorithm) -> Key:
     """Step over the key of an algorithm, which must be of a length that the kernel registers."""
     text = words.words[words.at]
     if not algorithm.takes_key:
-        if text == '""':  # FreeBSD's manual writes an empty key here
+        if text in ('""', "0x"):  # an empty key: FreeBSD's manual, and scripts that read -D
+            words.at += 1
+        elif is_hexadecimal(text) or text[:1] == '"':
+            words.warn(f"{algorithm.name} takes no key: this one is ignored", words.at - 1)
             words.at += 1
         return Key(algorithm, b"", algorithm.icv_bits)
     if len(text) > 1 and text[0] == '"':
@@ -93,7 +143,11 @@ def _key(words: Words, algorithm: Algorithm) -> Key:
         words.unexpected(f'{algorithm.name} wants a key: 0x and hexadecimal digits, or "text"')
     bits = len(material) * 8
     if not algorithm.kernel and algorithm.name != _TCP_MD5:
-        words.fail("Not supported", hints=(f"Linux has no {algorithm.name}",))
+        at = words.at - 1
+        text = f"Linux has no {words.words[at]}: {_INSTEAD[algorithm.name]}"
+        options.refusal = LanguageWarning(text, words.shown(at), words.place(at))
+        words.at += 1
+        return Key(algorithm, material)
     if not algorithm.accepts(bits):
         low, high, _ = algorithm.key_bits
         words.fail(

@@ -73,6 +73,7 @@ def read_add(words: Words, resolver: Resolver) -> Add | Update:
         options.sadb_flags,
         options.natt_mtu,
         words.warnings,
+        options.refusal,
     )
 
 
@@ -193,7 +194,11 @@ def _read_protocol(words: Words, resolver: Resolver) -> tuple[str, Address | Non
 
 
 def _read_spi(words: Words) -> int:
+    while words.words[words.at].startswith("mode="):  # as setkey -D prints it
+        words.at += 1
     word = words.words[words.at]
+    if word.startswith("spi="):
+        word = word[4:].partition("(")[0]
     if is_hexadecimal(word):
         spi = int(word, 16) if len(word) < 1000 else _UINT32 + 1
     elif is_decimal(word):
@@ -207,6 +212,8 @@ def _read_spi(words: Words) -> int:
     if spi > _UINT32:
         words.fail("SPI too big.", hints=("an SPI has 32 bits",))
     words.at += 1
+    while words.words[words.at].startswith("reqid="):  # not part of an SA's name
+        words.at += 1
     return spi
 
 

@@ -24,6 +24,7 @@ from kamexfrm.setkey.hosts import (
     Host,
     Resolver,
     UnknownHostError,
+    doubtful_address,
     is_local,
     read_host,
     resolve,
@@ -38,6 +39,7 @@ from kamexfrm.setkey.selectors import (
     read_selector,
     resolve_selector,
 )
+from kamexfrm.setkey.statements import LanguageWarning
 
 _UINT32 = 0xFFFFFFFF
 _UINT64 = 0xFFFFFFFFFFFFFFFF
@@ -70,6 +72,7 @@ class SaOptions:
         "mode",
         "nat",
         "natt_mtu",
+        "refusal",
         "replay",
         "reqid",
         "sadb_flags",
@@ -87,6 +90,7 @@ class SaOptions:
         self.natt_mtu = 0
         self.esn = False
         self.linux = LinuxParts()
+        self.refusal: LanguageWarning | None = None
         self.encryption: Key | None = None
         self.authentication: Key | None = None
         self.compression: Key | None = None
@@ -113,6 +117,9 @@ def resolve_named(
         addresses, port, interface = resolve(host, flags, resolver)
         if interface:
             words.warn("an SA has no device: the scope is left out (dev NAME sets one)", host.at)
+        doubt = doubtful_address(host.name, addresses[0])
+        if doubt:
+            words.warn(doubt, host.at)
         return addresses, port
     except UnknownHostError as error:
         token = "]" if host.port else words.shown(words.at)

@@ -16,7 +16,7 @@ from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
-from kamexfrm.setkey.hosts import Resolver, system_resolver
+from kamexfrm.setkey.hosts import Resolver, checking_resolver, system_resolver
 from kamexfrm.setkey.lexer import complete_length
 from kamexfrm.setkey.line_parser import WholeScripts
 from kamexfrm.setkey.load_plan import plans_of, reads
@@ -59,7 +59,7 @@ def run_script(options: Options) -> int:
 def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
     if options.mode == "c":
         reporter = Reporter(sys.stdout, sys.stderr, interactive=True)
-        executor = make_executor(options, kernel, reporter, sys.stdout) if kernel else None
+        executor = _executor(options, kernel, reporter)
         return _end(_interactive(reporter, executor), options, reporter, executor)
     try:
         scripts = read_scripts(options)
@@ -80,9 +80,21 @@ def run_scripts(scripts: Sequence[Script], options: Options, kernel: NetlinkKern
     Without a kernel they are only read through. Raises KernelError (EPERM) at once.
     """
     reporter = Reporter(sys.stdout, sys.stderr)
-    executor = make_executor(options, kernel, reporter, sys.stdout) if kernel else None
+    executor = _executor(options, kernel, reporter)
     status = run_whole(scripts, options, reporter, executor)
     return _end(status, options, reporter, executor)
+
+
+def _executor(
+    options: Options, kernel: NetlinkKernel | None, reporter: Reporter
+) -> Executor | None:
+    if kernel is not None:
+        return make_executor(options, kernel, reporter, sys.stdout)
+    if not options.no_action:
+        return None
+    from kamexfrm.setkey.checking import Checker  # with a kernel in memory
+
+    return Checker(reporter, twins=options.twins)
 
 
 def _end(status: int, options: Options, reporter: Reporter, executor: Executor | None) -> int:
@@ -151,8 +163,8 @@ def run_whole(
 
     Where a statement cannot be read nothing is carried out, unless it is to be read as it runs.
     """
-    resolve = cache(system_resolver)
-    if executor is None or _is_as_read(options):
+    resolve = cache(checking_resolver if options.no_action else system_resolver)
+    if executor is None or options.no_action or _is_as_read(options):
         return _run(all_statements(scripts, resolve), reporter, executor)
     whole = WholeScripts(scripts, resolve)
     try:

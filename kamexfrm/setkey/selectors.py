@@ -14,6 +14,7 @@ from kamexfrm.setkey.hosts import (
     Host,
     Resolver,
     UnknownHostError,
+    doubtful_address,
     interface_index,
     numeric_address,
     read_flags,
@@ -125,6 +126,9 @@ def resolve_selector(
             at = error.culprit(side.host)
             words.fail(error.text, at=at, token=token, hints=error.hints())
         address, *others = addresses
+        doubt = doubtful_address(side.host.name, address)
+        if doubt:
+            words.warn(doubt, side.host.at)
         if others:
             hints = ("use a numeric address",)
             words.fail("multiple address specified", at=side.host.at, token=token, hints=hints)

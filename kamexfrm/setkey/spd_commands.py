@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 
 from kamexfrm.model.language import parse_policy
-from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
-from kamexfrm.model.policy_text import PolicyError, PolicyText
+from kamexfrm.model.policy import PolicyType, SecurityContext, SecurityPolicy, Selector
+from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_decimal
 from kamexfrm.setkey.hosts import Resolver
-from kamexfrm.setkey.lexer import Words
+from kamexfrm.setkey.lexer import Words, odd_character
 from kamexfrm.setkey.sa_options import read_context
 from kamexfrm.setkey.selectors import (
     ScopeWords,
@@ -18,11 +18,14 @@ from kamexfrm.setkey.selectors import (
     resolve_selector,
 )
 from kamexfrm.setkey.statements import (
+    LanguageWarning,
     SpdAdd,
     SpdDelete,
+    SpdDeleteId,
     SpdDump,
     SpdFlush,
     SpdGet,
+    SpdGetId,
     SpdUpdate,
     Statement,
     Tagged,
@@ -50,6 +53,10 @@ def read_spdadd(words: Words, resolver: Resolver) -> SpdAdd | SpdUpdate | Tagged
             at=at,
             hints=(f"{words.words[0]} needs an action: discard, none or ipsec",),
         )
+    if policy.type is not PolicyType.IPSEC and "/" in words.words[at]:
+        action = policy.type.name.lower()
+        text = f"{action} has no requests: those written are ignored"
+        words.warnings += (LanguageWarning(text, action, words.place(at)),)
     return command(
         words.place(),
         words.end_line,
@@ -62,11 +69,15 @@ def read_spdadd(words: Words, resolver: Resolver) -> SpdAdd | SpdUpdate | Tagged
             label=label,
         ),
         interface,
+        words.warnings,
     )
 
 
-def read_spddelete(words: Words, resolver: Resolver) -> SpdDelete | SpdGet:
-    """Read ``spddelete selector [context] policy;``, or ``spdget``."""
+def read_spddelete(words: Words, resolver: Resolver) -> SpdDelete | SpdDeleteId | SpdGet | SpdGetId:
+    """Read ``spddelete selector [context] policy;``, or ``spdget``, or one with ``spid=N;``."""
+    id = words.words[1]
+    if id.startswith("spid="):
+        return _read_by_id(words, id)
     command = SpdDelete if words.words[0] == "spddelete" else SpdGet
     words.at = 1
     written = read_selector(words)
@@ -75,6 +86,17 @@ def read_spddelete(words: Words, resolver: Resolver) -> SpdDelete | SpdGet:
     words.expect(";")
     selector = _resolve(words, written, scope, resolver)
     return command(words.place(), words.end_line, selector, policy.direction, label)
+
+
+def _read_by_id(words: Words, id: str) -> SpdDeleteId | SpdGetId:
+    by_id = SpdDeleteId if words.words[0] == "spddelete" else SpdGetId
+    words.at = 1
+    number = id.partition("=")[2]
+    if not is_decimal(number) or decimal(number, 0xFFFFFFFF) is None:
+        words.unexpected("spid= and the number that setkey -DP shows: spid=9")
+    words.at = 2
+    words.expect(";")
+    return by_id(words.place(), words.end_line, int(number))
 
 
 def read_spdflush(words: Words, resolver: Resolver) -> SpdFlush | SpdDump:
@@ -127,7 +149,7 @@ def _read_policy(words: Words) -> tuple[PolicyText, str]:
             token=word[2:],
             offset=words.offset(words.at) + 2 + error.offset,
             before=(error.detail,) if error.detail else (),
-            hints=error.hints,
+            hints=(*filter(None, (odd_character(words.words[words.at + 1]),)), *error.hints),
         )
     words.at += 1
     return policy, interface

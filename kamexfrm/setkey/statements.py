@@ -46,7 +46,7 @@ class Add(NamedTuple):
 
     ``word`` is the protocol as written, one of PROTOCOL_WORDS. For ``tcp`` and for no word
     ``associations`` is empty: there is no such SA. ``sadb_flags`` are the SADB_X_EXT_* bits,
-    ``natt_mtu`` is in bytes.
+    ``natt_mtu`` is in bytes. ``refusal`` is why there can be no such SA, with the word at fault.
     """
 
     place: Place
@@ -56,6 +56,7 @@ class Add(NamedTuple):
     sadb_flags: int = SADB_X_EXT_CYCSEQ
     natt_mtu: int = 0
     warnings: tuple[LanguageWarning, ...] = ()
+    refusal: LanguageWarning | None = None
 
 
 class Update(Add):
@@ -138,6 +139,7 @@ class SpdAdd(NamedTuple):
     end_line: int
     policy: SecurityPolicy
     interface: str = ""
+    warnings: tuple[LanguageWarning, ...] = ()
 
 
 class SpdUpdate(SpdAdd):
@@ -164,6 +166,22 @@ class SpdGet(NamedTuple):
     selector: Selector
     direction: Direction
     label: SecurityContext | None = None
+
+
+class SpdDeleteId(NamedTuple):
+    """``spddelete spid=NUMBER``: remove the entry with the kernel's number, as dumps show it."""
+
+    place: Place
+    end_line: int
+    id: int
+
+
+class SpdGetId(NamedTuple):
+    """``spdget spid=NUMBER``."""
+
+    place: Place
+    end_line: int
+    id: int
 
 
 class SpdDump(NamedTuple):
@@ -202,7 +220,9 @@ Statement = (
     | SpdAdd
     | SpdUpdate
     | SpdDelete
+    | SpdDeleteId
     | SpdGet
+    | SpdGetId
     | SpdDump
     | SpdFlush
     | Tagged

@@ -260,6 +260,16 @@ class Tracer:
             self._show(error_reply(message, error.errno))
             raise
 
+    def spd_entry_by_id(self, id: int) -> SpdEntry:
+        """Show an X_SPDGET, and the reply if there is no policy of this id."""
+        message = spd_id_to_message(SadbType.SADB_X_SPDGET, id)
+        self._send_read(message)
+        try:
+            return self._engine.spd_entry_by_id(id)
+        except KamexfrmError as error:
+            self._show(error_reply(message, error.errno))
+            raise
+
     def _send_read(self, message: SadbMsg) -> None:
         """Show a message that reads; what it finds is shown as replies of its type."""
         self._dump_type = message.type

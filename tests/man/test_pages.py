@@ -154,7 +154,7 @@ def sizes(cell: str) -> tuple[int, ...]:
     ("heading", "kinds"),
     [
         ("Authentication:", (Kind.AUTHENTICATION,)),
-        ("Encryption, the last two", (Kind.ENCRYPTION, Kind.AEAD)),
+        ("Encryption, those with an ICV", (Kind.ENCRYPTION, Kind.AEAD)),
     ],
 )
 def test_setkeys_page_has_the_algorithms_with_their_sizes(

@@ -6,7 +6,15 @@ import pytest
 
 from kamexfrm.algorithms import Algorithm, Kind, by_name
 from kamexfrm.errors import Place
-from kamexfrm.model.association import Key, Lifetime, LinuxParts, NatTraversal, Offload, SaId
+from kamexfrm.model.association import (
+    Key,
+    Lifetime,
+    LinuxParts,
+    NatTraversal,
+    Offload,
+    SaId,
+    key_name,
+)
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -43,6 +51,8 @@ from kamexfrm.setkey.statements import (
     GetSpi,
     SpdAdd,
     SpdDelete,
+    SpdDeleteId,
+    SpdGetId,
     Update,
 )
 from tests.setkey.setkey_reading import read, resolve, script_error
@@ -227,9 +237,105 @@ def test_hexadecimal_key_with_an_odd_digit_begins_with_zero() -> None:
     assert sa.encryption.material == bytes.fromhex("0123456789")
 
 
-def test_key_of_an_unregistered_algorithm_is_refused() -> None:
-    error = script_error(f"add 10.0.0.1 10.0.0.2 ah 5 -A keyed-md5 0x{'00' * 16};")
-    assert error.reason == "Not supported"
+@pytest.mark.parametrize(
+    ("words", "token", "way"),
+    [
+        (f"ah 5 -A keyed-md5 0x{'00' * 16}", "keyed-md5", "hmac-md5"),
+        (f"ah 5 -A keyed-sha1 0x{'00' * 20}", "keyed-sha1", "hmac-sha1"),
+        (f"esp 5 -E camellia-ctr 0x{'00' * 20}", "camellia-ctr", "aes-ctr"),
+    ],
+)
+def test_an_algorithm_that_linux_lacks_is_refused_by_itself(
+    words: str, token: str, way: str
+) -> None:
+    refusal = read(Add, f"add 10.0.0.1 10.0.0.2 {words};").refusal
+    assert refusal
+    assert refusal.token == token
+    assert way in refusal.text
+
+
+@pytest.mark.parametrize(
+    ("written", "bits", "name", "warned"),
+    [
+        ("aes-gmac", 160, "aes-gmac", False),
+        ("aes-ccm-8", 152, "aes-ccm-8", False),
+        ("aes-gcm-12", 288, "aes-gcm-12", False),
+        ("aes128-gcm", 160, "aes-gcm-16", False),
+        ("aes-128-cbc", 128, "aes-cbc", False),
+        ("aes-cbc-256", 256, "aes-cbc", False),
+        ("aes256", 256, "aes-cbc", False),
+        ("aes256", 128, "aes-cbc", True),
+        ("des-ede3-cbc", 192, "3des-cbc", False),
+        ("3des", 192, "3des-cbc", False),
+        ("twofish", 128, "twofish-cbc", False),
+    ],
+)
+def test_names_of_other_systems_are_read_where_they_are_clear(
+    written: str, bits: int, name: str, warned: bool
+) -> None:
+    statement = read(Add, f"add 10.0.0.1 10.0.0.2 esp 5 -E {written} 0x{'00' * (bits // 8)};")
+    key = statement.associations[0].encryption
+    assert key
+    assert key_name(key) == name
+    assert bool(statement.warnings) == warned
+    assert not statement.warnings or statement.warnings[0].token == written
+
+
+def test_a_key_of_null_is_ignored_and_told_and_an_empty_one_is_none() -> None:
+    text = "add 10.0.0.1 10.0.0.2 esp 5 -E null {} -A null;"
+    assert read(Add, text.format('""')).warnings == read(Add, text.format("0x")).warnings == ()
+    [warning] = read(Add, text.format("0x1234")).warnings
+    assert warning.text == "null takes no key: this one is ignored"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("sha1", "hmac-sha1"), ("sha256", "hmac-sha256-128"), ("hmac-sha", "hmac-sha1")],
+)
+def test_a_hint_names_an_algorithm_that_works(name: str, hint: str) -> None:
+    error = script_error(f"add 10.0.0.1 10.0.0.2 ah 5 -A {name} 0x{'00' * 20};")
+    assert hint in error.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("flush spdflush;", "`;' missing"),
+        ("spdadd 10.0.0.1 10.0.0.2 any -P out none\nspdflush;", "`;' missing"),
+        ("spdadd 10.0.0.1 10.0.0.2 any \u2013P out none;", "write -"),
+        ("spdadd ::1 ::2 any -P in ipsec esp/tunnel/::1\u2013::2/use;", "write -"),
+        ("add ::1 ::2 esp 5 -E aes-cbc \u201cabc\u201d;", 'write "'),
+        ("spdadd ::1 \\ \n ::2 any -P out none;", "a blank follows it"),
+        ('include "x";', "-f ONE -f OTHER"),
+        ("spdadd ::1 ::2 any -P out prio medium none;", "low, def or high"),
+        ('add ::1 ::2 esp 5 -A hmac-md5 "1234567890123456" -E null;', "-E comes before -A"),
+    ],
+)
+def test_a_usual_mistake_has_a_hint(text: str, hint: str) -> None:
+    assert hint in script_error(text).hints[0]
+
+
+@pytest.mark.parametrize(("name", "number"), [("mh", 135), ("ipv4", 4), ("carp", 112)])
+def test_names_of_the_bsds_protocols_are_known(name: str, number: int) -> None:
+    assert read(SpdAdd, f"spdadd ::1 ::2 {name} -P out none;").policy.selector.upper == number
+
+
+def test_what_may_not_be_meant_is_told() -> None:
+    statement = read(SpdAdd, "spdadd 10.1 10.2/16 any -P out none esp/transport//use;")
+    assert [warning.text for warning in statement.warnings] == [
+        "10.1 is read as 10.0.0.1",
+        "10.2 is read as 10.0.0.2",
+        "none has no requests: those written are ignored",
+    ]
+
+
+def test_entries_are_named_by_what_dumps_show() -> None:
+    assert read(SpdDeleteId, "spddelete spid=9;").id == 9
+    assert read(SpdGetId, "spdget spid=16;").id == 16
+    written = "delete 10.0.0.1 10.0.0.2 esp mode=tunnel spi=7(0x00000007) reqid=5(0x00000005);"
+    assert read(Delete, written).id == SaId(B, ESP, 7)
+    assert read(Delete, "delete 10.0.0.1 10.0.0.2 esp spi=0x7;").id == SaId(B, ESP, 7)
+    assert script_error("spddelete spid=x9;").reason == "syntax error"
 
 
 def test_names_with_several_addresses_make_an_sa_for_each_pair() -> None:

@@ -38,7 +38,7 @@ def _finite(limit: int) -> int:
 
 
 def _key(kind: Kind, kernel: str, material: bytes, icv_bits: int = 0) -> Key:
-    return Key(by_kernel_name(kind, kernel), material, icv_bits, kernel)
+    return Key(by_kernel_name(kind, kernel, icv_bits), material, icv_bits, kernel)
 
 
 def _encryption_from(state: State) -> Key | None:

@@ -156,11 +156,16 @@ def furnish(scene: Scene, name: str) -> list[str]:
     if plan.script:
         done = scene.setkey(name, plan.script)
         if done.status:
-            raise StepFailed(
-                f"{name}: setkey refused: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            said = done.stderr.strip() or done.stdout.strip()
+            raise StepFailed(f"{name}: setkey refused: {_message_of(said)}\n{said}")
         warnings += done.stderr.splitlines()
     return warnings
+
+
+def _message_of(said: str) -> str:
+    """Return the message in what setkey said: lines of numbers may stand before it."""
+    lines = [line for line in said.splitlines() if line.startswith("setkey: ")]
+    return (lines or said.splitlines() or [""])[0].removeprefix("setkey: ")
 
 
 def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
