@@ -10,6 +10,7 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError, invalid
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.translate.xfrm.marker import MarkerFlag
+from kamexfrm.translate.xfrm.plain_rewrite import plain_rewritten
 from kamexfrm.translate.xfrm.rewrite import Rewriting, catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
@@ -61,10 +62,14 @@ def finish(session: Session) -> bool:
 
     Return whether def_policy's catch-alls were not as they should be.
     """
-    policies = session.policies()
+    plain = plain_rewritten(session.raw_policies(), session.knobs, session.has_reqids)
     session.unserved.clear()
-    operations = catch_alls(policies, session.knobs)
-    rewriting = rewritten(policies, session.knobs, session, session.now)
+    operations = catch_alls(plain.rest, session.knobs)
+    rewriting = rewritten(plain.rest, session.knobs, session, session.now)
+    rewriting = rewriting._replace(
+        operations=[*rewriting.operations, *plain.operations],
+        has_any_reqid=rewriting.has_any_reqid or plain.has_any_reqid,
+    )
     _rewrite(session, operations, rewriting)
     _write_default(session)
     session.knobs_changed = False
@@ -84,6 +89,9 @@ def _rewrite(session: Session, before: list[Operation], rewriting: Rewriting) ->
     """Carry out operations and a rewriting; raises the first KernelError, once all is tried."""
     operations = [*before, *rewriting.operations]
     after = {len(before) + at for at in rewriting.after}
+    if not after:
+        session.apply(operations)
+        return
     first = [at for at in range(len(operations)) if at not in after]
     failures = session.kernel.apply([operations[at] for at in first]) if first else []
     failed = {first[failure.position] for failure in failures}

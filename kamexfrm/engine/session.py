@@ -277,6 +277,11 @@ class Session:
         self.send()
         return list(self.kernel.policies())
 
+    def raw_policies(self) -> Sequence[bytes]:
+        """Return a dump of the SPD undecoded, after sending what was gathered."""
+        self.send()
+        return self.kernel.raw_policies()
+
     def sa_lookup(self) -> SaLookup:
         """Return which SA serves which request, read once until an SA is written."""
         if self._sa_lookup is None:

@@ -12,7 +12,7 @@ from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
 from kamexfrm.xfrm import Policy, Run
-from tests.setkey import policies_of_all_kinds as policies
+from tests import policies_of_all_kinds as policies
 
 OPTIONS = (Options(), Options(ports=True), Options(hide_sockets=True), Options(json=True))
 

@@ -13,8 +13,8 @@ from kamexfrm.xfrm import LifetimeConfig, LifetimeCurrent, Policy, Run, Selector
 _FAMILIES = (2, 2, 2, 10, 10, 0, 99)
 _DIGITS = b"987654321" * 5  # what the fast JSON takes for a place of its own
 _TIMES = (0, 1_790_000_000, 1_790_000_001, 1 << 62)
-_USERS = (0, 0, 0, 7, tags.CATCH_ALL_USER)
-_SHARES = (0x80 | 2, 0x80 | 1, 0x80 | 3, 0x80, 0x80 | 0x0C, 0x90, 0x10, 0)
+_USERS = (0, 0, 0, 0, 0, 7, tags.CATCH_ALL_USER)
+_SHARES = (0x80, 0x80, 0x80, 0x82, 0x81, 0x83, 0x80 | 0x0C, 0x90, 0x10, 0)
 
 
 def _address(random: Random, family: int) -> Address:
@@ -46,7 +46,7 @@ def _template(random: Random) -> Template:
 def _lifetime(random: Random) -> LifetimeConfig:
     tag = tags.PolicyTag(
         random.choice((1 << 31, 7)), random.getrandbits(48), random.choice((0, 0, 1, 4)),
-        random.choice(_TIMES[:3]), random.choice((0, 60)), random.choice((0, 90)),
+        random.choice(_TIMES[:3]), random.choice((0, 0, 0, 60)), random.choice((0, 0, 0, 90)),
     )  # fmt: skip
     words = list(tags.policy_words(tag))
     spoilt = random.choice((None, None, None, 0, 1, 2))
@@ -81,10 +81,13 @@ def _one(random: Random) -> Policy:
 
 def _like(random: Random, policy: Policy) -> Policy:
     """Return a policy that differs in what differs among the policies of a real database."""
+    if policy.selector.user == tags.CATCH_ALL_USER and random.random() < 0.5:
+        return policy
     selector, family = policy.selector, policy.selector.family
     _, order, created, *rest = policy.lifetime
     created |= random.choice((0, 0, 0, 0, 1))
-    order = random.getrandbits(48) << 16 | order & 0xFFFF
+    flags = order & 0xFFFF ^ random.choice((0, 0, 0, 0, 0, 0, 1, 4, 32))
+    order = random.getrandbits(48) << 16 | flags
     return policy._replace(
         index=random.getrandbits(32),
         priority=random.choice((policy.priority, policy.priority, random.getrandbits(32))),
