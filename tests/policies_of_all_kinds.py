@@ -112,16 +112,19 @@ def spoilt(random: Random, payload: bytes) -> bytes:
     if random.random() < 0.5:
         return payload[: random.randrange(len(payload) + 1)]
     if len(payload) > 168 and random.random() < 0.5:
-        return payload[:168] + struct.pack("=H", random.choice((0, 3, 5, 9000))) + payload[170:]
+        size = 224 if len(payload) > 224 + 12 and random.random() < 0.5 else 168
+        return (
+            payload[:size] + struct.pack("=H", random.choice((0, 3, 5, 9000))) + payload[size + 2 :]
+        )
     at = random.randrange(len(payload))
     return payload[:at] + bytes((random.randrange(256),)) + payload[at + 1 :]
 
 
-def runs(random: Random, found: list[bytes]) -> list[Run]:
+def runs(random: Random, found: list[bytes], kind: XfrmMsg = XfrmMsg.NEWPOLICY) -> list[Run]:
     """Return payloads as the datagrams of a dump, each of some messages."""
     made = []
     while found:
         size = random.randrange(1, 9)
-        made.append(xfrm.make_run(XfrmMsg.NEWPOLICY, found[:size]))
+        made.append(xfrm.make_run(kind, found[:size]))
         found = found[size:]
     return made

@@ -73,16 +73,45 @@ def dump_sad(
 
 def dump_sad_runs(runs: Iterable[Run], out: TextIO, options: Options) -> bool:
     """Print SAs as dump_sad() does, from the kernel's messages."""
+    from kamexfrm.setkey import dump_sa
+    from kamexfrm.setkey.dump_sad_fast import SadTexts, SaText
+
+    pid, now = os.getpid(), time.time()
+    if options.repeat:
+        return dump_sad_short(_decoded(runs, now), out)
+    if options.json:
+        rows = SadTexts(SaText(lambda entry, _: _row(dump_sa.sa_to_dict(entry)), True, False), now)
+        return write_rows(rows.iter_texts(runs), out)
+
+    def form(entry: SadEntry, number: int) -> str:
+        return dump_sa.format_sa(
+            entry,
+            ports=options.ports,
+            sequence=number,
+            pid=pid,
+            keys=options.keys,
+            wrap=options.wrap,
+            now=int(now),
+        )
+
+    texts = SadTexts(SaText(form, options.wrap, True), now)
+    return _write(texts.iter_texts(runs), out, None)
+
+
+def _decoded(runs: Iterable[Run], now: float) -> Iterator[SadEntry]:
     from kamexfrm.model.policy import IPSEC_PROTOCOLS
     from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
     from kamexfrm.xfrm import decode_state
 
-    now = time.time()
     states = (decode_state(payload) for run in runs for payload in run.payloads())
-    entries = (sad_entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
-    if options.repeat:
-        return dump_sad_short(entries, out)
-    return dump_sad(entries, out, options)
+    return (sad_entry_from_kernel(s, now) for s in states if s.protocol in IPSEC_PROTOCOLS)
+
+
+def _row(row: dict[str, Any]) -> str:
+    """Return an entry of a JSON array, but for its first line's indentation."""
+    import json
+
+    return json.dumps(row, indent=2).replace("\n", "\n  ")
 
 
 def dump_sad_short(entries: Iterable[SadEntry], out: TextIO) -> bool:

@@ -151,11 +151,18 @@ def _key_lines(letter: str, key: Key | None, shown: bool, wrap: bool) -> list[st
         return [f"\t{letter}: {key_name(key)} "]
     if not shown:
         return [f"\t{letter}: {key_name(key)}  ({len(key.material) * 8} bits)"]
-    size = len(key.material)
-    step = _KEY_LINE if wrap else size
-    rows = [key.material[at : at + step].hex(" ", -4) for at in range(0, size, step)]
+    return [f"\t{letter}: {key_name(key)}  {key_rows(key.material, wrap)}"]
+
+
+def key_rows(material: bytes, wrap: bool) -> str:
+    """Return a key in words of four bytes; with ``wrap`` a long one takes several lines."""
+    size = len(material)
+    if size <= _KEY_LINE or not wrap:
+        return material.hex(" ", -4)
     # Differs from ipsec-tools: a line that goes on begins with a tab.
-    return [f"\t{letter}: {key_name(key)}  {rows[0]}", *(f"\t {row}" for row in rows[1:])]
+    return "\n\t ".join(
+        material[at : at + _KEY_LINE].hex(" ", -4) for at in range(0, size, _KEY_LINE)
+    )
 
 
 def _flags(entry: SadEntry) -> int:

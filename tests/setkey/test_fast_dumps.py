@@ -8,11 +8,14 @@ import pytest
 
 from kamexfrm import xfrm
 from kamexfrm.errors import WireError
+from kamexfrm.model.policy import IPSEC_PROTOCOLS
 from kamexfrm.setkey import dump
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.translate.xfrm.policy_from_kernel import spd_entries_from_kernel
+from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.xfrm import Policy, Run
 from tests import policies_of_all_kinds as policies
+from tests.setkey import states_of_all_kinds as states
 
 OPTIONS = (Options(), Options(ports=True), Options(hide_sockets=True), Options(json=True))
 
@@ -66,3 +69,50 @@ def test_spoilt_policies_are_printed_alike_or_refused_alike() -> None:
         failed += careful.startswith("WireError")
         assert _printed("fast", found, None, options) == careful
     assert 50 < failed < 350
+
+
+SA_OPTIONS = (
+    Options(),
+    Options(ports=True),
+    Options(keys=False),
+    Options(wrap=False),
+    Options(json=True),
+    Options(repeat=True),
+)
+
+
+def _printed_sas(way: str, found: Sequence[Run], options: Options) -> str:
+    out = io.StringIO()
+    try:
+        if way == "fast":
+            shown = dump.dump_sad_runs(found, out, options)
+        else:
+            decoded = (xfrm.decode_state(p) for run in found for p in run.payloads())
+            entries = (
+                sad_entry_from_kernel(s, states.NOW)
+                for s in decoded
+                if s.protocol in IPSEC_PROTOCOLS
+            )
+            if options.repeat:
+                shown = dump.dump_sad_short(entries, out)
+            else:
+                shown = dump.dump_sad(entries, out, options)
+    except WireError as error:
+        return f"WireError {error}"
+    return f"{out.getvalue()}\n{shown}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sas_are_printed_alike_whatever_they_are(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: float(states.NOW))
+    random = Random(seed)
+    for _ in range(12):
+        whole = states.payloads(random, random.randrange(30))
+        if whole and random.random() < 0.2:
+            whole[0] = policies.spoilt(random, whole[0])
+        found = policies.runs(random, whole, xfrm.XfrmMsg.NEWSA)
+        for options in SA_OPTIONS:
+            careful = _printed_sas("careful", found, options)
+            assert _printed_sas("fast", found, options) == careful

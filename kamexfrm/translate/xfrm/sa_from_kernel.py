@@ -26,6 +26,8 @@ from kamexfrm.xfrm import (
     XFRM_MODE_TUNNEL,
     XFRM_OFFLOAD_INBOUND,
     XFRM_STATE_ESN,
+    LifetimeConfig,
+    LifetimeCurrent,
     State,
 )
 
@@ -81,14 +83,17 @@ def _life_of(state: State, now: float) -> SaState:
     """Return PF_KEY's state; netlink does not report that a soft limit is passed."""
     if not state.spi or not state.is_keyed:
         return SaState.LARVAL
-    limits, current = state.lifetime, state.current
-    dying = (
+    return SaState.DYING if is_dying(state.lifetime, state.current, now) else SaState.MATURE
+
+
+def is_dying(limits: LifetimeConfig, current: LifetimeCurrent, now: float) -> bool:
+    """Whether a soft limit of an SA is passed at ``now``, in seconds since the epoch."""
+    return (
         current.bytes >= limits.soft_bytes
         or current.packets >= limits.soft_packets
         or _is_over(limits.soft_add, current.add_time, now)
         or _is_over(limits.soft_use, current.use_time, now)
     )
-    return SaState.DYING if dying else SaState.MATURE
 
 
 def _is_over(limit: int, since: int, now: float) -> bool:
