@@ -135,7 +135,7 @@ demo: venv ## two hosts, setkey on each, ESP on the wire
 	$(AS_ROOT) $(BIN)/kamexfrm demo
 
 bench: venv ## compare our speed with ip(8)'s, and programs with and without kamexfrm exec
-	$(AS_ROOT) $(BIN)/python tests/bench/load.py
+	$(AS_ROOT) $(BIN)/python -m tests.bench.bench --page docs/bench.md
 	$(AS_ROOT) $(BIN)/python tests/bench/exec.py
 
 docs: venv ## build the API pages in build/api
