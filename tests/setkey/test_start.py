@@ -27,7 +27,7 @@ SMALL = {"enum", "functools", "collections"}
             "kamexfrm.sysctl.command",
             'run(["net.inet.ipsec.def_policy"])',
             "net.inet.ipsec.def_policy = 1",
-            SLOW | {"kamexfrm.translate.xfrm.sa_from_kernel", "kamexfrm.model.association"},
+            SLOW | {"kamexfrm.translate.xfrm.sa_from_kernel"},
         ),
         (
             "kamexfrm.sysctl.command",
