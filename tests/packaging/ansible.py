@@ -1,7 +1,7 @@
 """``make ansible-test``: the role of contrib/ansible on many network namespaces as hosts, twice.
 
-The first run changes each host, the second one nothing. Before them check mode shows what would be
-done and does nothing; after them one more policy is loaded by the handler.
+The first run changes each host, the second one nothing. Before them check mode shows on two of them
+what would be done and does nothing; after them one more policy is loaded there by the handler.
 """
 
 import contextlib
@@ -91,7 +91,8 @@ def _runs(folder: Path, inventory: Path) -> list[float]:
         "kamexfrm_variables": {"net.inet.ipsec.esp_trans_deflev": "require"},
         "kamexfrm_files": {"hosts": policy},
     }
-    changed, text, _ = _play(folder, inventory, settings, "--check", "--diff")
+    ends = f"--limit=kamexfrm-ansible-1,kamexfrm-ansible-{HOSTS}"
+    changed, text, _ = _play(folder, inventory, settings, "--check", "--diff", ends)
     if not all(changed) or "+net.inet.ipsec.esp_trans_deflev = 2" not in text:
         sys.exit(f"check mode does not say what would change: {text[-3000:]}")
     if any((folder / "kamexfrm-ansible-1").glob("etc/kamexfrm/*")):
@@ -103,7 +104,7 @@ def _runs(folder: Path, inventory: Path) -> list[float]:
     if any(changed):
         sys.exit(f"the second run has changed something:\n{text[-3000:]}")
     settings["kamexfrm_files"] = {"hosts": policy, "more": policy.replace("10.1.0.1", "10.1.0.2")}
-    changed, text, _ = _play(folder, inventory, settings)
+    _play(folder, inventory, settings, ends)
     for number in (1, HOSTS):
         shown = subprocess.run(
             ["ip", "netns", "exec", f"kamexfrm-ansible-{number}", str(BIN / "setkey"), "-DP"],
@@ -140,7 +141,7 @@ def _play(
         check=False,
     )
     changed = [int(count) for count in RECAP.findall(done.stdout)]
-    if done.returncode or len(changed) != HOSTS:
+    if done.returncode or len(changed) != (min(2, HOSTS) if "--limit" in str(options) else HOSTS):
         sys.exit(done.stdout[-6000:])
     print(f"{' '.join(options) or 'run'}: {sum(changed)} changes", flush=True)
     return changed, done.stdout, time.monotonic() - start

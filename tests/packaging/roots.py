@@ -4,6 +4,8 @@ Each :class:`Root` is a memory of changes above the suite's base, which stays as
 runs there has its own mounts and processes; a plain chroot(2) cannot make user namespaces.
 """
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -54,14 +56,19 @@ class Root:
     def __init__(self, suite: str) -> None:
         self.suite = suite
         self.base = base(suite)
-        self._cache = _FOLDER / f"{suite}-packages"
-        (self._cache / "partial").mkdir(parents=True, exist_ok=True)
+        self._kept = _FOLDER / f"{suite}-packages"
+        self._kept.mkdir(parents=True, exist_ok=True)
         self.changes = Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=_FOLDER))
+        # Packages that were fetched before; apt locks its folder, so each root has one of its own.
+        self._cache = self.changes / "packages"
+        (self._cache / "partial").mkdir(parents=True)
+        _link(self._kept, self._cache)
         for name in ("upper", "work", "root"):
             (self.changes / name).mkdir()
         self.changes.chmod(0o755)
         (self.changes / "upper").chmod(0o755)
-        self.run("apt-get -q update")
+        # A mirror may stand still for longer than the lists of sid are valid.
+        self.run("apt-get -q -o Acquire::Check-Valid-Until=false update")
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +82,8 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Forget the changes."""
+        """Forget the changes, but for the packages that were fetched."""
+        _link(self._cache, self._kept)
         shutil.rmtree(self.changes)
 
     @property
@@ -105,6 +113,13 @@ class Root:
     def take_sources(self) -> None:
         """Copy the sources to /root/kamexfrm."""
         copy_sources(self.files / "root" / "kamexfrm")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put the packages of a folder into another one as well."""
+    for path in source.glob("*.deb"):
+        with contextlib.suppress(FileExistsError):
+            os.link(path, target / path.name)
 
 
 def copy_sources(place: Path) -> None:
