@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fuzz soak fix demo bench docs clean tools dist lock deb deb-test boot-test pythons platforms ansible-test
+.PHONY: help venv test check unit fuzz soak kernels fix demo bench docs clean tools dist lock deb deb-test boot-test pythons platforms ansible-test
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -13,7 +13,7 @@ TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 tcpdump:tcpdump
 # What only checks and tests need: the manual's lint, and IKE daemons to serve.
 check: TOOLS += mandoc:mandoc
 unit fix: TOOLS :=
-test soak: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
+test soak kernels: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
 	swanctl:strongswan-swanctl
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -94,6 +94,13 @@ test: check ## run the checks and all tests, data plane included, and fuzz for 6
 SOAK_MINUTES ?= 30
 soak: venv ## reload, rekey, flip and run IKE under traffic for SOAK_MINUTES=30
 	$(AS_ROOT) $(BIN)/python tests/soak/soak.py --minutes $(SOAK_MINUTES)
+
+# KERNELS names some (debian:trixie), PARTS some parts of tests; tests/matrix/matrix.py has them.
+kernels: TOOLS += depmod:kmod qemu-system-x86_64:qemu-system-x86 busybox:busybox-static
+kernels: venv ## run the tests that need a kernel on Debian's kernels, for hours: docs/kernels.md
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[qemu]'
+	$(AS_ROOT) nice -n 19 $(BIN)/python tests/matrix/matrix.py \
+		$(KERNELS:%=--kernel %) $(PARTS:%=--part %)
 
 fuzz: venv ## fuzz all that reads hostile input, FUZZ_SECONDS=600 for each target
 	$(FUZZ)
