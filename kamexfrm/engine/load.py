@@ -8,7 +8,7 @@ policies, the new ones, or both.
 
 from collections import deque
 
-from kamexfrm.engine.requests import SpdAdd
+from kamexfrm.engine.requests import SpdAdd, SpdAddRun
 from kamexfrm.model.policy import Direction, SecurityContext
 from kamexfrm.model.policy import Selector as EntrySelector
 from kamexfrm.records import NamedTuple
@@ -69,8 +69,11 @@ class Load:
         self.replacement: Replacement | None = None
         #: The last entry placed after a flush: its priority as written, and the kernel's.
         self.last: tuple[int, int] = (0, 0)
-        #: Policies that wait to be sorted, each with the number of its request.
-        self.waiting: dict[tuple[EntryName, Direction], tuple[int, SpdAdd]] = {}
+        #: Policies that wait to be sorted: priority as written, number of the request, or of the
+        #: one before a run's first.
+        self.waiting: list[tuple[int, int, SpdAdd | SpdAddRun]] = []
+        #: Hashes of their names and directions.
+        self.waiting_names: set[int] = set()
         self.number = 0
         #: Whether some waited no longer: a deletion came between, and the order is set at the end.
         self.is_split = False

@@ -11,7 +11,7 @@ from kamexfrm.xfrm import XFRM_MAX_DEPTH
 
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from kamexfrm.model.association import SaId, SecurityAssociation
     from kamexfrm.model.association_run import AssociationRun
@@ -47,21 +47,26 @@ class SpdAddRun(NamedTuple):
     """Add many policies in order, each as an SpdAdd does.
 
     ``cookie`` returns that of each one, by its place in the run. It is asked for those that are
-    rejected or that need care.
+    rejected or that need care. In a part of a run, ``places`` are those in the whole.
     """
 
     run: PolicyRun
     twin: bool
     cookie: Callable[[int], object]
+    places: Sequence[int] = ()
+
+    def place(self, at: int) -> int:
+        """Return the place of a policy in the whole run."""
+        return self.places[at] if self.places else at
 
     def request(self, at: int) -> SpdAdd:
         """Return the request of one policy."""
-        return SpdAdd(self.run.policy(at), self.twin, cookie=self.cookie(at))
+        return SpdAdd(self.run.policy(at), self.twin, cookie=self.cookie(self.place(at)))
 
     def requests(self) -> Iterator[SpdAdd]:
         """Yield the requests of all policies."""
         for at, policy in enumerate(self.run.policies()):
-            yield SpdAdd(policy, self.twin, cookie=self.cookie(at))
+            yield SpdAdd(policy, self.twin, cookie=self.cookie(self.place(at)))
 
 
 class SpdDelete(NamedTuple):
@@ -111,6 +116,10 @@ class SaAddRun(NamedTuple):
 
     run: AssociationRun
     cookie: Callable[[int], object]
+
+    def place(self, at: int) -> int:
+        """Return the place of an SA in the whole run."""
+        return at
 
     def request(self, at: int) -> SaAdd:
         """Return the request of one SA."""

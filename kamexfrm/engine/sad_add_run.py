@@ -40,5 +40,4 @@ def sa_add_run(session: Session, request: SaAddRun) -> bool:
     transactions.settle_run(
         operations, ends, failures, lambda at, sent: transactions.add(request.request(at), sent)
     )
-    transactions.number += run.total
     return True

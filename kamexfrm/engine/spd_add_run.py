@@ -23,7 +23,7 @@ def spd_add_run(session: Session, request: SpdAddRun) -> int:
     no single policy.
     """
     run, load = request.run, session.load
-    if load is not None and (load.plan.forwards or not load.plan.is_sorted):
+    if load is not None and load.plan.forwards:
         return 0
     templates = [_template(session, group) for group in run.groups]
     plain = [template for template in templates if template is not None]
@@ -40,7 +40,6 @@ def spd_add_run(session: Session, request: SpdAddRun) -> int:
         for template in plain:
             session.tunnels_changed |= template.tunnel
             session.reqids.claim(template.reqids)
-        session.transactions.number += added
     return added
 
 
@@ -57,7 +56,10 @@ def _write(session: Session, request: SpdAddRun, templates: Sequence[FastPathTem
     operations, ends = pack_requests(groups, session.kernel.port)
     failures = session.send_packed(operations, ends)
 
+    before = session.transactions.number
+
     def add(at: int, sent: list[Operation]) -> None:
+        session.transactions.number = before + request.place(at) + 1
         if len(sent) > 1:
             add_pair(session, request.request(at), *sent)
         else:

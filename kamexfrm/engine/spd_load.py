@@ -3,7 +3,7 @@
 import errno
 
 from kamexfrm.engine.load import Load
-from kamexfrm.engine.requests import SpdAdd, SpdDelete, SpdDeleteId
+from kamexfrm.engine.requests import SpdAdd, SpdAddRun, SpdDelete, SpdDeleteId
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.spd_places import order_all, place_staying, policy_name
 from kamexfrm.errors import KernelError
@@ -11,6 +11,7 @@ from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.brief_policy import brief_policy
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
+from kamexfrm.translate.xfrm.fast_path import group_names
 from kamexfrm.translate.xfrm.interface_policies import refuse_interface
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
@@ -118,11 +119,32 @@ def must_wait(load: Load, request: SpdAdd) -> bool:
     if load.plan.is_sorted:
         return False
     policy = request.policy
-    name = (policy.selector, policy.label), policy.direction
-    if name in load.waiting:
+    name = hash((policy_name(policy.selector, policy.label), policy.direction))
+    if name in load.waiting_names:
         raise KernelError(errno.EEXIST)
+    load.waiting_names.add(name)
     load.number += 1
-    load.waiting[name] = (load.number, request)
+    load.waiting.append((policy.priority, load.number, request))
+    return True
+
+
+def must_wait_all(load: Load, request: SpdAddRun) -> bool:
+    """Whether all policies of a run wait; not where a name is there twice: see must_wait()."""
+    if load.plan.is_sorted:
+        return False
+    names = {
+        hash((hash(name), group.first.direction))
+        for group in request.run.groups
+        if group.first.selector.scope is None and group.first.label is None
+        for name in group_names(group)
+    }
+    if len(names) < request.run.total or not names.isdisjoint(load.waiting_names):
+        return False
+    load.waiting_names |= names
+    for priority, places, run in request.run.by_priority():
+        part = request._replace(run=run, places=places)
+        load.waiting.append((priority, load.number, part))
+    load.number += request.run.total
     return True
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from operator import itemgetter
 from types import ModuleType
 
 from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
@@ -253,18 +254,22 @@ def _interfaces() -> ModuleType:
     return interfaces
 
 
-def _write_run(session: Session, run: WriteRun) -> None:
+def _write_run(session: Session, run: WriteRun, *, waits: bool = True) -> None:
     """Write many requests, at once where none of them needs care."""
+    before = session.transactions.number
     if isinstance(run, SaAddRun):
         added = run.run.total if sa_add_run(session, run) else 0
+    elif waits and session.load is not None and spd_load.must_wait_all(session.load, run):
+        added = run.run.total
     else:
         added = spd_add_run(session, run)
     if added == run.run.total:
+        session.transactions.number = before + added
         return
     requests: Iterator[Write] = run.requests()
-    for at, request in enumerate(islice(requests, added, None), 1):
-        session.transactions.number += 1
-        _write(session, request)
+    for at, request in enumerate(islice(requests, added, None), added):
+        session.transactions.number = before + run.place(at) + 1
+        _write(session, request, waits=waits)
         if at % _MOST_GATHERED == 0:
             session.send()
 
@@ -281,11 +286,15 @@ def _finish_load(session: Session, load: Load) -> None:
 def _write_waiting(session: Session, load: Load) -> None:
     """Add the policies that wait, in the order of matching."""
     number = session.transactions.number
-    for at, request in sorted(load.waiting.values(), key=lambda row: row[1].policy.priority):
+    for _, at, request in sorted(load.waiting, key=itemgetter(0, 1)):
         session.transactions.number = at
-        _write(session, request, waits=False)
+        if isinstance(request, SpdAddRun):
+            _write_run(session, request, waits=False)
+        else:
+            _write(session, request, waits=False)
     session.transactions.number = number
     load.waiting.clear()
+    load.waiting_names.clear()
 
 
 def _write(session: Session, request: Write, *, waits: bool = True) -> None:

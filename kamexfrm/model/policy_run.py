@@ -5,6 +5,7 @@ some ten bytes and no object of its own until somebody asks for it.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 
 from kamexfrm.model.policy import SecurityPolicy
@@ -74,3 +75,13 @@ class PolicyRun(NamedTuple):
             for at in group.at:
                 found[at] = group.first.priority
         return found
+
+    def by_priority(self) -> Iterator[tuple[int, Sequence[int], "PolicyRun"]]:
+        """Yield the runs of one priority each, with the places of their policies in this one."""
+        priorities = {group.first.priority for group in self.groups}
+        for priority in sorted(priorities):
+            groups = [group for group in self.groups if group.first.priority == priority]
+            places = sorted(chain.from_iterable(group.at for group in groups))
+            index = {place: at for at, place in enumerate(places)}
+            moved = (group._replace(at=[index[at] for at in group.at]) for group in groups)
+            yield priority, places, PolicyRun(tuple(moved), len(places))

@@ -387,3 +387,23 @@ def test_at_every_moment_of_deletions_too(
 
     load(Asker(Watched(kernel, look)), *asked)
     assert verdicts(kernel) == after
+
+
+@given(named, named)
+@settings(max_examples=100, deadline=None)
+def test_at_every_moment_of_additions_too(
+    old: list[SecurityPolicy], new: list[SecurityPolicy]
+) -> None:
+    kernel, fresh = FakeKernel(), FakeKernel()
+    for one in (kernel, fresh):
+        Asker(one).ask(*map(SpdAdd, old))
+    before = verdicts(kernel)
+    Asker(fresh).ask(*map(SpdAdd, new))
+    after = verdicts(fresh)
+
+    def look() -> None:
+        for packet, verdict in verdicts(kernel).items():
+            assert verdict in (before[packet], after[packet])
+
+    load(Asker(Watched(kernel, look)), *map(SpdAdd, new))
+    assert verdicts(kernel) == after

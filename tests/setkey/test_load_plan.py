@@ -18,6 +18,7 @@ SPDDELETE = "spddelete 10.0.0.1 10.0.0.2 any -P out;"
     [
         ("", [None]),
         (ADD + SPDADD, [None]),
+        (LOW + SPDADD, [None]),
         ("flush; spdflush;", [None]),
         (SPDADD + "spdflush;", [None]),
         ("spdflush;" + ADD, [None]),
