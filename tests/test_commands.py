@@ -40,6 +40,8 @@ COMMANDS = {
     "kamexfrm translate": Command("cli", ("translate",)),
     "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm status": Command("cli", ("status",)),
+    "kamexfrm completion": Command("cli", ("completion",)),
+    "kamexfrm doctor": Command("cli", ("doctor",)),
     "kamexfrm watch": Command("cli", ("watch",)),
     "kamexfrm stats": Command("cli", ("stats",)),
     "kamexfrm exempt": Command("cli", ("exempt",)),

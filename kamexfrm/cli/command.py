@@ -26,6 +26,11 @@ SECTIONS = (
                 "kamexfrm.cli.watch:watch",
             ),
             Entry(
+                "doctor",
+                "Try what this kernel and its modules can do, and say how to get what is missing.",
+                "kamexfrm.cli.doctor:command",
+            ),
+            Entry(
                 "stats",
                 "Count the packets that IPsec dropped, and say why.",
                 "kamexfrm.cli.stats:stats",
@@ -122,6 +127,11 @@ SECTIONS = (
     Section(
         "Run programs",
         (
+            Entry(
+                "completion",
+                "Print shell code that completes kamexfrm, setkey and kame-sysctl.",
+                "kamexfrm.cli.completion:command",
+            ),
             Entry(
                 "exec",
                 "Run an unmodified program that needs PF_KEY on a kernel without AF_KEY.",

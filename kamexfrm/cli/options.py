@@ -28,6 +28,12 @@ def _enter(context: click.Context, option: click.Parameter, name: str | None) ->
         raise Trouble(f"--netns: {error}") from None
 
 
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from kamexfrm.cli.completion import namespaces
+
+    return [name for name in namespaces() if name.startswith(incomplete)]
+
+
 def netns(function: _Function) -> _Function:
     """Add ``--netns NAME|PATH|PID``: the command runs in that network namespace."""
     return click.option(
@@ -36,6 +42,7 @@ def netns(function: _Function) -> _Function:
         callback=_enter,
         is_eager=True,
         expose_value=False,
+        shell_complete=_complete,
         help="Act in this network namespace.",
     )(function)
 

@@ -84,7 +84,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "--nokeys": {"keys": False},
     "--no-wrap": {"wrap": False},
 }
-_SYNTAX = Syntax(
+SYNTAX = Syntax(
     frozenset(("-f=", "-e=", "--netns=", *_MODES, *_FLAGS)),
     unknown="setkey: unrecognized option '{option}'",
     unknown_letter="setkey: invalid option -- '{letter}'",
@@ -102,7 +102,7 @@ def read_options(arguments: list[str]) -> Options:
     """Read the command line; raises UsageError."""
     options = Options()
     files = []
-    for name, value in iter_options(arguments, _SYNTAX):
+    for name, value in iter_options(arguments, SYNTAX):
         if not name:
             files.append(value)
         elif name in _FLAGS:

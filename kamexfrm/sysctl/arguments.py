@@ -85,7 +85,7 @@ _FLAGS = {
     "--json": "json",
 }
 _ACTIONS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
-_SYNTAX = Syntax(
+SYNTAX = Syntax(
     frozenset(("-f=", "-p=", "--load=", "--preset=", "--netns=", *_FLAGS, *_ACTIONS)),
     unknown="unknown option {option}",
     unknown_letter="unknown option {option}",
@@ -98,7 +98,7 @@ def read_options(arguments: list[str]) -> Options:
     """Read a command line, options and operands in any order; raises UsageError."""
     options = Options()
     operands = []
-    for name, value in iter_options(arguments, _SYNTAX):
+    for name, value in iter_options(arguments, SYNTAX):
         if name in _ACTIONS:
             return options._replace(action=_ACTIONS[name])
         if name:
