@@ -5,20 +5,34 @@ KAMEXFRM_EXPLAIN_CASES is the number of random cases (300), KAMEXFRM_SEED the se
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from kamexfrm.model.association import SadEntry
+from kamexfrm.model.decide_spd import Spd
+from kamexfrm.model.decision import Decision
 from kamexfrm.model.knobs import Knobs, knob
 from kamexfrm.model.linux.deciding import judge
-from kamexfrm.model.packet import Packet, Path
+from kamexfrm.model.packet import Packet, Path, SocketPolicies
 from kamexfrm.net import AF_INET, AF_INET6, Address
 from kamexfrm.operator.document import document
 from kamexfrm.operator.explain.arrival import read_header
-from kamexfrm.operator.explain.explaining import explain, of_files, socket_policies
+from kamexfrm.operator.explain.candidates import Candidate
+from kamexfrm.operator.explain.explaining import (
+    Databases,
+    explain,
+    of_files,
+    socket_policies,
+)
 from kamexfrm.operator.explain.report import members
 from kamexfrm.operator.file_state import FileState
 from kamexfrm.setkey.parser import parse
 from tests.conformance.conformance_case import case_text, policy_line, sa_line
 from tests.conformance.conformance_random import random_case as random_kernel_case
+from tests.model import decide_cases, test_decide_truth
+from tests.model.decide_truth import NOT_RUN, ROWS, Row
 from tests.operator.explain_cases import random_case
 from tests.operator.kame_machine import Machine
 from tests.operator.schemas import valid
@@ -103,3 +117,29 @@ def test_what_is_said_of_linux_is_what_the_conformance_tests_hold_against_the_wi
         assert found.decision.verdict == case.decide().verdict
         counted.update(found.linux.names)
     assert len(counted) > 10
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.id not in NOT_RUN], ids=lambda row: row.id
+)
+def test_the_rows_of_kames_table_are_explained_so(
+    row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row of the table, with explain in the place of ``decide``."""
+
+    def explaining(
+        packet: Packet,
+        spd: Spd,
+        sad: Sequence[SadEntry] = (),
+        knobs: Knobs = Knobs(),  # noqa: B008 - an immutable tuple
+        socket: SocketPolicies | None = None,
+    ) -> Decision:
+        entries = [
+            Candidate(entry.position, entry.policy, entry.id)
+            for entry in (*spd.inbound, *spd.outbound)
+        ]
+        databases = Databases(lambda: entries, lambda: sad, knobs)
+        return explain(packet, [], databases, socket).decision
+
+    monkeypatch.setattr(decide_cases, "decide", explaining)
+    test_decide_truth.RUN[row.kind](row)
