@@ -28,7 +28,7 @@ from kamexfrm.operator.explain.explaining import (
     of_kernel,
     socket_policies,
 )
-from kamexfrm.operator.file_state import read_files
+from kamexfrm.operator.file_state import KeylessState, read_files
 from kamexfrm.operator.knob_files import with_settings
 from kamexfrm.setkey.hosts import upper_protocol
 
@@ -109,7 +109,7 @@ def command(
     scope = Scope(_device(dev), Mark(marked) if marked else None, _read_word("--if-id", if_id))
     found: dict[str, Any] = {"route": None, "probe": None, "hints": []}
     if files:
-        state = read_files(files)
+        state = read_files(files, make=KeylessState)
         knobs = with_settings(Knobs(), sysctl)
         databases = of_files(state, knobs)
         loops = _loops(packet)

@@ -7,6 +7,7 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.policy import Direction, SecurityContext, SecurityPolicy, Selector
+from kamexfrm.operator.open_file import opened
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.hosts import Resolver, system_resolver
@@ -86,13 +87,31 @@ class FileState:
         self._sas = {id: kept for id, kept in self._sas.items() if not matches(kept[0])}
 
 
-def read_files(paths: Iterable[str], resolve: Resolver = system_resolver) -> FileState:
+class KeylessState(FileState):
+    """A state without keys, and all SAs with the statement of the first, for less memory."""
+
+    _first: s.Add | None = None
+
+    def _add(self, statement: s.Add) -> None:
+        if isinstance(statement, s.Update):
+            return  # which changes lifetimes alone
+        self._first = self._first or statement
+        for sa in statement.associations:
+            bare = sa._replace(encryption=None, authentication=None, compression=None)
+            self._sas.setdefault(sa.id, (bare, self._first))
+
+
+def read_files(
+    paths: Iterable[str],
+    resolve: Resolver = system_resolver,
+    make: Callable[[], FileState] = FileState,
+) -> FileState:
     """Read files one after the other, ``-`` is the standard input.
 
     Raises KamexfrmError for a file that cannot be read or a statement that is wrong, with its place
     and the cure.
     """
-    state = FileState()
+    state = make()
     for statement in chain.from_iterable(statements_of(path, resolve) for path in paths):
         state.take(statement)
     return state
@@ -101,10 +120,16 @@ def read_files(paths: Iterable[str], resolve: Resolver = system_resolver) -> Fil
 def statements_of(path: str, resolve: Resolver = system_resolver) -> Iterator[s.Statement]:
     """Yield the statements of a file; raises what read_files() does."""
     try:
-        for statement in Parser(text_of(path), path, resolve=resolve):
-            if isinstance(statement, s.Exit):
-                return
-            yield statement
+        line = 1
+        pieces = _pieces_of(path)
+        pieces.reverse()
+        while pieces:
+            piece = pieces.pop()  # what is read gives its memory back
+            for statement in Parser(piece, path, line=line, resolve=resolve):
+                if isinstance(statement, s.Exit):
+                    return
+                yield statement
+            line += piece.count("\n")
     except ScriptError as error:
         raise KamexfrmError(script_error_text(error)) from None
 
@@ -118,7 +143,9 @@ def script_error_text(error: ScriptError) -> str:
 
 def text_of(path: str) -> str:
     """Return the text of a file; raises KamexfrmError."""
-    from kamexfrm.operator.open_file import opened
+    return "".join(_pieces_of(path))
 
+
+def _pieces_of(path: str) -> list[str]:
     with opened(path) as file:
-        return "".join(read_pieces(file))
+        return read_pieces(file)
