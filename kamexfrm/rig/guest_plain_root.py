@@ -6,6 +6,7 @@ mounted in turn, their files are copies. Linux 5.10 needs this: its overlayfs op
 hostfs.
 """
 
+import glob
 import os
 import shlex
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ def write(folder: Path, places: Sequence[Path]) -> None:
     # What others remove meanwhile, in /tmp, is none of ours.
     script += [f"mount -a -T {folder}/root.mounts 2> /dev/null", "[ -d /mnt/root/usr ] || return"]
     mounts = [f"/ /mnt/root{_MACHINE} none bind,X-mount.mkdir"]
-    names = ["/", *sorted({*_PLACES, *(str(place.resolve()) for place in places)})]
+    pytests = glob.glob("/tmp/pytest-of-*")  # noqa: S108 (where its tests' folders are made)
+    names = ["/", *sorted({*_PLACES, *pytests, *(str(place.resolve()) for place in places)})]
     for place in names:
         if place in _OWN or not os.access(place, os.R_OK) or os.path.islink(place):
             continue
