@@ -12,7 +12,7 @@ import os
 from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import TUNNEL_MODES, IpsecProtocol, IpsecRequest, Level
-from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from kamexfrm.model.unsupported_knobs import FIXED, UNSUPPORTED
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple
 
@@ -284,6 +284,8 @@ def knob(name: str) -> Knob:
     found = _BY_NAME.get(ALIASES.get(dotted, dotted))
     if found is None:
         why = UNSUPPORTED.get(dotted)
+        if dotted in FIXED:
+            why = f"it is always {FIXED[dotted]} on Linux"
         if why is not None:
             raise KnobError(f"{dotted}: unsupported ({why})", errno=errno.EOPNOTSUPP)
         raise KnobError(f"{name}: unknown variable", errno=errno.ENOENT)

@@ -1,4 +1,4 @@
-"""KAME's sysctls that have no meaning on Linux, and why: known by name, neither read nor written.
+"""KAME's sysctls that have no meaning on Linux, and why, and those that Linux has one value of.
 
 Names are those of KAME, FreeBSD and NetBSD; where those differ, all are listed.
 """
@@ -12,6 +12,24 @@ _RANDOM = "Linux's random numbers need no such interval"
 _ACQUIRE = "Linux asks for a missing SA once in net.key.larval_lifetime, for any number of packets"
 _PROPOSALS = "Linux leaves it to key managers what to propose"
 _OLD_SA = "Linux always sends with the newest SA"
+
+_DRIVERS = "Linux's crypto API chooses the driver by its priority: see /proc/crypto"
+_CHECKSUMS = "Linux takes the checksum of what comes out of UDP encapsulation as right"
+_USED = "setkey -D and -DP show whether there is an SA or a policy"
+_SPD_CACHE = "Linux has no cache of policies"
+_TESTS = "Linux's XFRM has no such tests"
+
+#: What Linux always does, as the value that a variable of FreeBSD or NetBSD would have.
+FIXED: dict[str, int] = {
+    "net.inet.ipsec.enabled": 1,
+    "net.inet6.ipsec6.enabled": 1,
+    "net.inet.ipsec.filtertunnel": 1,
+    "net.inet6.ipsec6.filtertunnel": 1,
+    "net.inet.ipsec.check_policy_history": 1,
+    "net.inet.esp.esp_enable": 1,
+    "net.inet.ah.ah_enable": 1,
+    "net.inet.ipcomp.ipcomp_enable": 1,
+}
 
 #: Why there is no such sysctl here, by its name, in one clause.
 UNSUPPORTED: dict[str, str] = {
@@ -37,6 +55,26 @@ UNSUPPORTED: dict[str, str] = {
     "net.key.ah_keymin": _PROPOSALS,
     "net.key.preferred_oldsa": _OLD_SA,
     "net.key.prefered_oldsa": _OLD_SA,
+    "net.inet.ipsec.used": _USED,
+    "net.inet6.ipsec6.used": _USED,
+    "net.inet.ipsec.crypto_support": _DRIVERS,
+    "net.inet6.ipsec6.crypto_support": _DRIVERS,
+    "net.inet.ipsec.async_crypto": _DRIVERS,
+    "net.inet.ipsec.natt_cksum_policy": _CHECKSUMS,
+    "net.inet.ipsec.random_id": "Linux numbers outer headers as it does others",
+    "net.inet.ipsec.min_pmtu": "it is net.ipv4.route.min_pmtu on Linux",
+    "net.inet.ipsec.test": _TESTS,
+    "net.inet.ipsec.test_replay": _TESTS,
+    "net.inet.ipsec.test_integrity": _TESTS,
+    "net.inet.ipsec.ipsecstats": _COUNTERS,
+    "net.inet6.ipsec6.ipsecstats": _COUNTERS,
+    "net.inet.esp.stats": _COUNTERS,
+    "net.inet.ah.stats": _COUNTERS,
+    "net.inet.ah.ah_cleartos": "Linux's AH always counts the TOS field as zero",
+    "net.inet.ipcomp.stats": _COUNTERS,
+    "net.key.spdcache.maxentries": _SPD_CACHE,
+    "net.key.spdcache.threshold": _SPD_CACHE,
+    "net.key.allow_different_idents": "Linux's XFRM keeps no identities",
     "net.key.dumpsa": "it is a structure, not a number; setkey -D shows SAs",
     "net.key.dumpsp": "it is a structure, not a number; setkey -DP shows policies",
 }

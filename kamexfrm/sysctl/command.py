@@ -67,7 +67,10 @@ def _act(options: Options) -> int:
         names = [(knob.name, "") for knob in actions.reads]
         _show(options, {}, actions.descriptions or names, ": ")
         return status
-    status |= _with_kernel(options, assignments, actions.reads)
+    if assignments or actions.reads or not actions.fixed:
+        status |= _with_kernel(options, assignments, actions.reads)
+    if actions.fixed:
+        _show(options, {}, actions.fixed, " = ")
     for name, text in actions.unsupported:
         sys.stdout.write(f"{name}: {text}\n")
     return status
@@ -84,6 +87,7 @@ class _Actions:
         self.reads: list[Knob] = []
         self.descriptions: list[tuple[str, str]] = []
         self.unsupported: list[tuple[str, str]] = []
+        self.fixed: list[tuple[str, int]] = []
         self.valid = True
         self._ignore = options.ignore
         self._describe = options.describe
@@ -102,6 +106,8 @@ class _Actions:
             if is_assignment:
                 knob, value = settings.read_assignment(text)
                 self.assignments[knob] = value
+            elif (fixed := settings.fixed(text)) is not None and not self._describe:
+                self.fixed.append(fixed)
             elif self._describe:
                 self.descriptions += settings.described(text)
             else:

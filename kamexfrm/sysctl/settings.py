@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kamexfrm.command_line import printable
 from kamexfrm.errors import KamexfrmError, Place
 from kamexfrm.model.knobs import ALIASES, KNOBS, Knob, KnobError
-from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from kamexfrm.model.unsupported_knobs import FIXED, UNSUPPORTED
 
 #: What a command writes; a sysctl that is assigned twice gets the last value.
 Assignments = dict[Knob, int]
@@ -44,12 +44,21 @@ def matching(name: str) -> tuple[Knob, ...]:
     dotted = name.replace("/", ".").rstrip(".")
     meant = ALIASES.get(dotted, dotted)
     found = tuple(k for k in KNOBS if _below(meant, k.name))
+    if not found and dotted in FIXED:
+        text = f"{dotted}: it is always {FIXED[dotted]} on Linux"
+        raise UnknownSysctlError(text, errno=errno.EOPNOTSUPP)
     if not found and dotted in UNSUPPORTED:
         text = f"{dotted}: unsupported ({UNSUPPORTED[dotted]})"
         raise UnknownSysctlError(text, errno=errno.EOPNOTSUPP)
     if not found:
         raise UnknownSysctlError(f"{shown(name)}: unknown variable{_hint(dotted)}")
     return found
+
+
+def fixed(name: str) -> tuple[str, int] | None:
+    """Return a variable of another system that has one value on Linux, and the value."""
+    dotted = name.replace("/", ".")
+    return (dotted, FIXED[dotted]) if dotted in FIXED else None
 
 
 def shown(name: str) -> str:

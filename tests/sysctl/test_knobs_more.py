@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kamexfrm.model.unsupported_knobs import UNSUPPORTED
+from kamexfrm.model.unsupported_knobs import FIXED, UNSUPPORTED
 from kamexfrm.rig import Host
 from kamexfrm.sysctl.command import run
 from tests.sysctl.kame_sysctl import (
@@ -264,3 +264,15 @@ def test_kames_sysctls_are_all_known(namespace: Host) -> None:
     names = [f"net.inet.ipsec.{name}" for name in KAMES.split()]
     names += [f"net.key.{name}" for name in KEYS.split()]
     assert "unknown" not in kame_sysctl(namespace, *names).stderr
+
+
+@pytest.mark.parametrize("variable", FIXED)
+def test_what_linux_has_one_value_of_is_read_and_not_written(
+    variable: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([variable]) == 0
+    assert capsys.readouterr().out == f"{variable} = {FIXED[variable]}\n"
+    assert run(["-n", variable]) == 0
+    assert capsys.readouterr().out == f"{FIXED[variable]}\n"
+    assert run([f"{variable}=0"]) == 1
+    assert "it is always 1 on Linux" in capsys.readouterr().err
