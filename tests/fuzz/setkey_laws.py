@@ -193,6 +193,8 @@ PIECES = (
     *(b"-m any", b"-m tunnel", b"-f", b"-n", b"-46n", b"-hwif e0", b"-esn", b"-natt", b"-5", b"-"),
     *(b"0", b"1", b"255", b"256", b"65535", b"65536", b"4294967295", b"4294967296", b"-1"),
     *(b"18446744073709551615", b"18446744073709551616", b"9" * 40, b"0x", b"0xffffffff", b"0x123"),
+    *(b"mark 5/0xff", b"-mark 7", b"if_id 9", b"dev lo", b"sel ::1 ::2", b"dir in", b"beet"),
+    *(b"output-mark 1", b"spid=9", b"spi=0x9", b"mode=tunnel", b"aes256", b"aes-ccm-8", b"a_b"),
     *(b"[", b"]", b"[any]", b"[80]", b"[domain]", b"/", b"/24", b"/128", b"//", b",", b"8,0"),
     *(b"::", b"::1", b"fe80::1%lo", b"0.0.0.0/0", b"10.1", b"2001:db8::/32", b"::ffff:1.2.3.4"),
     *(b"any", b"tcp", b"icmp", b"icmp6", b"gre", b"mh", b"esp", b"ah", b"ipcomp", b"50", b"ip4"),
