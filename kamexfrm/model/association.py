@@ -115,12 +115,24 @@ class Offload(NamedTuple):
     inbound: bool = False
 
 
+class SequenceNumbers(NamedTuple):
+    """Where an SA goes on: the last number sent, the highest received, and a bitmap below it.
+
+    The bitmap is the kernel's, as one number whose lowest 32 bits are its first word.
+    """
+
+    sent: int = 0
+    received: int = 0
+    seen: int = 0
+
+
 class LinuxParts(NamedTuple):
     """What an SA has on Linux alone.
 
     It is for packets of ``selector``, for None of any, that leave by the device with the index
     ``interface``, with ``mark``, of the XFRM interface ``if_id``. ``output_mark`` is set in the
-    packets that it makes. ``direction`` is IN or OUT, None for both.
+    packets that it makes. ``direction`` is IN or OUT, None for both. ``numbers`` are those that it
+    begins with, None for the first; they are of SAs that are made, and not of those that are read.
     """
 
     selector: Selector | None = None
@@ -130,6 +142,7 @@ class LinuxParts(NamedTuple):
     if_id: int = 0
     direction: Direction | None = None
     offload: Offload | None = None
+    numbers: SequenceNumbers | None = None
 
 
 class SecurityAssociation(NamedTuple):

@@ -55,4 +55,7 @@ def linux_words(linux: LinuxParts) -> list[str]:
         words.append(f"dir {linux.direction.name.lower()}")
     if linux.offload:
         words.append(f"-hwif {device_name(linux.offload.interface)}")
+    if linux.numbers:
+        sent, received, seen = linux.numbers
+        words.append(f"oseq {sent} iseq {received} ibits 0x{seen:x}")
     return words

@@ -124,6 +124,8 @@ def _misc(upper: int, first: int | None, second: int | None) -> tuple[str, ...]:
         if first is None or second is None:
             raise InexpressibleError("a policy for half of a GRE key")
         return (str(first << 16 | second),)
+    if max(first or 0, second or 0) > 0xFF:
+        raise InexpressibleError("a policy for a type or code of over 8 bits")
     if second is None:
         return (str(first),)
     if second == 0 or first == 0:

@@ -11,12 +11,13 @@ from kamexfrm.engine.difference import knobs_of
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import Lifetime, SadEntry
+from kamexfrm.model.association import Lifetime, LinuxParts, SadEntry
 from kamexfrm.model.knobs import KNOBS
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Owner, SpdEntry
 from kamexfrm.model.statement_text import InexpressibleError, policy_statement, sa_statement
 from kamexfrm.operator.wanted import SAVED_AT
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
+from kamexfrm.translate.xfrm.sa_to_kernel import numbers_of
 from kamexfrm.translate.xfrm.tag import is_of_statement
 from kamexfrm.xfrm import State
 
@@ -50,7 +51,7 @@ def saved(
     for state in kernel.states():
         if state.protocol not in IPSEC_PROTOCOLS or not (state.spi and state.is_keyed):
             continue
-        if is_of_statement(state.selector.user) and state.mark is None:
+        if is_of_statement(state.selector.user):
             states.append(state)
         else:
             foreign += 1
@@ -77,9 +78,11 @@ def _sa_line(
     entry = sad_entry_from_kernel(state, now)
     sa = entry.association
     sa = sa._replace(hard=_left(sa.hard, entry, now), soft=_left(sa.soft, entry, now))
-    extra = _replay_words(state) if replay else ()
+    numbers = numbers_of(state) if replay else None
+    if numbers is not None:
+        sa = sa._replace(linux=(sa.linux or LinuxParts())._replace(numbers=numbers))
     try:
-        text = sa_statement(sa, keys=keys, extra=extra)
+        text = sa_statement(sa, keys=keys)
     except InexpressibleError as error:
         name = f"{sa.source} {sa.destination} {sa.protocol.name.lower()} 0x{sa.spi:x}"
         warn(f"{name}: not in the language of setkey: {error}")
@@ -94,10 +97,6 @@ def _left(limit: Lifetime, entry: SadEntry, now: int) -> Lifetime:
         addtime=max(1, limit.addtime - age) if limit.addtime else 0,
         bytes=max(1, limit.bytes - entry.bytes) if limit.bytes else 0,
     )
-
-
-def _replay_words(state: State) -> tuple[str, ...]:
-    return ()
 
 
 def _policy_line(entry: SpdEntry, warn: Callable[[str], None]) -> str:

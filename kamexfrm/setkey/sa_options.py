@@ -9,6 +9,7 @@ from kamexfrm.model.association import (
     NatTraversal,
     Offload,
     SecurityAssociation,
+    SequenceNumbers,
 )
 from kamexfrm.model.policy import Direction, Mode, SecurityContext
 from kamexfrm.model.policy_text import SA_MODES, is_decimal
@@ -29,7 +30,7 @@ from kamexfrm.setkey.hosts import (
     read_host,
     resolve,
 )
-from kamexfrm.setkey.lexer import Words
+from kamexfrm.setkey.lexer import Words, is_hexadecimal
 from kamexfrm.setkey.selectors import (
     ScopeWords,
     find_device,
@@ -241,6 +242,28 @@ def _direction(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.linux = options.linux._replace(direction=direction)
 
 
+def _sequence(field: str) -> Reader:
+    """Return what reads a sequence number, or as ``seen`` a bitmap of them."""
+
+    def read(words: Words, options: SaOptions, resolver: Resolver) -> None:
+        if field == "seen":
+            word = words.words[words.at]
+            if not is_hexadecimal(word) or len(word) > _LONGEST_BITMAP:
+                words.unexpected("a bitmap is 0x and at most 1024 hexadecimal digits")
+            words.at += 1
+            value = int(word, 16)
+        else:
+            value = words.number(_UINT64, "sequence number")
+        numbers = (options.linux.numbers or SequenceNumbers())._replace(**{field: value})
+        options.linux = options.linux._replace(numbers=numbers)
+
+    return read
+
+
+#: Characters of a bitmap of the widest replay window.
+_LONGEST_BITMAP = 2 + 4096 // 4
+
+
 def _selector(words: Words, options: SaOptions, resolver: Resolver) -> None:
     """Read ``sel SOURCE DESTINATION [PROTOCOL [TYPE,CODE]]``: the packets that an SA is for."""
     written = read_selector(words, ends=SA_OPTIONS.keys() | {"-E", "-A", "-C", ";", ""})
@@ -277,6 +300,9 @@ _LINUX_OPTIONS: dict[str, Reader] = {
     "dir": _direction,
     "sel": _selector,
     "replay": _replay,
+    "oseq": _sequence("sent"),
+    "iseq": _sequence("received"),
+    "ibits": _sequence("seen"),
 }
 for _word, _reader in _LINUX_OPTIONS.items():
     SA_OPTIONS[_word] = SA_OPTIONS[f"-{_word}"] = _reader

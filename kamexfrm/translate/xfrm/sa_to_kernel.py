@@ -10,6 +10,7 @@ from kamexfrm.model.association import (
     LinuxParts,
     SaId,
     SecurityAssociation,
+    SequenceNumbers,
 )
 from kamexfrm.model.policy import Direction, IpsecProtocol, Mode
 from kamexfrm.net import AF_INET6, Address
@@ -28,6 +29,7 @@ from kamexfrm.xfrm import (
     XFRM_OFFLOAD_INBOUND,
     XFRM_OFFLOAD_IPV6,
     XFRM_STATE_AF_UNSPEC,
+    XFRM_STATE_ESN,
     AeadAlgorithm,
     AuthAlgorithm,
     Encap,
@@ -149,7 +151,11 @@ def sa_to_kernel(
         replay_esn=replay_esn,
         security_context=label_to_kernel(sa.label),
     )
-    return state if sa.linux is None else _with_linux_parts(state, sa.linux)
+    if sa.linux is None:
+        return state
+    numbers = sa.linux.numbers
+    state = _with_linux_parts(state, sa.linux)
+    return state if numbers is None else _with_numbers(state, numbers)
 
 
 def _selector(sa: SecurityAssociation, mode: Mode, *, by_program: bool) -> XfrmSelector:
@@ -168,6 +174,43 @@ def _any_packet(family: int, interface: int, user: int, *, tunnel: bool) -> Xfrm
         family = 0
     anywhere = Address.unspecified(family) if family else Address(0, bytes(16))
     return XfrmSelector(anywhere, anywhere, family=family, user=user, interface=interface)
+
+
+def _with_numbers(state: State, numbers: SequenceNumbers) -> State:
+    """Return a state that goes on with numbers; raises KamexfrmError for too great ones."""
+    sent, received, seen = numbers
+    esn = state.replay_esn
+    words = len(esn.bitmap) if esn else 1
+    longest = 64 if esn and state.flags & XFRM_STATE_ESN else 32
+    if max(sent, received) >> longest or seen >> 32 * words:
+        raise invalid(f"numbers of {longest} bits and a bitmap of {32 * words}")
+    if esn is None:
+        return state._replace(replay=ReplayState(sent, received, seen))
+    return state._replace(
+        replay_esn=esn._replace(
+            bitmap=tuple(seen >> 32 * at & _UINT32 for at in range(words)),
+            oseq=sent & _UINT32,
+            oseq_hi=sent >> 32,
+            seq=received & _UINT32,
+            seq_hi=received >> 32,
+        )
+    )
+
+
+def numbers_of(state: State) -> SequenceNumbers | None:
+    """Return where a state of the kernel goes on, None for the beginning."""
+    esn, replay = state.replay_esn, state.replay
+    if esn is not None:
+        seen = sum(word << 32 * at for at, word in enumerate(esn.bitmap))
+        found = SequenceNumbers(esn.oseq_hi << 32 | esn.oseq, esn.seq_hi << 32 | esn.seq, seen)
+    elif replay is not None:
+        found = SequenceNumbers(*replay)
+    else:
+        return None
+    return found if any(found) else None
+
+
+_UINT32 = 0xFFFFFFFF
 
 
 def _with_linux_parts(state: State, linux: LinuxParts) -> State:
