@@ -67,6 +67,10 @@ def imports(command: list[str]) -> list[str]:
     ]
 
 
+#: What `make benchdata` found, and what follows from it; the rest of the page does not.
+PACKETS = Path(__file__).with_name("packets.md")
+
+
 def _cell(number: float | None) -> str:
     return "" if number is None else f"{number:.2f}"
 
@@ -127,5 +131,6 @@ class Page:
                 *self._rows,
                 "",
                 *self._sections,
+                PACKETS.read_text(),
             ]
         )
