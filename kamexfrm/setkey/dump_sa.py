@@ -77,7 +77,10 @@ def format_sa(
         f"\tcurrent: {entry.bytes}(bytes)\thard: {hard.bytes}(bytes)\tsoft: {soft.bytes}(bytes)",
         f"\tallocated: {entry.packets}\thard: {hard.allocations}\tsoft: {soft.allocations}",
     )
-    lines += context_lines(sa.label)
+    if sa.label:
+        from kamexfrm.setkey.dump_context import context_lines  # rarely needed
+
+        lines += context_lines(sa.label)
     if sa.linux:
         lines += linux_lines(sa.linux)
     lines.append(f"\tsadb_seq={sequence} pid={pid} refcnt=0\n")
@@ -100,19 +103,6 @@ def format_sa_short(entry: SadEntry, *, now: int | None = None) -> str:
 
 def _short(seconds: int) -> str:
     return str(seconds) if seconds < 1000 else "big"
-
-
-def context_lines(context: SecurityContext | None) -> list[str]:
-    """Return the four lines of a security context, or none; the length counts what is stored."""
-    if context is None:
-        return []
-    text = context.label.partition(b"\0")[0].decode("utf-8", "backslashreplace")
-    return [
-        f"\tsecurity context doi: {context.doi}",
-        f"\tsecurity context algorithm: {context.algorithm}",
-        f"\tsecurity context length: {len(context.label)}",
-        f"\tsecurity context: {text}",
-    ]
 
 
 def linux_lines(linux: LinuxParts) -> list[str]:
@@ -215,7 +205,7 @@ def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
             "destination_port": nat.destination_port,
             "original_address": nat.original_address and str(nat.original_address),
         },
-        "context": context_to_dict(sa.label),
+        "context": _context_to_dict(sa.label) if sa.label else None,
         "noecn": SaFlag.NOECN in sa.flags,
         "decap_dscp": SaFlag.DECAP_DSCP in sa.flags,
         "nopmtudisc": SaFlag.NOPMTUDISC in sa.flags,
@@ -224,12 +214,10 @@ def sa_to_dict(entry: SadEntry, *, keys: bool = False) -> dict[str, Any]:
     }
 
 
-def context_to_dict(context: SecurityContext | None) -> dict[str, Any] | None:
-    """Return a security context as plain data."""
-    if context is None:
-        return None
-    label = context.label.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    return {"doi": context.doi, "algorithm": context.algorithm, "label": label}
+def _context_to_dict(context: SecurityContext) -> dict[str, Any]:
+    from kamexfrm.setkey.dump_context import context_to_dict  # rarely needed
+
+    return context_to_dict(context)
 
 
 def _key_to_dict(key: Key | None, shown: bool) -> dict[str, Any] | None:

@@ -27,7 +27,6 @@ from kamexfrm.net import (
     protocol_name,
 )
 from kamexfrm.setkey.dates import format_date
-from kamexfrm.setkey.dump_sa import context_lines, context_to_dict
 
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
@@ -122,7 +121,11 @@ def policy_words(rest: _Rest, socket: bool, ports: bool) -> tuple[str, str]:
         action = PolicyType.NONE  # its effect
     words.append(action.name.lower())
     lines = [" ".join(words), *(format_request(request, ports=ports) for request in requests)]
-    after = [f"\tlifetime: {lifetime}(s) validtime: {validtime}(s)", *context_lines(context)]
+    after = [f"\tlifetime: {lifetime}(s) validtime: {validtime}(s)"]
+    if context:
+        from kamexfrm.setkey.dump_context import context_lines  # rarely needed
+
+        after += context_lines(context)
     return (
         "".join(f"\t{line}\n" for line in lines),
         "".join(f"{line}\n" for line in after) + "\tspid=",
@@ -157,7 +160,7 @@ def sp_to_dict(entry: SpdEntry) -> dict[str, Any]:
         "last_used": entry.last_used or None,
         "lifetime": policy.lifetime or None,
         "validtime": policy.validtime or None,
-        "context": context_to_dict(policy.label),
+        "context": _context_to_dict(policy.label) if policy.label else None,
     }
 
 
@@ -205,3 +208,9 @@ def _request_to_dict(request: IpsecRequest) -> dict[str, Any]:
 
 def _address(address: Address | None) -> str | None:
     return None if address is None else str(address)
+
+
+def _context_to_dict(context: SecurityContext) -> dict[str, Any]:
+    from kamexfrm.setkey.dump_context import context_to_dict  # rarely needed
+
+    return context_to_dict(context)
