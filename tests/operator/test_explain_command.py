@@ -190,6 +190,17 @@ def test_a_probe_says_what_became_of_a_packet(host: Host) -> None:
     assert "is no address of this host" in document["hints"][0]
 
 
+@pytest.mark.dataplane
+def test_a_probe_names_the_sa_that_took_the_packet(host: Host) -> None:
+    configure(host, FILE.splitlines()[1])
+    document = live(host, "10.0.0.1", "10.0.0.2", "tcp", "0", "80", "--probe")
+    assert document["bundle"][0]["spi"] == 0x1001
+    probe = document["probe"]
+    assert probe["verdict"] == document["verdict"] == document["kernel"]["verdict"] == "protected"
+    assert [sa["spi"] for sa in probe["sas"]] == [0x1001]
+    assert probe["counters"] == {}
+
+
 def test_files_need_no_privileges() -> None:
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     asked = ["explain", "-q", "--from", "-", "10.0.0.1", "10.0.0.2"]

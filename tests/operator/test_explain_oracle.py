@@ -1,6 +1,6 @@
 """Explain against a second KAME, and against the table of KAME's behaviour.
 
-KAMEXFRM_EXPLAIN_CASES is the number of random cases (300), KAMEXFRM_SEED the seed.
+KAMEXFRM_EXPLAIN_CASES is the number of random cases (200), KAMEXFRM_SEED the seed.
 """
 
 import os
@@ -37,7 +37,7 @@ from tests.operator.explain_cases import random_case
 from tests.operator.kame_machine import Machine
 from tests.operator.schemas import valid
 
-CASES = int(os.environ.get("KAMEXFRM_EXPLAIN_CASES", "300"))
+CASES = int(os.environ.get("KAMEXFRM_EXPLAIN_CASES", "200"))
 SEED = os.environ.get("KAMEXFRM_SEED", "kame")
 
 _PATHS = {"out": Path.OUT, "in": Path.IN, "fwd": Path.FORWARDED}
