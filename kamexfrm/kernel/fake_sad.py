@@ -24,6 +24,7 @@ from kamexfrm.xfrm import (
     TCP_ENCAP_ESPINTCP,
     UDP_ENCAP_ESPINUDP,
     UDP_ENCAP_ESPINUDP_NON_IKE,
+    XFRM_MODE_BEET,
     XFRM_MODE_IPTFS,
     XFRM_MODE_TRANSPORT,
     XFRM_MODE_TUNNEL,
@@ -139,7 +140,7 @@ def check_state(state: State) -> State:
     if state.mode > XFRM_MODE_IPTFS:
         invalid("Unsupported mode")
     state = _find_algorithms(state)
-    if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL):
+    if state.mode not in (XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_MODE_BEET):
         raise KernelError(errno.EPROTONOSUPPORT, "Requested mode not found")
     if state.protocol == IPPROTO_ESP and not (state.aead or state.encryption):
         invalid("ESP: AEAD or CRYPT must be provided")

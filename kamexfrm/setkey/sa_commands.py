@@ -64,6 +64,8 @@ def read_add(words: Words, resolver: Resolver) -> Add | Update:
         options.sadb_flags |= SADB_X_EXT_OLD
     read_sa_options(words, options, resolver)
     read_algorithms(words, options, word)
+    if options.mode is Mode.BEET and options.linux.selector is None:
+        words.warn("an SA of mode beet needs sel with the inner addresses", words.at)
     words.expect(";")
     return command(
         Place(words.file, words.line, words.column),

@@ -34,6 +34,7 @@ from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_PZERO,
     SADB_X_EXT_RAWCPI,
 )
+from kamexfrm.setkey.command import main
 from kamexfrm.setkey.errors import (
     ScriptError,
 )
@@ -279,6 +280,33 @@ def test_names_of_other_systems_are_read_where_they_are_clear(
     assert key_name(key) == name
     assert bool(statement.warnings) == warned
     assert not statement.warnings or statement.warnings[0].token == written
+
+
+def test_mode_beet_without_its_inner_addresses_is_told() -> None:
+    text = f"add 10.0.0.1 10.0.0.2 esp 5 -m beet {{}} {AES_TEXT};"
+    assert read(Add, text.format("sel 10.1.0.1 10.1.0.2")).warnings == ()
+    assert len(read(Add, text.format("")).warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("spdadd 10.0.0.0/33 10.0.0.2 any -P out none;", "Invalid prefix length"),
+        ("spdadd 10.0.0.1 10.0.0.2 any -P out ipsec;", "at least one request"),
+        ('add 10.0.0.1 10.0.0.2 tcp 7 -A tcp-md5 "0123456789";', "TCP_MD5SIG"),
+        ('add ::1 ::2 ah 7 -A keyed-md5 "0123456789abcdef";', "at `keyed-md5'"),
+        ("spdadd ::1 ::2 any -P out none; spdadd ::1 ::2 any -P out discard;", "File exists"),
+        ("spddelete ::1 ::2 any -P out; delete ::1 ::2 esp 7; spdget spid=9; dump;", ""),
+        ("spdadd fe80::1%eth77 ::2 any -P out none;", ""),
+    ],
+)
+def test_checking_finds_what_needs_no_kernel(
+    text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-n", "-e", text]) == 0
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert bool(said) == bool(errors)
 
 
 def test_a_key_of_null_is_ignored_and_told_and_an_empty_one_is_none() -> None:
