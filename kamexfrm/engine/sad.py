@@ -37,6 +37,9 @@ from kamexfrm.xfrm import (
 #: What a tunnel request and an SA must have in common: protocol, source, destination, reqid.
 _Want = tuple[int, object, object, int]
 
+#: ESP, AH and IPComp, as PF_KEY flushes them; 0 would take the states of Mobile IPv6 along.
+_IPSEC_PROTO_ANY = 255
+
 #: Stands for the reqid of requests that take SAs of any reqid: those without one, and inbound ones.
 _ANY_REQID = -1
 
@@ -113,7 +116,7 @@ def sa_flush(session: Session, request: SaFlush) -> None:
         sad_load.flush(session, session.load, request)
         return
     session.mark_sad_changed()
-    payload = encode_state_flush(request.protocol or 0)
+    payload = encode_state_flush(request.protocol or _IPSEC_PROTO_ANY)
     session.transactions.add(request, (Operation(XfrmMsg.FLUSHSA, payload),))
 
 

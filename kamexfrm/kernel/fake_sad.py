@@ -44,6 +44,9 @@ from kamexfrm.xfrm import (
 #: Protocols whose states are found by SPI.
 _BY_SPI = (IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP)
 
+#: Stands for these in a flush (Linux include/net/xfrm.h xfrm_id_proto_match()).
+_IPSEC_PROTO_ANY = 255
+
 _ENCAPS = (UDP_ENCAP_ESPINUDP_NON_IKE, UDP_ENCAP_ESPINUDP, TCP_ENCAP_ESPINTCP)
 
 #: The legacy replay window ends here, in packets.
@@ -250,8 +253,9 @@ class FakeSad:
         return state
 
     def flush(self, protocol: int) -> bool:
-        """Delete the states of a protocol or all (0); return whether there were any."""
-        doomed = [s for s in self._states.values() if not protocol or s.protocol == protocol]
+        """Delete states of a protocol, of IPsec (255) or all (0); return whether there were any."""
+        wanted = _BY_SPI if protocol == _IPSEC_PROTO_ANY else (protocol,)
+        doomed = [s for s in self._states.values() if not protocol or s.protocol in wanted]
         for state in doomed:
             del self._states[self._key(state)]
         return bool(doomed)

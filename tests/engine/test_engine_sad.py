@@ -592,3 +592,16 @@ def test_deletion_of_everything_leaves_nothing_to_follow(asker: Asker) -> None:
     asker.must(SaFlush(), SpdFlush(), SpdAdd(ipsec()), SpdDelete(selector(), OUT))
     assert asker.entries() == []
     assert sas(asker) == []
+
+
+def test_a_flush_leaves_the_states_of_mobile_ipv6() -> None:
+    kernel = FakeKernel()
+    asker = Asker(kernel)
+    key = Key(by_name(Kind.ENCRYPTION, "aes-cbc"), bytes(16))
+    ends = Address.parse("::1"), Address.parse("::2")
+    asker.must(SaAdd(SecurityAssociation(*ends, IpsecProtocol.ESP, 0x1000, encryption=key)))
+    [state] = kernel.states()
+    routing = state._replace(protocol=43, spi=0, encryption=None)
+    kernel.sad._states[kernel.sad._key(routing)] = routing  # ip xfrm has no fake
+    asker.must(SaFlush())
+    assert [left.protocol for left in kernel.states()] == [43]
