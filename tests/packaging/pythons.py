@@ -82,7 +82,7 @@ def _run_in_root(minor: str, suite: str) -> bool:
     python = f"python{minor}"
     with Root(suite) as root:
         root.take_sources()
-        root.install(f"{python} {python}-venv iproute2")
+        root.install(f"{python} {python}-venv iproute2 mandoc")
         root.run("cd kamexfrm; git init -q; git add -A")
         root.run(f"{python} -m venv venv; venv/bin/pip install -q -e 'kamexfrm[test]'")
         version = root.run("venv/bin/python -c 'import platform; print(platform.python_version())'")
