@@ -123,16 +123,16 @@ class _Reader:
         self.moment = 0
         self.problems: list[Problem] = []
         self._warn = warn
-        self._policies: dict[_Name, s.SpdAdd] = {}
+        self._policies: dict[_Name, SpdAdd] = {}
         self._associations: dict[SaId, tuple[SecurityAssociation, s.Add]] = {}
 
     def wanted(self, knobs: tuple[SetKnob, ...]) -> Wanted:
         """Return what is wanted now."""
         return Wanted(
+            tuple(self._policies.values()),
             tuple(
-                SpdAdd(statement.policy, cookie=statement) for statement in self._policies.values()
+                SaAdd(sa, cookie=statement.place) for sa, statement in self._associations.values()
             ),
-            tuple(SaAdd(sa, cookie=statement) for sa, statement in self._associations.values()),
             knobs,
             self.moment,
         )
@@ -180,11 +180,11 @@ class _Reader:
             self._refuse(statement, f"no IPsec offload to {statement.interface}")
         elif there is not None and not replaces:
             again = "a second policy of this selector and direction"
-            self._refuse(statement, again, f"the first is at {there.place}")
+            self._refuse(statement, again, f"the first is at {there.cookie}")
         else:
             if there is not None:
                 del self._policies[name]  # the new one goes behind all of its priority
-            self._policies[name] = statement
+            self._policies[name] = SpdAdd(policy, cookie=statement.place)
 
     def _add(self, statement: s.Add) -> None:
         for text, token, place in statement.warnings:
