@@ -55,7 +55,7 @@ KERNELS = (
 _PATIENCE = (5400, 10800)
 
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Row(NamedTuple):
