@@ -117,7 +117,7 @@ def test_each_cipher_hides_what_it_carries(
     two_hosts: TwoHosts, spare: Host, row: Algorithm, bits: int
 ) -> None:
     algorithms = f"-E {keys(row, bits)}" + ("" if row.kind is Kind.AEAD else f" {AUTHENTICATION}")
-    check(two_hosts, spare, row, bits, "esp", algorithms, hides=bits > 0)
+    check(two_hosts, spare, row, bits, "esp", algorithms, hides=bits > 0 and row.name != "aes-gmac")
 
 
 @pytest.mark.parametrize("protocol", ["esp", "ah"])

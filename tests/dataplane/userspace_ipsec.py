@@ -9,14 +9,15 @@ import hmac
 import struct
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, Camellia, TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
+from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB, GCM
+from cryptography.hazmat.primitives.cmac import CMAC
 
 from tests.dataplane.textbook_ciphers import Serpent, Twofish
 
@@ -30,6 +31,13 @@ class Opened(NamedTuple):
 
     next_header: int
     data: bytes
+
+
+def cmac(key: bytes, data: bytes) -> bytes:
+    """Return an AES-CMAC (RFC 4494)."""
+    made = CMAC(AES(key))
+    made.update(data)
+    return made.finalize()
 
 
 def xcbc(key: bytes, data: bytes) -> bytes:
@@ -60,6 +68,7 @@ def _hmac(digest: str) -> Callable[[bytes, bytes], bytes]:
 #: By setkey's name: what makes the whole ICV, before it is cut.
 DIGESTS: dict[str, Callable[[bytes, bytes], bytes]] = {
     "aes-xcbc-mac": xcbc,
+    "aes-cmac": cmac,
     **{
         name: _hmac(digest)
         for name, digest in (
@@ -117,8 +126,45 @@ CIPHERS: dict[str, tuple[int, Callable[[bytes, bytes, bytes], bytes]]] = {
     "twofish-cbc": (16, _textbook(Twofish)),
 }
 
-AEADS: dict[str, Callable[[bytes], AESGCM | ChaCha20Poly1305]] = {
+
+class _ShortGcm:
+    """AES-GCM with a tag of fewer than 16 bytes, which AESGCM does not take."""
+
+    def __init__(self, key: bytes, tag: int) -> None:
+        self._key = key
+        self._tag = tag
+
+    def decrypt(self, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+        mode = GCM(nonce, data[-self._tag :], min_tag_length=self._tag)
+        opened = Cipher(AES(self._key), mode).decryptor()
+        opened.authenticate_additional_data(associated)
+        return opened.update(data[: -self._tag]) + opened.finalize()
+
+
+class _Gmac:
+    """AES-GMAC (RFC 4543): the IV and the text are authenticated, and nothing is hidden."""
+
+    def __init__(self, key: bytes) -> None:
+        self._gcm = AESGCM(key)
+
+    def decrypt(self, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+        text, tag = data[:-16], data[-16:]
+        self._gcm.decrypt(nonce, tag, associated + nonce[4:] + text)
+        return text
+
+
+class _Opens(Protocol):
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
+
+
+AEADS: dict[str, Callable[[bytes], _Opens]] = {
     "aes-gcm-16": AESGCM,
+    "aes-gcm-12": lambda key: _ShortGcm(key, 12),
+    "aes-gcm-8": lambda key: _ShortGcm(key, 8),
+    "aes-ccm-16": lambda key: AESCCM(key, 16),
+    "aes-ccm-12": lambda key: AESCCM(key, 12),
+    "aes-ccm-8": lambda key: AESCCM(key, 8),
+    "aes-gmac": _Gmac,
     "chacha20-poly1305": ChaCha20Poly1305,
 }
 
@@ -138,7 +184,8 @@ def open_esp(esp: bytes, sa: Sa) -> Opened:
     """Verify and decrypt ESP from its SPI on."""
     high = bytes(4) if sa.esn else b""  # the upper half of a young SA's sequence number
     if sa.cipher in AEADS:
-        salt, key = sa.cipher_key[-4:], sa.cipher_key[:-4]
+        size = 3 if "ccm" in sa.cipher else 4
+        salt, key = sa.cipher_key[-size:], sa.cipher_key[:-size]
         associated = esp[:4] + high + esp[4:8]
         try:
             plain = AEADS[sa.cipher](key).decrypt(salt + esp[8:16], esp[16:], associated)
