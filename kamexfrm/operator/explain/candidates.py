@@ -107,9 +107,9 @@ class Candidates:
         spd = self.spd(tunnels)
         return tuple(e.policy._replace(priority=0) for e in (*spd.inbound, *spd.outbound))
 
-    def forward(self) -> tuple[SecurityPolicy, ...]:
-        """Return the entries of direction fwd that match."""
-        entries = self._placed(Direction.FWD, [])
+    def forward(self, tunnels: Iterable[Candidate] = ()) -> tuple[SecurityPolicy, ...]:
+        """Return the same of direction fwd."""
+        entries = self._placed(Direction.FWD, list(tunnels))
         return tuple(entry.policy._replace(priority=0) for entry in entries)
 
     def _placed(self, direction: Direction, extra: list[Candidate]) -> tuple[EntryPolicy, ...]:

@@ -136,7 +136,7 @@ def explain(
             (*relevant, *assumed),
             knobs,
             socket,
-            candidates.forward() if packet.path is Path.FORWARDED else None,
+            candidates.forward(tunnels) if packet.path is Path.FORWARDED else None,
             loops and packet.family == AF_INET,
         ),
         kernel,
