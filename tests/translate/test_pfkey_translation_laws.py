@@ -55,22 +55,26 @@ def keys(kind: Kind, *left_out: str) -> st.SearchStrategy[Key]:
 lifetimes = st.builds(Lifetime, uint32, uint64, uint64, uint64)
 
 
+#: AEAD algorithms that PF_KEY does not carry: all but AES-GCM with its usual ICV.
+_UNNAMED = tuple(row.name for row in TABLE if row.kind is Kind.AEAD and row.name != "aes-gcm-16")
+
+
 @st.composite
 def associations(draw: st.DrawFn) -> SecurityAssociation:
     family = draw(families)
     protocol = draw(st.sampled_from(IpsecProtocol))
     encryption = authentication = compression = nat = None
     if protocol is IpsecProtocol.ESP:
-        encryption = draw(st.one_of(keys(Kind.ENCRYPTION), keys(Kind.AEAD, "chacha20-poly1305")))
+        encryption = draw(st.one_of(keys(Kind.ENCRYPTION), keys(Kind.AEAD, *_UNNAMED)))
         assert encryption.algorithm is not None
         if encryption.algorithm.kind is not Kind.AEAD:
-            authentication = draw(st.none() | keys(Kind.AUTHENTICATION, "tcp-md5"))
+            authentication = draw(st.none() | keys(Kind.AUTHENTICATION, "tcp-md5", "aes-cmac"))
         if draw(st.booleans()):
             ports = st.integers(0, 0xFFFF)
             original = draw(st.none() | addresses(family))
             nat = NatTraversal(draw(ports), draw(ports), original)
     elif protocol is IpsecProtocol.AH:
-        authentication = draw(keys(Kind.AUTHENTICATION, "null", "tcp-md5"))
+        authentication = draw(keys(Kind.AUTHENTICATION, "null", "tcp-md5", "aes-cmac"))
     else:
         compression = draw(keys(Kind.COMPRESSION))
     return SecurityAssociation(
