@@ -25,6 +25,8 @@ from kamexfrm.model.policy import Direction, Mode, Owner, SecurityPolicy, Select
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import (
+    XFRM_MODE_TRANSPORT,
+    XFRM_MODE_TUNNEL,
     LifetimeCurrent,
     Operation,
     Policy,
@@ -451,3 +453,16 @@ def test_a_foreign_sa_is_not_put_back() -> None:
     put_back(kernel, snapshot, 1_700_000_000)
     assert len(list(kernel.states())) == 1
     assert encode_state(only(kernel))
+
+
+@pytest.mark.parametrize("life", [*range(25), 1000])
+def test_an_sa_of_mode_any_follows_the_policies_that_go(life: int) -> None:
+    tunnel = SpdAdd(policy(f"out ipsec esp/tunnel/{ENDS}/use", 1))
+    kept = SaAdd(sa(0x100, mode=Mode.ANY))
+    kernel = made(Wanted((tunnel,), (kept,)))
+    assert only(kernel).mode == XFRM_MODE_TUNNEL
+    wanted = Wanted((), (kept,))
+    with contextlib.suppress(Killed):
+        apply(Dying(kernel, life), wanted)
+    apply(kernel, wanted)
+    assert only(kernel).mode == XFRM_MODE_TRANSPORT
