@@ -93,6 +93,8 @@ def _candidates(old: Sequence[Standing], new: Sequence[Coming]) -> list[int]:
 def _longest_run(old: Sequence[Standing], new: Sequence[Coming]) -> list[int]:
     """Return as many entries as possible that are in the same order in both."""
     candidates = _candidates(old, new)
+    if all(new[one].old < new[other].old for one, other in pairwise(candidates)):
+        return candidates  # the usual case
     tails: list[int] = []
     ends: list[int] = []
     before: dict[int, int] = {}
