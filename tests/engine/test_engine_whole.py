@@ -73,12 +73,16 @@ Key = tuple[Selector, Direction]
 
 
 class Row(NamedTuple):
-    """What the model knows of one entry; ``theirs`` is a foreign one as it was written."""
+    """What the model knows of one entry; ``theirs`` is a foreign one as it was written.
+
+    ``companion`` is an fwd entry of a program that writes its own.
+    """
 
     policy: SecurityPolicy
     order: int
     twin: bool = False
     theirs: Policy | None = None
+    companion: bool = False
 
 
 class Foreign(NamedTuple):
@@ -132,7 +136,8 @@ class Model:
         if wants_copy and copy and copy.theirs:
             return "EEXIST"
         self.order += 1
-        self.rows[key] = Row(policy, self.order)
+        companion = policy.direction is FWD and not twin
+        self.rows[key] = Row(policy, self.order, companion=companion)
         if wants_copy and (not copy or copy.twin):
             self.rows[forward] = Row(policy._replace(direction=FWD), self.order, twin=True)
         return None
@@ -201,6 +206,7 @@ def translated(model: Model, row: Row, entry: SpdEntry) -> list[Policy]:
         Placement(entry.kernel_priority, entry.order),
         entry.created,
         twin=row.twin,
+        companion=row.companion,
         without_sa=model.without_sa(row.policy),
         with_sa_reqids=model.with_sa_reqids(row.policy) if row.policy.direction is OUT else None,
     )
