@@ -65,10 +65,10 @@ def test_the_links_of_a_page_lead_to_files(page: Path) -> None:
 
 
 def test_the_targets_of_make_that_pages_name_exist() -> None:
-    targets = set(re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {
         word
         for page in PAGES
-        for word in re.findall(r"(?:`|^    )make (\w+)", page.read_text(), re.MULTILINE)
+        for word in re.findall(r"(?:`|^    )make ([\w-]+)", page.read_text(), re.MULTILINE)
     }
     assert {"check", "test", "docs"} <= named <= targets

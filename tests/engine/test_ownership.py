@@ -41,7 +41,6 @@ ADOPTED = [
 LEFT = {
     "a mark": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dir out mark 5 priority 5",
     "an interface": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dir out if_id 5",
-    "a device": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dev lo dir out",
     "a sub policy": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dir out ptype sub",
     "a flag": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dir out flag icmp",
     "use of one reqid": "xfrm policy add src 10.9.0.0/16 dst 10.3.0.0/16 dir out"

@@ -145,7 +145,7 @@ def _difference(policy: Policy, tagged: Policy) -> str:
     if policy.attributes or policy.flags:
         return "it has attributes or flags that KAME's policies lack"
     if selector_to_kernel(spd_entry_from_kernel(policy).policy.selector) != policy.selector:
-        return "its selector has an interface, a user, or part of a port"
+        return "its selector has a user, or part of a port"
     says = spd_entry_from_kernel(tagged).policy.requests  # after any later rewrite, too
     meant = spd_entry_from_kernel(policy).policy.requests
     if tagged.action != policy.action or _acting(tagged) != _acting(policy) or says != meant:
