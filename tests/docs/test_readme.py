@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 def test_the_tour_prints_what_the_readme_says(two_hosts: TwoHosts, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     (tmp_path / "host.conf").write_text(dict(tour())["cat host.conf"] + "\n")
-    assert len(tour()) == 6
+    assert len(tour()) == 8
     for command, said in tour():
         typed = command
         if command.startswith("ping "):
