@@ -110,7 +110,7 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
         _drop_output()
         say(f"{name}: {error.strerror or error}\n")
         return failed
-    except MemoryError:
+    except (MemoryError, SystemError):  # so the interpreter says that it had none for an error
         say(f"{name}: {os.strerror(errno.ENOMEM)}\n")
         return failed
     except KeyboardInterrupt:

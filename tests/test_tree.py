@@ -29,7 +29,8 @@ def tracked() -> set[str]:
 
 
 def text_of(patterns: tuple[str, ...]) -> str:
-    return "\n".join(path.read_text() for one in patterns for path in sorted(ROOT.glob(one)))
+    paths = (path for one in patterns for path in sorted(ROOT.glob(one)) if path.is_file())
+    return "\n".join(path.read_text() for path in paths)
 
 
 def unknown(entries: set[str], pages: str, machinery: str) -> list[str]:
