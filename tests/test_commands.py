@@ -40,6 +40,7 @@ COMMANDS = {
     "kamexfrm translate": Command("cli", ("translate",)),
     "kamexfrm explain": Command("cli", ("explain",)),
     "kamexfrm status": Command("cli", ("status",)),
+    "kamexfrm help": Command("cli", ("help",)),
     "kamexfrm completion": Command("cli", ("completion",)),
     "kamexfrm doctor": Command("cli", ("doctor",)),
     "kamexfrm watch": Command("cli", ("watch",)),

@@ -128,6 +128,11 @@ SECTIONS = (
         "Run programs",
         (
             Entry(
+                "help",
+                "Print the help of kamexfrm, or of one of its commands.",
+                "kamexfrm.cli.help:command",
+            ),
+            Entry(
                 "completion",
                 "Print shell code that completes kamexfrm, setkey and kame-sysctl.",
                 "kamexfrm.cli.completion:command",
@@ -167,6 +172,6 @@ SECTIONS = (
 @click.group(
     cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(kamexfrm.__version__, prog_name="kamexfrm")
+@click.version_option(kamexfrm.__version__, "-V", "--version", prog_name="kamexfrm")
 def main() -> None:
     """KAME's IPsec interface for Linux: look at it, explain it, try it out."""

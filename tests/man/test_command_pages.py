@@ -15,7 +15,7 @@ PAGES = {
     "exempt": "kamexfrm-lockdown.8",
     "reset": "kamexfrm-adopt.8",
 }
-ELSEWHERE = {"completion", "exec", "guest", "demo", "rig"}
+ELSEWHERE = {"completion", "help", "exec", "guest", "demo", "rig"}
 
 COMMANDS = [e.name for part in SECTIONS for e in part.entries if e.name not in ELSEWHERE]
 DOCUMENTS = sorted(file.stem for file in SCHEMAS.glob("*.json"))
