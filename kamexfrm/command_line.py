@@ -18,6 +18,11 @@ TYPE_CHECKING = False  # typing and collections take long to load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: What a command says after EPERM.
+NEEDS_NET_ADMIN = (
+    "this needs CAP_NET_ADMIN in the network namespace: be root, or try it in `unshare -rn`"
+)
+
 #: What a shell reports of a command that SIGPIPE or SIGINT ended.
 READER_LEFT, INTERRUPTED = 141, 130
 
@@ -116,6 +121,11 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def permission_hint(error: KamexfrmError) -> str:
+    """Return a line about the capability that a command lacked, or nothing."""
+    return f"    {NEEDS_NET_ADMIN}\n" if error.errno == errno.EPERM else ""
 
 
 def say(text: str) -> None:

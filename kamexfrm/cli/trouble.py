@@ -7,14 +7,10 @@ from typing import IO, Any
 
 import click
 
-from kamexfrm.command_line import printable, say
+from kamexfrm.command_line import NEEDS_NET_ADMIN, printable, say
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.netlink import NetlinkKernel
-
-NO_CAPABILITY = (
-    "this needs CAP_NET_ADMIN in the network namespace: be root, or try it in `unshare -rn`"
-)
 
 
 class Trouble(click.ClickException):
@@ -38,7 +34,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except KamexfrmError as error:
             denied = isinstance(error, KernelError) and error.errno == errno.EPERM
-            text = f"{error}: {NO_CAPABILITY}" if denied else str(error)
+            text = f"{error}: {NEEDS_NET_ADMIN}" if denied else str(error)
             raise Trouble(text) from None
 
 

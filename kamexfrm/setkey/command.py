@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 
-from kamexfrm.command_line import UsageError, guarded, printable
+from kamexfrm.command_line import UsageError, guarded, permission_hint, printable
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.setkey.arguments import (
     NO_SAD_ENTRIES,
@@ -58,6 +58,8 @@ def _main(arguments: list[str]) -> int:
         # Scripts look for the words of a setkey that cannot open its PF_KEY socket.
         text = f"pfkey_open: {error.text}" if isinstance(error, KernelError) else error.text
         sys.stderr.write(f"setkey: {text}\n")
+        if isinstance(error, KernelError):
+            sys.stderr.write(permission_hint(error))
         return 1
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import kamexfrm
-from kamexfrm.command_line import UsageError, guarded, printable, say
+from kamexfrm.command_line import UsageError, guarded, permission_hint, printable, say
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.knobs import KNOBS, Knob
 from kamexfrm.sysctl import settings
@@ -36,6 +36,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     except KamexfrmError as error:
         _complain(str(error))
+        say(permission_hint(error))
         return 1
 
 

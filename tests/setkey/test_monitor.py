@@ -152,7 +152,11 @@ class TestEnds:
         dropped = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
         status, out, err = setkey("-x", before=dropped)
         assert (status, out) == (1, "")
-        assert err == "setkey: pfkey_open: Operation not permitted\n"
+        assert err == (
+            "setkey: pfkey_open: Operation not permitted\n"
+            "    this needs CAP_NET_ADMIN in the network namespace: "
+            "be root, or try it in `unshare -rn`\n"
+        )
 
 
 def policy_numbered(priority: int) -> Operation:

@@ -297,7 +297,11 @@ class TestRights:
         dropped = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
         status, out, err = setkey(*arguments, before=dropped)
         assert (status, out) == (1, "")
-        assert err == "setkey: pfkey_open: Operation not permitted\n"
+        assert err == (
+            "setkey: pfkey_open: Operation not permitted\n"
+            "    this needs CAP_NET_ADMIN in the network namespace: "
+            "be root, or try it in `unshare -rn`\n"
+        )
 
     def test_a_user_namespace_is_enough(self) -> None:
         inside = ("unshare", "--map-root-user", "--net")

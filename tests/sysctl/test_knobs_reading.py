@@ -175,7 +175,11 @@ def test_help_and_version_are_data_and_need_no_privilege(namespace: Host) -> Non
 @pytest.mark.parametrize("argument", ["-a", "net.inet", "net.inet.ipsec.def_policy=0"])
 def test_without_privilege_there_is_one_line_and_status_1(namespace: Host, argument: str) -> None:
     result = namespace.run([*WITHOUT_NET_ADMIN, *COMMAND, argument])
-    assert result.stderr == "kame-sysctl: Operation not permitted\n"
+    assert result.stderr == (
+        "kame-sysctl: Operation not permitted\n"
+        "    this needs CAP_NET_ADMIN in the network namespace: "
+        "be root, or try it in `unshare -rn`\n"
+    )
     assert (result.stdout, result.status) == ("", 1)
     assert values(namespace) == START
 
