@@ -167,9 +167,11 @@ def _mirror() -> str:
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     for line in done.stdout.splitlines():
         origin, _, address = line.partition(" ")
-        if origin == "Debian" and "security" not in address:
+        # Before the first apt-get update an archive has no origin yet.
+        is_debian = origin == "Debian" or (not origin and address.rstrip("/").endswith("/debian"))
+        if is_debian and "security" not in address:
             return address
-    return "http://deb.debian.org/debian"
+    raise GuestError("apt-get knows no archive of Debian: name one in its sources")
 
 
 def _run(words: Sequence[str], what: str, folder: Path) -> str:

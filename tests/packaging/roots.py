@@ -19,7 +19,6 @@ from tests.packaging.results import ROOT
 SUITES = ("bookworm", "trixie")
 NAMES = {"bullseye": "Debian 11", "bookworm": "Debian 12", "trixie": "Debian 13"}
 PACKAGES = "ca-certificates,git,make,python3"
-MIRROR = "http://deb.debian.org/debian"
 _FOLDER = ROOT / "build" / "roots"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -141,6 +140,6 @@ def base(suite: str) -> Path:
         shutil.rmtree(new, ignore_errors=True)
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite]
         with (_FOLDER / f"{suite}.log").open("w") as log:
-            subprocess.run([*command, str(new), MIRROR], stdout=log, check=True)
+            subprocess.run([*command, str(new)], stdout=log, check=True)
         new.rename(folder)
     return folder
