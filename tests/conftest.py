@@ -16,6 +16,11 @@ pytest_plugins = ["kamexfrm.rig.pytest_guest"]
 #: Laws on a tenth of the examples, the same ones each time, so that coverage can be compared.
 settings.register_profile("unit", max_examples=10, derandomize=True, database=None, deadline=None)
 
+#: All examples, the same ones each time: what fails then comes from the change that is tested. The
+#: profile "default" draws others.
+settings.register_profile("same", derandomize=True, database=None)
+settings.load_profile("same")
+
 TESTS = Path(__file__).parent
 
 #: Folders whose tests need no kernel, unless a fixture or a parameter brings one; and those of no
