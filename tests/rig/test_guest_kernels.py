@@ -104,10 +104,14 @@ def test_a_suite_that_cannot_be_fetched_says_what_apt_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apt = tmp_path / "apt-get"
-    apt.write_text("#!/bin/sh\n[ $1 = indextargets ] || echo 'E: no network here'\nexit 100\n")
+    script = "#!/bin/sh\n[ $1 = indextargets ] && {} || echo 'E: no network here'\nexit 100\n"
+    apt.write_text(script.format("echo"))
     apt.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(GuestError, match="apt-get knows no archive of Debian"):
+        guest_kernel.find("debian:trixie")
+    apt.write_text(script.format("echo ' file:/nowhere/debian/'"))
     for _ in range(2):  # nothing of the first try is taken for a kernel
         with pytest.raises(GuestError, match=r"suite trixie: apt-get failed: E: no network here"):
             guest_kernel.find("debian:trixie")
