@@ -13,24 +13,8 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.library.namespace import opened
 from kamexfrm.model.event import Event, LostEvent, OtherEvent
 from kamexfrm.translate.xfrm.model_event import EventReader
-from kamexfrm.xfrm import (
-    XFRMNLGRP_ACQUIRE,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_MAPPING,
-    XFRMNLGRP_MIGRATE,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_SA,
-    decode_event,
-)
-
-GROUPS = (
-    XFRMNLGRP_ACQUIRE,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_SA,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_MIGRATE,
-    XFRMNLGRP_MAPPING,
-)
+from kamexfrm.xfrm import decode_event
+from kamexfrm.xfrm.constants import EVENT_GROUPS
 
 
 class Events:
@@ -42,7 +26,7 @@ class Events:
     """
 
     def __init__(self, kernel: Kernel) -> None:
-        self._events = kernel.subscribe(GROUPS)
+        self._events = kernel.subscribe(EVENT_GROUPS)
         self.close = weakref.finalize(self, self._events.close)
         # Subscribed first: a change in between is in the dump, among the events, or in both.
         self._reader = EventReader(list(kernel.policies()))

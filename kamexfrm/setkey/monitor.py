@@ -14,24 +14,8 @@ from kamexfrm.setkey.hexdump import format_hexdump
 from kamexfrm.setkey.message_text import format_message
 from kamexfrm.translate.event import broadcast
 from kamexfrm.translate.xfrm.sidecars import Sidecars
-from kamexfrm.xfrm import (
-    XFRMNLGRP_ACQUIRE,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_MAPPING,
-    XFRMNLGRP_MIGRATE,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_SA,
-    decode_event,
-)
-
-GROUPS = (
-    XFRMNLGRP_ACQUIRE,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_SA,
-    XFRMNLGRP_POLICY,
-    XFRMNLGRP_MIGRATE,
-    XFRMNLGRP_MAPPING,
-)
+from kamexfrm.xfrm import decode_event
+from kamexfrm.xfrm.constants import EVENT_GROUPS
 
 _LOST = "setkey: WARNING: messages were lost: the kernel had more to tell than could be printed\n"
 
@@ -47,7 +31,7 @@ class Monitor:
         self._err = err
         self._options = options
         self._not_shown = 0
-        self._events = kernel.subscribe(GROUPS)
+        self._events = kernel.subscribe(EVENT_GROUPS)
         # Subscribed first: a change in between is in the dump, among the events, or in both.
         self._sidecars = Sidecars(list(kernel.policies()))
 
