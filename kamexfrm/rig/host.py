@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from kamexfrm.model.counters import read_counters
 from kamexfrm.rig import python, traffic
 from kamexfrm.rig.capture import Capture, WatchedEnd
 from kamexfrm.rig.namespace import Namespace
@@ -195,8 +196,7 @@ class Host:
             path = Path("/proc/thread-self/net/xfrm_stat")
             if not path.exists():
                 return {}
-            rows = (line.split() for line in path.read_text().splitlines())
-            return {name: int(value) for name, value in rows}
+            return read_counters(path.read_text())
 
     def ping(
         self,

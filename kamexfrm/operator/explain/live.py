@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import SaId
+from kamexfrm.model.counters import read_counters
 from kamexfrm.model.packet import Packet, Path
 from kamexfrm.model.policy import ULPROTO_ANY
 from kamexfrm.net import (
@@ -122,10 +123,9 @@ def probe(packet: Packet, engine: Engine) -> Outcome:
 def _counters() -> dict[str, int]:
     try:
         with open(_STATISTICS, encoding="ascii") as file:
-            rows = [line.split() for line in file]
+            return read_counters(file.read())
     except OSError:
         return {}  # a kernel without CONFIG_XFRM_STATISTICS
-    return {name: int(value) for name, value in rows}
 
 
 def _packets(engine: Engine) -> dict[SaId, int]:
