@@ -14,12 +14,11 @@ from kamexfrm.model.decision import Verdict
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.linux.differences import linux_of
 from kamexfrm.model.packet import Packet, Path, SocketPolicies
-from kamexfrm.model.policy import ULPROTO_ANY, Mark, Scope
+from kamexfrm.model.policy import ICMP_UPPERS, ULPROTO_ANY, Mark, Scope
 from kamexfrm.net import Address
 from kamexfrm.operator.document import document, to_text
 from kamexfrm.operator.explain import live, report, tree
 from kamexfrm.operator.explain.arrival import Header, is_item, read_header
-from kamexfrm.operator.explain.candidates import TYPED
 from kamexfrm.operator.explain.explaining import (
     Databases,
     Explanation,
@@ -286,7 +285,7 @@ def _read_word(option: str, word: str) -> int:
 def _read_number(word: str, upper: int) -> int | None:
     if word in ("any", "-"):
         return None
-    limit = 0xFF if upper in TYPED else 0xFFFF
+    limit = 0xFF if upper in ICMP_UPPERS else 0xFFFF
     if word.isascii() and word.isdigit() and len(word) < 10 and int(word) <= limit:
         return int(word)
     if limit > 0xFF:
@@ -294,5 +293,9 @@ def _read_number(word: str, upper: int) -> int | None:
             return socket.getservbyname(word)
         except (OSError, UnicodeError):
             pass
-    what = "type or code: a number up to 255" if upper in TYPED else "port: 0 to 65535, or a name"
+    what = (
+        "type or code: a number up to 255"
+        if upper in ICMP_UPPERS
+        else "port: 0 to 65535, or a name"
+    )
     raise click.UsageError(f"{word!r} is no {what}")

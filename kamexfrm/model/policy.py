@@ -13,8 +13,9 @@ from kamexfrm.wirenumber import WireNumber
 #: Upper-layer protocol "any" (KAME IPSEC_ULPROTO_ANY).
 ULPROTO_ANY = 255
 
-#: Upper protocols whose type and code, or key, stand where others have ports.
-TYPED_UPPERS = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, IPPROTO_GRE))
+#: Upper protocols whose type and code stand where others have ports, and those and GRE's key.
+ICMP_UPPERS = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
+TYPED_UPPERS = ICMP_UPPERS | {IPPROTO_GRE}
 
 #: ipsec-tools' priorities: 32 bits, the lower number is matched first.
 PRIORITY_HIGH = 0x40000000

@@ -6,6 +6,8 @@ from _socket import inet_ntop
 from functools import lru_cache
 
 from kamexfrm.model.policy import (
+    ICMP_UPPERS,
+    TYPED_UPPERS,
     ULPROTO_ANY,
     Direction,
     IpsecRequest,
@@ -20,9 +22,6 @@ from kamexfrm.net import (
     ADDRESS_BITS,
     AF_INET6,
     IPPROTO_GRE,
-    IPPROTO_ICMP,
-    IPPROTO_ICMPV6,
-    IPPROTO_MH,
     Address,
     protocol_name,
 )
@@ -31,9 +30,6 @@ from kamexfrm.setkey.dates import format_date
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from typing import Any
-
-_TYPED = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
-_WITHOUT_PORTS = _TYPED | {IPPROTO_GRE}
 
 
 def format_sp(
@@ -74,7 +70,7 @@ def selector_words(selector: Selector) -> tuple[str, str]:
         from kamexfrm.model.scope_text import scope_words  # rarely needed
 
         tail = scope_words(scope)
-    if upper in _WITHOUT_PORTS:
+    if upper in TYPED_UPPERS:
         return f"{first} ", f"{second} {protocol_name(upper)}{_misc(selector)}{tail}"
     return (
         f"{first}[{'any' if source_port is None else source_port}] ",
@@ -172,7 +168,7 @@ def selector_to_dict(selector: Selector) -> dict[str, Any]:
         "upper": "any" if selector.upper == ULPROTO_ANY else protocol_name(selector.upper),
     }
     first, second = selector.source_port, selector.destination_port
-    if selector.upper in _TYPED:
+    if selector.upper in ICMP_UPPERS:
         found |= {"type": first, "code": second}
     elif selector.upper == IPPROTO_GRE:
         absent = first is None and second is None

@@ -7,6 +7,7 @@ from kamexfrm.model.decide_spd import Spd, first_match
 from kamexfrm.model.knobs import Knobs, deflev_field, effective_level
 from kamexfrm.model.packet import Packet, Path
 from kamexfrm.model.policy import (
+    ICMP_UPPERS,
     ULPROTO_ANY,
     Direction,
     IpsecProtocol,
@@ -18,13 +19,12 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.model.policy_text import format_request
 from kamexfrm.model.statement_text import InexpressibleError, policy_statement
-from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, Address
+from kamexfrm.net import AF_INET, AF_INET6, IPPROTO_ICMPV6, Address
 from kamexfrm.operator.check.codes import Finding
 from kamexfrm.operator.check.reading import Configuration
 from kamexfrm.operator.check.selectors import Index, masked, reverse
 from kamexfrm.setkey import statements as s
 
-_TYPED = (IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH)
 _PREFIX = {AF_INET: "net.inet.ipsec.", AF_INET6: "net.inet6.ipsec6."}
 _LINK_LOCAL, _SOLICITED = Address.parse("fe80::1"), Address.parse("ff02::1:ff00:1")
 _ND = (135, 136)
@@ -144,7 +144,7 @@ def _mirrors(statements: Sequence[s.SpdAdd]) -> Iterator[Finding]:
         if policy.type is not PolicyType.IPSEC or policy.direction not in other:
             continue
         selector = policy.selector
-        if selector.upper in _TYPED and selector.source_port is not None:
+        if selector.upper in ICMP_UPPERS and selector.source_port is not None:
             continue  # the answer has another type
         found = list(indexes[other[policy.direction]].covering(reverse(selector)))
         wanted = _shape(policy.requests, turned=True)

@@ -12,6 +12,7 @@ from kamexfrm.model.decide_spd import Spd, matches
 from kamexfrm.model.decision import EntryPolicy
 from kamexfrm.model.packet import Packet, Path, Protection, SocketPolicies
 from kamexfrm.model.policy import (
+    ICMP_UPPERS,
     ULPROTO_ANY,
     Direction,
     IpsecProtocol,
@@ -23,10 +24,6 @@ from kamexfrm.model.policy import (
 )
 from kamexfrm.model.scope_text import device_name, format_mark
 from kamexfrm.model.wording import upper_text
-from kamexfrm.net import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH
-
-#: Protocols that have a type and a code in the place of ports.
-TYPED = frozenset((IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH))
 
 #: That of an ordinary packet.
 NO_SCOPE = Scope()
@@ -197,7 +194,7 @@ def _difference_above(selector: Selector, packet: Packet) -> tuple[str, str] | N
     """Return what differs first above IP."""
     if selector.upper not in (ULPROTO_ANY, packet.upper):
         return "protocol", upper_text(selector.upper)
-    typed = packet.upper in TYPED
+    typed = packet.upper in ICMP_UPPERS
     words = ("type", "code") if typed else ("source port", "destination port")
     if selector.source_port not in (None, packet.source_port):
         return words[0], str(selector.source_port)

@@ -19,11 +19,11 @@ from kamexfrm.model.decision import (
 from kamexfrm.model.linux.deciding import Judgement
 from kamexfrm.model.linux.differences import DIFFERENCES
 from kamexfrm.model.packet import Packet, Path, Protection
-from kamexfrm.model.policy import SecurityPolicy
+from kamexfrm.model.policy import ICMP_UPPERS, SecurityPolicy
 from kamexfrm.model.policy_text import format_request
 from kamexfrm.model.statement_text import InexpressibleError, policy_statement
 from kamexfrm.model.wording import governing_text, policy_text, upper_text
-from kamexfrm.operator.explain.candidates import TYPED, Near
+from kamexfrm.operator.explain.candidates import Near
 from kamexfrm.operator.explain.explaining import Explanation, Half
 
 PATHS = {Path.OUT: "out", Path.IN: "in", Path.FORWARDED: "fwd"}
@@ -137,7 +137,7 @@ def _request(result: RequestResult) -> dict[str, Any]:
 
 
 def _packet(packet: Packet) -> dict[str, Any]:
-    typed = packet.upper in TYPED
+    typed = packet.upper in ICMP_UPPERS
     first, second = packet.source_port, packet.destination_port
     return {
         "source": str(packet.source),

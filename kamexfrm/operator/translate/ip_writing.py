@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from kamexfrm.model.policy import ICMP_UPPERS
 from kamexfrm.model.scope_text import device_name
 from kamexfrm.net import (
     IPPROTO_GRE,
@@ -45,7 +46,6 @@ _UPPERS = {
 #: An SA's own direction, newer kernels have (linux/xfrm.h XFRM_SA_DIR_IN, XFRM_SA_DIR_OUT).
 _SA_DIRECTIONS = {1: "in", 2: "out"}
 
-_TYPED = (IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH)
 _WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, 132)
 
 
@@ -176,7 +176,7 @@ def _selector(selector: Selector) -> Iterator[str]:
         if selector.source_port_mask or selector.destination_port_mask:
             yield from ("key", str(selector.source_port << 16 | selector.destination_port))
         return
-    words = ("type", "code") if selector.protocol in _TYPED else ("sport", "dport")
+    words = ("type", "code") if selector.protocol in ICMP_UPPERS else ("sport", "dport")
     if selector.source_port_mask:
         yield from (words[0], str(selector.source_port))
     if selector.destination_port_mask:
