@@ -5,12 +5,15 @@ from kamexfrm.model.policy import Mark, Scope
 
 
 def device_name(interface: int) -> str:
-    """Return a device's name in this network namespace; of one that is gone its index."""
+    """Return a device's name in this network namespace; of one that is gone its index.
+
+    A forged index may be negative, or wider than the C call takes: it is printed as it is.
+    """
     from _socket import if_indextoname  # rarely needed
 
     try:
         return if_indextoname(interface)
-    except OSError:
+    except (OSError, OverflowError):
         return str(interface)
 
 
