@@ -36,6 +36,7 @@ FLOORS = {
     "operator": 7,
     "rig": 7,
     "library": 8,
+    "testing": 8,
     "cli": 9,
 }
 

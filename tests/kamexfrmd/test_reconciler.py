@@ -28,7 +28,7 @@ from kamexfrm.rig import Host, TwoHosts, until
 from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all
 from kamexfrm.translate.xfrm.marker import MARKER_ID, MarkerFlag, marker_policy, read_marker
 from kamexfrm.xfrm import XFRM_POLICY_ALLOW, Operation, XfrmMsg, encode_policy
-from tests.kernel.kernel_samples import forge, ports_of
+from tests.kernel.netlink_ports import forge, ports_of
 
 KAMEXFRMD = [sys.executable, "-m", "kamexfrm.kamexfrmd"]
 

@@ -12,11 +12,11 @@ from kamexfrm.kamexfrmd.reconciler import Reconciler
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event
 from kamexfrm.model.knobs import knob
+from kamexfrm.testing.conformance.samples import update
 from kamexfrm.translate.xfrm.marker import Marker, marker_policy
 from kamexfrm.translate.xfrm.tag import MARKER_IF_ID
 from kamexfrm.xfrm import XFRMNLGRP_POLICY, Policy, XfrmMsg, encode_policy
 from tests.examples_of_laws import examples
-from tests.kernel.kernel_samples import update
 
 MARKER = encode_policy(marker_policy(Marker()))
 

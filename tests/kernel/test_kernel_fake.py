@@ -8,15 +8,7 @@ import pytest
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeEvents, FakeKernel
 from kamexfrm.kernel.interface import Event
-from kamexfrm.xfrm import (
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_POLICY,
-    Expire,
-    LifetimeConfig,
-    PolicyExpire,
-    decode_event,
-)
-from tests.kernel.kernel_samples import (
+from kamexfrm.testing.conformance.samples import (
     delete,
     heard,
     must,
@@ -29,6 +21,14 @@ from tests.kernel.kernel_samples import (
     state,
     state_id,
     update,
+)
+from kamexfrm.xfrm import (
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_POLICY,
+    Expire,
+    LifetimeConfig,
+    PolicyExpire,
+    decode_event,
 )
 
 

@@ -12,21 +12,20 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
 from kamexfrm.rig import Namespace
-from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
-from tests.kernel.kernel_samples import (
+from kamexfrm.testing.conformance.samples import (
     delete,
-    forge,
     hear,
     must,
     named,
     new,
     numbered,
     policy,
-    ports_of,
     refusals,
     template,
     update,
 )
+from kamexfrm.xfrm import XFRMNLGRP_POLICY, XfrmMsg, split_messages
+from tests.kernel.netlink_ports import forge, ports_of
 
 NOBODY = 65534
 

@@ -19,7 +19,7 @@ from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.monitor import Monitor
 from kamexfrm.xfrm import XFRM_POLICY_OUT, Operation, Policy, Selector, XfrmMsg, encode_policy
-from tests.kernel.kernel_samples import forge, ports_of
+from tests.kernel.netlink_ports import forge, ports_of
 from tests.setkey.setkey_process import SETKEY, setkey, xfrm
 
 REQUIRE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"

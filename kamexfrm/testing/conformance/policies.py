@@ -1,7 +1,6 @@
 """What a kernel does with policies: the fake, the running kernel and the guest's, all the same."""
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,29 +10,7 @@ from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
-from kamexfrm.xfrm import (
-    EMPTY_SELECTOR,
-    XFRM_INF,
-    XFRMNLGRP_EXPIRE,
-    XFRMNLGRP_POLICY,
-    Default,
-    DeletedPolicy,
-    LifetimeConfig,
-    Mark,
-    Operation,
-    Policy,
-    PolicyExpire,
-    PolicyFlush,
-    PolicyId,
-    XfrmMsg,
-    decode_event,
-    decode_policy,
-    encode_default,
-    encode_policy,
-    lasting_policy,
-    policy_index,
-)
-from tests.kernel.kernel_samples import (
+from kamexfrm.testing.conformance.samples import (
     A6,
     ANY6,
     B6,
@@ -58,11 +35,28 @@ from tests.kernel.kernel_samples import (
     update,
     without_time,
 )
-
-
-@pytest.fixture(params=["fake", "host", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
-    return kernel_of_kind(request.param)
+from kamexfrm.xfrm import (
+    EMPTY_SELECTOR,
+    XFRM_INF,
+    XFRMNLGRP_EXPIRE,
+    XFRMNLGRP_POLICY,
+    Default,
+    DeletedPolicy,
+    LifetimeConfig,
+    Mark,
+    Operation,
+    Policy,
+    PolicyExpire,
+    PolicyFlush,
+    PolicyId,
+    XfrmMsg,
+    decode_event,
+    decode_policy,
+    encode_default,
+    encode_policy,
+    lasting_policy,
+    policy_index,
+)
 
 
 def test_a_policy_comes_back_as_it_was_written(kernel: Kernel) -> None:

@@ -1,7 +1,6 @@
 """What a kernel does with SAs: the fake and the guest's kernel, both the same."""
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +9,25 @@ from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
+from kamexfrm.testing.conformance.samples import (
+    A6,
+    ANY,
+    AUTH,
+    B6,
+    CRYPT,
+    DEFLATE,
+    A,
+    delete_state,
+    hear,
+    heard,
+    must,
+    new_state,
+    refusals,
+    selector,
+    state,
+    state_id,
+    update_state,
+)
 from kamexfrm.translate.pfkey.register import NAMEABLE
 from kamexfrm.translate.xfrm.probe import available, first_associations, probe
 from kamexfrm.xfrm import (
@@ -39,25 +57,6 @@ from kamexfrm.xfrm import (
     lasting_state,
     state_name,
 )
-from tests.kernel.kernel_samples import (
-    A6,
-    ANY,
-    AUTH,
-    B6,
-    CRYPT,
-    DEFLATE,
-    A,
-    delete_state,
-    hear,
-    heard,
-    must,
-    new_state,
-    refusals,
-    selector,
-    state,
-    state_id,
-    update_state,
-)
 
 AH: dict[str, Any] = {"protocol": 51, "encryption": None}
 COMP: dict[str, Any] = {
@@ -67,11 +66,6 @@ COMP: dict[str, Any] = {
     "compression": DEFLATE,
 }
 GCM = AeadAlgorithm("rfc4106(gcm(aes))", bytes(range(20)), 160, 128)
-
-
-@pytest.fixture(params=["fake", pytest.param("guest", marks=pytest.mark.dataplane)])
-def kernel(request: pytest.FixtureRequest, kernel_of_kind: Callable[[str], Kernel]) -> Kernel:
-    return kernel_of_kind(request.param)
 
 
 def flush(protocol: int = 0) -> Operation:

@@ -1,0 +1,1 @@
+"""For tests: a kernel in memory, and what every kernel must do."""

@@ -1,0 +1,1 @@
+"""What every kernel must do, as tests of pytest."""
