@@ -20,6 +20,8 @@ PACKAGES = (
     "kamexfrm.model",
     "kamexfrm.pfkey",
     "kamexfrm.rig",
+    "kamexfrm.testing",
+    "kamexfrm.testing.conformance",
     "kamexfrm.xfrm",
     "kamexfrm.algorithms",
     "kamexfrm.errors",

@@ -8,7 +8,8 @@ this process what a PF_KEY socket is where the kernel has any.
 
 The parts are loaded when they are first named: ``kamexfrm.pfkey`` and ``kamexfrm.xfrm`` (codecs),
 ``kamexfrm.model``, ``kamexfrm.translate``, ``kamexfrm.kernel``, ``kamexfrm.engine``,
-``kamexfrm.hub``, ``kamexfrm.rig``, ``kamexfrm.library``.
+``kamexfrm.hub``, ``kamexfrm.rig``, ``kamexfrm.library``; ``kamexfrm.testing`` has a kernel in
+memory for tests.
 """
 
 from kamexfrm.lazy import exports
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         net,
         pfkey,
         rig,
+        testing,
         translate,
         xfrm,
     )
@@ -55,6 +57,7 @@ else:
             "net": "",
             "pfkey": "",
             "rig": "",
+            "testing": "",
             "translate": "",
             "xfrm": "",
         },
@@ -84,6 +87,7 @@ __all__ = [
     "sa",
     "sa_from_text",
     "set_policy",
+    "testing",
     "translate",
     "xfrm",
 ]

@@ -21,6 +21,7 @@ PURE = {
     "pfkey_message": ("SADB_ADD SADB_SATYPE_AH", "KeyAuth(key=Key(bits=160)"),
     "xfrm_policy": ("252 bytes: fc 00 00 00 13 00", "from 10.0.0.1 to 10.0.0.2\nTrue\n"),
 }
+TESTS = {"test_with_fake_kernel"}
 IN_A_NAMESPACE = {"socket_policy", "watch_pfkey", "live_monitor", "add_and_read"}
 
 
@@ -29,7 +30,7 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 def test_each_example_is_tried() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(PURE) | IN_A_NAMESPACE
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PURE) | TESTS | IN_A_NAMESPACE
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -38,6 +39,17 @@ def test_an_example_without_a_kernel_prints_its_result(name: str) -> None:
     assert not done.stderr
     for part in PURE[name]:
         assert part in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(TESTS))
+def test_an_example_of_tests_passes(name: str, tmp_path: Path) -> None:
+    pytest_alone = [sys.executable, "-m", "pytest", "-q", "--strict-markers"]
+    path = tmp_path / f"{name}.py"  # where none of our settings are read
+    path.write_text((FOLDER / path.name).read_text())
+    done = subprocess.run(
+        [*pytest_alone, str(path)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_socket_policy_holds_back_what_has_no_sa(two_hosts: TwoHosts) -> None:

@@ -1,4 +1,4 @@
-"""Policies, states and a way to send them, for tests of what a kernel does with them."""
+"""Policies and states, ways to send them, and what to expect of them."""
 
 import errno
 import selectors
@@ -8,6 +8,7 @@ from typing import Any
 from kamexfrm.kernel.interface import Event, Events, Kernel
 from kamexfrm.net import Address
 from kamexfrm.xfrm import (
+    AeadAlgorithm,
     Algorithm,
     AuthAlgorithm,
     Operation,
@@ -33,6 +34,16 @@ ANY, ANY6 = Address.unspecified(2), Address.unspecified(10)
 AUTH = AuthAlgorithm("hmac(sha1)", bytes(range(20)), 160, 96)
 CRYPT = Algorithm("cbc(aes)", bytes(range(16)), 128)
 DEFLATE = Algorithm("deflate", b"", 0)
+GCM = AeadAlgorithm("rfc4106(gcm(aes))", bytes(range(20)), 160, 128)
+
+#: Fields of state() for protocols other than ESP.
+AH: dict[str, Any] = {"protocol": 51, "encryption": None}
+COMP: dict[str, Any] = {
+    "protocol": 108,
+    "authentication": None,
+    "encryption": None,
+    "compression": DEFLATE,
+}
 
 #: A refusal as tests compare it: position, errno's name, extended ACK text.
 Rejected = tuple[int, str, str]
