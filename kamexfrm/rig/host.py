@@ -86,10 +86,14 @@ class Host:
         """Start a program in the host, in a process group of its own.
 
         It is killed at the latest when the rig ends, with all that it started in the host.
+        ``setkey`` and the other commands of kamexfrm are found without a PATH that has them.
         """
+        program, *arguments = command
+        if program in python.COMMANDS:
+            program = python.installed(str(program))
         with self.enter():
             process = subprocess.Popen(
-                command,
+                [program, *arguments],
                 env=environment,
                 cwd=directory,
                 stdin=stdin,

@@ -1,17 +1,23 @@
 """A network namespace held by an open file alone: no name on disk, gone with its process."""
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterator
 
 from kamexfrm.kernel.namespace import leave_for_new, name_of, open_here, within
 
+_MAY_NOT = (
+    "may not make a network namespace: it takes CAP_SYS_ADMIN; be root, or root of a user "
+    "namespace: unshare --map-root-user --net COMMAND"
+)
+
 
 class Namespace:
     """A new, empty network namespace, entered by one thread at a time or by several.
 
-    Raises PermissionError from the constructor without CAP_SYS_ADMIN.
+    Raises PermissionError with the cure from the constructor without CAP_SYS_ADMIN.
     """
 
     def __init__(self) -> None:
@@ -28,6 +34,8 @@ class Namespace:
         thread = threading.Thread(target=make)
         thread.start()
         thread.join()
+        if failure and failure[0].errno == errno.EPERM:
+            raise PermissionError(errno.EPERM, _MAY_NOT)
         if failure:
             raise failure[0]
 

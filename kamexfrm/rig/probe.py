@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import sys
 from collections.abc import Callable
 
 from kamexfrm.errors import KamexfrmError
@@ -129,3 +130,7 @@ def _makes(make: Callable[[], None]) -> bool:
     finally:
         namespace.close()
     return True
+
+
+if __name__ == "__main__":
+    sys.exit(not all(ABILITIES[need]() for need in sys.argv[1:]))

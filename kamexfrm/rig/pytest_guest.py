@@ -1,29 +1,40 @@
 """A pytest plugin: tests that need ESP run where there is ESP, in one guest for all of them.
 
-``@pytest.mark.dataplane`` marks a test that needs ESP and AH, or what its arguments name
-(``kamexfrm.rig.probe.ABILITIES``). It runs right here when the running kernel has that, else in a
-guest. ``@pytest.mark.both_kernels`` marks a test that runs twice, as
-``[host]`` and as ``[guest]``. All tests for the guest go to one pytest in one guest, which boots
-while the other tests run; its reports come back through a shared folder and are replayed here in
-the place of the tests, so that ``-x``, ``-k``, node ids and the closing line mean what they always
-do. A guest that does not boot, or dies, fails its tests: none is skipped.
+The fixtures ``rig``, ``two_hosts`` and ``gateways`` make hosts for traffic, so a test with one of
+them needs network namespaces, ESP and AH. So does one marked ``@pytest.mark.dataplane``; the
+marker's arguments may name other needs (``kamexfrm.rig.probe.ABILITIES``). Such a test runs right
+here when this process may make namespaces and the running kernel has the rest; for an ordinary
+user in a user namespace when the kernel has it there; else in a guest.
+``@pytest.mark.both_kernels`` marks a test that runs twice, as ``[host]`` and as ``[guest]``.
+
+All tests for one place go to one pytest there, which boots while the other tests run; its reports
+come back through a shared folder and are replayed here in the place of the tests, so that ``-x``,
+``-k``, node ids and the closing line mean what they always do. Each worker of pytest-xdist has a
+guest of its own. A guest that does not boot, or dies, fails its tests: none is skipped.
 
 Files called ``*.rig.toml`` are collected by themselves, each case of a scenario as a test.
 
 Fixtures: ``rig``, ``namespace``, ``two_hosts``, ``gateways``, ``kernel``.
 """
 
-import json
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kamexfrm.rig.host import Host
-from kamexfrm.rig.probe import ABILITIES
-from kamexfrm.rig.pytest_guest_run import FOLDER, REPORTS, TESTS, GuestRun
+from kamexfrm.rig.pytest_elsewhere import Elsewhere
+from kamexfrm.rig.pytest_inside import FOLDER, NODE_ID, PLACE, Inside
+from kamexfrm.rig.pytest_place import (
+    NEEDS_ESP,
+    NEEDS_NAMESPACES,
+    RIG_NEEDS,
+    Place,
+    kernel_of,
+    place_of,
+)
 from kamexfrm.rig.rig import Gateways, Rig, TwoHosts
 from kamexfrm.rig.rig import gateways as make_gateways
 from kamexfrm.rig.rig import two_hosts as make_two_hosts
@@ -50,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run all tests in the guest, but those of the running kernel [host]",
     )
+    parser.addini(
+        RIG_NEEDS,
+        "what tests with the fixtures rig, two_hosts and gateways need of the kernel: "
+        f"{NEEDS_ESP} (and AH) or {NEEDS_NAMESPACES} alone",
+        default=NEEDS_ESP,
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,8 +74,15 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     folder = os.environ.get(FOLDER)
-    plugin: object = InsideGuest(config, Path(folder)) if folder else OutsideGuest(config)
+    plugin: object = Inside(config, Path(folder)) if folder else Outside(config)
     config.pluginmanager.register(plugin, "kamexfrm-guest")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the node ids that tests have elsewhere, before another plugin changes them."""
+    for item in items:
+        item.stash[NODE_ID] = item.nodeid
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -78,102 +102,80 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return ScenarioFile.from_parent(parent, path=file_path)
 
 
-class InsideGuest:
-    """Runs the tests that the outer session listed, and writes their reports as they come."""
-
-    def __init__(self, config: pytest.Config, folder: Path) -> None:
-        self._config = config
-        self._folder = folder
-        self._reports = (folder / REPORTS).open("a", encoding="utf-8", buffering=1)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the tests that the outer session named, in its order."""
-        wanted = json.loads((self._folder / TESTS).read_text(encoding="utf-8"))
-        by_id = {item.nodeid: item for item in items}
-        items[:] = [by_id[nodeid] for nodeid in wanted if nodeid in by_id]
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write a report of a test's setup, call or teardown."""
-        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
-        self._write({"nodeid": report.nodeid, "report": data})
-
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Write that a test has no more reports."""
-        self._write({"nodeid": nodeid, "report": None})
-
-    def _write(self, row: dict[str, Any]) -> None:
-        self._reports.write(json.dumps(row, default=str) + "\n")
-
-    def pytest_unconfigure(self) -> None:
-        """Close the file of reports."""
-        self._reports.close()
-
-
-class OutsideGuest:
-    """Sends tests to the guest and replays their reports."""
+class Outside:
+    """Sends tests to where they run, and replays their reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._items: list[pytest.Item] = []
-        self._run: GuestRun | None = None
+        self._sessions: dict[Place, Elsewhere] = {}
+        self._items: dict[Place, list[pytest.Item]] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put the guest's tests last: it boots and works while the others run here."""
+        """Put the tests for elsewhere last: it boots and works while the others run here."""
         if self._config.option.all_in_guest:
-            items[:] = [item for item in items if _kernel_of(item) != "host"]
-        here = [item for item in items if not self._belongs_to_guest(item)]
-        items[:] = here + [item for item in items if self._belongs_to_guest(item)]
+            items[:] = [item for item in items if kernel_of(item) != "host"]
+        self._items = {place: [] for place in Place}
+        for item in items:
+            self._items[place_of(item)].append(item)
+        items[:] = [item for place in Place for item in self._items[place]]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
-        """Boot the guest before the first test when there is a test for it."""
-        self._items = [item for item in session.items if self._belongs_to_guest(item)]
-        if self._items and not self._config.option.collectonly and not session.testsfailed:
-            self._run = GuestRun(self._config, self._items)
+        """Start the sessions elsewhere before the first test.
+
+        A worker of pytest-xdist does not know yet which tests it gets: it starts them when it
+        gets one.
+        """
+        is_worker = hasattr(self._config, "workerinput")
+        if not is_worker and not self._config.option.collectonly and not session.testsfailed:
+            for place in (Place.USER, Place.GUEST):
+                if items := self._items.get(place):
+                    self._session(place).ask(items)
         try:
             return (yield)
         finally:
-            if self._run is not None:
-                self._run.close()
+            for each in self._sessions.values():
+                each.close()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Replay the reports of a test that ran in the guest."""
-        if self._run is None or item not in self._items:
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        """Replay the reports of a test that runs elsewhere."""
+        place = place_of(item)
+        if place is Place.HERE:
             return None
+        session = self._session(place)
+        session.ask([item], nextitem)
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._run.reports(item):
+        for report in session.reports(item):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _belongs_to_guest(self, item: pytest.Item) -> bool:
-        return bool(self._config.option.all_in_guest) or _belongs_to_guest(item)
-
-
-def _kernel_of(item: pytest.Item) -> str:
-    """Return ``host`` or ``guest`` for a test of both kernels, else ""."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or not item.get_closest_marker("both_kernels"):
-        return ""
-    return str(callspec.params.get("kernel", ""))
-
-
-def _belongs_to_guest(item: pytest.Item) -> bool:
-    """Whether the test must run in a guest rather than on the running kernel."""
-    if item.get_closest_marker("both_kernels"):
-        return _kernel_of(item) == "guest"
-    if marker := item.get_closest_marker("dataplane"):
-        return not all(ABILITIES[need]() for need in marker.args or ("ESP", "AH"))
-    return False
+    def _session(self, place: Place) -> Elsewhere:
+        """Return the session there, started at the first call."""
+        if place not in self._sessions:
+            self._sessions[place] = Elsewhere(self._config, place, self._items[place])
+        return self._sessions[place]
 
 
 @pytest.fixture
 def kernel(request: pytest.FixtureRequest) -> str:
     """``guest`` in a guest, else ``host``."""
-    return str(getattr(request, "param", "guest" if FOLDER in os.environ else "host"))
+    in_guest = os.environ.get(PLACE) == Place.GUEST.value
+    return str(getattr(request, "param", "guest" if in_guest else "host"))
+
+
+@contextlib.contextmanager
+def _permission_in_words() -> Iterator[None]:
+    """Fail a test that asked for its fixture too late to be sent where it may have it."""
+    try:
+        yield
+    except PermissionError as error:
+        text = f"{error.strerror}; @pytest.mark.dataplane sends the test to a guest"
+        pytest.fail(text, pytrace=False)
 
 
 @pytest.fixture
@@ -186,7 +188,7 @@ def rig() -> Iterator[Rig]:
 @pytest.fixture
 def namespace() -> Iterator[Host]:
     """Put the test into a new host without links; back at its end."""
-    with Rig() as rig:
+    with _permission_in_words(), Rig() as rig:
         host = rig.host("here")
         with host.enter():
             yield host
@@ -195,12 +197,12 @@ def namespace() -> Iterator[Host]:
 @pytest.fixture
 def two_hosts() -> Iterator[TwoHosts]:
     """Two hosts on one link: ``a`` 10.0.0.1 fd00::1, ``b`` 10.0.0.2 fd00::2, both on eth0."""
-    with make_two_hosts() as hosts:
+    with _permission_in_words(), make_two_hosts() as hosts:
         yield hosts
 
 
 @pytest.fixture
 def gateways() -> Iterator[Gateways]:
     """Two gateways with a host behind each: ``kamexfrm.rig.Gateways`` has the addresses."""
-    with make_gateways() as hosts:
+    with _permission_in_words(), make_gateways() as hosts:
         yield hosts

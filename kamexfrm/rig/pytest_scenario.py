@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.rig.pytest_failure import failure
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.reading import document
 from kamexfrm.rig.scenario.report import transcript as report
 from kamexfrm.rig.scenario.result import CaseResult
 from kamexfrm.rig.scenario.run.runner import Runner
-from kamexfrm.rig.scenario.stage import kernels
 
 
 class ScenarioFile(pytest.File):
@@ -24,19 +24,18 @@ class ScenarioFile(pytest.File):
             cases = document.read_file(_relative(self.path))
         except document.ScenarioError as error:
             raise self.CollectError(str(error)) from None
-        here = kernels.may_make_namespaces()
         for case in cases:
             item = ScenarioItem.from_parent(self, name=case.name or "scenario", case=case)
-            if case.needs or not here:
+            if case.needs:
                 item.add_marker(pytest.mark.dataplane(*case.needs))
             yield item
 
 
 class CaseFailed(KamexfrmError):
-    """A case that failed."""
+    """A case that failed; its text is one line that says why."""
 
     def __init__(self, result: CaseResult) -> None:
-        super().__init__(result.failure.message if result.failure else "")
+        super().__init__(_closing_line(result))
         self.result = result
 
 
@@ -46,6 +45,11 @@ class ScenarioItem(pytest.Item):
     def __init__(self, *, case: Case, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]  # pytest's own: name and parent
         self._case = case
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the case needs of a kernel, beside network namespaces."""
+        return self._case.needs
 
     def runtest(self) -> None:
         """Run the case; raises CaseFailed."""
@@ -58,12 +62,21 @@ class ScenarioItem(pytest.Item):
     ) -> object:
         """Return the transcript of a failed case; a traceback for all else."""
         if isinstance(excinfo.value, CaseFailed):
-            return report.failure_text(excinfo.value.result)
+            text = report.failure_text(excinfo.value.result)
+            return failure(str(excinfo.value), text, self.path)
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Return where the test is, and its name."""
         return self.path, 0, f"{self.path.name}[{self.name}]"
+
+
+def _closing_line(result: CaseResult) -> str:
+    """Return in one line what was not as expected, and the likeliest cause."""
+    if result.failure is None:
+        return ""
+    message = result.failure.message.partition("\n")[0]
+    return ": ".join([message, *result.failure.causes[:1]])
 
 
 def _relative(path: Path) -> str:

@@ -10,6 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
+#: The commands that kamexfrm installs.
+COMMANDS = frozenset({"setkey", "kame-sysctl", "kamexfrm", "kamexfrmd"})
+
 
 def module(name: str, *, unbuffered: bool = False) -> list[str]:
     """Return the beginning of a command line that runs a module of kamexfrm."""

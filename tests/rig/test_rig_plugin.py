@@ -71,6 +71,7 @@ def session(
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     environment = {**os.environ, "HOST_RELEASE": os.uname().release}
     environment["PATH"] = path or environment["PATH"]
+    environment["COLUMNS"] = "200"
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments],
         check=False,
@@ -118,6 +119,10 @@ def test_selection_and_stopping_work_as_ever(tmp_path: Path) -> None:
 def test_a_guest_that_dies_fails_what_had_not_run(tmp_path: Path) -> None:
     done = session(tmp_path, DEATH)
     assert "test_it.py::test_before PASSED" in done.stdout
+    killer = "test_it.py::test_kills_its_guest"
+    assert f"FAILED {killer} - the guest ended early, while this test ran" in done.stdout
+    after = f"not run: the guest ended early, while {killer} ran"
+    assert f"FAILED test_it.py::test_after - {after}" in done.stdout
     assert "2 failed, 1 passed in" in done.stdout
     assert "Power down" in done.stdout
     assert done.returncode == 1

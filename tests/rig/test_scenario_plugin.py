@@ -39,6 +39,7 @@ def session(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    environment["COLUMNS"] = "200"
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *words],
         check=False,
@@ -59,6 +60,7 @@ def test_each_case_is_a_test_and_its_failure_a_transcript(tmp_path: Path) -> Non
         "keys.rig.toml::4-01 FAILED",
         "keys.rig.toml::6-00 PASSED",
         "keys.rig.toml::6-01 FAILED",
+        "FAILED keys.rig.toml::4-01 - lost, expected ok: alice and bob have different authen",
         "because alice and bob have different authentication keys for esp 0x1001",
     ):
         assert line in done.stdout, done.stdout
