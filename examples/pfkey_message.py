@@ -1,13 +1,12 @@
 """Make a PF_KEY message, and read it: an SA that a program adds. No socket is opened."""
 
 from kamexfrm import pfkey
-from kamexfrm.net import Address
 from kamexfrm.pfkey import SadbAalg, SadbMsg, SadbSastate, SadbSatype, SadbType
 
 
 def main() -> None:
     """Show the bytes of a SADB_ADD in Linux's dialect, and what they decode to."""
-    here, there = (pfkey.Sockaddr(Address.parse(a)) for a in ("10.0.0.1", "10.0.0.2"))
+    here, there = pfkey.Sockaddr.of("10.0.0.1"), pfkey.Sockaddr.of("10.0.0.2")
     add = SadbMsg(
         SadbType.SADB_ADD,
         SadbSatype.SADB_SATYPE_AH,

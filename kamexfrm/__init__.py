@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kamexfrm.hub.process_socket import PfKeySocket
     from kamexfrm.library.event_stream import Events, events
     from kamexfrm.library.ipsec import Ipsec, open
-    from kamexfrm.library.objects import address, key, packet, policy, sa, sa_from_text
+    from kamexfrm.library.objects import address, key, packet, policy, sa, sa_from_text, sa_id
     from kamexfrm.model.decider import decide
 else:
     __getattr__, __dir__ = exports(
@@ -51,7 +51,7 @@ else:
             "library": "",
             "library.event_stream": "Events events",
             "library.ipsec": "Ipsec open",
-            "library.objects": "address key packet policy sa sa_from_text",
+            "library.objects": "address key packet policy sa sa_from_text sa_id",
             "model": "",
             "model.decider": "decide",
             "net": "",
@@ -86,6 +86,7 @@ __all__ = [
     "rig",
     "sa",
     "sa_from_text",
+    "sa_id",
     "set_policy",
     "testing",
     "translate",

@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first asked for.
+"""Names that are loaded when they are first asked for: those of a package, and how a class prints.
 
 Floor 0. A program that writes policies starts without the code that reads events: loading all of
 ``kamexfrm.pfkey`` takes longer than setkey runs. A package gives its public names to type checkers
@@ -47,6 +47,19 @@ def exports(
         return sorted({*namespace, *modules, *plain})
 
     return load, names
+
+
+def printed_by(module: str, function: str) -> Callable[[object], str]:
+    """Return a ``__str__`` that calls a function of a module, which is loaded at the first call.
+
+    Data is loaded by each command, what prints it by few; and it imports the data.
+    """
+
+    def text(self: object) -> str:
+        found: str = getattr(_load(module), function)(self)
+        return found
+
+    return text
 
 
 def _load(path: str) -> Any:

@@ -3,9 +3,19 @@
 Floor 0. The address family travels with every address; nothing is guessed from zeros.
 """
 
+from __future__ import annotations
+
 import _socket as socket  # the module socket takes as long to load as a command to run
 
 from kamexfrm.records import NamedTuple
+
+TYPE_CHECKING = False  # typing and ipaddress take long to load
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+    from typing import TypeAlias
+
+    #: What is taken for an address.
+    AddressLike: TypeAlias = "Address | IPv4Address | IPv6Address | str"
 
 AF_INET = 2
 AF_INET6 = 10
@@ -31,13 +41,18 @@ class Address(NamedTuple):
     """An IPv4 or IPv6 address: ``family`` is Linux's AF_ number, ``packed`` 4 or 16 bytes.
 
     What a kernel or another process gives may have another family: 16 bytes, shown as IPv6's are.
+
+    >>> Address.of("10.0.0.1")
+    Address.of('10.0.0.1')
+    >>> str(Address.of("2001:db8::1"))
+    '2001:db8::1'
     """
 
     family: int
     packed: bytes
 
     @classmethod
-    def parse(cls, text: str) -> "Address":
+    def parse(cls, text: str) -> Address:
         """Read a numeric address; raises ValueError for anything else (names, scopes, ``10.1``)."""
         try:
             return cls(AF_INET, socket.inet_pton(AF_INET, text))
@@ -49,7 +64,15 @@ class Address(NamedTuple):
             raise ValueError(f"not a numeric address: {text!r}") from None
 
     @classmethod
-    def unspecified(cls, family: int) -> "Address":
+    def of(cls, value: AddressLike) -> Address:
+        """Return an address of text, of an ipaddress object, or of one of ours.
+
+        Raises ValueError for what is none.
+        """
+        return value if isinstance(value, Address) else cls.parse(str(value))
+
+    @classmethod
+    def unspecified(cls, family: int) -> Address:
         """Return 0.0.0.0 or ``::``."""
         return cls(family, bytes(ADDRESS_BYTES.get(family, 16)))
 
@@ -63,7 +86,7 @@ class Address(NamedTuple):
         """Whether all bytes are zero."""
         return not any(self.packed)
 
-    def is_within(self, prefix: "Address", bits: int) -> bool:
+    def is_within(self, prefix: Address, bits: int) -> bool:
         """Whether this address lies in a prefix of its own family."""
         if prefix.family != self.family:
             return False
@@ -72,6 +95,11 @@ class Address(NamedTuple):
             int.from_bytes(prefix.packed, "big") >> shift
             == int.from_bytes(self.packed, "big") >> shift
         )
+
+    def __repr__(self) -> str:
+        if len(self.packed) == ADDRESS_BYTES.get(self.family):
+            return f"Address.of({str(self)!r})"
+        return f"Address({self.family}, {self.packed!r})"
 
     def __str__(self) -> str:
         try:

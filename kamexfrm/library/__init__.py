@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from kamexfrm.lazy import exports
 
 if TYPE_CHECKING:
-    from kamexfrm.library.entries import Policy, PolicyEntry, Sa, SaEntry
     from kamexfrm.library.event_stream import Events, events
     from kamexfrm.library.ipsec import Ipsec, open
     from kamexfrm.library.knobs import FamilyKnobs, KnobAttributes
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
         policy,
         sa,
         sa_from_text,
+        sa_id,
         to_ipaddress,
     )
 else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "entries": "Policy PolicyEntry Sa SaEntry",
             "event_stream": "Events events",
             "ipsec": "Ipsec open",
             "knobs": "FamilyKnobs KnobAttributes",
-            "objects": "address key packet policy sa sa_from_text to_ipaddress",
+            "objects": "address key packet policy sa sa_from_text sa_id to_ipaddress",
         },
     )
 
@@ -40,10 +39,6 @@ __all__ = [
     "FamilyKnobs",
     "Ipsec",
     "KnobAttributes",
-    "Policy",
-    "PolicyEntry",
-    "Sa",
-    "SaEntry",
     "address",
     "events",
     "key",
@@ -52,5 +47,6 @@ __all__ = [
     "policy",
     "sa",
     "sa_from_text",
+    "sa_id",
     "to_ipaddress",
 ]

@@ -8,7 +8,6 @@ from kamexfrm.errors import invalid
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.kernel.namespace import open_named
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.library.entries import PolicyEntry, SaEntry, policy_entry, sa_entry
 from kamexfrm.library.event_stream import Events
 from kamexfrm.library.knobs import KnobAttributes
 from kamexfrm.library.statements import requests_of
@@ -18,6 +17,7 @@ from kamexfrm.model.decider import decide
 from kamexfrm.model.decision import Decision
 from kamexfrm.model.packet import Packet, SocketPolicies
 from kamexfrm.model.policy import SecurityPolicy, SpdEntry
+from kamexfrm.operator.saving import moment, saved, write_whole
 
 Entry = SecurityAssociation | SecurityPolicy | SadEntry | SpdEntry
 
@@ -99,35 +99,46 @@ class Ipsec:
         """Carry out a setkey script that writes; it ends at the first statement that is refused."""
         self._write(text, replace=False)
 
-    def sas(self) -> list[SaEntry]:
+    def sas(self) -> list[SadEntry]:
         """Return all SAs, in the order of setkey -D."""
-        return [sa_entry(entry) for entry in self._engine.sad()]
+        return list(self._engine.sad())
 
-    def policies(self, *, sockets: bool = False, twins: bool = False) -> list[PolicyEntry]:
+    def policies(self, *, sockets: bool = False, twins: bool = False) -> list[SpdEntry]:
         """Return all policies in the order in which they match.
 
         Those of ``sockets`` and automatic fwd ``twins`` are left out unless they are asked for.
         """
         found = [
-            policy_entry(entry)
+            entry
             for entry in self._engine.spd()
             if (sockets or not entry.socket) and (twins or not entry.twin)
         ]
         return sorted(found, key=lambda entry: (not entry.socket, entry.kernel_priority))
 
-    def get_sa(self, sa: SaId | SecurityAssociation) -> SaEntry:
+    def get_sa(self, sa: SaId | SecurityAssociation) -> SadEntry:
         """Return one SA; raises KernelError (ESRCH) where there is none."""
-        return sa_entry(self._engine.sa(sa if isinstance(sa, SaId) else sa.id))
+        return self._engine.sa(sa if isinstance(sa, SaId) else sa.id)
 
-    def get_policy(self, policy: SecurityPolicy | int) -> PolicyEntry:
+    def get_policy(self, policy: SecurityPolicy | int) -> SpdEntry:
         """Return one policy, by its selector and direction or by its id.
 
         Raises KernelError (ENOENT).
         """
         if isinstance(policy, int):
-            return policy_entry(self._engine.spd_entry_by_id(policy))
-        found = self._engine.spd_entry(policy.selector, policy.direction, policy.label)
-        return policy_entry(found)
+            return self._engine.spd_entry_by_id(policy)
+        return self._engine.spd_entry(policy.selector, policy.direction, policy.label)
+
+    def save(self, path: str, *, keys: bool = True, replay: bool = False) -> list[str]:
+        """Write SAs and policies to a file that setkey loads; return what it cannot say.
+
+        As ``kamexfrm save``: the file has mode 0600 and is never there in part. Without ``keys``
+        SAs are comments; ``replay`` saves sequence numbers and replay windows too. Raises
+        KamexfrmError where the file cannot be written.
+        """
+        missing: list[str] = []
+        lines = saved(self._kernel, moment(), keys=keys, replay=replay, warn=missing.append)
+        write_whole(path, lines, 0o600)
+        return missing
 
     def explain(self, packet: Packet, socket: SocketPolicies | None = None) -> Decision:
         """Return what KAME does with a packet under the SAs, policies and knobs of now, and why."""

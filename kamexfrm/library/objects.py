@@ -1,18 +1,21 @@
 """Objects made of what is at hand: addresses as text or ipaddress objects, words, setkey's text."""
 
+from __future__ import annotations
+
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.errors import KamexfrmError, invalid
-from kamexfrm.library.entries import Policy, Sa
-from kamexfrm.model.association import Key
+from kamexfrm.model.association import Key, SaId, SecurityAssociation
 from kamexfrm.model.packet import Packet, Path, Protection
-from kamexfrm.model.policy import ULPROTO_ANY, IpsecProtocol, Mode
+from kamexfrm.model.policy import ULPROTO_ANY, IpsecProtocol, Mode, SecurityPolicy
 from kamexfrm.net import Address, protocol_number
 from kamexfrm.setkey.parser import parse
 from kamexfrm.setkey.statements import Add, SpdAdd
 
-AddressLike = Address | IPv4Address | IPv6Address | str
+if TYPE_CHECKING:
+    from kamexfrm.net import AddressLike
 
 _PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH, "ipcomp": IpsecProtocol.IPCOMP}
 _MODES = {"any": Mode.ANY, "transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL}
@@ -27,10 +30,8 @@ def address(value: AddressLike) -> Address:
     >>> str(address(IPv6Address("2001:db8::1")))
     '2001:db8::1'
     """
-    if isinstance(value, Address):
-        return value
     try:
-        return Address.parse(str(value))
+        return Address.of(value)
     except ValueError as error:
         raise invalid(str(error)) from None
 
@@ -66,7 +67,7 @@ def sa(
     reqid: int = 0,
     replay_window: int = 0,
     esn: bool = False,
-) -> Sa:
+) -> SecurityAssociation:
     """Return an SA to add; ``protocol`` is esp, ah or ipcomp, ``mode`` any, transport or tunnel.
 
     ``replay_window`` is in packets. Raises KamexfrmError (EINVAL).
@@ -74,12 +75,12 @@ def sa(
     >>> sa("10.0.0.1", "10.0.0.2", "esp", 0x100, encryption=key("aes-cbc", bytes(16))).spi
     256
     """
-    if protocol not in _PROTOCOLS or mode not in _MODES:
-        raise invalid(f"an SA is of {', '.join(_PROTOCOLS)}, and of mode {', '.join(_MODES)}")
-    return Sa(
+    if mode not in _MODES:
+        raise invalid(f"an SA is of mode {', '.join(_MODES)}, not {mode!r}")
+    return SecurityAssociation(
         address(source),
         address(destination),
-        _PROTOCOLS[protocol],
+        _protocol(protocol),
         spi,
         _MODES[mode],
         reqid,
@@ -91,7 +92,22 @@ def sa(
     )
 
 
-def policy(text: str) -> Policy:
+def sa_id(destination: AddressLike, protocol: str, spi: int) -> SaId:
+    """Return the identity of an SA, to get or delete it; raises KamexfrmError (EINVAL).
+
+    >>> print(sa_id("10.0.0.2", "esp", 0x100))
+    10.0.0.2 esp 0x100
+    """
+    return SaId(address(destination), _protocol(protocol), spi)
+
+
+def _protocol(word: str) -> IpsecProtocol:
+    if word not in _PROTOCOLS:
+        raise invalid(f"an SA is of {', '.join(_PROTOCOLS)}, not {word!r}")
+    return _PROTOCOLS[word]
+
+
+def policy(text: str) -> SecurityPolicy:
     """Return a policy of setkey's text, with or without ``spdadd`` and ``;``.
 
     Raises KamexfrmError for a mistake in it, and for text that is not one policy.
@@ -103,10 +119,10 @@ def policy(text: str) -> Policy:
     statements = list(parse(f"{'' if words.startswith('spdadd') else 'spdadd '}{words};"))
     if len(statements) != 1 or not isinstance(statements[0], SpdAdd):
         raise invalid("this is not one policy")
-    return Policy(*statements[0].policy)
+    return statements[0].policy
 
 
-def sa_from_text(text: str) -> Sa:
+def sa_from_text(text: str) -> SecurityAssociation:
     """Return an SA of setkey's text, with or without ``add`` and ``;``; raises KamexfrmError.
 
     >>> sa_from_text("10.0.0.1 10.0.0.2 esp 0x100 -E null").spi
@@ -117,7 +133,7 @@ def sa_from_text(text: str) -> Sa:
     if len(statements) != 1 or not isinstance(statements[0], Add):
         raise invalid("this is not one SA")
     [association] = statements[0].associations
-    return Sa(*association)
+    return association
 
 
 def packet(

@@ -6,6 +6,7 @@ A key's representation never shows its bytes.
 from enum import IntEnum, IntFlag
 
 from kamexfrm.algorithms import Algorithm
+from kamexfrm.lazy import printed_by
 from kamexfrm.model.policy import (
     Direction,
     IpsecProtocol,
@@ -84,6 +85,11 @@ class NatTraversal(NamedTuple):
     original_address: Address | None = None
 
 
+#: Printed as setkey writes them, without keys.
+_sa_text = printed_by("kamexfrm.model.statement_text", "shown_sa")
+_id_text = printed_by("kamexfrm.model.statement_text", "shown_sa_id")
+
+
 class SaId(NamedTuple):
     """The identity of an SA: destination, protocol, SPI and mark. The source is not compared."""
 
@@ -91,6 +97,9 @@ class SaId(NamedTuple):
     protocol: IpsecProtocol
     spi: int
     mark: Mark | None = None
+
+    def __str__(self) -> str:
+        return _id_text(self)
 
 
 class SaFlag(IntFlag):
@@ -175,6 +184,9 @@ class SecurityAssociation(NamedTuple):
         mark = self.linux.mark if self.linux else None
         return SaId(self.destination, self.protocol, self.spi, mark)
 
+    def __str__(self) -> str:
+        return _sa_text(self)
+
 
 class SadEntry(NamedTuple):
     """An SA as the kernel holds it: times in seconds since the epoch, 0 for never.
@@ -192,3 +204,6 @@ class SadEntry(NamedTuple):
     kernel_mode: Mode = Mode.TRANSPORT
     mode_number: int | None = None
     sequence: int = 0
+
+    def __str__(self) -> str:
+        return _sa_text(self.association)

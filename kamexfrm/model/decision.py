@@ -6,6 +6,7 @@
 from enum import Enum, auto
 from typing import NamedTuple
 
+from kamexfrm.lazy import printed_by
 from kamexfrm.model.association import SadEntry
 from kamexfrm.model.knobs import Knob
 from kamexfrm.model.packet import SocketRule
@@ -130,6 +131,10 @@ class Marks(NamedTuple):
     datagram_authenticated: bool = False
 
 
+#: Printed as the chain of reasons.
+_text = printed_by("kamexfrm.model.explain", "decision_text")
+
+
 class OutputDecision(NamedTuple):
     """A packet leaving: CLEAR, PROTECTED or DROPPED.
 
@@ -170,6 +175,9 @@ class OutputDecision(NamedTuple):
             if result.outcome in (Outcome.SKIPPED, Outcome.MISSING) and result.sought
         )
 
+    def __str__(self) -> str:
+        return _text(self)
+
 
 class InputDecision(NamedTuple):
     """A packet arriving: ACCEPTED or REJECTED, without an error to anyone.
@@ -185,6 +193,9 @@ class InputDecision(NamedTuple):
     results: tuple[RequestResult, ...] = ()
     marks: Marks = Marks()
     counters: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return _text(self)
 
 
 class ForwardDecision(NamedTuple):
@@ -212,6 +223,9 @@ class ForwardDecision(NamedTuple):
     def counters(self) -> tuple[str, ...]:
         """The counters of both halves."""
         return self.arrival.counters + (self.departure.counters if self.departure else ())
+
+    def __str__(self) -> str:
+        return _text(self)
 
 
 Decision = OutputDecision | InputDecision | ForwardDecision

@@ -14,6 +14,11 @@ from kamexfrm.model.decision import (
 from kamexfrm.model.wording import errno_text, governing_text, level_text, sought_text
 
 
+def decision_text(decision: Decision) -> str:
+    """Return what explain_text() does as one text."""
+    return "\n".join(explain_text(decision))
+
+
 def explain_text(decision: Decision) -> list[str]:
     """Return the chain of reasons as lines of plain text, without line ends."""
     match decision:

@@ -6,6 +6,7 @@ direction FWD and the priority are the two additions of ipsec-tools for Linux.
 
 from enum import IntEnum
 
+from kamexfrm.lazy import printed_by
 from kamexfrm.net import IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MH, Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.wirenumber import WireNumber
@@ -78,6 +79,13 @@ class IpsecProtocol(WireNumber):
 IPSEC_PROTOCOLS = frozenset((IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP))
 
 
+#: Printed as setkey writes them.
+_request_text = printed_by("kamexfrm.model.policy_text", "format_request")
+_selector_text = printed_by("kamexfrm.model.statement_text", "shown_selector")
+_policy_text = printed_by("kamexfrm.model.statement_text", "shown_policy")
+_socket_text = printed_by("kamexfrm.model.policy_text", "format_socket_policy")
+
+
 class IpsecRequest(NamedTuple):
     """One ``protocol/mode/src-dst/level`` of a policy.
 
@@ -91,6 +99,9 @@ class IpsecRequest(NamedTuple):
     reqid: int = 0
     source: Address | None = None
     destination: Address | None = None
+
+    def __str__(self) -> str:
+        return _request_text(self)
 
 
 class Mark(NamedTuple):
@@ -135,6 +146,9 @@ class Selector(NamedTuple):
     def family(self) -> int:
         """The address family of both sides."""
         return self.source.family
+
+    def __str__(self) -> str:
+        return _selector_text(self)
 
     def covers(self, source: Address, destination: Address) -> bool:
         """Whether both addresses lie in the selector's prefixes, at any upper protocol.
@@ -196,6 +210,9 @@ class SecurityPolicy(NamedTuple):
     validtime: int = 0
     label: SecurityContext | None = None
 
+    def __str__(self) -> str:
+        return _policy_text(self)
+
 
 class SocketPolicy(NamedTuple):
     """A socket's own policy for one direction, IN or OUT (KAME ipsec_set_policy(3)).
@@ -206,6 +223,9 @@ class SocketPolicy(NamedTuple):
     direction: Direction
     type: PolicyType = PolicyType.ENTRUST
     requests: tuple[IpsecRequest, ...] = ()
+
+    def __str__(self) -> str:
+        return _socket_text(self)
 
 
 class Owner(IntEnum):
@@ -237,3 +257,6 @@ class SpdEntry(NamedTuple):
     twin: bool = False
     socket: bool = False
     interface: int = 0
+
+    def __str__(self) -> str:
+        return _policy_text(self.policy)

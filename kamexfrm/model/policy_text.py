@@ -15,6 +15,7 @@ from kamexfrm.model.policy import (
     Level,
     Mode,
     PolicyType,
+    SocketPolicy,
 )
 from kamexfrm.records import NamedTuple
 
@@ -29,6 +30,9 @@ class PolicyText(NamedTuple):
     priority: int = PRIORITY_DEFAULT
     type: PolicyType | None = None
     requests: tuple[IpsecRequest, ...] = ()
+
+    def __str__(self) -> str:
+        return format_policy(self)
 
 
 class PolicyError(LanguageError):
@@ -140,3 +144,9 @@ def format_policy(policy: PolicyText) -> str:
         words.append(policy.type.name.lower())
         words += (format_request(request) for request in policy.requests)
     return " ".join(words)
+
+
+def format_socket_policy(policy: SocketPolicy) -> str:
+    """Return the text of a socket's policy, such as ``out ipsec esp/transport//require``."""
+    text = PolicyText(policy.direction, PRIORITY_DEFAULT, policy.type, policy.requests)
+    return format_policy(text)

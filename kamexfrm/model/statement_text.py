@@ -13,6 +13,7 @@ from kamexfrm.model.association import (
     Key,
     Lifetime,
     LinuxParts,
+    SaId,
     SecurityAssociation,
     key_name,
 )
@@ -187,12 +188,29 @@ def shown_policy(policy: SecurityPolicy) -> str:
     try:
         return policy_statement(policy)
     except InexpressibleError as error:
-        ends = (
-            f"{_range(policy.selector.source, policy.selector.source_prefix)}"
-            f" {_range(policy.selector.destination, policy.selector.destination_prefix)}"
-        )
+        ends = _ends_of(policy.selector)
         direction, type_ = policy.direction.name.lower(), policy.type.name.lower()
         return f"spdadd {ends} ... -P {direction} {type_} ...;  # {error.text}"
+
+
+def shown_selector(selector: Selector) -> str:
+    """Return a selector for people, as the words of a statement."""
+    try:
+        return _named(selector, None)
+    except InexpressibleError as error:
+        return f"{_ends_of(selector)} ...  # {error.text}"
+
+
+def _ends_of(selector: Selector) -> str:
+    source = _range(selector.source, selector.source_prefix)
+    return f"{source} {_range(selector.destination, selector.destination_prefix)}"
+
+
+def shown_sa_id(id: SaId) -> str:
+    """Return an SA's identity for people, as the words of a statement."""
+    protocol = _PROTOCOL_WORDS.get(id.protocol, str(int(id.protocol)))
+    mark = f" mark {format_mark(id.mark)}" if id.mark else ""
+    return f"{id.destination} {protocol} 0x{id.spi:x}{mark}"
 
 
 def _linux_words(linux: LinuxParts) -> list[str]:

@@ -6,6 +6,7 @@ family that the dialect does not know stays a :class:`RawSockaddr`.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kamexfrm.errors import WireError
 from kamexfrm.net import ADDRESS_BYTES, AF_INET, Address
@@ -20,6 +21,9 @@ from kamexfrm.pfkey.layout import (
     check_bytes,
     u32,
 )
+
+if TYPE_CHECKING:
+    from kamexfrm.net import AddressLike
 
 _V4 = (be16("port"), array("packed", 4), array("zero", 8))
 _V6 = (be16("port"), be32("flowinfo"), array("packed", 16), u32("scope_id"))
@@ -47,6 +51,14 @@ class Sockaddr:
     flowinfo: int = 0
     scope_id: int = 0
     zero: bytes = b""
+
+    @classmethod
+    def of(cls, address: "AddressLike", port: int = 0) -> "Sockaddr":
+        """Return a sockaddr of an address as text, an ipaddress object or ours.
+
+        Raises ValueError for what is no address.
+        """
+        return cls(Address.of(address), port)
 
     def __post_init__(self) -> None:
         address = self.address

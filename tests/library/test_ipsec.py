@@ -13,9 +13,8 @@ import kamexfrm
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel import FakeKernel, NetlinkKernel
 from kamexfrm.library.event_stream import Events
-from kamexfrm.model import SaId, Verdict
+from kamexfrm.model import PolicyType, SocketPolicy, Verdict, explain_text, parse_policy
 from kamexfrm.model.event import Change, KnobEvent, LostEvent, PolicyEvent, SaEvent
-from kamexfrm.model.policy import IpsecProtocol
 from kamexfrm.rig.namespace import Namespace
 
 ADD = "add 10.0.0.1 10.0.0.2 esp 0x1000 -m transport -E aes-cbc 0x{};".format("11" * 16)
@@ -46,6 +45,37 @@ def test_what_is_added_as_objects_is_what_the_text_makes(ipsec: kamexfrm.Ipsec) 
     assert [p.policy for p in ipsec.policies()] == [p.policy for p in other.policies()]
 
 
+def test_each_object_of_the_model_prints_as_setkey_writes_it(ipsec: kamexfrm.Ipsec) -> None:
+    ipsec.add(ADD + SPDADD.replace("any", "tcp").replace("10.0.0.2", "10.0.0.0/24[80]"))
+    [sa], [policy] = ipsec.sas(), ipsec.policies()
+    assert str(sa.association) == str(sa) == ADD.replace("0x" + "11" * 16, "...")
+    assert str(policy.policy) == str(policy)
+    assert str(policy.policy.selector) == "10.0.0.1 10.0.0.0/24[80] tcp"
+    assert str(policy.policy.requests[0]) == "esp/transport//require"
+    assert str(sa.association.id) == "10.0.0.2 esp 0x1000"
+    text = "out ipsec ah/transport//use"
+    written = parse_policy(text)
+    assert str(written) == text
+    assert str(SocketPolicy(written.direction, PolicyType.IPSEC, written.requests)) == text
+    packet = kamexfrm.packet("out", "10.0.0.1", "10.0.0.2", "tcp", 9, 80)
+    assert str(ipsec.explain(packet)) == "\n".join(explain_text(ipsec.explain(packet)))
+    assert "source=Address.of('10.0.0.1')" in f"{ipsec.policies()}"
+
+
+def test_what_is_saved_is_what_there_is(ipsec: kamexfrm.Ipsec, tmp_path: Path) -> None:
+    ipsec.add(ADD + SPDADD)
+    path = tmp_path / "saved.conf"
+    assert ipsec.save(str(path)) == []
+    assert path.stat().st_mode & 0o777 == 0o600
+    other = kamexfrm.Ipsec(FakeKernel())
+    other.run(path.read_text())
+    assert [sa.association for sa in other.sas()] == [sa.association for sa in ipsec.sas()]
+    ipsec.save(str(path), keys=False)
+    assert "11" * 16 not in path.read_text()
+    with pytest.raises(KamexfrmError, match="No such file"):
+        ipsec.save(str(tmp_path / "no" / "saved.conf"))
+
+
 def test_each_way_to_name_what_is_deleted(ipsec: kamexfrm.Ipsec) -> None:
     for name in ("entry", "object", "id", "text"):
         ipsec.add(ADD + SPDADD)
@@ -55,7 +85,7 @@ def test_each_way_to_name_what_is_deleted(ipsec: kamexfrm.Ipsec) -> None:
         ways: dict[str, tuple[object, object]] = {
             "entry": (sa, policy),
             "object": (sa.association, policy.policy),
-            "id": (SaId(sa.association.destination, IpsecProtocol.ESP, 0x1000), policy.id),
+            "id": (kamexfrm.sa_id(IPv4Address("10.0.0.2"), "esp", 0x1000), policy.id),
             "text": (
                 "delete 10.0.0.1 10.0.0.2 esp 0x1000;",
                 "spddelete 10.0.0.1 10.0.0.2 any -P out;",
