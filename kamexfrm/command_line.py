@@ -17,6 +17,7 @@ from kamexfrm.records import NamedTuple
 TYPE_CHECKING = False  # typing and collections take long to load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TextIO
 
 #: What a command says after EPERM.
 NEEDS_NET_ADMIN = (
@@ -121,6 +122,19 @@ def guarded(name: str, run: Callable[[], int], failed: int = 1) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether to print in colour: a terminal's, unless TERM is dumb.
+
+    NO_COLOR and then FORCE_COLOR decide first, where they are not empty: no-color.org and
+    force-color.org.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def permission_hint(error: KamexfrmError) -> str:

@@ -2,8 +2,8 @@
 
 import click
 
-import kamexfrm
 from kamexfrm.cli.lazy_group import Entry, LazyGroup, Section
+from kamexfrm.cli.shared_options import share
 
 #: What ``kamexfrm --help`` lists, in its order. A test holds the lines against each command's own.
 SECTIONS = (
@@ -172,6 +172,8 @@ SECTIONS = (
 @click.group(
     cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(kamexfrm.__version__, "-V", "--version", prog_name="kamexfrm")
 def main() -> None:
     """KAME's IPsec interface for Linux: look at it, explain it, try it out."""
+
+
+share(main)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kamexfrm.command_line import wants_colour
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig import Capture, Host, two_hosts
 from kamexfrm.rig.python import installed
-from kamexfrm.rig.scenario.report.transcript import wants_colour
 
 #: Data of the pings, by which clear text is recognized on the wire.
 SECRET = b"in the clear"

@@ -4,6 +4,8 @@ import sys
 
 import click
 
+from kamexfrm.command_line import wants_colour
+
 
 @click.command()
 @click.option(
@@ -31,7 +33,8 @@ def demo(kernel: str) -> None:
             )
             sys.exit(1)
     click.echo("This runs in a User-Mode-Linux guest, whose kernel has ESP; it boots in seconds.")
-    command = python.module("kamexfrm.cli.demo", unbuffered=True)
+    variable = "FORCE_COLOR" if wants_colour(sys.stdout) else "NO_COLOR"
+    command = ["env", f"{variable}=1", *python.module("kamexfrm.cli.demo", unbuffered=True)]
     try:
         status = guests.run_in_guest(
             command, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer, timeout=300

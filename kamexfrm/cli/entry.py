@@ -3,7 +3,7 @@
 import os
 import sys
 
-from kamexfrm.command_line import INTERRUPTED, guarded
+from kamexfrm.command_line import INTERRUPTED, guarded, wants_colour
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def _main() -> int:
         command.main(prog_name="kamexfrm")
     try:
         # Not command.main(), which makes a status of its own of readers that leave and of SIGINT.
-        with command.make_context("kamexfrm", sys.argv[1:]) as context:
+        colour = wants_colour(sys.stdout)
+        with command.make_context("kamexfrm", sys.argv[1:], color=colour) as context:
             command.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import click
 
+from kamexfrm.cli.shared_options import share
+
 
 class Entry(NamedTuple):
     """A command of a group: its name, the line about it, and ``module:attribute`` of its code."""
@@ -40,8 +42,7 @@ class LazyGroup(click.Group):
         if entry is None:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = entry.code.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return share(getattr(importlib.import_module(module), attribute))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

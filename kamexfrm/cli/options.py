@@ -4,13 +4,13 @@ Each is a decorator for a click command. ``netns`` hands nothing to the function
 the namespace when it starts.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import click
 
+from kamexfrm.command_line import wants_colour
 from kamexfrm.errors import KernelError
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -60,5 +60,5 @@ def show_keys(function: _Function) -> _Function:
 
 
 def colours() -> bool:
-    """Whether the standard output is to have colours: a terminal's, without NO_COLOR."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Whether the standard output is to have colours."""
+    return wants_colour(sys.stdout)

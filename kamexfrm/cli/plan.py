@@ -280,12 +280,12 @@ def _show(changes: Iterable[Change]) -> None:
 
 
 def _painter() -> Callable[[str, str], None]:
-    if not sys.stdout.isatty():
+    if not options.colours():
         return lambda text, _: click.echo(printable(text))
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, force_terminal=True)
     return lambda text, style: console.print(Text(printable(text), style=style))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage
+from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
     from kamexfrm.rig.scenario.plan import Case
@@ -87,7 +88,7 @@ class Options:
 @click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
 @click.option("--keep", is_flag=True, help="Keep the hosts of each case until Enter.")
 @click.option("--timeout", type=float, help="Of the guest, in seconds: 600 unless it asks.")
-@click.option("--colour/--no-colour", default=None, hidden=True)
+@click.option("--colour/--no-colour", default=None, hidden=True, help="Whether to paint.")
 @click.option("--shared", type=FILE, hidden=True, help="The folder shared with the machine.")
 def run(**options: Any) -> None:
     """Run scenarios: every case of every FILE.
@@ -106,7 +107,7 @@ def _run(options: Options) -> int:
     cases = read_cases(options.files, options.pattern)
     if options.enter and not any(options.enter in case.hosts for case in cases):
         usage(f"--enter {options.enter}: no host of that name")
-    colour = report.wants_colour(sys.stdout) if options.colour is None else options.colour
+    colour = wants_colour(sys.stdout) if options.colour is None else options.colour
     try:
         where = kernels.choose(options.kernel, cases)
     except kernels.Unable as reason:

@@ -6,6 +6,7 @@ import click
 import pytest
 
 from kamexfrm.cli.command import SECTIONS, main
+from kamexfrm.cli.shared_options import SHARED
 from kamexfrm.operator.document import SCHEMAS, schema
 from tests.man.manual_source import page, section
 
@@ -25,7 +26,7 @@ def options_of(name: str) -> set[str]:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     commands = command.commands.values() if isinstance(command, click.Group) else [command]
-    parameters = [parameter for each in commands for parameter in each.params]
+    parameters = {parameter for each in commands for parameter in each.params} - set(SHARED)
     return {word for parameter in parameters for word in parameter.opts if word[0] == "-"}
 
 

@@ -1,7 +1,6 @@
 """Output of a run: a transcript as it happens, JSON and JUnit files at the end."""
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -174,9 +173,3 @@ def write_junit(path: Path, results: list[CaseResult]) -> None:
 
 def _xml(text: str) -> str:
     return text.encode("utf-8", "replace").decode().translate(_NOT_XML)
-
-
-def wants_colour(out: TextIO) -> bool:
-    """Whether to paint: a terminal, and no NO_COLOR."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return out.isatty() and not plain
