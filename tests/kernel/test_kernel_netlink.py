@@ -12,6 +12,7 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.lock import NamespaceLock
 from kamexfrm.kernel.netlink import BATCH, NetlinkKernel
 from kamexfrm.rig import Namespace
+from kamexfrm.testing.conformance.differences import NO_DEFAULT
 from kamexfrm.testing.conformance.samples import (
     delete,
     hear,
@@ -67,12 +68,11 @@ def reaction(function: Callable[[], object]) -> str:
         lambda k: k.policies(),
         lambda k: k.spd_info(),
         lambda k: k.sad_info(),
-        lambda k: k.default(),
         lambda k: k.policy(named(policy())),
         lambda k: k.subscribe([XFRMNLGRP_POLICY]),
         lambda k: k.states(),
     ],
-    ids=["policies", "spd_info", "sad_info", "default", "policy", "subscribe", "states"],
+    ids=["policies", "spd_info", "sad_info", "policy", "subscribe", "states"],
 )
 def test_without_privilege_a_question_is_refused(
     kernel: NetlinkKernel, call: Callable[[NetlinkKernel], object]
@@ -81,6 +81,14 @@ def test_without_privilege_a_question_is_refused(
         return reaction(lambda: call(NetlinkKernel()))
 
     assert as_nobody(ask) == "KernelError EPERM"
+
+
+def test_without_privilege_the_default_is_not_told(kernel: NetlinkKernel) -> None:
+    def ask() -> str:
+        return reaction(NetlinkKernel().default)
+
+    refused = "EINVAL" if NO_DEFAULT.holds(kernel) else "EPERM"
+    assert as_nobody(ask) == f"KernelError {refused}"
 
 
 def test_without_privilege_each_write_is_refused(kernel: NetlinkKernel) -> None:

@@ -10,8 +10,6 @@ from kamexfrm.testing.conformance.samples import (
     DEFLATE,
     GCM,
     OUT,
-    A,
-    B,
     policy,
     selector,
     state,
@@ -50,14 +48,6 @@ POLICIES: dict[str, tuple[Policy, str]] = {
     "templates": (
         policy(templates=(template(),) * 7),
         "Template count must be <= XFRM_MAX_DEPTH (6)",
-    ),
-    "optional tunnel": (
-        policy(templates=(template(mode=1, optional=1, source=A, destination=B),)),
-        "Mode in optional template not allowed in outbound policy",
-    ),
-    "optional BEET": (
-        policy(templates=(template(mode=4, optional=1),)),
-        "Mode in optional template not allowed in outbound policy",
     ),
     "family change": (
         policy(templates=(template(source=ANY6, destination=ANY6, family=10),)),

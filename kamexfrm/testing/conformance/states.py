@@ -10,6 +10,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.net import Address
 from kamexfrm.rig import until
 from kamexfrm.testing.conformance import refused
+from kamexfrm.testing.conformance.differences import words
 from kamexfrm.testing.conformance.samples import (
     A6,
     AH,
@@ -168,7 +169,7 @@ class StateConformance:
         self, kernel: Kernel, why: str
     ) -> None:
         bad, number, reason = refused.STATES[why]
-        assert refusals(kernel, new_state(bad)) == [(0, number, reason)]
+        assert refusals(kernel, new_state(bad)) == [(0, number, words(kernel, reason))]
         assert list(kernel.states()) == []
 
     def test_what_is_not_there_is_neither_found_nor_deleted_nor_updated(
