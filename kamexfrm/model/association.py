@@ -140,8 +140,10 @@ class LinuxParts(NamedTuple):
 
     It is for packets of ``selector``, for None of any, that leave by the device with the index
     ``interface``, with ``mark``, of the XFRM interface ``if_id``. ``output_mark`` is set in the
-    packets that it makes. ``direction`` is IN or OUT, None for both. ``numbers`` are those that it
-    begins with, None for the first; they are of SAs that are made, and not of those that are read.
+    packets that it makes. ``direction`` is IN or OUT, None for both. ``nat_keepalive`` is the
+    interval of keepalives of NAT traversal in seconds, 0 for none; ``processor`` is the only one
+    that sends by it. ``numbers`` are those that it begins with, None for the first; they are of SAs
+    that are made, and not of those that are read.
     """
 
     selector: Selector | None = None
@@ -151,6 +153,8 @@ class LinuxParts(NamedTuple):
     if_id: int = 0
     direction: Direction | None = None
     offload: Offload | None = None
+    nat_keepalive: int = 0
+    processor: int | None = None
     numbers: SequenceNumbers | None = None
 
 

@@ -58,6 +58,10 @@ def linux_words(linux: LinuxParts) -> list[str]:
         words.append(f"dir {linux.direction.name.lower()}")
     if linux.offload:
         words.append(f"-hwif {device_name(linux.offload.interface)}")
+    if linux.nat_keepalive:
+        words.append(f"nat-keepalive-interval {linux.nat_keepalive}")
+    if linux.processor is not None:
+        words.append(f"pcpu-num {linux.processor}")
     if linux.numbers:
         sent, received, seen = linux.numbers
         words.append(f"oseq {sent} iseq {received} ibits 0x{seen:x}")

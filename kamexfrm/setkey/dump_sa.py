@@ -129,6 +129,8 @@ def linux_to_dict(linux: LinuxParts) -> dict[str, Any]:
         "if_id": linux.if_id or None,
         "direction": linux.direction.name.lower() if linux.direction else None,
         "offload": device_name(linux.offload.interface) if linux.offload else None,
+        "nat_keepalive": linux.nat_keepalive or None,
+        "processor": linux.processor,
     }
 
 

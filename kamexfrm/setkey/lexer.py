@@ -38,7 +38,8 @@ WHOLE_LINES = re.compile(rf"(?:{_STATEMENT})*(?:[ \t]*(?:#[^\n]*)?\r?\n)+")
 WORD = re.compile(
     _SKIP + rf"(-P(?>(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*)"
     r'|"[^"]*"'
-    r"|-(?:(?:if_id|output-mark|mark|dev|sel|dir|replay|oseq|iseq|ibits)(?![A-Za-z0-9:%._-])"
+    r"|-(?:(?:if_id|output-mark|mark|dev|sel|dir|replay|oseq|iseq|ibits"
+    r"|nat-keepalive-interval|pcpu-num)(?![A-Za-z0-9:%._-])"
     r"|natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
     r"|(?:spi|spid|reqid)=[0-9A-Fa-fxX]+(?:\(0[xX][0-9A-Fa-f]+\))?|mode=[a-z0-9]+"
     r"|[0-9]*,[0-9,]*|[A-Za-z0-9:_][A-Za-z0-9:%._-]*|.|\Z)",

@@ -1,4 +1,4 @@
-"""The peer's script: the same SAs, and policies with in and out exchanged; comments stay.
+"""The peer's script: the same SAs and policies, with in and out exchanged; comments stay.
 
 A policy of direction fwd is about what one end alone forwards: an ``in`` policy has a twin of its
 own at either end. It becomes a comment, of which the mirror of the mirror makes the policy again.
@@ -13,8 +13,11 @@ OTHER_END = "#other end: "
 
 _BLANK = r"(?:\s|\\\r?\n|#[^\n]*\n)"
 
-#: Comments and quoted texts, which are stepped over; or -P and the direction after it.
-_DIRECTION = re.compile(rf"""#[^\n]*|"[^"]*"|(-P{_BLANK}*)(in|out|fwd)(?![A-Za-z0-9_-])""")
+#: What a direction stands after: -P of a policy, dir of an SA.
+_BEFORE = rf"(?:-P|(?<![A-Za-z0-9:%._-])-?dir(?={_BLANK})){_BLANK}*"
+
+#: Comments and quoted texts, which are stepped over; or a direction and what is before it.
+_DIRECTION = re.compile(rf"""#[^\n]*|"[^"]*"|({_BEFORE})(in|out|fwd)(?![A-Za-z0-9_-])""")
 _OTHER = {"in": "out", "out": "in", "fwd": "fwd"}
 _HIDDEN = re.compile(rf"^{OTHER_END}", re.MULTILINE)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kamexfrm.errors import Place
-from kamexfrm.model.association import NatTraversal, SaId, SecurityAssociation
+from kamexfrm.model.association import LinuxParts, NatTraversal, SaId, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.model.policy_text import is_decimal
 from kamexfrm.net import Address
@@ -237,7 +237,7 @@ def _associations(
             ends.source_port or NATT_PORT, ends.destination_port or NATT_PORT, original
         )
     hard, soft = options.lifetimes()
-    linux = options.linux if any(options.linux) else None
+    linux = None if options.linux == LinuxParts() else options.linux
     return tuple(
         SecurityAssociation(
             source,

@@ -242,6 +242,15 @@ def _direction(words: Words, options: SaOptions, resolver: Resolver) -> None:
     options.linux = options.linux._replace(direction=direction)
 
 
+def _keepalive(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    seconds = words.number(_UINT32, "interval")
+    options.linux = options.linux._replace(nat_keepalive=seconds)
+
+
+def _processor(words: Words, options: SaOptions, resolver: Resolver) -> None:
+    options.linux = options.linux._replace(processor=words.number(_UINT32 - 1, "processor"))
+
+
 def _sequence(field: str) -> Reader:
     """Return what reads a sequence number, or as ``seen`` a bitmap of them."""
 
@@ -298,6 +307,8 @@ _LINUX_OPTIONS: dict[str, Reader] = {
     "output-mark": _output_mark,
     "if_id": _if_id,
     "dir": _direction,
+    "nat-keepalive-interval": _keepalive,
+    "pcpu-num": _processor,
     "sel": _selector,
     "replay": _replay,
     "oseq": _sequence("sent"),

@@ -201,6 +201,17 @@ ip xfrm policy update src fd00::/64 dst fd01::1 proto tcp dport 80 dir out prior
     ]
 
 
+def test_what_newer_kernels_have_is_read_and_written() -> None:
+    text = (
+        "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 0x100 aead 'rfc4106(gcm(aes))'"
+        " 0x000102030405060708090a0b0c0d0e0f10111213 128 mode transport encap espinudp 4500 4500"
+        " 0.0.0.0 dir out nat-keepalive-interval 20 pcpu-num 0\n"
+    )
+    (line,) = to_setkey(text).splitlines()
+    assert " dir out nat-keepalive-interval 20 pcpu-num 0 " in line
+    assert text.rpartition(" dir ")[2] == to_ip(f"{line}\n").rpartition(" dir ")[2]
+
+
 @pytest.mark.parametrize(
     ("text", "cure"),
     [

@@ -68,6 +68,14 @@ def _direction(statement: Statement) -> str:
     return statement.direction.name
 
 
+@pytest.mark.parametrize("word", ["dir", "-dir", "dir \\\n"])
+def test_the_direction_of_an_sa_is_exchanged(word: str) -> None:
+    head, key = "add 10.0.0.1 10.0.0.2 esp 0x100 if_id 7", "-E null;"
+    assert mirror(f"{head} {word} in {key}") == f"{head} {word} out {key}"
+    script = f"{head} {key} # dir in"
+    assert mirror(script) == script
+
+
 def test_what_is_quoted_stays() -> None:
     script = 'add 10.0.0.1 10.0.0.2 esp 300 -E aes-cbc "-P in # ; -P out0";\n'
     assert mirror(script) == script

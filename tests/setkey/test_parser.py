@@ -118,6 +118,15 @@ def test_what_linux_alone_has_is_read_with_and_without_dashes() -> None:
     assert get.ids == (SaId(B, ESP, 7, Mark(9)),)
 
 
+@pytest.mark.parametrize("dash", ["", "-"])
+def test_keepalives_and_the_processor_of_an_sa_are_read(dash: str) -> None:
+    options = f"{dash}pcpu-num 0 {dash}nat-keepalive-interval 20"
+    [sa] = read(Add, f"add 10.0.0.1 10.0.0.2 esp 0x1001 {options} {AES_TEXT};").associations
+    assert sa.linux == LinuxParts(nat_keepalive=20, processor=0)
+    [sa] = read(Add, f"add 10.0.0.1 10.0.0.2 esp 0x1001 pcpu-num 0 {AES_TEXT};").associations
+    assert sa.linux == LinuxParts(processor=0)
+
+
 def test_a_selector_of_an_sa_needs_no_protocol() -> None:
     [sa] = read(Add, f"add 10.0.0.1 10.0.0.2 esp 7 sel ::1 ::2 -u 5 {AES_TEXT};").associations
     assert sa.linux

@@ -39,6 +39,8 @@ LINES = (
     "spdadd ::1 ::2 any dev lo mark 0x5/0xff if_id 7 -P out ipsec esp/beet/::1-::2/require;",
     "add 10.0.0.1 10.0.0.2 esp 0x100 -m beet sel 10.1.0.1 10.1.0.2 any dev lo mark 0x5"
     " output-mark 0x6/0xf if_id 7 dir in -hwif lo -E null;",
+    "add 10.0.0.1[4500] 10.0.0.2[4500] esp-udp 0x100 -m transport dir out"
+    " nat-keepalive-interval 20 pcpu-num 0 -E null;",
 )
 
 

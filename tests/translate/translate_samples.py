@@ -232,8 +232,10 @@ def linux_parts(family: int) -> st.SearchStrategy[LinuxParts]:
         u32,
         st.sampled_from([None, Direction.IN, Direction.OUT]),
         st.none() | st.builds(Offload, st.integers(1, 0x7FFFFFFF), st.booleans()),
+        u32,
+        st.none() | st.integers(0, 0xFFFFFFFE),
         st.none(),  # numbers are written, and not read
-    ).filter(any)
+    ).filter(lambda parts: parts != LinuxParts())
 
 
 @st.composite

@@ -219,6 +219,10 @@ class _StateReader:
                 fields["if_id"] = words.number()
             case "dir":
                 fields["direction"] = {"in": 1, "out": 2}.get(words.take(), 0)
+            case "nat-keepalive-interval":
+                fields["nat_keepalive_interval"] = words.number()
+            case "pcpu-num":
+                fields["pcpu"] = words.number()
             case "sel":
                 self._selector = _read_selector(words)
             case "seq" | "share":
@@ -274,7 +278,7 @@ class _StateReader:
         words = self._words
         known = {"tfcpad", "coa", "extra-flag", "offload"}
         name = word.rstrip(":")
-        if name not in known and name not in ("crypto", "nat-keepalive-interval"):
+        if name not in known and name != "crypto":
             raise KamexfrmError(f"{word!r}: not a word of ip xfrm state")
         taken = [words.take()] if words else []
         while words and words.peek() in ("mask", "dev", "dir", "parameters:", "mode"):

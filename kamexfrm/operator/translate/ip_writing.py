@@ -94,6 +94,10 @@ def _state(state: State, remarks: list[Remark]) -> Iterator[str]:
         yield from ("if_id", str(state.if_id))
     if state.direction:
         yield from ("dir", _SA_DIRECTIONS[state.direction])
+    if state.nat_keepalive_interval:
+        yield from ("nat-keepalive-interval", str(state.nat_keepalive_interval))
+    if state.pcpu is not None:
+        yield from ("pcpu-num", str(state.pcpu))
 
 
 def _mark(word: str, mark: Mark | None) -> Iterator[str]:

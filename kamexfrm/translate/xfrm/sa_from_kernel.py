@@ -56,6 +56,7 @@ def _linux_parts(state: State) -> LinuxParts | None:
     selector = state.selector
     narrow, offload = is_narrow(selector), state.offload
     plain = not narrow and not selector.interface and not state.if_id and offload is None
+    plain = plain and not state.nat_keepalive_interval and state.pcpu is None
     if plain and state.mark is None and state.output_mark is None and not state.direction:
         return None
     return _make_linux_parts(state, selects=narrow)
@@ -75,8 +76,10 @@ def _make_linux_parts(state: State, *, selects: bool) -> LinuxParts | None:
         state.if_id,
         _DIRECTIONS.get(state.direction),
         Offload(offload.interface, bool(offload.flags & XFRM_OFFLOAD_INBOUND)) if offload else None,
+        state.nat_keepalive_interval,
+        state.pcpu,
     )
-    return parts if any(parts) else None
+    return parts if parts != LinuxParts() else None
 
 
 def _life_of(state: State, now: float) -> SaState:

@@ -68,6 +68,8 @@ def _terms(state: State) -> tuple[object, ...]:
         state.output_mark,
         state.if_id,
         state.direction,
+        state.nat_keepalive_interval,
+        state.pcpu,
     )
 
 

@@ -225,6 +225,8 @@ def _with_linux_parts(state: State, linux: LinuxParts) -> State:
         if_id=linux.if_id,
         direction=_SA_DIRECTIONS[linux.direction],
         offload=offload,
+        nat_keepalive_interval=linux.nat_keepalive,
+        pcpu=linux.processor,
     )
 
 
