@@ -43,6 +43,7 @@ FLOORS = {
 #: Floor of each part of rig/scenario, by the same rule.
 SCENARIO_FLOORS = {
     "plan": 0,
+    "covering": 0,
     "result": 1,
     "reading": 2,
     "stage": 2,

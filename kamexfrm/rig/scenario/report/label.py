@@ -1,8 +1,8 @@
 """The text of a step in the transcript, in one line."""
 
-import re
 from typing import assert_never
 
+from kamexfrm.rig.scenario.covering import cover_keys
 from kamexfrm.rig.scenario.plan import (
     Explain,
     Kill,
@@ -15,9 +15,6 @@ from kamexfrm.rig.scenario.plan import (
     Sysctl,
     Wait,
 )
-
-#: Keys in a script; a transcript does not show them.
-_KEY = re.compile(r"0x[0-9a-fA-F]{10,}")
 
 
 def label(step: Step) -> str:
@@ -49,7 +46,7 @@ def label(step: Step) -> str:
 
 
 def _first_line(text: str) -> str:
-    lines = [_KEY.sub("KEY", line).strip() for line in text.splitlines() if line.strip()]
+    lines = [cover_keys(line).strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return "(nothing)"
     more = f" ... ({len(lines)} lines)" if len(lines) > 1 else ""

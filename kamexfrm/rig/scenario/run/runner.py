@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.rig.scenario.covering import cover_keys
 from kamexfrm.rig.scenario.diagnosis import explaining
 from kamexfrm.rig.scenario.diagnosis.diagnosis import Diagnosis
 from kamexfrm.rig.scenario.plan import Case, Step
@@ -130,7 +131,7 @@ class Runner:
                 step.number,
                 step.line,
                 label(step),
-                ", ".join(taken.seen),
+                cover_keys(", ".join(taken.seen)),
                 time.monotonic() - begin,
                 failure,
             )
@@ -190,7 +191,8 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
         facts += explaining.both_ways(scene, probe, source)
     for name in scene.hosts:
         facts += _host_facts(scene, name)
-    return Failure(error.message, causes, tuple((title, _cut(text)) for title, text in facts))
+    shown = tuple((title, _cut(cover_keys(text))) for title, text in facts)
+    return Failure(cover_keys(error.message), causes, shown)
 
 
 def _host_facts(scene: Scene, name: str) -> list[tuple[str, str]]:
