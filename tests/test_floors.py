@@ -49,6 +49,7 @@ SCENARIO_FLOORS = {
     "stage": 2,
     "report": 2,
     "diagnosis": 3,
+    "page": 3,
     "run": 4,
 }
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from kamexfrm.cli import rig_reports as reports
 from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage
 from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
     from kamexfrm.rig.scenario.plan import Case
     from kamexfrm.rig.scenario.report.transcript import Transcript
-    from kamexfrm.rig.scenario.result import CaseResult
+    from kamexfrm.rig.scenario.result import CaseResult, RunResult
     from kamexfrm.rig.scenario.run.runner import Pause
 
 #: Seconds that a guest has for everything, without --timeout and where no option is interactive.
@@ -36,6 +37,8 @@ class Options:
     exitfirst: bool
     as_json: bool
     junit: Path | None
+    html: Path | None
+    record: Path | None
     pcap: Path | None
     step: bool
     enter: str | None
@@ -83,6 +86,8 @@ class Options:
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failed case.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report instead.")
 @click.option("--junit", type=FILE, help="Write a JUnit file.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write a page with packets and causes.")
+@click.option("--record", type=FILE, hidden=True, help="Write the run for the process outside.")
 @click.option("--pcap", type=FILE, help="Write captures and ESP keys into a folder.")
 @click.option("--step", is_flag=True, help="Wait for Enter before each step.")
 @click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
@@ -107,6 +112,7 @@ def _run(options: Options) -> int:
     cases = read_cases(options.files, options.pattern)
     if options.enter and not any(options.enter in case.hosts for case in cases):
         usage(f"--enter {options.enter}: no host of that name")
+    reports.check(options.junit, options.html)
     colour = wants_colour(sys.stdout) if options.colour is None else options.colour
     try:
         where = kernels.choose(options.kernel, cases)
@@ -121,28 +127,30 @@ def _run(options: Options) -> int:
         colour=colour,
         quiet=options.quiet or options.as_json,
     )
-    results = _run_here(cases, transcript, options)
+    done = _run_here(cases, transcript, options)
     if options.as_json:
-        click.echo(json.dumps(report.as_json(results), indent=2))
+        click.echo(json.dumps(report.as_json(done.results), indent=2))
     if options.junit:
-        report.write_junit(options.junit, results)
-    return PASSED if all(result.passed for result in results) else FAILED
+        report.write_junit(options.junit, done.results)
+    reports.write(done, html=options.html, record=options.record)
+    return FAILED if done.failed else PASSED
 
 
-def _run_here(
-    cases: "list[Case]", transcript: "Transcript", options: Options
-) -> "list[CaseResult]":
+def _run_here(cases: "list[Case]", transcript: "Transcript", options: Options) -> "RunResult":
+    from kamexfrm.rig.scenario.result import RunResult
     from kamexfrm.rig.scenario.run.runner import Runner
 
-    begin = time.monotonic()
-    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options))
+    began, begin = time.time(), time.monotonic()
+    observe = bool(options.html or options.record)
+    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options), observe=observe)
     results: list[CaseResult] = []
     for case in cases:
         results.append(runner.run(case))
         if options.exitfirst and not results[-1].passed:
             break
-    transcript.summary(results, time.monotonic() - begin)
-    return results
+    seconds = time.monotonic() - begin
+    transcript.summary(results, seconds)
+    return RunResult(tuple(results), os.uname().release, began, seconds)
 
 
 def _pause(options: Options) -> "Pause | None":
@@ -195,6 +203,8 @@ class _GuestRun:
             report = share / "junit.xml"
             if options.junit and report.is_file() and not report.is_symlink():
                 shutil.copyfile(report, options.junit)
+            if options.html and status in (PASSED, FAILED):
+                reports.write(reports.read(share / "record.json", self._cases), html=options.html)
             if options.pcap and (share / "pcap").exists():
                 pcap.copy_files(share / "pcap", options.pcap)
         return status
@@ -205,6 +215,7 @@ class _GuestRun:
         options = self._options
         words = [*self._words]
         words += ["--junit", str(share / "junit.xml")] if options.junit else []
+        words += ["--record", str(share / "record.json")] if options.html else []
         words += ["--pcap", str(share / "pcap")] if options.pcap else []
         words += ["--shared", str(share)] if options.keep else []
         command = python.module("kamexfrm.cli", unbuffered=True)

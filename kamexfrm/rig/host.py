@@ -202,6 +202,12 @@ class Host:
                 return {}
             return read_counters(path.read_text())
 
+    def snmp(self, table: str) -> str:
+        """Return the text of /proc/net/snmp or /proc/net/snmp6; empty without the latter's IPv6."""
+        with self.enter():
+            path = Path("/proc/thread-self/net", table)
+            return path.read_text() if path.exists() else ""
+
     def ping(
         self,
         destination: str,

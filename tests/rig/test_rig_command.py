@@ -145,7 +145,7 @@ def test_junit_and_captures_are_written(files: Path) -> None:
 def test_the_guest_tells_the_same_and_hands_out_its_files(files: Path) -> None:
     done = rig(
         files,
-        "run", "--kernel", "guest", "--junit", "j.xml", "--pcap", "p",
+        "run", "--kernel", "guest", "--junit", "j.xml", "--pcap", "p", "--html", "run.html",
         "good.rig.toml", "bad.rig.toml",
     )  # fmt: skip
     assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
@@ -153,6 +153,58 @@ def test_the_guest_tells_the_same_and_hands_out_its_files(files: Path) -> None:
     assert done.returncode == 1
     assert (files / "j.xml").exists()
     assert (files / "p/good.alice----bob.pcap").stat().st_size > 24
+    page = (files / "run.html").read_text()
+    assert "<h1>1 failed, 1 passed</h1>" in page
+    assert "alice to bob: ICMP echo request" in page
+    assert "heard 1 ICMP echo request" in page
+
+
+EVIL = f'''title = "<script>alert(1)</script>"
+{HERE}# <script>alert(1)</script>
+[[steps]]
+say = "<script>alert(1)</script>"
+[[steps]]
+run = """echo '<script>alert(1)</script>'; printf '\\\\tE: aes-cbc  00010203 04050607\\\\n'"""
+host = "alice"
+output = "<script>alert(1)</script>"
+[[steps]]
+setkey = """add 10.0.0.1 10.0.0.2 esp 0x1001 -E aes-cbc "sixteen letters!";"""
+host = "alice"
+[[steps]]
+run = "echo '<script>alert(1)</script>' 0x11221122112211; printf 'E: des-cbc  00010203 04050607'"
+host = "alice"
+output = "another thing"
+'''
+
+
+def test_a_page_shows_foreign_texts_as_texts_and_no_key(files: Path) -> None:
+    name = "<b>.rig.toml"
+    (files / name).write_text(EVIL.replace("setkey =", "expect = 'refused'\nsetkey ="))
+    done = rig(files, "run", "--kernel", "host", "--html", "run.html", name)
+    page = (files / "run.html").read_text()
+    assert "the output has no 'another thing'" in done.stdout
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 4
+    for key in ("sixteen", "00010203", "1122112211"):
+        assert key not in page + done.stdout
+    assert [path for path in files.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+@pytest.mark.parametrize("name", ["nowhere/run.html", ".", "good.rig.toml/run.html"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
+    files: Path, option: str, name: str
+) -> None:
+    done = rig(files, "run", option, name, "good.rig.toml")
+    assert done.stderr.startswith(f"kamexfrm rig: {name}: ")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_page_takes_the_place_of_what_is_there(files: Path) -> None:
+    (files / "run.html").write_text("old")
+    assert rig(files, "run", "--html", "run.html", "good.rig.toml").returncode == 0
+    assert (files / "run.html").read_text().startswith("<!DOCTYPE html>")
 
 
 def test_a_new_scenario_passes_at_once(files: Path) -> None:

@@ -28,9 +28,54 @@ class StepFailed(KamexfrmError):
         self.line = line
 
 
+HOUSEKEEPING = "housekeeping"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crossing:
+    """A packet that crossed a link: ``at`` in seconds since the first of its step.
+
+    ``kind`` is a word of ``stage.wire``, or HOUSEKEEPING for ARP, neighbour discovery and the like.
+    ``addresses`` are the packet's own, ``text`` its headers and length.
+    """
+
+    link: str
+    sender: str
+    receiver: str
+    at: float
+    kind: str
+    addresses: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rise:
+    """Something of a host that rose by a number: a counter, or the packets of an SA."""
+
+    host: str
+    what: str
+    by: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observation:
+    """What a step did on the wires and in the hosts.
+
+    ``sas`` and ``counters`` are those that moved; ``heard`` is what programs of the hosts received.
+    """
+
+    crossings: tuple[Crossing, ...] = ()
+    sas: tuple[Rise, ...] = ()
+    counters: tuple[Rise, ...] = ()
+    heard: tuple[Rise, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step that was taken: its label, what was seen, how long it took in seconds."""
+    """A step that was taken: its label, what was seen, how long it took in seconds.
+
+    ``observed`` is None where the runner was not asked to observe.
+    """
 
     number: int
     line: int
@@ -38,6 +83,7 @@ class StepResult:
     seen: str
     seconds: float
     failure: Failure | None = None
+    observed: Observation | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,3 +103,18 @@ class CaseResult:
     def passed(self) -> bool:
         """Whether all steps met their expectations."""
         return self.failure is None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunResult:
+    """A run: its cases, the kernel's release, seconds since the epoch when it began, and taken."""
+
+    results: tuple[CaseResult, ...]
+    kernel: str
+    began: float
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[CaseResult, ...]:
+        """The cases that failed."""
+        return tuple(result for result in self.results if not result.passed)

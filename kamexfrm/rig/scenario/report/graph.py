@@ -1,5 +1,6 @@
 """Drawings of the topology: text for terminals, SVG for documents."""
 
+from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from kamexfrm.rig.scenario.plan import Case, LinkPlan
@@ -26,12 +27,18 @@ def text(case: Case) -> str:
     for chain in chains(case):
         lines += _row(chain)
         lines.append("")
+    lines += [f"{name}: {words}" for name, words in notes(case)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def notes(case: Case) -> Iterator[tuple[str, str]]:
+    """Yield each tunnel, and what is installed on each host: a name and the words about it."""
     for tunnel in case.tunnels:
         sides = [
             " ".join((end.host, *map(str, end.addresses))) for end in (tunnel.left, tunnel.right)
         ]
         ends = "-".join(tunnel.ends)
-        lines.append(f"{sides[0]} == {sides[1]}: ipsec, reqid {tunnel.reqid}, tunnel {ends}")
+        yield f"{sides[0]} == {sides[1]}", f"ipsec, reqid {tunnel.reqid}, tunnel {ends}"
     for name, host in case.hosts.items():
         words = []
         if host.script:
@@ -43,8 +50,14 @@ def text(case: Case) -> str:
         words += ["bridge"] if host.bridge else []
         words += [f"ESP in UDP at {one}" for one in host.encapsulation]
         if words:
-            lines.append(f"{name}: {', '.join(words)}")
-    return "\n".join(lines).rstrip() + "\n"
+            yield name, ", ".join(words)
+
+
+def link_notes(case: Case) -> Iterator[tuple[str, str]]:
+    """Yield each link that is not plain: its name and its options."""
+    for link in case.links:
+        if options := _options(link).strip():
+            yield link.name, options
 
 
 def _row(chain: list[LinkPlan]) -> list[str]:

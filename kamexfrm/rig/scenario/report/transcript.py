@@ -1,7 +1,7 @@
 """Output of a run: a transcript as it happens, JSON and JUnit files at the end."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 from xml.etree import ElementTree
@@ -78,7 +78,7 @@ class Transcript:
         if result.passed:
             self._print(f"  {self.paint('passed', _GREEN)} in {result.seconds:.2f} s")
 
-    def summary(self, results: list[CaseResult], seconds: float) -> None:
+    def summary(self, results: Sequence[CaseResult], seconds: float) -> None:
         """Print how all cases ended, and which failed."""
         failed = [result for result in results if not result.passed]
         for result in failed:
@@ -139,7 +139,7 @@ def _step_as_json(step: StepResult) -> dict[str, object]:
     return row
 
 
-def write_junit(path: Path, results: list[CaseResult]) -> None:
+def write_junit(path: Path, results: Sequence[CaseResult]) -> None:
     """Write a JUnit file: a test suite for each scenario file, a test case for each case."""
     top = ElementTree.Element("testsuites")
     for file in dict.fromkeys(result.case.file for result in results):

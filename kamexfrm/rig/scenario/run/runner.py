@@ -14,6 +14,7 @@ from kamexfrm.rig.scenario.report.label import label
 from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepResult
 from kamexfrm.rig.scenario.run import expecting
 from kamexfrm.rig.scenario.run import steps as doing
+from kamexfrm.rig.scenario.run.observing import Watch
 from kamexfrm.rig.scenario.stage.pcap import Record
 from kamexfrm.rig.scenario.stage.scene import Scene
 from kamexfrm.setkey.command import main as run_setkey
@@ -54,7 +55,10 @@ Pause = Callable[[Scene, Step | None, Failure | None], None]
 
 
 class Runner:
-    """Runs one case after the other; ``pcap`` is a folder for captures of all links."""
+    """Runs one case after the other; ``pcap`` is a folder for captures of all links.
+
+    ``observe`` is whether results say what each step did on the wires and in the hosts.
+    """
 
     def __init__(
         self,
@@ -62,10 +66,12 @@ class Runner:
         *,
         pcap: Path | None = None,
         pause: Pause | None = None,
+        observe: bool = False,
     ) -> None:
         self._listener = listener or Silent()
         self._pcap = pcap
         self._pause = pause
+        self._observe = observe
 
     def run(self, case: Case) -> CaseResult:
         """Run a case and return its result; raises errors of the machine only, not failures."""
@@ -116,6 +122,7 @@ class Runner:
                 self._pause(scene, step, None)
             begin = time.monotonic()
             taken = doing.Taken(scene, step)
+            watch = Watch(taken) if self._observe else None
             failure = None
             try:
                 taken.take()
@@ -124,6 +131,7 @@ class Runner:
                 failure = _explain(taken, error)
             except (TimeoutError, OSError, KamexfrmError) as error:
                 failure = _explain(taken, StepFailed(str(error)))
+            observed = watch.observation() if watch else None
             if record:
                 record.packets(scene)
                 record.keys(scene)
@@ -134,6 +142,7 @@ class Runner:
                 cover_keys(", ".join(taken.seen)),
                 time.monotonic() - begin,
                 failure,
+                observed,
             )
 
         return take

@@ -52,10 +52,15 @@ def kind_of(packet: Packet, readable: Container[int | None] = ()) -> str:
     return "+".join(names)
 
 
+def readable_spis(packets: Iterable[Packet]) -> set[int | None]:
+    """Return the SPIs of packets whose contents can be read."""
+    return {one.spi for one in packets if one.spi is not None and MARKER in one.data}
+
+
 def kinds(packets: Iterable[Packet]) -> tuple[str, ...]:
     """Return the kinds of packets in order of appearance; ``nothing`` alone for none."""
     seen = [one for one in packets if not is_housekeeping(one)]
-    readable = {one.spi for one in seen if one.spi is not None and MARKER in one.data}
+    readable = readable_spis(seen)
     return tuple(dict.fromkeys(kind_of(one, readable) for one in seen)) or ("nothing",)
 
 
