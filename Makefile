@@ -10,11 +10,12 @@ SHELL := /bin/bash
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
 TOOLS := linux.uml:user-mode-linux modprobe:kmod ip:iproute2 tcpdump:tcpdump
-# What only checks and tests need: the manual's lint, and IKE daemons to serve.
+# What only checks and tests need: the manual's lint, a browser, and IKE daemons to serve.
 check: TOOLS += mandoc:mandoc
 unit fix: TOOLS :=
 test soak kernels: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
 	swanctl:strongswan-swanctl
+test: TOOLS += chromium-headless-shell:chromium-headless-shell
 
 export PATH := $(PATH):/usr/sbin:/sbin
 # A real interpreter, 3.11 or later; make PYTHON=... takes another one.
