@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from kamexfrm.engine.load import Load, StayingEntry
+from kamexfrm.engine.lookup import find_policy
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.policy import SecurityContext, SecurityPolicy, Selector
@@ -22,17 +23,21 @@ from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel
 from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy
 from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_name import mark_to_kernel, sidecar_selector
-from kamexfrm.translate.xfrm.replacement import Replacement
+from kamexfrm.translate.xfrm.replacement import Move, Replacement
 from kamexfrm.translate.xfrm.rewrite import moved
 from kamexfrm.xfrm import (
+    EMPTY_SELECTOR,
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
-    Operation,
+    Policy,
+    PolicyId,
     Run,
     XfrmMsg,
     decode_policy,
-    encode_policy,
 )
+
+#: Of more policies that are moved, all are read at once.
+_FEW = 64
 
 
 class Slot(NamedTuple):
@@ -85,7 +90,7 @@ def place(
     )
     number = _place(session, load, replacement, name, mine, priority)
     load.last = priority, number
-    return Slot(number, session.priorities.next_order(), types)
+    return Slot(number, replacement.order(priority) or session.priorities.next_order(), types)
 
 
 def _place(
@@ -156,23 +161,49 @@ def keep(
 
 
 def _make_room(session: Session, load: Load, replacement: Replacement) -> None:
-    """Move the old policies up, the last one first."""
+    """Move old policies behind what the load has written, and keep their order on the way."""
     session.send()
-    load.staying = deque(entry._replace(number=0) for entry in load.staying)
-    numbers = {(move.name, move.direction): move.number for move in replacement.make_room()}
+    moves = replacement.make_room()
+    numbers = {(move.name, move.direction): move.number for move in moves}
+    load.staying = deque(
+        entry._replace(number=numbers.get((entry.name, entry.policies[0].direction), entry.number))
+        if entry.policies
+        else entry
+        for entry in load.staying
+    )
+    found = _read_moved(session, moves)
+    session.make_room(
+        operation
+        for move in moves
+        if (policy := found.get((move.name, move.direction)))
+        for operation in moved((policy,), move.number, session.now)
+    )
 
-    def read(run: Run) -> list[tuple[tuple[int, int], Operation]]:
-        found = []
+
+def _read_moved(session: Session, moves: Sequence[Move]) -> dict[tuple[int, int], Policy]:
+    """Return the policies that are to be moved, by their names and directions."""
+    found = {}
+    if len(moves) <= _FEW:
+        for move in moves:
+            id = PolicyId(EMPTY_SELECTOR, index=move.id, direction=move.direction)
+            policy = find_policy(session.kernel, id)
+            if policy is None:
+                break  # it has more of a name than a selector
+            found[move.name, move.direction] = policy
+        else:
+            return found
+    wanted = {(move.name, move.direction) for move in moves}
+
+    def read(run: Run) -> list[tuple[tuple[int, int], Policy]]:
+        rows = []
         for payload in run.payloads():
             brief = brief_policy(payload)
-            name = (hash(brief.name), brief.direction) if brief else None
-            if name in numbers:
-                policy = decode_policy(payload)._replace(priority=numbers[name])
-                found.append((name, Operation(XfrmMsg.UPDPOLICY, encode_policy(policy))))
-        return found
+            name = (hash(brief.name), brief.direction) if brief else (0, -1)
+            if name in wanted:
+                rows.append((name, decode_policy(payload)))
+        return rows
 
-    operations = dict(chain.from_iterable(session.kernel.map_policies(read)))
-    session.apply([operations[name] for name in numbers if name in operations])
+    return dict(chain.from_iterable(session.kernel.map_policies(read)))
 
 
 def order_all(session: Session, load: Load) -> None:
