@@ -5,15 +5,16 @@ them is reconciled before anything is deleted. A load carries it out, with place
 """
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from kamexfrm.engine import knobs, sad, sad_load, spd_load
 from kamexfrm.engine.difference import Difference, difference
-from kamexfrm.engine.load import Load, LoadPlan
+from kamexfrm.engine.load import EntryName, Load, LoadPlan
 from kamexfrm.engine.policy_difference import Write
-from kamexfrm.engine.requests import Rejected, SaAdd, SetKnob, SpdAdd
+from kamexfrm.engine.requests import Rejected, SaAdd, SetKnob, SpdAdd, SpdAddRun
 from kamexfrm.engine.sa_difference import SaChange, state_id
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.snapshot import Snapshot, put_back, take
@@ -22,7 +23,7 @@ from kamexfrm.engine.wanted import Wanted
 from kamexfrm.engine.writer import Writer
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.policy import Direction
+from kamexfrm.model.policy import Direction, SecurityPolicy
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import moved
 from kamexfrm.xfrm import State, decode_policy
@@ -57,12 +58,7 @@ def apply(
 
     EBUSY where another process has the namespace's lock. ``now`` is in seconds since the epoch.
     """
-    forwards = frozenset(
-        (request.policy.selector, request.policy.label)
-        for request in wanted.policies
-        if request.policy.direction is Direction.FWD
-    )
-    writer.begin_load(LoadPlan(forwards=forwards))
+    writer.begin_load(LoadPlan(forwards=_forwards(wanted)))
     try:
         session, load, lock = writer.open_in_load(now)
         if lock.holder:
@@ -74,7 +70,7 @@ def apply(
         if found.is_empty:
             writer.finish_earlier(session)
             return Applied(found)
-        snapshot = take(kernel)
+        snapshot = take(kernel, found.policies.messages)
         hooks.before(snapshot)
         try:
             writer.finish_earlier(session)
@@ -90,6 +86,24 @@ def apply(
         return Applied(found)
     finally:
         writer.end_load()
+
+
+def _forwards(wanted: Wanted) -> frozenset[EntryName]:
+    """Return the names of the explicit fwd entries."""
+    policies = chain.from_iterable(
+        (each.policy,) if isinstance(each, SpdAdd) else _forwards_of(each)
+        for each in wanted.policies
+    )
+    return frozenset(
+        (policy.selector, policy.label) for policy in policies if policy.direction is Direction.FWD
+    )
+
+
+def _forwards_of(request: SpdAddRun) -> Iterable[SecurityPolicy]:
+    """Return the fwd policies of a run."""
+    for group in request.run.groups:
+        if group.first.direction is Direction.FWD:
+            yield from map(group.policy, range(len(group.at)))
 
 
 def carry_out(

@@ -5,20 +5,22 @@ both, and in the same order, stay where they are; ``translate.xfrm.rearrangement
 """
 
 import errno
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from kamexfrm.engine.load import ChosenPlace
-from kamexfrm.engine.requests import Rejected, SpdAdd
+from kamexfrm.engine.requests import Rejected, SpdAdd, SpdAddRun
 from kamexfrm.engine.spd_places import policy_name
+from kamexfrm.engine.standing_spd import StandingSpd
+from kamexfrm.engine.wanted_policies import PlainContents, WantedColumns, WantedPolicies
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import Direction, IpsecRequest, Level, SecurityPolicy
+from kamexfrm.model.policy import Direction, IpsecRequest, Level
 from kamexfrm.model.policy import Selector as EntrySelector
-from kamexfrm.translate.xfrm.brief_policy import BriefPolicy, plain_content
-from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
+from kamexfrm.translate.xfrm.brief_policy import BriefPolicy
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
 from kamexfrm.translate.xfrm.policy_from_kernel import (
@@ -28,18 +30,23 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.rearrangement import Coming, Standing, rearrange
+from kamexfrm.translate.xfrm.spd_columns import SpdColumns, iter_unchanged
 from kamexfrm.translate.xfrm.standing_policy import StandingPolicy, standing_policy
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
     XFRM_POLICY_OUT,
     Policy,
+    Run,
     Selector,
     decode_policy,
 )
 
 #: What tells the policies of an SPD apart: a hash of the name, and the direction.
 Key = tuple[int, int]
+
+#: Entries that are the same in a row: of no more than these none is hidden.
+_FEWEST_HIDDEN = 2
 
 
 class PolicyChange(NamedTuple):
@@ -70,6 +77,7 @@ class PolicyDifference(NamedTuple):
     the selectors of sidecars whose entry is written or goes, ``sidecars`` all that are there.
     ``newest`` is the highest insertion
     number then, ``last`` the priority as written and the kernel priority of the last entry.
+    ``messages`` are those of all policies that are there.
     """
 
     changes: tuple[PolicyChange, ...]
@@ -83,6 +91,7 @@ class PolicyDifference(NamedTuple):
     sidecars: Mapping[Selector, Policy]
     newest: int
     last: tuple[int, int]
+    messages: tuple[Run, ...] = ()
 
 
 class _Spd(NamedTuple):
@@ -101,11 +110,85 @@ class _Entry(NamedTuple):
     is_same: bool
 
 
-def _read(kernel: Kernel) -> _Spd:
+class _Hidden(NamedTuple):
+    """Entries that are there as they are wanted, between others that are: nobody looks at them.
+
+    ``old`` and ``new`` are the ranges of them among the policies that are there and the wanted
+    entries, ``pinned`` the names of the entries at the ends of these, which have to stay.
+    """
+
+    old: tuple[range, ...] = ()
+    new: tuple[range, ...] = ()
+    pinned: frozenset[Key] = frozenset()
+
+
+def policy_difference(
+    kernel: Kernel, wanted: Sequence[SpdAdd | SpdAddRun], knobs: Knobs, *, prune: bool
+) -> PolicyDifference:
+    """Compare the SPD with the wanted policies; raises KamexfrmError."""
+    standing = StandingSpd(kernel)
+    policies = WantedPolicies(wanted)
+    if len(policies) and len(standing.entries):
+        columns = policies.columns(knobs)
+        hidden = _hidden(standing.columns(), columns)
+        if hidden.pinned:
+            ids = _left(standing.entries.ids, hidden.old)
+            spd = _read(standing.iter_some(ids))
+            requests = [policies.request(at) for at in sorted(_left(columns.order, hidden.new))]
+            found = _difference(spd, requests, policies.forwards, knobs, hidden.pinned, prune=prune)
+            if found is not None:
+                return _with_hidden(found, hidden, standing)
+    spd = _read(standing.iter_payloads())
+    found = _difference(
+        spd, policies.requests(), policies.forwards, knobs, frozenset(), prune=prune
+    )
+    assert found is not None  # noqa: S101  (nothing is pinned)
+    return found._replace(messages=tuple(standing.runs))
+
+
+def _hidden(old: SpdColumns, new: WantedColumns) -> _Hidden:
+    """Find what is there as it is wanted, but for the first and the last entry of a stretch."""
+    there: list[range] = []
+    wanted: list[range] = []
+    pinned: set[Key] = set()
+    starts, policies = new.starts, new.policies
+    for at, other, length in iter_unchanged(old, policies):
+        first, end = bisect_left(starts, other), bisect_left(starts, other + length)
+        if end - first > _FEWEST_HIDDEN:
+            begin, last = starts[first + 1], starts[end - 1]
+            there.append(range(at + begin - other, at + last - other))
+            wanted.append(range(first + 1, end - 1))
+            pinned |= {(policies.names[i], policies.directions[i]) for i in (other, last)}
+    return _Hidden(tuple(there), tuple(wanted), frozenset(pinned))
+
+
+def _left(values: Sequence[int], hidden: Iterable[range]) -> list[int]:
+    """Return the values at places that are not hidden."""
+    found: list[int] = []
+    start = 0
+    for places in hidden:
+        found += values[start : places.start]
+        start = places.stop
+    return [*found, *values[start:]]
+
+
+def _with_hidden(
+    found: PolicyDifference, hidden: _Hidden, standing: StandingSpd
+) -> PolicyDifference:
+    orders = standing.entries.orders
+    newest = max(max(orders[places.start : places.stop]) for places in hidden.old)
+    return found._replace(
+        unchanged=found.unchanged + sum(map(len, hidden.new)),
+        newest=max(found.newest, newest),
+        messages=tuple(standing.runs),
+    )
+
+
+def _read(payloads: Iterable[bytes]) -> _Spd:
     ours: dict[Key, StandingPolicy] = {}
     foreign: set[Key] = set()
     others = []
-    for payload in kernel.raw_policies():
+    for payload in payloads:
         found = standing_policy(payload)
         if isinstance(found, StandingPolicy):
             ours[found.name, found.direction] = found
@@ -116,13 +199,20 @@ def _read(kernel: Kernel) -> _Spd:
     return _Spd(ours, foreign, sidecars_of(others))
 
 
-def policy_difference(
-    kernel: Kernel, wanted: Sequence[SpdAdd], knobs: Knobs, *, prune: bool
-) -> PolicyDifference:
-    """Compare the SPD with the wanted policies; raises KamexfrmError."""
-    spd = _read(kernel)
-    forwards = _forwards(wanted)
-    templates = _Templates(knobs)
+def _difference(
+    spd: _Spd,
+    wanted: Sequence[SpdAdd],
+    forwards: frozenset[int],
+    knobs: Knobs,
+    pinned: frozenset[Key],
+    *,
+    prune: bool,
+) -> PolicyDifference | None:
+    """Compare what is read of the SPD with wanted policies; None where a pinned one has to move.
+
+    Raises KamexfrmError.
+    """
+    contents = PlainContents(knobs)
     entries: list[_Entry] = []
     rejected: list[Rejected] = []
     claimed: set[Key] = set()
@@ -134,7 +224,7 @@ def policy_difference(
             continue
         claimed.update(keys)
         try:
-            entries.append(_compared(request, keys, spd, templates))
+            entries.append(_compared(request, keys, spd, contents))
         except KamexfrmError as error:
             rejected.append(Rejected(request, error))
     if not prune:
@@ -143,16 +233,7 @@ def policy_difference(
         entries = _merged(entries, kept, spd)
     else:
         entries.sort(key=lambda entry: entry.request.policy.priority)
-    return _arranged(entries, tuple(rejected), spd, claimed)
-
-
-def _forwards(wanted: Iterable[SpdAdd]) -> frozenset[int]:
-    """Return the names of the explicit fwd entries: an in entry of that name has no twin."""
-    return frozenset(
-        policy_name(request.policy.selector, request.policy.label)
-        for request in wanted
-        if request.policy.direction is Direction.FWD
-    )
+    return _arranged(entries, tuple(rejected), spd, claimed, pinned)
 
 
 def _keys(request: SpdAdd, forwards: frozenset[int]) -> tuple[Key, ...]:
@@ -164,35 +245,7 @@ def _keys(request: SpdAdd, forwards: frozenset[int]) -> tuple[Key, ...]:
     return ((name, direction_to_kernel(policy.direction)),)
 
 
-class _Templates:
-    """Finds what entries of one kind become: files mostly share their requests."""
-
-    def __init__(self, knobs: Knobs) -> None:
-        self._knobs = knobs
-        self._found: dict[tuple[int, int, int, int, int], tuple[object, tuple[int, ...]]] = {}
-
-    def contents(self, policy: SecurityPolicy) -> tuple[int, ...]:
-        """Return the contents of an entry and its twin; nothing for one that takes more."""
-        selector, direction, type_, requests, priority, lifetime, validtime, _ = policy[:8]
-        if lifetime | validtime:
-            return ()
-        family = selector[0][0]
-        key = (id(requests), type_, direction, family, priority)
-        found = self._found.get(key)
-        if found is None:
-            knobs = self._knobs.of(family)
-            template = fast_path_template(type_, requests, direction, family, knobs)
-            found = self._found[key] = (requests, _contents(template, priority))
-        return found[1]
-
-
-def _contents(template: FastPathTemplate, priority: int) -> tuple[int, ...]:
-    if not template.plain:
-        return ()
-    return plain_content(template, priority), plain_content(template, priority, twin=True)
-
-
-def _compared(request: SpdAdd, keys: tuple[Key, ...], spd: _Spd, templates: _Templates) -> _Entry:
+def _compared(request: SpdAdd, keys: tuple[Key, ...], spd: _Spd, plain: PlainContents) -> _Entry:
     there = [spd.ours.get(key) for key in keys]
     first = there[0]
     if first is None or None in there or first.is_twin:
@@ -206,7 +259,7 @@ def _compared(request: SpdAdd, keys: tuple[Key, ...], spd: _Spd, templates: _Tem
         )
     ):
         return _Entry(request, keys, False)
-    contents = templates.contents(request.policy)
+    contents = plain.contents(request.policy)
     if contents and all(
         row is not None and row.content == content
         for row, content in zip(there, contents, strict=False)
@@ -292,7 +345,8 @@ def _arranged(
     rejected: tuple[Rejected, ...],
     spd: _Spd,
     claimed: set[Key],
-) -> PolicyDifference:
+    pinned: frozenset[Key],
+) -> PolicyDifference | None:
     rows = [
         row
         for row in sorted(spd.ours.values(), key=lambda row: row.number)
@@ -303,6 +357,8 @@ def _arranged(
     new = [Coming(entry.request.policy.priority, index.get(entry.keys[0], -1)) for entry in entries]
     newest = max((row.order for row in rows), default=0)
     found = rearrange(old, new, newest, _Overlap(rows))
+    if pinned and (found.moves or not _all_stay(pinned, entries, found.stays)):
+        return None
     moved = dict(found.moves)
     moves = tuple(
         (row.payload, number)
@@ -347,6 +403,10 @@ def _arranged(
         found.newest,
         (last[1], last[0]),
     )
+
+
+def _all_stay(pinned: frozenset[Key], entries: Sequence[_Entry], stays: bytearray) -> bool:
+    return all(stay for entry, stay in zip(entries, stays, strict=True) if entry.keys[0] in pinned)
 
 
 def _shares_place(row: StandingPolicy, ours: Mapping[Key, StandingPolicy]) -> bool:

@@ -5,9 +5,10 @@ changed in place; an SA that differs in more is replaced in one piece.
 """
 
 import errno
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kamexfrm.engine.requests import Rejected, SaAdd
+from kamexfrm.engine.requests import Rejected, SaAdd, SaAddRun
 from kamexfrm.engine.wanted import Wanted
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
@@ -61,13 +62,21 @@ def wanted_state(association: SecurityAssociation, knobs: Knobs) -> State:
     return sa_to_kernel(association, mode)
 
 
+def _requests(requests: Sequence[SaAdd | SaAddRun]) -> Iterator[SaAdd]:
+    for each in requests:
+        if isinstance(each, SaAdd):
+            yield each
+        else:
+            yield from each.requests()
+
+
 def sa_difference(
     kernel: Kernel, wanted: Wanted, knobs: Knobs, now: int, *, prune: bool
 ) -> SaDifference:
     """Compare the SAD with the wanted SAs; raises KamexfrmError."""
     names: dict[StateId, tuple[SaAdd, State]] = {}
     rejected: list[Rejected] = []
-    for request in wanted.associations:
+    for request in _requests(wanted.associations):
         try:
             state = wanted_state(request.association, knobs)
         except KamexfrmError as error:

@@ -5,7 +5,8 @@ used, if it was written over or deleted meanwhile, and an SA's counts of errors.
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from kamexfrm.engine.routes import renewal
@@ -24,6 +25,7 @@ from kamexfrm.xfrm import (
     Default,
     Operation,
     Policy,
+    Run,
     State,
     StateId,
     XfrmMsg,
@@ -44,20 +46,20 @@ class Snapshot(NamedTuple):
     ``larval_lifetime`` is in seconds. There are keys in it.
     """
 
-    policies: tuple[bytes, ...]
-    states: tuple[bytes, ...]
+    policies: tuple[Run, ...]
+    states: tuple[Run, ...]
     default: Default | None
     larval_lifetime: int
 
 
-def take(kernel: Kernel) -> Snapshot:
-    """Return a snapshot; raises KernelError."""
+def take(kernel: Kernel, policies: Sequence[Run] | None = None) -> Snapshot:
+    """Return a snapshot, with a dump of the policies that was just read; raises KernelError."""
     default = None
     with contextlib.suppress(KernelError):
         default = kernel.default()
     return Snapshot(
-        tuple(kernel.raw_policies()),
-        tuple(kernel.raw_states()),
+        tuple(kernel.policy_runs() if policies is None else policies),
+        tuple(kernel.state_runs()),
         default,
         kernel.larval_lifetime(),
     )
@@ -69,8 +71,8 @@ def put_back(kernel: Kernel, snapshot: Snapshot, now: int) -> None:
     What has not changed is not touched. SAs come before the policies that need them, what has to
     go goes last. ``now`` is in seconds since the epoch.
     """
-    states, late_states = _states(snapshot.states, kernel.raw_states())
-    policies, late_policies = _policies(snapshot.policies, kernel.raw_policies(), now)
+    states, late_states = _states(_payloads(snapshot.states), kernel.raw_states())
+    policies, late_policies = _policies(_payloads(snapshot.policies), kernel.raw_policies(), now)
     operations = [*states, *policies]
     with contextlib.suppress(KernelError):
         if snapshot.default is not None and kernel.default() != snapshot.default:
@@ -82,6 +84,10 @@ def put_back(kernel: Kernel, snapshot: Snapshot, now: int) -> None:
         failures = kernel.apply([*operations, *renewal(kernel)])
         if failures:
             raise failures[0].error
+
+
+def _payloads(runs: Iterable[Run]) -> Iterable[bytes]:
+    return chain.from_iterable(run.payloads() for run in runs)
 
 
 _Name = tuple[bytes, int]

@@ -1,6 +1,7 @@
 """Policies within a load: deleted and flushed ones stay until the new ones are in place."""
 
 import errno
+from itertools import chain
 
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.requests import SpdAdd, SpdAddRun, SpdDelete, SpdDeleteId
@@ -46,12 +47,9 @@ def flush(session: Session, load: Load) -> None:
     load.deletions.clear()
     load.deleted.clear()
     load.spared.clear()
-    old = OldPolicies()
-    others: list[bytes] = []
-    for entries, rest in session.kernel.map_policies(read_old):
-        old.extend(entries)
-        others += rest
-    for payload in others:
+    found = session.kernel.map_policies(read_old)
+    old = OldPolicies.joined(entries for entries, _ in found)
+    for payload in chain.from_iterable(others for _, others in found):
         policy = decode_policy(payload)
         brief = brief_policy(payload)
         if brief is not None:

@@ -1,8 +1,9 @@
 """What a namespace is wanted to hold: as data, for the difference from what it holds."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from kamexfrm.engine.requests import SaAdd, SetKnob, SpdAdd
+from kamexfrm.engine.requests import SaAdd, SaAddRun, SetKnob, SpdAdd, SpdAddRun
 
 
 class Wanted(NamedTuple):
@@ -13,7 +14,7 @@ class Wanted(NamedTuple):
     at which an entry is made. The cookie of a request is its caller's own.
     """
 
-    policies: tuple[SpdAdd, ...] = ()
-    associations: tuple[SaAdd, ...] = ()
+    policies: Sequence[SpdAdd | SpdAddRun] = ()
+    associations: Sequence[SaAdd | SaAddRun] = ()
     knobs: tuple[SetKnob, ...] = ()
     moment: int = 0

@@ -4,36 +4,26 @@ Statements that delete or flush take from the list of what is wanted so far; tho
 passed over.
 """
 
-import errno
-import os
-import re
-import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import cache
+from struct import iter_unpack
 from typing import NamedTuple
 
 from kamexfrm.command_line import printable
-from kamexfrm.engine.requests import SaAdd, SetKnob, SpdAdd
+from kamexfrm.engine.requests import SaAdd, SaAddRun, SetKnob, SpdAdd, SpdAddRun
+from kamexfrm.engine.spd_places import policy_name
 from kamexfrm.engine.wanted import Wanted
 from kamexfrm.errors import KamexfrmError, Place
-from kamexfrm.model.association import SaId, SecurityAssociation
-from kamexfrm.model.policy import Direction, SecurityContext, Selector
+from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.association_run import AssociationRun
+from kamexfrm.model.policy import Direction
+from kamexfrm.operator.file_state import Added, FileState, take_file
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.errors import ScriptError, format_script_error
 from kamexfrm.setkey.hosts import Resolver, system_resolver
-from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.script_file import read_pieces
-
-#: What a saved file says of the time at which it was written, in seconds since the epoch.
-SAVED_AT = "# kamexfrm: saved "
-_SAVED = re.compile(rf"^{SAVED_AT}([0-9]{{1,12}})$", re.MULTILINE)
-
-#: Characters at the beginning of a file in which that is looked for.
-_HEAD = 4096
-
-#: An entry's name: selector, LSM's label, direction.
-_Name = tuple[Selector, SecurityContext | None, Direction]
+from kamexfrm.setkey.plain_lines import AssociationLines, Lines, PolicyLines
+from kamexfrm.translate.xfrm.fast_path import group_names
 
 
 class Problem(NamedTuple):
@@ -68,21 +58,16 @@ def read_wanted(
     ``warn`` gets what setkey would warn of. Raises WantedError, and KamexfrmError for a file that
     cannot be read or a line of variables that says nothing.
     """
-    reader = _Reader(warn)
+    state = _WantedState(warn)
     lookup = cache(resolve)
     for name in files:
         try:
-            reader.take(_statements(name, lookup, reader))
+            take_file(state, name, lookup)
         except ScriptError as error:
             text = format_script_error(error).removeprefix("setkey: ").rstrip("\n")
             problems = [Problem(error.place or Place(name, 0), text)]
             raise WantedError(problems, text.replace("\nsetkey: ", "\n")) from None
-        except OSError as error:
-            text = f"{printable(name, '')}: {error.strerror or os.strerror(error.errno or 0)}"
-            raise KamexfrmError(text, errno=error.errno) from None
-    if reader.problems:
-        raise WantedError(reader.problems)
-    return reader.wanted(() if variables is None else read_variables(variables))
+    return state.wanted(() if variables is None else read_variables(variables))
 
 
 def read_variables(path: str) -> tuple[SetKnob, ...]:
@@ -99,119 +84,94 @@ def read_variables(path: str) -> tuple[SetKnob, ...]:
     return tuple(found.values())
 
 
-def _statements(name: str, resolve: Resolver, reader: "_Reader") -> Iterator[s.Statement]:
-    """Yield a file's statements; raises ScriptError and OSError."""
-    if name == "-":
-        if sys.stdin is None:  # it was closed
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        pieces = read_pieces(sys.stdin.buffer)
-    else:
-        with open(name, "rb", buffering=0) as file:
-            pieces = read_pieces(file)
-    if saved := _SAVED.search(pieces[0][:_HEAD]):
-        reader.moment = int(saved[1])
-    line = 1
-    for piece in pieces:
-        yield from Parser(piece, name, line=line, resolve=resolve)
-        line += piece.count("\n")
-
-
-class _Reader:
-    """Carries out statements on a list."""
+class _WantedState(FileState):
+    """The state that files make, all of which has to be possible."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
-        self.moment = 0
-        self.problems: list[Problem] = []
+        super().__init__()
         self._warn = warn
-        self._policies: dict[_Name, SpdAdd] = {}
-        self._associations: dict[SaId, tuple[SecurityAssociation, s.Add]] = {}
+        self._problems: list[Problem] = []
+
+    def take(self, found: s.Statement | Lines) -> None:
+        """Do what a statement says, or many of them."""
+        if isinstance(found, s.Add):
+            for text, token, place in found.warnings:
+                self._warn(f"{place.file},{place.line}: {text} at `{token}'")
+        super().take(found)
+
+    def refuse(self, statement: s.SpdAdd | s.Add | s.Tagged, text: str, *details: str) -> None:
+        """Count a statement among the problems."""
+        self._problems.append(Problem(statement.place, text, details))
 
     def wanted(self, knobs: tuple[SetKnob, ...]) -> Wanted:
-        """Return what is wanted now."""
+        """Return what is wanted now; raises WantedError."""
+        if not _are_policies_apart(self._policies.pieces()):
+            _ = self._policies.by_name  # which finds out where
+        if not _are_sas_apart(self._sas.pieces()):
+            _ = self._sas.by_name
+        if self._problems:
+            raise WantedError(self._problems)
         return Wanted(
-            tuple(self._policies.values()),
-            tuple(
-                SaAdd(sa, cookie=statement.place) for sa, statement in self._associations.values()
-            ),
+            tuple(map(_policy_request, self._policies.pieces())),
+            tuple(map(_sa_request, self._sas.pieces())),
             knobs,
             self.moment,
         )
 
-    def take(self, statements: Iterator[s.Statement]) -> None:
-        """Carry out a file."""
-        for statement in statements:
-            kind = type(statement)
-            if kind is s.SpdAdd or kind is s.SpdUpdate:
-                self._spd_add(statement, kind is s.SpdUpdate)  # type: ignore[arg-type]  # its kind
-            elif not self._take(statement):
-                return
 
-    def _take(self, statement: s.Statement) -> bool:
-        """Carry out a statement that is no spdadd; false after ``exit``."""
-        match statement:
-            case s.Add():
-                self._add(statement)
-            case s.SpdDelete():
-                name = (statement.selector, statement.label, statement.direction)
-                self._policies.pop(name, None)
-            case s.SpdFlush():
-                self._policies.clear()
-            case s.Delete():
-                with suppress(KeyError):
-                    del self._associations[statement.id]  # type: ignore[arg-type]  # None is no key
-            case s.DeleteAll():
-                self._drop(lambda sa: (sa.source, sa.destination) in statement.pairs, statement)
-            case s.Flush():
-                self._drop(lambda _: True, statement)
-            case s.Tagged():
-                self._refuse(statement, "Linux has no packet tags of PF")
-            case s.Exit():
-                return False
-        return True
+def _policy_request(piece: s.SpdAdd | PolicyLines) -> SpdAdd | SpdAddRun:
+    if isinstance(piece, PolicyLines):
+        return SpdAddRun(piece.run, True, lambda at: Place(piece.file, piece.lines[at], 1))
+    return SpdAdd(piece.policy, cookie=piece.place)
 
-    def _refuse(self, statement: s.Statement, text: str, *details: str) -> None:
-        self.problems.append(Problem(statement.place, text, details))
 
-    def _spd_add(self, statement: s.SpdAdd, replaces: bool) -> None:
-        policy = statement.policy
-        name = (policy.selector, policy.label, policy.direction)
-        there = self._policies.get(name)
-        if statement.interface:
-            self._refuse(statement, f"no IPsec offload to {statement.interface}")
-        elif there is not None and not replaces:
-            again = "a second policy of this selector and direction"
-            self._refuse(statement, again, f"the first is at {there.cookie}")
+def _sa_request(piece: Added | AssociationLines) -> SaAdd | SaAddRun:
+    if isinstance(piece, AssociationLines):
+        return SaAddRun(piece.run, lambda at: piece.statement(at).place)
+    association, statement = piece
+    return SaAdd(association, cookie=statement.place)
+
+
+def _are_policies_apart(pieces: Sequence[s.SpdAdd | PolicyLines]) -> bool:
+    """Whether no two policies have one name."""
+    names: defaultdict[Direction, set[int]] = defaultdict(set)
+    total = 0
+    for piece in pieces:
+        if isinstance(piece, PolicyLines):
+            total += piece.run.total
+            for group in piece.run.groups:
+                names[group.first.direction].update(map(hash, group_names(group)))
         else:
-            if there is not None:
-                del self._policies[name]  # the new one goes behind all of its priority
-            self._policies[name] = SpdAdd(policy, cookie=statement.place)
+            total += 1
+            policy = piece.policy
+            names[policy.direction].add(policy_name(policy.selector, policy.label))
+    return sum(map(len, names.values())) == total
 
-    def _add(self, statement: s.Add) -> None:
-        for text, token, place in statement.warnings:
-            self._warn(f"{place.file},{place.line}: {text} at `{token}'")
-        if not statement.associations:
-            word = statement.word
-            text = "Linux XFRM has no TCP-MD5" if word else "esp, ah or ipcomp is missing"
-            self._refuse(statement, text)
-        for sa in statement.associations:
-            self._add_one(sa, statement)
 
-    def _add_one(self, sa: SecurityAssociation, statement: s.Add) -> None:
-        there = self._associations.get(sa.id)
-        if isinstance(statement, s.Update):
-            if there is None:
-                self._refuse(statement, "update of an SA that no statement adds")
-                return
-            sa = there[0]._replace(hard=sa.hard, soft=sa.soft)  # all that Linux updates
-        elif there is not None:
-            again = "a second SA of this destination, protocol and SPI"
-            self._refuse(statement, again, f"the first is at {there[1].place}")
-            return
-        self._associations[sa.id] = (sa, statement)
+def _are_sas_apart(pieces: Sequence[Added | AssociationLines]) -> bool:
+    """Whether no two SAs have one name."""
+    ids: set[object] = set()
+    total = 0
+    for piece in pieces:
+        if isinstance(piece, AssociationLines):
+            total += piece.run.total
+            ids.update(_ids_of(piece.run))
+        else:
+            total += 1
+            ids.add(_id_of(piece[0]))
+    return len(ids) == total
 
-    def _drop(
-        self, matches: Callable[[SecurityAssociation], bool], statement: s.Flush | s.DeleteAll
-    ) -> None:
-        for id, (sa, _) in list(self._associations.items()):
-            if sa.protocol in statement.protocols and matches(sa):
-                del self._associations[id]
+
+def _id_of(sa: SecurityAssociation) -> tuple[object, ...]:
+    packed = sa.destination.packed
+    mark = sa.linux.mark if sa.linux else None
+    return sa.protocol, mark, len(packed), packed + sa.spi.to_bytes(4, "big")
+
+
+def _ids_of(run: AssociationRun) -> Iterator[tuple[object, ...]]:
+    """Yield what _id_of() returns of each SA of a run."""
+    protocol, mark, size, _ = _id_of(run.first)
+    for destination, spi in zip(
+        iter_unpack(f"{size}s", run.destinations), iter_unpack("4s", run.spis), strict=True
+    ):
+        yield protocol, mark, size, destination[0] + spi[0]

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.engine.apply import Applied, Hooks
 from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.requests import SaAdd, SetKnob, SpdAdd, Write
+from kamexfrm.engine.policy_difference import PolicyChange
+from kamexfrm.engine.requests import SaAdd, SaAddRun, SetKnob, SpdAdd, SpdAddRun, Write, WriteRun
 from kamexfrm.engine.snapshot import put_back, take
 from kamexfrm.engine.wanted import Wanted
+from kamexfrm.engine.wanted_policies import WantedPolicies
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure
@@ -22,6 +24,7 @@ from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
 from kamexfrm.model.knobs import KNOBS, knob
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Direction, Mode, Owner, SecurityPolicy, Selector
+from kamexfrm.model.policy_run import PolicyGroup, PolicyRun
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.policy_name import selector_to_kernel
 from kamexfrm.xfrm import (
@@ -129,9 +132,12 @@ def made(wanted: Wanted) -> FakeKernel:
     """Return a kernel into which all was loaded that is wanted."""
     kernel = FakeKernel(Clock())
     engine = Engine(kernel, Clock())
-    requests: tuple[Write, ...] = (*wanted.knobs, *wanted.associations, *wanted.policies)
+    requests: tuple[Write | WriteRun, ...] = (*wanted.knobs, *wanted.associations, *wanted.policies)
     for request in requests:
-        engine.submit(request)
+        if isinstance(request, SpdAddRun | SaAddRun):
+            engine.try_submit_run(request)
+        else:
+            engine.submit(request)
     engine.flush()
     return kernel
 
@@ -466,3 +472,89 @@ def test_an_sa_of_mode_any_follows_the_policies_that_go(life: int) -> None:
         apply(Dying(kernel, life), wanted)
     apply(kernel, wanted)
     assert only(kernel).mode == XFRM_MODE_TRANSPORT
+
+
+def run_of(policies: Sequence[SecurityPolicy]) -> SpdAddRun:
+    """Return one request for policies that differ in their sources alone."""
+    sources = b"".join(each.selector.source.packed for each in policies)
+    destinations = b"".join(each.selector.destination.packed for each in policies)
+    group = PolicyGroup(policies[0], range(len(policies)), sources, destinations)
+    return SpdAddRun(PolicyRun((group,), len(policies)), True, lambda at: at)
+
+
+#: A row of edits: the hosts of entries that go, move, change and are new.
+edits = st.lists(
+    st.tuples(st.sampled_from(("drop", "move", "change", "add")), st.integers(0, 39)), max_size=6
+)
+
+
+def edited(hosts: list[tuple[int, str]], steps: list[tuple[str, int]]) -> list[tuple[int, str]]:
+    found = list(hosts)
+    for step, at in steps:
+        at %= len(found)  # noqa: PLW2901
+        if step == "drop" and len(found) > 1:
+            del found[at]
+        elif step == "move":
+            found.insert((at * 7) % len(found), found.pop(at))
+        elif step == "change":
+            found[at] = found[at][0], "in none"
+        elif step == "add":
+            found.insert(at, (100 + len(found), "in discard"))
+    return list(dict(found).items())
+
+
+@given(edits, st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_edits_of_many_entries_are_what_loading_the_edited_ones_gives(
+    steps: list[tuple[str, int]], prune: bool
+) -> None:
+    hosts = [(host, TEXTS[6]) for host in range(40)]
+    kernel = made(Wanted(tuple(SpdAdd(policy(text, host)) for host, text in hosts)))
+    wanted = Wanted(tuple(SpdAdd(policy(text, host)) for host, text in edited(hosts, steps)))
+    assert apply(kernel, wanted, prune=prune).rejected == ()
+    if prune:
+        fresh = made(wanted)
+        assert shown(kernel) == shown(fresh)
+        assert templates(kernel) == templates(fresh)
+    assert Engine(kernel, Clock()).difference(wanted, prune=prune).is_empty
+
+
+def test_of_many_entries_only_those_that_differ_become_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = [policy(TEXTS[6], host) for host in range(200)]
+    second = [*first[:70], policy("in discard", 70), *first[71:150], *first[151:]]
+    kernel = made(Wanted((run_of(first),)))
+    monkeypatch.setattr(WantedPolicies, "requests", lambda _: pytest.fail("all became requests"))
+    wanted = Wanted((run_of(second[:70]), SpdAdd(second[70]), run_of(second[71:])))
+    found = Engine(kernel, Clock()).difference(wanted)
+    assert [change.request and change.request.policy for change in found.policies.changes] == [
+        second[70],
+        None,
+    ]
+    assert found.unchanged == 198
+    assert apply(kernel, wanted).rejected == ()
+    monkeypatch.undo()
+    assert shown(kernel) == shown(made(wanted))
+
+
+@given(files, files)
+@settings(deadline=None, max_examples=25)
+def test_a_run_is_compared_as_its_policies_are(first: Files, second: Files) -> None:
+    kernel = made(first.wanted())
+    singles = second.wanted()
+    runs = tuple(run_of([request.policy]) for request in singles_of(singles))
+    found = Engine(kernel, Clock()).difference(singles)
+    other = Engine(kernel, Clock()).difference(singles._replace(policies=runs))
+    assert [bare(change) for change in other.policies.changes] == [
+        bare(change) for change in found.policies.changes
+    ]
+    assert other.unchanged == found.unchanged
+
+
+def singles_of(wanted: Wanted) -> list[SpdAdd]:
+    return [each for each in wanted.policies if isinstance(each, SpdAdd)]
+
+
+def bare(change: PolicyChange) -> object:
+    return change._replace(request=change.request and change.request._replace(cookie=None))

@@ -78,7 +78,7 @@ class OldPolicies:
     def __getitem__(self, at: int) -> OldPolicy:
         return OldPolicy(*(column[at] for column in self._columns()))
 
-    def _columns(self) -> tuple[Sequence[int], ...]:
+    def _columns(self) -> tuple["array[int] | bytearray", ...]:
         return (
             self.names,
             self.directions,
@@ -99,15 +99,18 @@ class OldPolicies:
         self.orders.append(policy.order)
         self.priorities.append(policy.priority)
 
-    def extend(self, others: "OldPolicies") -> None:
-        """Add all others."""
-        self.names.extend(others.names)
-        self.directions += others.directions
-        self.numbers.extend(others.numbers)
-        self.ids.extend(others.ids)
-        self.contents.extend(others.contents)
-        self.orders.extend(others.orders)
-        self.priorities.extend(others.priorities)
+    @classmethod
+    def joined(cls, parts: Iterable["OldPolicies"]) -> "OldPolicies":
+        """Return the policies of all parts; to extend columns bit by bit would copy them often."""
+        found = cls()
+        columns = zip(*(part._columns() for part in parts), strict=True)
+        for column, pieces in zip(found._columns(), columns, strict=False):
+            data = b"".join(pieces)
+            if isinstance(column, bytearray):
+                column += data  # noqa: PLW2901  (in place)
+            else:
+                column.frombytes(data)
+        return found
 
     def add_alike(self, run: Run) -> bool:
         """Add the answers of a run that are plain entries of ours; false where one is not."""
