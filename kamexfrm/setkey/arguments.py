@@ -1,8 +1,7 @@
-"""The command line of setkey: its options and its usage."""
+"""The command line of setkey: its options."""
 
 from __future__ import annotations
 
-import kamexfrm
 from kamexfrm.command_line import Syntax, UsageError, iter_options
 from kamexfrm.records import NamedTuple
 
@@ -10,22 +9,8 @@ TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = f"setkey @(#) kamexfrm {kamexfrm.__version__}"
-
 #: What -D and -DP print on stdout where there is no entry.
 NO_SAD_ENTRIES, NO_SPD_ENTRIES = "No SAD entries.\n", "No SPD entries.\n"
-
-USAGE = """\
-usage: setkey [-Npv] [--json] [--nokeys] file ...
-       setkey [-Hnvrk] [--strict] -c
-       setkey [-Hnvrk] [--strict] [--as-read] -f filename
-       setkey [-Hnvrk] [--strict] [--as-read] -e text
-       setkey [-HPalpvNrk] [--json] [--nokeys] [--no-wrap] -D
-       setkey [-HPv] -F
-       setkey [-H] -x[x]
-       setkey [-V] [-h]
-       All modes take --netns NAME|PATH|PID.
-"""
 
 
 class Options(NamedTuple):

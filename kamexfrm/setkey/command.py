@@ -9,8 +9,6 @@ from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.setkey.arguments import (
     NO_SAD_ENTRIES,
     NO_SPD_ENTRIES,
-    USAGE,
-    VERSION,
     Options,
     read_options,
 )
@@ -39,16 +37,15 @@ def _main(arguments: list[str]) -> int:
     try:
         options = read_options(arguments)
     except UsageError as error:
-        sys.stdout.write(f"{VERSION}\n{USAGE}")
+        _say_usage("h")
         sys.stdout.flush()
         sys.stderr.write(f"{error}\n")
         return 1
-    if options.mode in ("--version", "V"):
-        sys.stdout.write(f"{VERSION}\n")
-        return int(options.mode == "V")
-    if options.mode in ("", "h", "?", "--help") and not options.files:
-        sys.stdout.write(f"{VERSION}\n{USAGE}")
-        return int(options.mode != "--help")
+    if options.mode in ("--version", "V") or (
+        options.mode in ("", "h", "?", "--help") and not options.files
+    ):
+        _say_usage(options.mode)
+        return int(not options.mode.startswith("--"))
     try:
         if options.netns:
             _enter(options.netns)
@@ -61,6 +58,14 @@ def _main(arguments: list[str]) -> int:
         if isinstance(error, KernelError):
             sys.stderr.write(permission_hint(error))
         return 1
+
+
+def _say_usage(mode: str) -> None:
+    """Print the version, and what else a mode that does nothing prints."""
+    from kamexfrm.setkey.help import HELP, USAGE, VERSION
+
+    more = {"V": "", "--version": "", "--help": HELP}.get(mode, USAGE)
+    sys.stdout.write(f"{VERSION}\n{more}")
 
 
 def _enter(netns: str) -> None:

@@ -43,11 +43,14 @@ class Monitor:
         """Print a time alone: events are received from now on.
 
         It stands for the reply to the X_PROMISC with which setkey makes a PF_KEY socket receive
-        all messages.
+        all messages; as JSON it is that message.
         """
+        every = SadbMsg(SadbType.SADB_X_PROMISC, SadbSatype(1), pid=os.getpid())
+        if self._options.json:
+            self._show(every)
+            return
         self._out.write(self._time())
         if self._options.hexdump:
-            every = SadbMsg(SadbType.SADB_X_PROMISC, SadbSatype(1), pid=os.getpid())
             self._out.write(format_hexdump(every))
         self._out.flush()
 
@@ -101,6 +104,12 @@ class Monitor:
         )
 
     def _show(self, message: SadbMsg) -> None:
+        if self._options.json:
+            from kamexfrm.setkey.message_json import message_document
+
+            self._out.write(message_document(message, time.time_ns() // 1000 / 1e6))
+            self._out.flush()
+            return
         text = self._time()
         if self._options.hexdump:
             text += format_hexdump(message)

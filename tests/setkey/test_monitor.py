@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -9,14 +10,20 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
+from kamexfrm import Ipsec, pfkey
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Event
 from kamexfrm.net import AF_INET, Address
+from kamexfrm.operator.document import schema
 from kamexfrm.rig import TwoHosts, until
 from kamexfrm.setkey.arguments import Options
+from kamexfrm.setkey.message_json import message_document
 from kamexfrm.setkey.monitor import Monitor
 from kamexfrm.xfrm import XFRM_POLICY_OUT, Operation, Policy, Selector, XfrmMsg, encode_policy
 from tests.kernel.netlink_ports import forge, ports_of
@@ -27,6 +34,9 @@ TUNNEL_USE = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/tunnel/192.0.2.1-192
 FOREIGN = ["src", "10.9.0.0/16", "dst", "10.8.0.0/16", "dir", "out"]
 KEYS = "-E aes-cbc 0x000102030405060708090a0b0c0d0e0f -A hmac-sha1 '12345678901234567890'"
 KEYS = KEYS.replace("'", '"')
+
+RECORDED = Path(__file__).parents[1] / "pfkey" / "pfkey-linux.jsonl"
+LINUX = pfkey.LINUX.with_byte_order("little")
 
 CLOCK = r"\d\d:\d\d:\d\d\.\d{6} \n"
 MESSAGE = re.compile(r"sadb_msg\{ version=2 type=(\d+) errno=0 satype=(\d)\n.*?\n\n", re.DOTALL)
@@ -164,6 +174,46 @@ def policy_numbered(priority: int) -> Operation:
     selector = Selector(anywhere, anywhere, family=AF_INET)
     policy = Policy(selector, XFRM_POLICY_OUT, priority=priority)
     return Operation(XfrmMsg.UPDPOLICY, encode_policy(policy))
+
+
+class TestJson:
+    @pytest.fixture
+    def documents(self) -> list[dict[str, Any]]:
+        """Return what is printed of a policy and an SA that are added and deleted."""
+        kernel, out = FakeKernel(), io.StringIO()
+        monitor = Monitor(kernel, out, io.StringIO(), Options(json=True))
+        monitor.announce()
+        ipsec = Ipsec(kernel)
+        ipsec.add(REQUIRE + f"add 10.0.0.1 10.0.0.2 esp 0x1000 {KEYS};")
+        ipsec.run("flush; spdflush;")
+        monitor.print_events()
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    def test_each_message_is_a_document_on_a_line(self, documents: list[dict[str, Any]]) -> None:
+        validator = jsonschema.Draft202012Validator(schema("setkey-x"))
+        assert [list(validator.iter_errors(document)) for document in documents] == [
+            [] for _ in documents
+        ]
+        types = [document["type"] for document in documents]
+        assert types[:3] == ["SADB_X_PROMISC", "SADB_X_SPDADD", "SADB_ADD"]
+        assert {"SADB_FLUSH", "SADB_X_SPDFLUSH"} <= set(types)
+
+    def test_extensions_have_their_fields_and_keys_their_length(
+        self, documents: list[dict[str, Any]]
+    ) -> None:
+        _, policy, sa, *_ = documents
+        parts = {part["extension"]: part for part in [*policy["extensions"], *sa["extensions"]]}
+        assert parts["AddressSrc"]["sockaddr"]["address"] == "10.0.0.1"
+        assert parts["Policy"]["requests"][0]["level"] == "IPSEC_LEVEL_REQUIRE"
+        assert parts["Sa"]["spi"] == 0x1000
+        assert parts["KeyEncrypt"]["key"] == {"bits": 128}
+
+    def test_every_recorded_message_has_one(self) -> None:
+        lines = map(json.loads, RECORDED.read_text().splitlines())
+        for wire in [heard for line in lines for heard in line.get("heard", ())]:
+            message = pfkey.decode(bytes.fromhex(wire), LINUX)
+            document = json.loads(message_document(message, 1.5))
+            assert len(document["extensions"]) == len(message.extensions)
 
 
 class TestTrouble:
