@@ -22,6 +22,7 @@ FLOORS = {
     "wirenumber": 0,
     "algorithms": 1,
     "command_line": 1,
+    "log_level": 2,
     "pfkey": 2,
     "model": 2,
     "xfrm": 2,

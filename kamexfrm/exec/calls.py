@@ -30,6 +30,7 @@ from kamexfrm.exec.seccomp import Gone, Listener, Notification
 from kamexfrm.exec.shown import Shown
 from kamexfrm.exec.sockets import PF_KEY_V2, Sockets
 from kamexfrm.exec.strict import sent_message
+from kamexfrm.log_level import LogLevel
 from kamexfrm.model.policy import SocketPolicy
 
 _FLAGS = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -83,7 +84,7 @@ class Calls:
                 raise
             except (OSError, KamexfrmError) as error:
                 said = error.strerror if isinstance(error, OSError) else error
-                self._write_log(notification, f"refused: {said}")
+                self._write_log(notification, f"refused: {said}", LogLevel.WARNING)
                 self._listener.refuse(notification, error.errno or errno.EPERM)
             except Exception:  # the program gets an error, the supervisor goes on
                 self._log.failure("a system call could not be served")
@@ -91,11 +92,14 @@ class Calls:
         except Gone:
             pass
 
-    def _write_log(self, notification: Notification, text: str) -> None:
-        if self._log.is_open:
+    def _write_log(
+        self, notification: Notification, text: str, level: LogLevel = LogLevel.INFO
+    ) -> None:
+        if self._log.takes(level):
             name = Caller(notification.tid).name() if notification.tid else "?"
             call = self._names.get(notification.number, "send")
-            self._log.write(printable(f"{name} ({notification.tid}): {call}: {text}", ""))
+            line = printable(f"{name} ({notification.tid}): {call}: {text}", "")
+            self._log.write(line, level)
 
     # socket(2)
 

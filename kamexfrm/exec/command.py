@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import kamexfrm
 from kamexfrm.command_line import UsageError, guarded, printable, say
 from kamexfrm.errors import KamexfrmError, KernelError, LanguageError
 from kamexfrm.exec.arguments import HELP, USAGE, Options, read_options
@@ -15,6 +16,7 @@ from kamexfrm.exec.launch import Serve, become, hand_over, start_supervisor
 from kamexfrm.exec.log import Log
 from kamexfrm.exec.seccomp import Listener
 from kamexfrm.exec.system import machine
+from kamexfrm.log_level import LogLevel
 
 if TYPE_CHECKING:
     from kamexfrm.model.policy import SocketPolicy
@@ -34,8 +36,9 @@ def _main(arguments: list[str]) -> int:
     except UsageError as error:
         say(f"kamexfrm exec: {error}\n{USAGE}")
         return STATUS_FAILED
-    if not options.program:
-        sys.stdout.write(HELP)
+    if options.show:
+        version = f"kamexfrm, version {kamexfrm.__version__}\n"
+        sys.stdout.write(HELP if options.show == "help" else version)
         return 0
     try:
         _supervise(options)
@@ -73,18 +76,21 @@ def _supervise(options: Options) -> None:
     program = assemble(numbers, wanted, refuse_foreign=bool(policies))
     logs_for = os.getpid() if options.verbose and not options.log else 0
     kept = (descriptor,) if descriptor >= 0 else ()
-    hand_over(program, start_supervisor(partial(_prepare, descriptor, policies, logs_for), kept))
+    prepare = partial(_prepare, descriptor, options.level, policies, logs_for)
+    hand_over(program, start_supervisor(prepare, kept))
     if descriptor >= 0:
         os.close(descriptor)
 
 
-def _prepare(descriptor: int, policies: "Sequence[SocketPolicy]", logs_for: int) -> Serve:
+def _prepare(
+    descriptor: int, level: LogLevel, policies: "Sequence[SocketPolicy]", logs_for: int
+) -> Serve:
     """Load what takes long: the program starts when that is done, and its first call is fast."""
     from kamexfrm.exec.supervisor import Supervisor
     from kamexfrm.hub.served import use_all_descriptors
 
     def serve(listener: Listener) -> None:
-        log = Log(descriptor)
+        log = Log(descriptor, level)
         try:
             use_all_descriptors()
             supervisor = Supervisor(listener, log, policies)

@@ -1,9 +1,14 @@
-"""The supervisor's log: a file or standard error where wanted; its own failures go to syslog."""
+"""The supervisor's log: a file or standard error where wanted; its own failures go to syslog.
+
+Standard error may be the journal, which has times of its own, and reads the level of a line.
+"""
 
 import contextlib
 import os
 import select
 import time
+
+from kamexfrm.log_level import LogLevel, for_journal, is_journal
 
 #: Failures of ours that are logged: a program that knows how to cause one could fill a disk.
 _MAX_FAILURES = 100
@@ -13,19 +18,23 @@ _MAX_LINE = 4096
 
 
 class Log:
-    """Lines with a time, written to a descriptor that stays open, or -1 for none."""
+    """Lines with a time, written to a descriptor that stays open, or -1 for none.
 
-    def __init__(self, descriptor: int) -> None:
+    They are those of a level and of what is graver.
+    """
+
+    def __init__(self, descriptor: int, level: LogLevel = LogLevel.INFO) -> None:
         self._descriptor = descriptor
+        self._level = level
+        self._to_journal = descriptor >= 0 and is_journal(descriptor)
         self._failures = 0
         self._room = select.poll()
         if descriptor >= 0:
             self._room.register(descriptor, select.POLLOUT)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether write() writes."""
-        return self._descriptor >= 0
+    def takes(self, level: LogLevel) -> bool:
+        """Whether write() writes lines of a level."""
+        return self._descriptor >= 0 and level <= self._level
 
     def close(self) -> None:
         """Write no more; failures go to syslog from now on."""
@@ -33,14 +42,20 @@ class Log:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, level: LogLevel = LogLevel.INFO) -> None:
         """Write a line, if it is wanted."""
-        if self._descriptor >= 0:
-            stamp = time.strftime("%H:%M:%S")
-            line = f"{stamp} kamexfrm exec: {text}\n"
+        if self.takes(level):
+            if self._to_journal:
+                line = for_journal(level, f"kamexfrm exec: {text}")
+            else:
+                line = f"{time.strftime('%H:%M:%S')} kamexfrm exec: {text}\n"
             with contextlib.suppress(OSError):
                 if self._room.poll(0):  # a pipe that is not read must not block the programs
                     os.write(self._descriptor, line.encode("utf-8", "backslashreplace")[:_MAX_LINE])
+
+    def warning(self, text: str) -> None:
+        """Write a line about what went wrong."""
+        self.write(text, LogLevel.WARNING)
 
     def failure(self, doing: str) -> None:
         """Log the exception that is being handled: a fault of ours, which must not be lost."""
@@ -51,7 +66,7 @@ class Log:
             return
         *_, last = traceback.format_exc().strip().splitlines()
         if self._descriptor >= 0:
-            self.write(f"{doing}\n{traceback.format_exc().rstrip()}")
+            self.write(f"{doing}\n{traceback.format_exc().rstrip()}", LogLevel.ERROR)
             return
         import syslog
 

@@ -22,7 +22,7 @@ class Supervisor:
         self._listener = listener
         self._log = log
         self._loop = Loop(log)
-        self._netns_table = NetnsTable(self._loop, log.write)
+        self._netns_table = NetnsTable(self._loop, log.warning)
         self._sockets = Sockets()
         self._calls = Calls(listener, self._sockets, self._netns_table, log, policies)
         self._listens = True

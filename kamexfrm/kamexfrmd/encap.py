@@ -171,7 +171,11 @@ class Encap:
             return
         made = self._sockets[at] = open_encap(at)
         loop.watch(made.fileno(), lambda _: _discard(made))
-        self._log(f"taking ESP in UDP at {at}")
+
+    @property
+    def addresses(self) -> tuple[EncapAddress, ...]:
+        """Where ESP in UDP is taken."""
+        return tuple(self._sockets)
 
     def pause(self) -> float | None:
         """Return the seconds until keepalives are due, None for never."""

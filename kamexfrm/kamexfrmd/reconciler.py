@@ -23,12 +23,27 @@ GROUPS = (XFRMNLGRP_SA, XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE)
 #: what the kernel refused is tried again.
 _PATIENCE = 2.0
 
+#: What is done about events, in words.
+_WORK = {
+    Consequence.RESYNC: "looking at all SAs and policies",
+    Consequence.INVALIDATE_ROUTES: "letting connections look for their policies again",
+}
+
 
 class Reconciler:
-    """Reconciles the namespace of a kernel; ``log`` gets a sentence for what it had to repair."""
+    """Reconciles the namespace of a kernel.
 
-    def __init__(self, kernel: Kernel, log: Callable[[str], None]) -> None:
+    ``log`` gets a sentence for what it had to repair, ``debug`` one each time that it looks.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        log: Callable[[str], None],
+        debug: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._engine = Engine(kernel)
+        self._debug = debug
         self._events = kernel.subscribe(GROUPS)
         self._log = log
         self._marker: Marker | None = None
@@ -74,6 +89,7 @@ class Reconciler:
         wanted, self._due = self._due or Consequence.RESYNC, Consequence.NOTHING
         self._log_unreadable()
         began = time.monotonic()
+        self._debug(_WORK[wanted])
         try:
             if wanted is Consequence.RESYNC:
                 self.reconcile()

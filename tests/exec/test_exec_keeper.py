@@ -18,6 +18,7 @@ from kamexfrm.exec.filter import RET_NOTIFY, Barrier, needs_supervisor, rules
 from kamexfrm.exec.seccomp import PAGE_BYTES, Listener
 from kamexfrm.exec.system import MACHINES, Machine
 from kamexfrm.hub import served
+from kamexfrm.log_level import LogLevel
 from kamexfrm.rig import Host, until
 from tests.exec.exec_programs import keepers, program, supervised, supervisors
 
@@ -221,7 +222,7 @@ def test_a_failure_of_the_supervisor_is_logged_and_seen_by_the_keeper(
     monkeypatch.setattr(supervisor, "Supervisor", fail)
     monkeypatch.setattr(served, "use_all_descriptors", lambda: None)
     log = tmp_path / "log"
-    serve = command._prepare(os.open(log, os.O_WRONLY | os.O_CREAT), (), 0)
+    serve = command._prepare(os.open(log, os.O_WRONLY | os.O_CREAT), LogLevel.ERROR, (), 0)
     with pytest.raises(MemoryError), mmap.mmap(-1, PAGE_BYTES) as page:
         serve(Listener(os.open(os.devnull, os.O_RDONLY), page))
     assert "MemoryError: none left" in log.read_text()

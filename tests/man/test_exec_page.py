@@ -42,9 +42,9 @@ def accepts(*words: str) -> Options | None:
 
 def test_the_page_has_the_options_of_the_command() -> None:
     listed = {word for head in HEADS for word in option_words(head)}
-    assert listed == set(re.findall(r"(?<=[ ,(])--?[a-z]+(?=[ ,\]])", HELP))
+    assert listed == set(re.findall(r"(?<=[ ,(])--?[a-zV-]+(?=[ ,\]])", HELP))
     for word in listed:
-        assert any(accepts(word, *value) for value in ([], ["strict"])), word
+        assert any(accepts(word, *value) for value in ([], ["strict"], ["info"])), word
 
 
 def test_the_page_has_the_barriers() -> None:
