@@ -218,7 +218,8 @@ def _migrate(core: Core, client: Client, message: SadbMsg) -> None:
         return isinstance(event, Migrate)
 
     if not _broadcast(core, client, message, message.type, own, is_subject):
-        core.reply(client, message, message)
+        # Linux 5.10 tells of it in the first network namespace alone (xfrm_send_migrate()).
+        core.bus.to_all(addressed(encode(message), message.type, message.seq, message.pid))
 
 
 # Policies

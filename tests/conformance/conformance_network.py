@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pyroute2 import IPRoute
@@ -29,7 +29,7 @@ from kamexfrm.engine.requests import (
     SpdDelete,
     Write,
 )
-from kamexfrm.kernel.interface import Events
+from kamexfrm.kernel.interface import Events, Kernel
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.knobs import KNOBS, Knobs
@@ -181,15 +181,21 @@ class Network:
 
     # One case
 
-    def run(self, case: Case, besides: Sequence[Operation] = ()) -> Seen:
+    def run(
+        self,
+        case: Case,
+        besides: Sequence[Operation] = (),
+        write: Callable[[Kernel], Sequence[str]] | None = None,
+    ) -> Seen:
         """Write a case's databases, send its packet and return what became of it.
 
-        ``besides`` is written too, past our own commands.
+        ``besides`` is written too, past our own commands. ``write`` writes the case in another way
+        and returns what was refused.
         """
         self._count += 1
         payload = f"case {self._count} ".encode() + b"clear text " * 20
         empty(self._kernel)
-        refused = self.write(case)
+        refused = self.write(case) if write is None else tuple(write(self._kernel))
         assert self._kernel.apply(besides) == []
         self._listen(case.listens)
         family = case.packet.family

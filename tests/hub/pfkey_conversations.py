@@ -7,10 +7,12 @@ policy's soft lifetime, which KAME does not have; the endpoints of a transport r
 kept; a tunnel of the other family, which AF_KEY sends in a message of the wrong length.
 """
 
+import os
 import random
 from collections.abc import Callable
 
 from kamexfrm import pfkey
+from kamexfrm.model.linux.kernel_range import holds_for
 from kamexfrm.net import Address
 from kamexfrm.pfkey import IpsecDirection, IpsecLevel, IpsecMode, IpsecPolicy, SadbSatype, SadbType
 from kamexfrm.pfkey import SadbMsg as Message
@@ -47,6 +49,9 @@ _PROTOCOLS = {_ESP: 50, _AH: 51, _IPCOMP: 108}
 
 #: A request names a policy by its place among those made last, from 1; there is no 9th.
 PLACES = (1, 2, 3, 9)
+
+#: Of a dump's filter, in bits: older kernels do not take all 128 (old-filter).
+_LONGEST_PREFIX = 127 if holds_for("<6.1", os.uname().release) else 128
 
 _Ends = tuple[pfkey.Extension, pfkey.Extension]
 
@@ -169,7 +174,7 @@ class Conversation:
         if self._happens(0.7):
             return self._message(SadbType.SADB_DUMP, satype)
         source, destination = self._random.sample(self._chosen(_HOSTS), 2)
-        prefixes = self._chosen((0, 24, 32, 128)), self._chosen((0, 8, 32))
+        prefixes = self._chosen((0, 24, 32, _LONGEST_PREFIX)), self._chosen((0, 8, 32))
         first, second = (end.packed.ljust(16, b"\0") for end in (source, destination))
         only = pfkey.Filter(first, second, self._chosen((0, source.family)), *prefixes)
         return self._message(SadbType.SADB_DUMP, satype, only)

@@ -11,6 +11,8 @@ import datetime
 import json
 import os
 import re
+import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,36 +20,57 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kamexfrm.rig import GuestError, guest_kernel, run_in_guest
+from kamexfrm.rig import GuestError, guest_debian, guest_kernel, run_in_guest
 
 HERE = Path(__file__).resolve().parents[2]
 ROWS = HERE / "docs" / "kernels.json"
 PAGE = HERE / "docs" / "kernels.md"
 
-#: Parts by their names: the tests, and whether they run on kernels for machines too.
+
+class Part(NamedTuple):
+    """Test files that run together.
+
+    ``on_machines`` is whether they run on kernels for machines too, ``without_af_key`` whether on a
+    kernel without AF_KEY. Those that draw at random have ``draws``, the variables with how many
+    cases, and a seed that no run had before.
+    """
+
+    tests: tuple[str, ...]
+    on_machines: bool = False
+    without_af_key: bool = False
+    draws: tuple[tuple[str, str], ...] = ()
+
+
+#: Parts by their names.
 PARTS = {
-    "gallery": (["tests/rig/test_gallery.py"], True),
-    "golden": (["tests/golden"], False),
-    "kernel": (["tests/kernel"], False),
-    "server": (["tests/hub"], False),
-    "exec": (["tests/exec"], True),
-    "order": (["tests/dataplane/test_dataplane_order.py"], True),
-    "iked": (["tests/dataplane/test_dataplane_ike.py"], True),
-    "leaks": (["tests/conformance/test_conformance_leaks.py"], True),
-    "random": (
-        [
+    "gallery": Part(("tests/rig/test_gallery.py",), on_machines=True),
+    "golden": Part(("tests/golden",), without_af_key=True),
+    "kernel": Part(("tests/kernel",)),
+    "server": Part(("tests/hub",), without_af_key=True),
+    "exec": Part(("tests/exec",), on_machines=True, without_af_key=True),
+    "order": Part(("tests/dataplane/test_dataplane_order.py",), on_machines=True),
+    "iked": Part(("tests/dataplane/test_dataplane_ike.py",), on_machines=True),
+    "leaks": Part(("tests/conformance/test_conformance_leaks.py",), on_machines=True),
+    "random": Part(
+        (
             "tests/conformance/test_conformance_random.py",
+            "tests/conformance/test_conformance_loads.py",
             "tests/conformance/test_conformance_differences.py",
-        ],
-        False,
+        ),
+        draws=(("KAMEXFRM_CASES", "3000"), ("KAMEXFRM_LOADS", "3000")),
     ),
-    "dataplane": (["tests/dataplane"], False),
-    "conformance": (["tests/conformance"], False),
+    "dataplane": Part(("tests/dataplane",), without_af_key=True),
+    "conformance": Part(("tests/conformance",)),
 }
 
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
+
+#: A kernel whose module af_key is hidden.
+WITHOUT_AF_KEY = "debian:bookworm without AF_KEY"
+
 KERNELS = (
     *(f"debian:{suite}" for suite in SUITES),
+    WITHOUT_AF_KEY,
     *(f"debian-image:{suite}" for suite in SUITES),
 )
 
@@ -59,7 +82,10 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Row(NamedTuple):
-    """A part's result on a kernel; ``not_passed`` are the tests that did not pass."""
+    """A part's result on a kernel; ``not_passed`` are the tests that did not pass.
+
+    ``seed`` is of what was drawn at random.
+    """
 
     kernel: str
     release: str
@@ -70,6 +96,8 @@ class Row(NamedTuple):
     failed: int
     seconds: int
     not_passed: tuple[str, ...]
+    skipped: int = 0
+    seed: str = ""
 
 
 def main() -> int:
@@ -91,39 +119,72 @@ def main() -> int:
 
 def run_kernel(kernel: str, parts: Iterable[str]) -> Iterable[Row]:
     """Run parts on a kernel; yield a row for each."""
+    hidden = kernel == WITHOUT_AF_KEY
     try:
-        emulated = guest_kernel.find(kernel).emulated
+        program = without_af_key(kernel.split()[0]) if hidden else kernel
+        emulated = guest_kernel.find(program).emulated
         with tempfile.TemporaryFile() as out:
-            run_in_guest(["uname", "-r"], program=kernel, stdout=out, timeout=600)
+            run_in_guest(["uname", "-r"], program=program, stdout=out, timeout=600)
             out.seek(0)
             release = out.read().decode().strip()
     except GuestError as error:
         print(f"{kernel}: {error}", file=sys.stderr)
         return
-    for part in parts:
-        tests, on_machines = PARTS[part]
-        if not emulated or on_machines:
-            yield run_part(kernel, release, part, tests, _PATIENCE[emulated])
+    for name in parts:
+        part = PARTS[name]
+        if (part.on_machines or not emulated) and (part.without_af_key or not hidden):
+            yield run_part(kernel, program, release, name, _PATIENCE[emulated])
 
 
-def run_part(kernel: str, release: str, part: str, tests: list[str], patience: int) -> Row:
+def without_af_key(word: str) -> str:
+    """Return the path of a kernel of Debian's beside modules of which af_key is not one."""
+    found = guest_kernel.find(word)
+    assert found.modules is not None
+    folder = HERE / "build" / "kernels" / "without-af_key"
+    shutil.rmtree(folder, ignore_errors=True)
+    modules = folder / "modules" / found.modules.name
+    shutil.copytree(found.modules, modules)
+    for path in modules.rglob("af_key.ko*"):
+        path.unlink()
+    guest_debian.list_modules(modules)
+    return str(shutil.copy2(found.program, folder))
+
+
+def run_part(kernel: str, program: str, release: str, name: str, patience: int) -> Row:
     """Run the tests of a part in a guest with a kernel."""
+    part = PARTS[name]
+    seed = secrets.token_hex(4) if part.draws else ""
     words = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
-    words += ["--all-in-guest", f"--guest-timeout={patience}", *tests]
+    words += ["--all-in-guest", f"--guest-timeout={patience}", *part.tests]
     begin = datetime.datetime.now(datetime.UTC)
+    drawn = {**dict(part.draws), "KAMEXFRM_SEED": seed} if seed else {}
     done = subprocess.run(
         words,
         check=False,
         cwd=HERE,
-        env={**os.environ, guest_kernel.KERNEL: kernel},
+        env={**os.environ, guest_kernel.KERNEL: program, **drawn},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    log = HERE / "build" / "kernels" / f"{kernel.replace(':', '-').replace('/', '-')}-{part}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(done.stdout, encoding="utf-8")
+    _log_of(kernel, name).write_text(done.stdout, encoding="utf-8")
+    return _row(kernel, release, name, begin, done)._replace(seed=seed)
+
+
+def _log_of(kernel: str, part: str) -> Path:
+    folder = HERE / "build" / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{re.sub('[:/ ]', '-', kernel)}-{part}.log"
+
+
+def _row(
+    kernel: str,
+    release: str,
+    part: str,
+    begin: datetime.datetime,
+    done: subprocess.CompletedProcess[str],
+) -> Row:
     counts = {kind.rstrip("s"): int(n) for n, kind in _COUNT.findall(done.stdout[-300:])}
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
@@ -143,6 +204,7 @@ def run_part(kernel: str, release: str, part: str, tests: list[str], patience: i
         failed if failed or done.returncode == 0 else 1,
         int((datetime.datetime.now(datetime.UTC) - begin).total_seconds()),
         tuple(_FAILED.findall(done.stdout)),
+        counts.get("skipped", 0),
     )
 
 
@@ -168,11 +230,14 @@ _HEAD = """# Kernels
 What was run on which kernel, and when. `make kernels` makes this page from
 [kernels.json](kernels.json); it is not edited by hand. A number is that of tests that passed;
 `N of M` says that some did not, and they are below. What is empty was not run. The part `random`
-is 8,000 random packets in six tests, and each known difference from KAME by itself.
+is 3,000 random packets, 3,000 random files of setkey with a packet each, which must print nothing
+that they do not print on Linux 6.1, six tests each, and each known difference from KAME by itself;
+each run draws others.
 
-`debian:SUITE` is User-Mode-Linux of a Debian suite. `debian-image:SUITE` is its kernel for
-machines, under QEMU with two emulated processors, where the short parts run. What is known to
-differ between kernels is in ipsec(4) under CAVEATS; the tests know it, so it is no failure.
+`debian:SUITE` is User-Mode-Linux of a Debian suite; `without AF_KEY` it lacks that module, and what
+compares with AF_KEY is skipped. `debian-image:SUITE` is its kernel for machines, under QEMU with
+two emulated processors, where the short parts run. What is known to differ between kernels is in
+ipsec(4) under CAVEATS; the tests know it, so it is no failure.
 """
 
 
@@ -202,7 +267,8 @@ def page(rows: Iterable[Row]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return ""
-    return str(row.passed) if not row.failed else f"{row.passed} of {row.passed + row.failed}"
+    text = str(row.passed) if not row.failed else f"{row.passed} of {row.passed + row.failed}"
+    return f"{text}, {row.skipped} skipped" if row.skipped else text
 
 
 if __name__ == "__main__":
