@@ -3,6 +3,7 @@
 import gc
 import sys
 import time
+from itertools import islice
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from kamexfrm.model.knobs import KNOBS, FamilyKnobs
 from kamexfrm.model.policy import Owner
 from kamexfrm.model.statement_text import shown_policy, shown_sa
 from kamexfrm.operator import status as looking
-from kamexfrm.operator.document import document, to_text
+from kamexfrm.operator.status_sad import SaStatus
 
 #: Entries of each database on the screen, unless --all is given.
 SCREEN = 20
@@ -40,7 +41,7 @@ def status(everything: bool, watch: bool, quiet: bool, as_json: bool) -> None:
         while True:
             found = looking.look(opened, most)
             if as_json:
-                click.echo(to_text(_document(found), one_line=watch), nl=False)
+                _print_json(found, one_line=watch)
             else:
                 clear = _CLEAR if watch and sys.stdout.isatty() else ""
                 click.echo(clear + _screen(found, most, quiet=quiet), nl=False)
@@ -102,9 +103,10 @@ def _policies(found: looking.Status, most: int | None) -> list[str]:
     if counts.sockets:
         title += f", and {counts.sockets} of sockets"
     lines = ["", click.style(title, bold=True)]
-    shown = [policy for policy in found.policies if not policy.entry.twin]
-    for policy in shown[:most]:
+    for policy in found.policies:
         entry = policy.entry
+        if entry.twin:
+            continue
         used = f"used {_ago(entry.last_used)}" if entry.last_used else "never used"
         statement = shown_policy(entry.policy).removeprefix("spdadd ").removesuffix(";")
         by = "" if entry.owner is Owner.OURS else f", {policy.owner}"
@@ -118,8 +120,8 @@ def _policies(found: looking.Status, most: int | None) -> list[str]:
 
 
 def _sas(found: looking.Status, most: int | None) -> list[str]:
-    lines = ["", click.style(f"SAs: {len(found.sas)}", bold=True)]
-    for entry, state, share in found.sas[:most]:
+    lines = ["", click.style(f"SAs: {found.counts.sas}", bold=True)]
+    for entry, state, share in islice(found.sas, most):
         age = _duration(time.time() - entry.created) if entry.created else "?"
         statement = shown_sa(entry.association).removeprefix("add ").removesuffix(";")
         used = f"used {_ago(entry.last_used)}" if entry.last_used else "never used"
@@ -140,7 +142,7 @@ def _sas(found: looking.Status, most: int | None) -> list[str]:
         )
         if errors:
             lines.append(f"      errors: {errors}")
-    return [*lines, *_rest(len(found.sas), most)]
+    return [*lines, *_rest(found.counts.sas, most)]
 
 
 def _rest(count: int, most: int | None) -> list[str]:
@@ -169,16 +171,20 @@ def _duration(seconds: float) -> str:
 # The document
 
 
-def _document(found: looking.Status) -> dict[str, Any]:
-    return document(
+def _print_json(found: looking.Status, *, one_line: bool) -> None:
+    from kamexfrm.operator.document import document, iter_text
+
+    whole = document(
         "status",
         problems=[problem._asdict() for problem in found.problems],
         knobs={knob.name: found.knobs.value(knob) for knob in KNOBS},
-        policies=[_policy_member(policy) for policy in found.policies],
-        sas=[_sa_member(sa) for sa in found.sas],
+        policies=map(_policy_member, found.policies),
+        sas=map(_sa_member, found.sas),
         counters=found.counters,
         sockets=found.counts.sockets,
     )
+    for piece in iter_text(whole, one_line=one_line):
+        click.echo(piece, nl=False)
 
 
 def _policy_member(policy: looking.PolicyStatus) -> dict[str, Any]:
@@ -197,7 +203,7 @@ def _policy_member(policy: looking.PolicyStatus) -> dict[str, Any]:
     }
 
 
-def _sa_member(sa: looking.SaStatus) -> dict[str, Any]:
+def _sa_member(sa: SaStatus) -> dict[str, Any]:
     entry, state, share = sa
     association = entry.association
     esn, plain = state.replay_esn, state.replay

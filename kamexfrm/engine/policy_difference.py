@@ -8,6 +8,7 @@ import errno
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from kamexfrm.engine.load import ChosenPlace
@@ -30,7 +31,7 @@ from kamexfrm.translate.xfrm.policy_from_kernel import (
     spd_entry_from_kernel,
 )
 from kamexfrm.translate.xfrm.rearrangement import Coming, Standing, rearrange
-from kamexfrm.translate.xfrm.spd_columns import SpdColumns, iter_unchanged
+from kamexfrm.translate.xfrm.spd_columns import SpdColumns, columns_of, iter_unchanged
 from kamexfrm.translate.xfrm.standing_policy import StandingPolicy, standing_policy
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
@@ -130,10 +131,10 @@ def policy_difference(
     policies = WantedPolicies(wanted)
     if len(policies) and len(standing.entries):
         columns = policies.columns(knobs)
-        hidden = _hidden(standing.columns(), columns)
+        hidden = _hidden(columns_of(standing.entries), columns)
         if hidden.pinned:
-            ids = _left(standing.entries.ids, hidden.old)
-            spd = _read(standing.iter_some(ids))
+            ids = frozenset(_left(standing.entries.ids, hidden.old))
+            spd = _read(chain(standing.others, standing.iter_entries(ids)))
             requests = [policies.request(at) for at in sorted(_left(columns.order, hidden.new))]
             found = _difference(spd, requests, policies.forwards, knobs, hidden.pinned, prune=prune)
             if found is not None:

@@ -5,11 +5,13 @@ JSON Schema in ``schemas/COMMAND.json`` of this package, and is described in kam
 """
 
 import json
-from pathlib import Path
+import os.path
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 #: Where the JSON Schema files are, one for each command that reports.
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = os.path.join(os.path.dirname(__file__), "schemas")
 
 
 def document(command: str, **members: Any) -> dict[str, Any]:
@@ -22,7 +24,34 @@ def to_text(value: dict[str, Any], *, one_line: bool = False) -> str:
     return json.dumps(value, indent=None if one_line else 2) + "\n"
 
 
+def iter_text(value: dict[str, Any], *, one_line: bool = False) -> Iterator[str]:
+    """Yield a document as text bit by bit; iterators are lists, with one element on each line."""
+    if one_line:
+        lists = {n: list(m) if isinstance(m, Iterator) else m for n, m in value.items()}
+        yield to_text(lists, one_line=True)
+        return
+    between = "{"
+    for name, member in value.items():
+        yield f"{between}\n  {json.dumps(name)}: "
+        between = ","
+        if isinstance(member, Iterator):
+            yield from _lines(map(json.dumps, member))
+        else:
+            yield json.dumps(member, indent=2).replace("\n", "\n  ")
+    yield "\n}\n"
+
+
+def _lines(elements: Iterator[str]) -> Iterator[str]:
+    end = "[]"
+    between = "[\n    "
+    while piece := ",\n    ".join(islice(elements, 256)):
+        yield between + piece
+        between, end = ",\n    ", "\n  ]"
+    yield end
+
+
 def schema(command: str) -> dict[str, Any]:
     """Return the JSON Schema of a command's document; raises FileNotFoundError."""
-    value: dict[str, Any] = json.loads((SCHEMAS / f"{command}.json").read_text(encoding="utf-8"))
+    with open(os.path.join(SCHEMAS, f"{command}.json"), encoding="utf-8") as file:
+        value: dict[str, Any] = json.load(file)
     return value

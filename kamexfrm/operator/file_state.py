@@ -1,6 +1,5 @@
 """The state that setkey files make in an empty namespace, without a kernel."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from kamexfrm.errors import KamexfrmError
@@ -9,19 +8,13 @@ from kamexfrm.model.decide_sad import sad_entry
 from kamexfrm.model.policy import Direction, SecurityContext, SecurityPolicy, Selector
 from kamexfrm.operator.named_items import NamedItems
 from kamexfrm.operator.open_file import opened
+from kamexfrm.operator.saved_at import saved_at
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.line_parser import LineParser
 from kamexfrm.setkey.plain_lines import AssociationLines, Lines, PolicyLines
 from kamexfrm.setkey.script_file import read_pieces
-
-#: What a saved file says of the time at which it was written, in seconds since the epoch.
-SAVED_AT = "# kamexfrm: saved "
-_SAVED = re.compile(rf"^{SAVED_AT}([0-9]{{1,12}})$", re.MULTILINE)
-
-#: Characters at the beginning of a file in which that is looked for.
-_HEAD = 4096
 
 _Name = tuple[Selector, Direction, SecurityContext | None]
 
@@ -194,8 +187,8 @@ def take_file(state: FileState, path: str, resolve: Resolver) -> None:
     Raises KamexfrmError for one that cannot be read, ScriptError for a statement that is wrong.
     """
     pieces = _pieces_of(path)
-    if saved := _SAVED.search(pieces[0][:_HEAD]):
-        state.moment = int(saved[1])
+    if moment := saved_at(pieces[0]):
+        state.moment = moment
     line = 1
     pieces.reverse()
     while pieces:

@@ -15,7 +15,7 @@ from kamexfrm.model.association import Lifetime, LinuxParts, SadEntry
 from kamexfrm.model.knobs import KNOBS
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Owner, SpdEntry
 from kamexfrm.model.statement_text import InexpressibleError, policy_statement, sa_statement
-from kamexfrm.operator.file_state import SAVED_AT
+from kamexfrm.operator.saved_at import SAVED_AT
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.sa_to_kernel import numbers_of
 from kamexfrm.translate.xfrm.tag import is_of_statement

@@ -1,8 +1,6 @@
 """The kernel's IPsec counters: as they are, as they rise, and as metrics."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kamexfrm.errors import UnsupportedError
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 #: The calling thread's namespace; /proc/net would be the main thread's.
-_STATISTICS = Path("/proc/thread-self/net/xfrm_stat")
+_STATISTICS = "/proc/thread-self/net/xfrm_stat"
 
 
 class Stats(NamedTuple):
@@ -31,7 +29,8 @@ def read(kernel: Kernel) -> Stats:
     Raises UnsupportedError on a kernel without CONFIG_XFRM_STATISTICS, KernelError.
     """
     try:
-        text = _STATISTICS.read_text(encoding="ascii")
+        with open(_STATISTICS, encoding="ascii") as file:
+            text = file.read()
     except OSError:
         raise UnsupportedError(
             "this kernel counts nothing: it is built without CONFIG_XFRM_STATISTICS"
@@ -86,6 +85,8 @@ class Collector:
     """The counters and sizes of a namespace as Prometheus metrics, read when they are asked for."""
 
     def __init__(self, kernel: Kernel) -> None:
+        from threading import Lock
+
         self._kernel = kernel
         self._lock = Lock()  # an HTTP server asks in threads
 

@@ -1,42 +1,29 @@
 """One look at a namespace: knobs, policies with the SAs that serve them, SAs, and what is wrong."""
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
 
-from kamexfrm.engine.engine import Engine
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import SadEntry, SaState
+from kamexfrm.model.association import SaState
 from kamexfrm.model.counters import counter_of
 from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.policy import (
-    IPSEC_PROTOCOLS,
     PRIORITY_DEFAULT,
-    Direction,
-    IpsecRequest,
-    Level,
-    Mode,
     Owner,
-    PolicyType,
-    Selector,
     SpdEntry,
 )
 from kamexfrm.model.policy_text import format_request
-from kamexfrm.net import AF_INET, AF_INET6, Address
+from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.operator import stats
+from kamexfrm.operator.status_sad import NEARLY_OVER, Sad, SaStatus
+from kamexfrm.operator.status_spd import Spd
 from kamexfrm.sysctl import namespace as knobs_of_namespace
-from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
-from kamexfrm.xfrm import State
-
-#: Comparisons of policies for networks with SAs, at most: status is for people who wait.
-_MOST_COMPARED = 2_000_000
-
-#: The share of an SA's hard lifetime after which it is worth a line, without a soft one.
-_NEARLY_OVER = 0.9
 
 #: Names of IKE daemons' processes, and what their policies are called.
 _DAEMONS = {
@@ -77,16 +64,8 @@ class PolicyStatus(NamedTuple):
     served: tuple[Served, ...]
 
 
-class SaStatus(NamedTuple):
-    """An SA with its replay state, errors, and the share of its lifetime that is over, 0 to 1."""
-
-    entry: SadEntry
-    state: State
-    share: float | None
-
-
 class Counts(NamedTuple):
-    """Policies without automatic ones, those of other programs, those of sockets.
+    """Policies without automatic ones, those of other programs, those of sockets, and SAs.
 
     ``unnamed`` is the number of policies without an SA that are not among the problems.
     """
@@ -94,16 +73,17 @@ class Counts(NamedTuple):
     policies: int
     foreign: int
     sockets: int
+    sas: int
     unnamed: int
 
 
 class Status(NamedTuple):
-    """All of a namespace, problems first."""
+    """All of a namespace, problems first. ``policies`` and ``sas`` can be read once."""
 
     problems: tuple[Problem, ...]
     knobs: Knobs
-    policies: tuple[PolicyStatus, ...]
-    sas: tuple[SaStatus, ...]
+    policies: Iterator[PolicyStatus]
+    sas: Iterator[SaStatus]
     counters: dict[str, int]
     counts: Counts
 
@@ -113,131 +93,43 @@ def look(kernel: Kernel, most: int | None = None) -> Status:
 
     Raises KamexfrmError.
     """
-    engine = Engine(kernel)
     now = time.time()
     read = knobs_of_namespace.read(kernel)
-    states = [s for s in kernel.states() if s.protocol in IPSEC_PROTOCOLS]
-    sas = tuple(_sa(state, now) for state in states)
-    finder = _Finder(sas, read.knobs)
-    entries = sorted(engine.spd(), key=lambda e: e.kernel_priority)
-    ours = [entry for entry in entries if not entry.socket]
-    who = _daemon(ours)
-    shown = ours if most is None else [entry for entry in ours if not entry.twin][:most]
-    policies = tuple(
-        PolicyStatus(at, entry, _owner(entry, who), finder.served(entry))
-        for at, entry in enumerate(shown, 1)
-    )
+    sad, spd = Sad(kernel, now), Spd(kernel)
+    unserved = spd.unserved(sad, sys.maxsize if most is None else most)
+    who = _daemon() if spd.has_owner(Owner.FOREIGN) else ""
     counters: dict[str, int] = {}
     with suppress(UnsupportedError):
         counters = {n: v for n, v in stats.read(kernel).counters.items() if v}
-    unserved = [entry for entry in ours if finder.lacks_sa(entry)]
     problems = (
-        *_of_knobs(read, ours),
-        *_of_forged(ours),
-        *chain.from_iterable(_of_policy(e, finder.served(e)) for e in unserved[:most]),
-        *_of_sas(sas, now),
+        *_of_knobs(read, spd),
+        *_of_forged(spd.iter_forged()),
+        *chain.from_iterable(_of_policy(e, _served(e, sad, read.knobs)) for e in unserved.first),
+        *_of_sas(sad.iter_noteworthy()),
         *_of_counters(counters),
     )
-    counts = Counts(
-        sum(not entry.twin for entry in ours),
-        sum(entry.owner is not Owner.OURS for entry in ours),
-        len(entries) - len(ours),
-        len(unserved) - len(unserved[:most]),
+    shown = spd if most is None else spd.first(most)
+    policies = (
+        PolicyStatus(at, entry, _owner(entry, who), _served(entry, sad, read.knobs))
+        for at, entry in enumerate(shown, 1)
     )
-    return Status(problems, read.knobs, policies, sas, counters, counts)
+    missing = unserved.total - len(unserved.first)
+    counts = Counts(spd.written, spd.foreign, spd.sockets, len(sad), missing)
+    return Status(problems, read.knobs, policies, iter(sad), counters, counts)
 
 
-# SAs
-
-
-def _sa(state: State, now: float) -> SaStatus:
-    entry = sad_entry_from_kernel(state, now)
-    hard = entry.association.hard
-    shares = []
-    if hard.addtime and entry.created:
-        shares.append((now - entry.created) / hard.addtime)
-    if hard.bytes:
-        shares.append(entry.bytes / hard.bytes)
-    if hard.allocations:
-        shares.append(entry.packets / hard.allocations)
-    return SaStatus(entry, state, min(1.0, max(shares)) if shares else None)
-
-
-class _Finder:
-    """Finds the SAs for requests, the newest first."""
-
-    def __init__(self, sas: Iterable[SaStatus], knobs: Knobs) -> None:
-        self._knobs = knobs
-        self._by_ends: dict[tuple[int, Address, Address], list[SadEntry]] = {}
-        self._budget = _MOST_COMPARED
-        for sa in sas:
-            association = sa.entry.association
-            if sa.entry.state in (SaState.LARVAL, SaState.DEAD):
-                continue
-            ends = int(association.protocol), association.source, association.destination
-            self._by_ends.setdefault(ends, []).append(sa.entry)
-
-    def served(self, entry: SpdEntry) -> tuple[Served, ...]:
-        """Return the requests of a policy with the SAs that serve them, one for a pair of hosts."""
-        policy = entry.policy
-        if policy.type is not PolicyType.IPSEC or policy.direction is Direction.FWD:
-            return ()
-        family, outbound = policy.selector.family, policy.direction is Direction.OUT
-        found = []
-        for request in policy.requests:
-            heads = self._heads(request, policy.selector)
-            sas = [sa for sas in heads if (sa := _first(sas, request, outbound))]
-            level = effective_level(request, family, self._knobs).name.lower()
-            spi = sas[0].association.spi if sas else None
-            found.append(Served(format_request(request), level, spi, len(sas)))
-        return tuple(found)
-
-    def lacks_sa(self, entry: SpdEntry) -> bool:
-        """Whether a request of an outbound policy has no SA."""
-        policy = entry.policy
-        if policy.direction is not Direction.OUT or policy.type is not PolicyType.IPSEC:
-            return False
-        if not self._by_ends:
-            return True
-        return not all(
-            any(_first(sas, request, True) for sas in self._heads(request, policy.selector))
-            for request in policy.requests
+def _served(entry: SpdEntry, sad: Sad, knobs: Knobs) -> tuple[Served, ...]:
+    """Return the requests of a policy with the SAs that serve them."""
+    family = entry.policy.selector.family
+    return tuple(
+        Served(
+            format_request(request),
+            effective_level(request, family, knobs).name.lower(),
+            spis[0] if spis else None,
+            len(spis),
         )
-
-    def _heads(self, request: IpsecRequest, selector: Selector) -> Iterable[list[SadEntry]]:
-        """Return the SAs of each pair of hosts that a request is about."""
-        if not self._by_ends:
-            return ()
-        protocol = int(request.protocol)
-        source, source_bits, destination, destination_bits = selector[:4]
-        if request.mode is Mode.TUNNEL and request.source and request.destination:
-            source, destination = request.source, request.destination
-        elif not source_bits == destination_bits == source.bits:
-            self._budget -= len(self._by_ends)
-            if self._budget < 0:
-                return ()
-            return (
-                sas
-                for (number, here, there), sas in self._by_ends.items()
-                if number == protocol
-                and here.family == source.family
-                and selector.covers(here, there)
-            )
-        return (self._by_ends.get((protocol, source, destination), []),)
-
-
-def _first(sas: list[SadEntry], request: IpsecRequest, outbound: bool) -> SadEntry | None:
-    """Return the newest of some SAs that serves a request; KAME compares no reqid on input."""
-    return next((sa for sa in sas if _serves(sa, request, outbound)), None)
-
-
-def _serves(entry: SadEntry, request: IpsecRequest, compares_reqid: bool) -> bool:
-    association = entry.association
-    mode = entry.kernel_mode if association.mode is Mode.ANY else association.mode
-    if mode is not request.mode:
-        return False
-    unique = request.level is Level.UNIQUE and request.reqid and compares_reqid
-    return not unique or association.reqid == request.reqid
+        for request, spis in sad.serving(entry)
+    )
 
 
 # Owners
@@ -264,10 +156,8 @@ def _owner(entry: SpdEntry, daemon: str) -> str:
     return "probably ip xfrm"
 
 
-def _daemon(entries: Sequence[SpdEntry]) -> str:
-    """Return the IKE daemons of this network namespace, where there are foreign entries."""
-    if not any(entry.owner is Owner.FOREIGN for entry in entries):
-        return ""
+def _daemon() -> str:
+    """Return the IKE daemons of this network namespace."""
     found = set()
     here = os.readlink("/proc/thread-self/ns/net")
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -282,18 +172,12 @@ def _daemon(entries: Sequence[SpdEntry]) -> str:
 # Problems
 
 
-def _of_knobs(read: knobs_of_namespace.State, entries: Sequence[SpdEntry]) -> Iterator[Problem]:
+def _of_knobs(read: knobs_of_namespace.State, spd: Spd) -> Iterator[Problem]:
     if read.warning:
         text = read.warning.removeprefix("warning: ")
         yield Problem("error", text, "kame-sysctl net.inet.ipsec.def_policy=...")
     for family, word in ((AF_INET, "IPv4"), (AF_INET6, "IPv6")):
-        if read.knobs.of(family).def_policy:
-            continue
-        exempt = any(
-            entry.policy.type is PolicyType.NONE and entry.policy.selector.family == family
-            for entry in entries
-        )
-        if not exempt:
+        if not (read.knobs.of(family).def_policy or spd.exempts(family)):
             yield Problem(
                 "warning",
                 f"def_policy is 0 for {word} and no policy of action none exempts anything",
@@ -303,12 +187,11 @@ def _of_knobs(read: knobs_of_namespace.State, entries: Sequence[SpdEntry]) -> It
 
 def _of_forged(entries: Iterable[SpdEntry]) -> Iterator[Problem]:
     for entry in entries:
-        if entry.owner is Owner.FORGED:
-            yield Problem(
-                "error",
-                f"spid={entry.id} has the mark of def_policy's block and is none",
-                "any write of a variable replaces it: kame-sysctl ...def_policy=0",
-            )
+        yield Problem(
+            "error",
+            f"spid={entry.id} has the mark of def_policy's block and is none",
+            "any write of a variable replaces it: kame-sysctl ...def_policy=0",
+        )
 
 
 def _of_policy(entry: SpdEntry, served: Iterable[Served]) -> Iterator[Problem]:
@@ -334,11 +217,11 @@ def _of_counters(counters: dict[str, int]) -> Iterator[Problem]:
         yield Problem("note", f"{value} {counter.words}", counter.cure)
 
 
-def _of_sas(sas: Sequence[SaStatus], now: float) -> Iterator[Problem]:
+def _of_sas(sas: Iterable[SaStatus]) -> Iterator[Problem]:
     for entry, state, share in sas:
         name = f"SA 0x{entry.association.spi:x} to {entry.association.destination}"
         errors = state.statistics
-        if entry.state is SaState.DYING or (share or 0) >= _NEARLY_OVER:
+        if entry.state is SaState.DYING or (share or 0) >= NEARLY_OVER:
             yield Problem("warning", f"{name} ends soon", "rekey, or add the next SA")
         if errors.integrity_failed:
             yield Problem(

@@ -2,14 +2,16 @@
 
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.lookup import find_marker
-from kamexfrm.engine.requests import SetKnob
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import Knob, Knobs
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple
-from kamexfrm.sysctl.settings import Assignments
 from kamexfrm.xfrm import XFRM_USERPOLICY_BLOCK
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from kamexfrm.sysctl.settings import Assignments
 
 NO_EXEMPTIONS = (
     "warning: def_policy 0 discards whatever no policy lets pass:"
@@ -76,11 +78,13 @@ def _blocks(kernel: Kernel) -> bool:
         return False  # kernels before 5.14 have no such default
 
 
-def write(kernel: Kernel, assignments: Assignments) -> tuple[dict[Knob, KamexfrmError], str]:
+def write(kernel: Kernel, assignments: "Assignments") -> tuple[dict[Knob, KamexfrmError], str]:
     """Write variables; return the errors, and the process that kept the lock from us or nothing.
 
     Raises KernelError when nothing at all can be written.
     """
+    from kamexfrm.engine.requests import SetKnob
+
     engine = Engine(kernel)
     for knob, value in assignments.items():
         engine.submit(SetKnob(knob, value))

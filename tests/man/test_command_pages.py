@@ -1,6 +1,7 @@
 """The pages of kamexfrm's commands: options as the command's, members as the schema's."""
 
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -19,7 +20,7 @@ PAGES = {
 ELSEWHERE = {"completion", "help", "exec", "guest", "demo", "rig"}
 
 COMMANDS = [e.name for part in SECTIONS for e in part.entries if e.name not in ELSEWHERE]
-DOCUMENTS = sorted(file.stem for file in SCHEMAS.glob("*.json"))
+DOCUMENTS = sorted(file.stem for file in Path(SCHEMAS).glob("*.json"))
 
 
 def options_of(name: str) -> set[str]:

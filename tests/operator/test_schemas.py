@@ -7,7 +7,7 @@ import pytest
 
 from kamexfrm.operator.document import SCHEMAS, schema
 
-FILES = sorted(SCHEMAS.glob("*.json"))
+FILES = sorted(Path(SCHEMAS).glob("*.json"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -5,11 +5,15 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kamexfrm.cli.command import main
+from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.library.ipsec import Ipsec
+from kamexfrm.model.policy import Direction
 from kamexfrm.operator.status import Status, look
 from tests.operator.schemas import valid
 
@@ -110,3 +114,47 @@ def test_def_policy_without_exemptions_is_a_problem(real_kernel: NetlinkKernel) 
     done = CliRunner().invoke(main, ["exempt", "dhcp"])
     assert done.exit_code == 0
     assert "exempts anything" not in run()
+
+
+LINES = [
+    "spdadd 10.0.0.{n} 10.0.1.1 any -P out ipsec esp/transport//require;",
+    "spdadd 10.0.0.{n} 10.0.1.1 tcp -P out prio high ipsec esp/transport//use ah/transport//use;",
+    "spdadd 10.0.0.{n} 10.0.1.0/24 any -P out ipsec esp/transport//unique:{n};",
+    "spdadd 10.0.0.{n} 10.0.1.1 udp -P out ipsec esp/tunnel/10.9.0.1-10.9.0.2/require;",
+    "spdadd 10.0.0.{n} 10.0.1.1 sctp -P out ipsec esp/tunnel/10.9.0.1-10.9.0.3/use;",
+    "spdadd 10.0.1.1 10.0.0.{n} any -P in ipsec esp/transport//require;",
+    "spdadd 10.0.0.{n} 10.0.1.1 icmp -P out discard;",
+    "spdadd 10.0.0.{n} 10.0.1.1 igmp -P in prio low none;",
+    "spdadd fe80::{n} fe80::1 any -mark {n} -P out ipsec esp/transport//require;",
+    "add 10.0.0.{n} 10.0.1.1 esp 0x90{n} -m transport -u {n} -E aes-cbc " + KEY + ";",
+    "add 10.0.0.{n} 10.0.1.1 ah 0x90{n} -m transport -A hmac-sha1 0x" + "11" * 20 + ";",
+    "add 10.9.0.1 10.9.0.2 esp 0x91{n} -m tunnel -lh 900 -E aes-cbc " + KEY + ";",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(LINES), st.integers(1, 4)), unique=True, max_size=14))
+@settings(deadline=None, max_examples=40)
+def test_what_the_screen_shows_is_the_beginning_of_all(lines: list[tuple[str, int]]) -> None:
+    kernel = FakeKernel()
+    Ipsec(kernel).run("".join(line.format(n=n) for line, n in lines))
+    entries = [e for e in Engine(kernel).spd() if not e.twin]
+    everything, some = look(kernel), look(kernel, 3)
+    whole = [each for each in everything.policies if not each.entry.twin]
+    assert [each.entry for each in whole] == sorted(entries, key=lambda e: e.kernel_priority)
+    shown = list(some.policies)
+    assert [each.entry for each in shown] == [each.entry for each in whole[:3]]
+    assert [each.served for each in shown] == [each.served for each in whole[:3]]
+    lacking = [
+        each
+        for each in whole
+        if each.entry.policy.direction is Direction.OUT
+        and any(served.spi is None for served in each.served)
+    ]
+    assert some.counts._replace(unnamed=0) == everything.counts
+    assert some.counts.policies == len(entries)
+    assert some.counts.unnamed == max(0, len(lacking) - 3)
+    named = [p.text for p in everything.problems if "has no SA" in p.text]
+    assert len(named) == sum(served.spi is None for each in lacking for served in each.served)
+    assert [p.text for p in some.problems if "has no SA" in p.text] == named[
+        : sum(served.spi is None for each in lacking[:3] for served in each.served)
+    ]

@@ -5,7 +5,6 @@ from functools import lru_cache
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.catch_all import stands_for_one
-from kamexfrm.translate.xfrm.fast_path import FastPathTemplate
 from kamexfrm.xfrm import (
     NLA_TYPE_MASK,
     XFRM_POLICY_FWD,
@@ -24,6 +23,10 @@ from kamexfrm.xfrm import (
 from kamexfrm.xfrm.attributes import Span
 from kamexfrm.xfrm.selector import pack_context, pack_mark, read_context, read_mark
 from kamexfrm.xfrm.structs import SELECTOR, U32, USERPOLICY_INFO
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from kamexfrm.translate.xfrm.fast_path import FastPathTemplate
 
 NAME_END = SELECTOR.size
 _INFO_END = USERPOLICY_INFO.size
@@ -132,7 +135,7 @@ def content_of(first: int, flags: int, action: int, tail: bytes) -> int:
     return hash((first, flags, action, read_tail(tail).templates)) or 1
 
 
-def plain_content(template: FastPathTemplate, priority: int, *, twin: bool = False) -> int:
+def plain_content(template: "FastPathTemplate", priority: int, *, twin: bool = False) -> int:
     """Return the content of an entry with a plain template and no lifetime, or of its twin."""
     flags, templates = 0, template.templates
     if twin:
