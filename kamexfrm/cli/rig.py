@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kamexfrm.cli import rig_up
-from kamexfrm.cli.rig_cases import FILE, PASSED, SKIPPED, read_cases, usage
+from kamexfrm.cli.rig_cases import FILE, PASSED, SKIPPED, read_cases, show, usage, width_of
 from kamexfrm.cli.rig_run import run
 from kamexfrm.command_line import printable
 
@@ -37,7 +37,7 @@ def new(kind: str | None) -> None:
 
     if kind is None:
         for name in gallery.kinds():
-            click.echo(f"{name:<16} {gallery.title_of(name)}")
+            show(f"{name:<16} {gallery.title_of(name)}", 17)
         return
     if kind not in gallery.kinds():
         usage(f"no kind {kind}{suggestion(kind, gallery.kinds())}")
@@ -64,7 +64,8 @@ def graph(file: Path, pattern: str, svg: bool) -> None:
     from kamexfrm.rig.scenario.report import graph as drawing
 
     case = read_cases((file,), pattern)[0]
-    click.echo(drawing.svg(case) if svg else drawing.text(case), nl=False)
+    width = width_of(sys.stdout)
+    click.echo(drawing.svg(case) if svg else drawing.text(case, width), nl=False)
 
 
 @rig.command("list")
@@ -92,7 +93,7 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(f"{'yes' if finding.well else 'no':<4} {finding.what}")
+            show(f"{'yes' if finding.well else 'no':<4} {finding.what}", 5)
             if finding.cure:
-                click.echo(f"     {finding.cure}")
+                show(f"     {finding.cure}", 2)
     sys.exit(PASSED if examining.able(findings) else SKIPPED)

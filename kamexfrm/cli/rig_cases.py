@@ -1,9 +1,11 @@
 """What the commands of ``kamexfrm rig`` share: reading cases, exit statuses and leaving early."""
 
 import fnmatch
+import os
+import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
@@ -38,6 +40,21 @@ def read_cases(files: tuple[Path, ...], pattern: str) -> "list[Case]":
     if not chosen:
         usage(f"-k {pattern}: none of {len(cases)} cases")
     return chosen
+
+
+def width_of(out: TextIO) -> int:
+    """Return how many characters fit a line of a terminal, or COLUMNS; 0 for no limit."""
+    if out.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return max(shutil.get_terminal_size().columns, 20)
+    return 0
+
+
+def show(text: str, more: int) -> None:
+    """Print a line, on a terminal folded to its width with the rest indented by ``more``."""
+    from kamexfrm.rig.scenario.report.folding import fold
+
+    for line in fold(text, width_of(sys.stdout), more):
+        click.echo(line)
 
 
 def usage(text: str) -> NoReturn:

@@ -36,17 +36,36 @@ def _try(file: Path) -> None:
         pass
 
 
-def write(run: "RunResult", *, html: Path | None = None, record: Path | None = None) -> None:
-    """Write a run as a page, and as a record for the process outside a guest."""
+def rest(report: Path | None, scenario: str) -> str:
+    """Return where the state of the hosts at a failure is found."""
+    where = f"in {report}" if report else "in what --report FILE writes, or -v shows"
+    return (
+        f"packets, SAs, policies and counters are {where}; kamexfrm rig up {scenario} keeps the "
+        "hosts, for kamexfrm rig dump"
+    )
+
+
+def write(
+    run: "RunResult",
+    *,
+    html: Path | None = None,
+    report: Path | None = None,
+    record: Path | None = None,
+) -> None:
+    """Write a run as a page and as a text, or for these as a record, outside a guest."""
     from kamexfrm.operator.saving import write_whole
     from kamexfrm.rig.scenario.page.document import page
     from kamexfrm.rig.scenario.report import record as records
+    from kamexfrm.rig.scenario.report.transcript import run_text
 
     try:
-        if html:
-            write_whole(str(html), [page(run)], 0o644)
         if record:
             write_whole(str(record), [records.dumps(run)], 0o600)
+            return
+        if html:
+            write_whole(str(html), [page(run)], 0o644)
+        if report:
+            write_whole(str(report), [run_text(run).rstrip("\n")], 0o644)
     except KamexfrmError as error:
         fail(error)
 

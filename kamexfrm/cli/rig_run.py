@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kamexfrm.cli import rig_reports as reports
-from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage
+from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage, width_of
 from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ class Options:
     pattern: str
     kernel: str
     quiet: bool
+    verbose: bool
     exitfirst: bool
     as_json: bool
     junit: Path | None
     html: Path | None
+    report: Path | None
     record: Path | None
     pcap: Path | None
     step: bool
@@ -45,6 +47,7 @@ class Options:
     keep: bool
     timeout: float | None
     colour: bool | None
+    width: int | None
     shared: Path | None
 
     @property
@@ -59,16 +62,23 @@ class Options:
             return None
         return self.timeout or _GUEST_TIMEOUT
 
-    def words(self, colour: bool) -> list[str]:
+    @property
+    def recorded(self) -> bool:
+        """Whether a file is written for which each step is observed."""
+        return bool(self.html or self.report or self.record)
+
+    def words(self, colour: bool, width: int) -> list[str]:
         """Return the options for the same command in a guest; files that it writes left out."""
         words = ["-k", self.pattern] if self.pattern else []
         words += ["--quiet"] if self.quiet else []
+        words += ["--verbose"] if self.verbose else []
         words += ["--exitfirst"] if self.exitfirst else []
         words += ["--json"] if self.as_json else []
         words += ["--step"] if self.step else []
         words += ["--enter", self.enter] if self.enter else []
         words += ["--keep"] if self.keep else []
-        words += ["--colour" if colour else "--no-colour"]
+        words += ["--report", str(self.report)] if self.report else []
+        words += ["--colour" if colour else "--no-colour", "--width", str(width)]
         return words
 
 
@@ -83,10 +93,12 @@ class Options:
     help="Where: auto is the running kernel if it can, else the guest; or a guest's kernel.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show failed cases and the summary only.")
+@click.option("-v", "--verbose", is_flag=True, help="Show packets and hosts at each failure.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failed case.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report instead.")
 @click.option("--junit", type=FILE, help="Write a JUnit file.")
 @click.option("--html", type=FILE, metavar="FILE", help="Write a page with packets and causes.")
+@click.option("--report", type=FILE, metavar="FILE", help="Write a text with all of failures.")
 @click.option("--record", type=FILE, hidden=True, help="Write the run for the process outside.")
 @click.option("--pcap", type=FILE, help="Write captures and ESP keys into a folder.")
 @click.option("--step", is_flag=True, help="Wait for Enter before each step.")
@@ -94,6 +106,7 @@ class Options:
 @click.option("--keep", is_flag=True, help="Keep the hosts of each case until Enter.")
 @click.option("--timeout", type=float, help="Of the guest, in seconds: 600 unless it asks.")
 @click.option("--colour/--no-colour", default=None, hidden=True, help="Whether to paint.")
+@click.option("--width", type=int, hidden=True, help="Characters in a line, 0 for any.")
 @click.option("--shared", type=FILE, hidden=True, help="The folder shared with the machine.")
 def run(**options: Any) -> None:
     """Run scenarios: every case of every FILE.
@@ -112,8 +125,10 @@ def _run(options: Options) -> int:
     cases = read_cases(options.files, options.pattern)
     if options.enter and not any(options.enter in case.hosts for case in cases):
         usage(f"--enter {options.enter}: no host of that name")
-    reports.check(options.junit, options.html)
+    if not options.record:
+        reports.check(options.junit, options.html, options.report)
     colour = wants_colour(sys.stdout) if options.colour is None else options.colour
+    width = width_of(sys.stdout) if options.width is None else options.width
     try:
         where = kernels.choose(options.kernel, cases)
     except kernels.Unable as reason:
@@ -121,18 +136,20 @@ def _run(options: Options) -> int:
     if where is kernels.Where.USER:
         _run_unshared()
     if where is kernels.Where.GUEST:
-        return _GuestRun(options, cases, options.words(colour)).run()
+        return _GuestRun(options, cases, options.words(colour, width)).run()
     transcript = report.Transcript(
         sys.stderr if options.as_json else sys.stdout,
         colour=colour,
         quiet=options.quiet or options.as_json,
+        facts=options.verbose,
+        width=width,
     )
     done = _run_here(cases, transcript, options)
     if options.as_json:
         click.echo(json.dumps(report.as_json(done.results), indent=2))
     if options.junit:
         report.write_junit(options.junit, done.results)
-    reports.write(done, html=options.html, record=options.record)
+    reports.write(done, html=options.html, report=options.report, record=options.record)
     return FAILED if done.failed else PASSED
 
 
@@ -141,15 +158,14 @@ def _run_here(cases: "list[Case]", transcript: "Transcript", options: Options) -
     from kamexfrm.rig.scenario.run.runner import Runner
 
     began, begin = time.time(), time.monotonic()
-    observe = bool(options.html or options.record)
-    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options), observe=observe)
+    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options), observe=options.recorded)
     results: list[CaseResult] = []
     for case in cases:
         results.append(runner.run(case))
         if options.exitfirst and not results[-1].passed:
             break
     seconds = time.monotonic() - begin
-    transcript.summary(results, seconds)
+    transcript.summary(results, seconds, reports.rest(options.report, cases[0].file))
     return RunResult(tuple(results), os.uname().release, began, seconds)
 
 
@@ -203,8 +219,9 @@ class _GuestRun:
             report = share / "junit.xml"
             if options.junit and report.is_file() and not report.is_symlink():
                 shutil.copyfile(report, options.junit)
-            if options.html and status in (PASSED, FAILED):
-                reports.write(reports.read(share / "record.json", self._cases), html=options.html)
+            if options.recorded and status in (PASSED, FAILED):
+                done = reports.read(share / "record.json", self._cases)
+                reports.write(done, html=options.html, report=options.report)
             if options.pcap and (share / "pcap").exists():
                 pcap.copy_files(share / "pcap", options.pcap)
         return status
@@ -215,7 +232,7 @@ class _GuestRun:
         options = self._options
         words = [*self._words]
         words += ["--junit", str(share / "junit.xml")] if options.junit else []
-        words += ["--record", str(share / "record.json")] if options.html else []
+        words += ["--record", str(share / "record.json")] if options.recorded else []
         words += ["--pcap", str(share / "pcap")] if options.pcap else []
         words += ["--shared", str(share)] if options.keep else []
         command = python.module("kamexfrm.cli", unbuffered=True)

@@ -113,15 +113,15 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
     try:
         found = holder.find(name)
         for host in hosts or found.hosts:
-            for words in (
-                ["setkey", "-D", "--nokeys"],
-                ["setkey", "-DP"],
-                ["kame-sysctl", "-a"],
-                ["grep", "-v", " 0$", "/proc/self/net/xfrm_stat"],
+            for line in (
+                "setkey -D --nokeys",
+                "setkey -DP",
+                "kame-sysctl -a | grep -v unsupported",
+                "grep -v ' 0$' /proc/self/net/xfrm_stat",
             ):
-                click.echo(f"{host}# {' '.join(words)}")
+                click.echo(f"{host}# {line}")
                 sys.stdout.flush()
-                found.run(host, words, shell_environment(host))
+                found.run(host, ["/bin/sh", "-c", line], shell_environment(host))
     except BrokenPipeError:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:

@@ -11,6 +11,7 @@ from kamexfrm.rig.pytest_failure import failure
 from kamexfrm.rig.scenario.plan import Case
 from kamexfrm.rig.scenario.reading import document
 from kamexfrm.rig.scenario.report import transcript as report
+from kamexfrm.rig.scenario.report.closing import closing_line
 from kamexfrm.rig.scenario.result import CaseResult
 from kamexfrm.rig.scenario.run.runner import Runner
 
@@ -35,7 +36,7 @@ class CaseFailed(KamexfrmError):
     """A case that failed; its text is one line that says why."""
 
     def __init__(self, result: CaseResult) -> None:
-        super().__init__(_closing_line(result))
+        super().__init__(closing_line(result))
         self.result = result
 
 
@@ -69,14 +70,6 @@ class ScenarioItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Return where the test is, and its name."""
         return self.path, 0, f"{self.path.name}[{self.name}]"
-
-
-def _closing_line(result: CaseResult) -> str:
-    """Return in one line what was not as expected, and the likeliest cause."""
-    if result.failure is None:
-        return ""
-    message = result.failure.message.partition("\n")[0]
-    return ": ".join([message, *result.failure.causes[:1]])
 
 
 def _relative(path: Path) -> str:

@@ -71,10 +71,34 @@ def test_what_passes_is_told_step_by_step_and_ends_with_0(files: Path) -> None:
 def test_what_fails_ends_with_1_and_is_named_at_the_end(files: Path) -> None:
     done = rig(files, "run", "bad.rig.toml", "good.rig.toml")
     assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
-    assert "alice# setkey -DP" in done.stdout
+    assert "alice# setkey -DP" not in done.stdout
+    assert "in what --report FILE writes, or -v shows; kamexfrm rig up bad" in done.stdout
     assert "failed: bad.rig.toml: ok, expected lost" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
     assert done.returncode == 1
+
+
+def test_all_of_a_failure_is_shown_or_written_where_it_is_asked_for(files: Path) -> None:
+    done = rig(files, "run", "-v", "bad.rig.toml")
+    assert done.stdout.index("alice# setkey -DP") < done.stdout.index("FAILED step 1")
+    done = rig(files, "run", "--report", "r.txt", "bad.rig.toml", "good.rig.toml")
+    assert "alice# setkey -DP" not in done.stdout
+    assert "counters are in r.txt;" in done.stdout
+    written = (files / "r.txt").read_text()
+    assert "alice# setkey -DP" in written
+    assert written.splitlines()[-1].startswith("1 failed, 1 passed in")
+
+
+def test_nothing_is_wider_than_the_terminal(files: Path) -> None:
+    for width in (80, 60):
+        for words in (
+            ["run", "-v", "bad.rig.toml"],
+            ["graph", "bad.rig.toml"],
+            ["new"],
+            ["doctor"],
+        ):
+            done = rig(files, *words, COLUMNS=str(width))
+            assert max(map(len, done.stdout.splitlines())) <= width, done.stdout
 
 
 def test_the_first_failure_may_be_the_last(files: Path) -> None:
@@ -146,13 +170,15 @@ def test_the_guest_tells_the_same_and_hands_out_its_files(files: Path) -> None:
     done = rig(
         files,
         "run", "--kernel", "guest", "--junit", "j.xml", "--pcap", "p", "--html", "run.html",
-        "good.rig.toml", "bad.rig.toml",
+        "--report", "r.txt", "good.rig.toml", "bad.rig.toml",
     )  # fmt: skip
     assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
     assert done.returncode == 1
     assert (files / "j.xml").exists()
     assert (files / "p/good.alice----bob.pcap").stat().st_size > 24
+    assert "counters are in r.txt;" in done.stdout
+    assert "bob# setkey -DP" in (files / "r.txt").read_text()
     page = (files / "run.html").read_text()
     assert "<h1>1 failed, 1 passed</h1>" in page
     assert "alice to bob: ICMP echo request" in page
@@ -191,7 +217,7 @@ def test_a_page_shows_foreign_texts_as_texts_and_no_key(files: Path) -> None:
     assert [path for path in files.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("option", ["--html", "--junit"])
+@pytest.mark.parametrize("option", ["--html", "--junit", "--report"])
 @pytest.mark.parametrize("name", ["nowhere/run.html", ".", "good.rig.toml/run.html"])
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
     files: Path, option: str, name: str

@@ -10,12 +10,15 @@ from kamexfrm.rig.scenario.plan import Case
 class Failure:
     """Why a step failed: what was not as expected, possible causes, and the facts.
 
-    ``causes``: the likeliest first; ``facts``: (title, text) pairs of packets, dumps and counters.
+    ``causes``: the likeliest first; ``facts``: (title, text) pairs of packets, dumps and counters;
+    ``advice``: what to do next; ``cause``: the likeliest, in short, empty where none explains it.
     """
 
     message: str
     causes: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    advice: str = ""
+    cause: str = ""
 
 
 class StepFailed(KamexfrmError):

@@ -1,13 +1,13 @@
 """Causes of a failed probe, the likeliest first: paths, SAs, policies, counters."""
 
 from collections.abc import Iterator
-from enum import IntEnum
 
 from kamexfrm.model.counters import meaning_of
 from kamexfrm.model.packet import Packet as Flow
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType
 from kamexfrm.net import AF_INET6, IPPROTO_ICMPV6
-from kamexfrm.rig.scenario.diagnosis import received_packets
+from kamexfrm.rig.scenario.diagnosis import advice, received_packets
+from kamexfrm.rig.scenario.diagnosis.advice import Rank
 from kamexfrm.rig.scenario.diagnosis.journey import Journey, no_route, travel, unanswered
 from kamexfrm.rig.scenario.diagnosis.peer_comparison import differences
 from kamexfrm.rig.scenario.diagnosis.snapshot import (
@@ -23,17 +23,6 @@ from kamexfrm.rig.scenario.stage.scene import Scene
 
 #: Counters of packets that a receiver's policies drop.
 _BY_POLICY = ("XfrmInTmplMismatch", "XfrmInNoPols", "XfrmInPolBlock", "XfrmInPolError")
-
-
-class _Rank(IntEnum):
-    """How likely a cause explains the failure: lower ones are listed first."""
-
-    PATH = 0  # packets cannot get there, protected or not
-    SA = 1  # sender and receiver do not understand each other
-    SENDER = 2
-    RECEIVER = 3
-    COUNTER = 4
-    HINT = 5  # listed when nothing better was found
 
 
 class Diagnosis:
@@ -56,7 +45,7 @@ class Diagnosis:
         self._moved = moved
         self._outcome = outcome
         self._expected = expected
-        self._found: list[tuple[_Rank, str]] = []
+        self._found: list[tuple[Rank, str]] = []
         route = snapshot.route(probe.host, probe.destination, probe.source)
         source = probe.source or (route.source if route else "")
         self._journeys: list[Journey] = []
@@ -70,25 +59,37 @@ class Diagnosis:
 
     def causes(self) -> tuple[str, ...]:
         """Return all causes, the likeliest first."""
+        self._collect()
+        certain = any(rank <= Rank.RECEIVER for rank, _ in self._found)
+        return tuple(
+            dict.fromkeys(text for rank, text in self._found if not (certain and rank is Rank.HINT))
+        )
+
+    def cause(self) -> str:
+        """Return the likeliest of the causes that were collected, in short; empty for hints."""
+        rank, text = self._found[0] if self._found else (Rank.HINT, "")
+        return "" if rank is Rank.HINT else text.partition("; ")[0]
+
+    def advice(self) -> str:
+        """Return what to do about the likeliest of the causes that were collected."""
+        rank = self._found[0][0] if self._found else Rank.HINT
+        counters = [counter for _, counter, _ in self._moved]
+        return advice.about_probe(self._snapshot.scene.case, rank, counters)
+
+    def _collect(self) -> None:
         if self._outcome != "ok":
             self._paths()
         for breaks, text in differences(self._snapshot):
-            self._add(_Rank.SA if breaks else _Rank.HINT, text)
+            self._add(Rank.SA if breaks else Rank.HINT, text)
         for host, counter, by in self._moved:
             self._counter(host, counter)
-            self._add(_Rank.COUNTER, f"{host}'s {counter} rose by {by}: {meaning_of(counter)}")
+            self._add(Rank.COUNTER, f"{host}'s {counter} rose by {by}: {meaning_of(counter)}")
         self._senders()
         if self._outcome == "ok" and self._expected in ("lost", "refused"):
             self._receivers()
         self._found.sort(key=lambda cause: cause[0])
-        certain = any(rank <= _Rank.RECEIVER for rank, _ in self._found)
-        return tuple(
-            dict.fromkeys(
-                text for rank, text in self._found if not (certain and rank is _Rank.HINT)
-            )
-        )
 
-    def _add(self, rank: _Rank, *texts: str) -> None:
+    def _add(self, rank: Rank, *texts: str) -> None:
         self._found += [(rank, text) for text in texts if text]
 
     # Paths
@@ -97,34 +98,34 @@ class Diagnosis:
         """Follow the path of the packets there and back."""
         snapshot, probe = self._snapshot, self._probe
         if snapshot.owner(probe.destination) is None:
-            self._add(_Rank.PATH, f"no host has the address {probe.destination}")
+            self._add(Rank.PATH, f"no host has the address {probe.destination}")
         if not self._journeys:
-            self._add(_Rank.PATH, *travel_without_source(snapshot, probe))
+            self._add(Rank.PATH, *travel_without_source(snapshot, probe))
         for journey in self._journeys:
-            self._add(_Rank.PATH, *journey.trouble)
-        self._add(_Rank.PATH, *unanswered(snapshot.links))
+            self._add(Rank.PATH, *journey.trouble)
+        self._add(Rank.PATH, *unanswered(snapshot.links))
         for packet in (one for packets in snapshot.links.values() for one in packets):
             if "too big" in packet.summary or "fragmentation needed" in packet.summary:
-                self._add(_Rank.PATH, f"{packet.source} says: {packet.summary}")
+                self._add(Rank.PATH, f"{packet.source} says: {packet.summary}")
 
         for host in snapshot.hosts:
-            self._add(_Rank.SA, *received_packets.wrong_encap_ports(self._snapshot, host))
+            self._add(Rank.SA, *received_packets.wrong_encap_ports(self._snapshot, host))
 
     # Counters
 
     def _counter(self, host: str, counter: str) -> None:
         """Find the cause of a counter that rose."""
         if counter == "XfrmInNoStates":
-            self._add(_Rank.SA, *received_packets.unknown_sas(self._snapshot, host))
+            self._add(Rank.SA, *received_packets.unknown_sas(self._snapshot, host))
         elif counter == "XfrmInStateProtoError":
-            self._add(_Rank.RECEIVER, *received_packets.unreadable(self._snapshot, host))
+            self._add(Rank.RECEIVER, *received_packets.unreadable(self._snapshot, host))
         elif counter == "XfrmInStateMismatch":
-            self._add(_Rank.RECEIVER, *received_packets.encapsulations(self._snapshot, host))
+            self._add(Rank.RECEIVER, *received_packets.encapsulations(self._snapshot, host))
         elif counter == "XfrmOutBundleGenError":
-            self._add(_Rank.SENDER, *self._tunnels(host))
+            self._add(Rank.SENDER, *self._tunnels(host))
         elif counter in ("XfrmOutPolBlock", "XfrmInPolBlock"):
             direction = Direction.OUT if "Out" in counter else Direction.IN
-            self._add(_Rank.SENDER, *self._discards(host, direction))
+            self._add(Rank.SENDER, *self._discards(host, direction))
         if counter in _BY_POLICY:
             for journey in self._journeys:
                 self._receiver(host, journey.flow)
@@ -181,7 +182,7 @@ class Diagnosis:
         if policy is None:
             others = self._snapshot.others(host, Direction.IN)
             self._add(
-                _Rank.RECEIVER, f"{host} has no inbound policy for {spell_flow(flow)}; {others}"
+                Rank.RECEIVER, f"{host} has no inbound policy for {spell_flow(flow)}; {others}"
             )
             return
         if policy.type is not PolicyType.IPSEC:
@@ -194,12 +195,12 @@ class Diagnosis:
             or (one.source, one.destination) == (str(flow.source), str(flow.destination))
         ]
         for request in policy.requests:
-            self._add(_Rank.RECEIVER, received_packets.unmet(self._snapshot, host, request))
+            self._add(Rank.RECEIVER, received_packets.unmet(self._snapshot, host, request))
             protector = self._protector(host, request, flow)
             if protector and (self._has_policies(protector) or not self._is_protected(flow)):
                 self._sender(protector, flow)
         kinds = wire.spell(wire.kinds(received))
-        self._add(_Rank.RECEIVER, f"{host} takes in by {quote(policy)}; came: {kinds}")
+        self._add(Rank.RECEIVER, f"{host} takes in by {quote(policy)}; came: {kinds}")
 
     def _begins(self, host: str, flow: Flow) -> bool:
         """Whether a host is where protection begins: packets reach it in clear."""
@@ -246,11 +247,11 @@ class Diagnosis:
                 continue
             senders = [host for host in journey.hosts if self._snapshot.spds[host].outbound]
             for host in senders:
-                rank = _Rank.SENDER if self._outcome == "ok" else _Rank.HINT
+                rank = Rank.SENDER if self._outcome == "ok" else Rank.HINT
                 self._sender(host, journey.flow, rank)
             if not senders and any(spd.outbound for spd in self._snapshot.spds.values()):
                 name = spell_flow(journey.flow)
-                self._add(_Rank.HINT, f"no host on the way has an outbound policy for {name}")
+                self._add(Rank.HINT, f"no host on the way has an outbound policy for {name}")
 
     def _receivers(self) -> None:
         """Report by which policies hosts on the path accept what should have been dropped."""
@@ -259,16 +260,16 @@ class Diagnosis:
                 policy = self._snapshot.policy(host, Direction.IN, journey.flow)
                 if policy is not None:
                     name = spell_flow(journey.flow)
-                    self._add(_Rank.RECEIVER, f"{host} takes {name} in by {quote(policy)}")
+                    self._add(Rank.RECEIVER, f"{host} takes {name} in by {quote(policy)}")
                 elif self._has_policies(host):
                     self._receiver(host, journey.flow)
 
-    def _sender(self, host: str, flow: Flow, rank: _Rank = _Rank.SENDER) -> None:
+    def _sender(self, host: str, flow: Flow, rank: Rank = Rank.SENDER) -> None:
         policy = self._snapshot.policy(host, Direction.OUT, flow)
         name = spell_flow(flow)
         if self._probe.policies and host == self._probe.host:
             own = ", ".join(self._probe.policies)
-            self._add(_Rank.HINT, f"{host} sends {name} by its socket's own policy: {own}")
+            self._add(Rank.HINT, f"{host} sends {name} by its socket's own policy: {own}")
         elif policy is None:
             others = self._snapshot.others(host, Direction.OUT)
             self._add(
@@ -283,7 +284,7 @@ class Diagnosis:
             for gap in filter(None, gaps):
                 self._add(rank, f"{host} sends by {quote(policy)}: {gap}")
             if not any(gaps):
-                self._add(_Rank.HINT, f"{host} sends {name} by {quote(policy)}")
+                self._add(Rank.HINT, f"{host} sends {name} by {quote(policy)}")
 
 
 def travel_without_source(snapshot: Snapshot, probe: Probe) -> Iterator[str]:

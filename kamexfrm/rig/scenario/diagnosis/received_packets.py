@@ -39,9 +39,8 @@ def unknown_sas(snapshot: Snapshot, host: str) -> Iterator[str]:
             for entry in same
         ):
             found = True
-            name = f"{protocol.name.lower()} {packet.spi:#x}"
-            there = names_of(same or known)
-            yield f"{host} has no SA {name} to {packet.destination}; it has {there}"
+            name = f"spi {packet.spi:#x} of {protocol.name.lower()} to {packet.destination}"
+            yield f"{host} has no SA for {name}; it has {names_of(same or known)}"
     if not found:  # the header is inside one that only the receiver can decrypt
         here = {entry.association.id for entry in known}
         for other in snapshot.hosts:

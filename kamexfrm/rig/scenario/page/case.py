@@ -70,6 +70,7 @@ def _failure(result: CaseResult) -> Element | None:
         element("ul", [element("li", cause) for cause in failure.causes], class_="causes")
         if failure.causes
         else None,
+        element("p", "Next: ", failure.advice, class_="advice") if failure.advice else None,
         element("p", f"{what}, line {step.line}: {step.label}", class_="meta"),
         class_="cause",
     )

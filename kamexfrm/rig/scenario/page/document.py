@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 import kamexfrm
 from kamexfrm.rig.scenario.page.case import badge, section
 from kamexfrm.rig.scenario.page.markup import element, written
+from kamexfrm.rig.scenario.report.closing import closing_line
 from kamexfrm.rig.scenario.report.transcript import identity
 from kamexfrm.rig.scenario.result import CaseResult, RunResult
 
@@ -98,7 +99,7 @@ def _index(results: list[CaseResult]) -> Element:
 
 
 def _index_row(number: int, result: CaseResult) -> Element:
-    why = result.failure.message.partition("\n")[0] if result.failure else result.case.title
+    why = closing_line(result) or result.case.title
     return element(
         "tr",
         element("td", badge(result.passed)),

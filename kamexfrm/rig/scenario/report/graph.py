@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from kamexfrm.rig.scenario.plan import Case, LinkPlan
+from kamexfrm.rig.scenario.report.folding import fold
 
 
 def chains(case: Case) -> list[list[LinkPlan]]:
@@ -21,13 +22,21 @@ def chains(case: Case) -> list[list[LinkPlan]]:
     return found
 
 
-def text(case: Case) -> str:
-    """Return the topology as boxes in rows, and below what is installed on each host."""
+def text(case: Case, width: int = 0) -> str:
+    """Return the topology as boxes in rows, and below what is installed on each host.
+
+    A row that is wider than ``width``, if that is not 0, goes on in the next one.
+    """
     lines: list[str] = []
     for chain in chains(case):
-        lines += _row(chain)
-        lines.append("")
-    lines += [f"{name}: {words}" for name, words in notes(case)]
+        for part in _parts(chain, width):
+            row = _row(part)
+            if width and len(row[1]) > width:
+                row = [line for link in part for line in _narrow(link)]
+            lines += [one for line in row for one in fold(line, width)]
+            lines.append("")
+    for name, words in notes(case):
+        lines += fold(f"{name}: {words}", width)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -58,6 +67,23 @@ def link_notes(case: Case) -> Iterator[tuple[str, str]]:
     for link in case.links:
         if options := _options(link).strip():
             yield link.name, options
+
+
+def _narrow(link: LinkPlan) -> list[str]:
+    """Return a link without boxes, each end on a line."""
+    left, right = (" ".join(map(str, end.addresses)) for end in (link.left, link.right))
+    return [f"{link.left.host} {left}", f"--{_options(link)} {right} {link.right.host}"]
+
+
+def _parts(chain: list[LinkPlan], width: int) -> Iterator[list[LinkPlan]]:
+    """Yield a chain in parts that fit; each begins with the host where the last one ended."""
+    part = chain[:1]
+    for link in chain[1:]:
+        if width and len(_row([*part, link])[1]) > width:
+            yield part
+            part = []
+        part.append(link)
+    yield part
 
 
 def _row(chain: list[LinkPlan]) -> list[str]:

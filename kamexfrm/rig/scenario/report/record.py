@@ -59,7 +59,7 @@ def _step(row: dict[str, Any]) -> StepResult:
 
 def _failure(row: dict[str, Any]) -> Failure:
     facts = tuple((title, text) for title, text in row["facts"])
-    return Failure(row["message"], tuple(row["causes"]), facts)
+    return Failure(row["message"], tuple(row["causes"]), facts, row["advice"], row["cause"])
 
 
 def _observation(row: dict[str, Any]) -> Observation:

@@ -5,6 +5,7 @@ import contextlib
 from kamexfrm.rig.condition import until
 from kamexfrm.rig.scenario.plan import Expectation, Kill, Probe, Run, Setkey, Sysctl
 from kamexfrm.rig.scenario.result import StepFailed
+from kamexfrm.rig.scenario.run.refusal import refusal
 from kamexfrm.rig.scenario.run.steps import Taken
 from kamexfrm.rig.scenario.stage import wire
 from kamexfrm.rig.scenario.stage.scene import Counted
@@ -36,10 +37,16 @@ def check(taken: Taken) -> None:
             raise StepFailed(f"the output has {word!r}")
 
 
+def met(taken: Taken) -> bool:
+    """Whether a probe's packets came out as expected, whatever else was expected of the step."""
+    wanted = taken.step.expectation.outcome
+    answers = {"lost": ("lost", "refused")}.get(wanted, (wanted,))
+    return not wanted or taken.outcome in answers
+
+
 def _check_outcome(taken: Taken, wanted: Expectation) -> None:
     if isinstance(taken.step.action, Probe | Kill):
-        answers = {"lost": ("lost", "refused")}.get(wanted.outcome, (wanted.outcome,))
-        if wanted.outcome and taken.outcome not in answers:
+        if not met(taken):
             reason = f" ({taken.reason})" if taken.reason else ""
             raise StepFailed(f"{taken.outcome or 'ended'}{reason}, expected {wanted.outcome}")
     elif isinstance(taken.step.action, Setkey | Sysctl | Run):
@@ -49,6 +56,8 @@ def _check_outcome(taken: Taken, wanted: Expectation) -> None:
                     f"status {taken.status}, expected {wanted.status}: {_last_lines(taken)}"
                 )
         elif (taken.status != 0) != (wanted.outcome == "refused"):
+            if taken.status and isinstance(taken.step.action, Setkey):
+                raise StepFailed(refusal("\n".join(taken.output)))
             what = f"status {taken.status}" if taken.status else "done"
             raise StepFailed(f"{what}, expected {wanted.outcome or 'ok'}: {_last_lines(taken)}")
 
@@ -92,8 +101,9 @@ def _check_counter(taken: Taken, host: str, name: str, by: int) -> None:
         )
     rose = taken.scene.hosts[host].counters()[name] - before
     if rose < 1 or (by and rose != by):
-        wanted = f"by {by}" if by else "at all"
-        raise StepFailed(f"{host}'s {name} rose by {rose}, not {wanted}")
+        what = f"rose by {rose}" if rose else "did not rise"
+        wanted = f"{by}" if by else "1 or more"
+        raise StepFailed(f"{host}'s {name} {what}, expected {wanted}")
     taken.seen.append(f"{host}: {name} +{rose}")
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.rig.scenario.covering import cover_keys
 from kamexfrm.rig.scenario.diagnosis import explaining
+from kamexfrm.rig.scenario.diagnosis.advice import change_expectation, correct_line
 from kamexfrm.rig.scenario.diagnosis.diagnosis import Diagnosis
 from kamexfrm.rig.scenario.plan import Case, Step
 from kamexfrm.rig.scenario.report.label import label
@@ -15,6 +16,7 @@ from kamexfrm.rig.scenario.result import CaseResult, Failure, StepFailed, StepRe
 from kamexfrm.rig.scenario.run import expecting
 from kamexfrm.rig.scenario.run import steps as doing
 from kamexfrm.rig.scenario.run.observing import Watch
+from kamexfrm.rig.scenario.run.refusal import refusal
 from kamexfrm.rig.scenario.stage.pcap import Record
 from kamexfrm.rig.scenario.stage.scene import Scene
 from kamexfrm.setkey.command import main as run_setkey
@@ -106,8 +108,9 @@ class Runner:
                 line = plan.line
                 seen += furnish(scene, name)
         except StepFailed as error:
-            failure = Failure(error.message, error.causes)
             line = error.line or line
+            advice = correct_line(case, line, error.message)
+            failure = Failure(cover_keys(error.message), error.causes, advice=advice)
         except OSError as error:
             failure = Failure(str(error))
         links = f"{len(case.links)} link{'s' if len(case.links) != 1 else ''}"
@@ -167,15 +170,9 @@ def furnish(scene: Scene, name: str) -> list[str]:
         done = scene.setkey(name, plan.script)
         if done.status:
             said = done.stderr.strip() or done.stdout.strip()
-            raise StepFailed(f"{name}: setkey refused: {_message_of(said)}\n{said}")
+            raise StepFailed(f"{name}: {refusal(said)}")
         warnings += done.stderr.splitlines()
     return warnings
-
-
-def _message_of(said: str) -> str:
-    """Return the message in what setkey said: lines of numbers may stand before it."""
-    lines = [line for line in said.splitlines() if line.startswith("setkey: ")]
-    return (lines or said.splitlines() or [""])[0].removeprefix("setkey: ")
 
 
 def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
@@ -183,10 +180,17 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
     scene, probe = taken.scene, taken.probe
     moved = taken.moved()
     causes = error.causes
+    cause = ""
+    place = scene.case, taken.step.line
     if probe is not None:
         expected = taken.step.expectation.outcome
-        causes += Diagnosis(scene, probe, moved, taken.outcome, expected).causes()
+        diagnosis = Diagnosis(scene, probe, moved, taken.outcome, expected)
+        causes += diagnosis.causes()
+        cause = diagnosis.cause()
+        came_out = taken.outcome == "ok" or expecting.met(taken)
+        advice = change_expectation(*place) if came_out else diagnosis.advice()
     else:
+        advice = correct_line(*place, error.message)
         causes += tuple(f"{host}'s {name} rose by {by}" for host, name, by in moved)
     facts: list[tuple[str, str]] = []
     for link, packets in scene.packets():
@@ -201,18 +205,24 @@ def _explain(taken: doing.Taken, error: StepFailed) -> Failure:
     for name in scene.hosts:
         facts += _host_facts(scene, name)
     shown = tuple((title, _cut(cover_keys(text))) for title, text in facts)
-    return Failure(cover_keys(error.message), causes, shown)
+    return Failure(cover_keys(error.message), causes, shown, advice, cause)
 
 
 def _host_facts(scene: Scene, name: str) -> list[tuple[str, str]]:
     facts = [
         (f"{name}# setkey -D --nokeys", scene.command(name, run_setkey, "-D", "--nokeys").stdout),
         (f"{name}# setkey -DP", scene.command(name, run_setkey, "-DP").stdout),
-        (f"{name}# kame-sysctl -a", scene.command(name, run_sysctl, "-a").stdout),
+        (f"{name}# kame-sysctl -a", supported(scene.command(name, run_sysctl, "-a").stdout)),
     ]
     risen = [f"{key} {value}" for key, value in scene.hosts[name].counters().items() if value]
     facts.append((f"{name}'s counters", "\n".join(risen) or "(all 0)"))
     return [(title, text.strip("\n")) for title, text in facts]
+
+
+def supported(variables: str) -> str:
+    """Return what kame-sysctl -a printed without the variables that Linux lacks."""
+    lines = variables.splitlines(keepends=True)
+    return "".join(line for line in lines if ": unsupported (" not in line)
 
 
 def _cut(text: str) -> str:
