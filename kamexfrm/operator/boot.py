@@ -26,6 +26,7 @@ from kamexfrm.setkey.script import all_statements, run_scripts
 from kamexfrm.setkey.script_file import Script, read_file
 from kamexfrm.setkey.statements import Add
 from kamexfrm.sysctl import namespace, settings
+from kamexfrm.sysctl.system_files import system_files
 
 SYSCTL, LOCKDOWN = "kamexfrm/sysctl.conf", "kamexfrm/lockdown.conf"
 
@@ -41,11 +42,12 @@ _FLUSH_ALL = Script(("flush; spdflush;\n",), "kamexfrm boot")
 class Files(NamedTuple):
     """The files of a configuration folder, usually /etc, in the order in which they are read.
 
-    ``lockdown`` is the file of exemptions, which is also the first of ``scripts``.
+    ``lockdown`` is the file of exemptions, which is also the first of ``scripts``. ``sysctl`` are
+    those of kame-sysctl --system.
     """
 
     scripts: tuple[str, ...]
-    sysctl: str = ""
+    sysctl: tuple[str, ...] = ()
     lockdown: str = ""
 
 
@@ -59,7 +61,7 @@ def find_files(etc: Path) -> Files:
     scripts += [path for path in ours if path not in (sysctl, lockdown)]
     return Files(
         tuple(map(str, scripts)),
-        str(sysctl) if sysctl.exists() else "",
+        tuple(system_files(str(etc))),
         str(lockdown) if lockdown.exists() else "",
     )
 
@@ -143,21 +145,22 @@ def _write(kernel: Kernel, assignments: settings.Assignments) -> int:
 
 
 def _read_sysctl(files: Files) -> tuple[settings.Assignments, bool]:
-    """Return what sysctl.conf assigns, and whether all of it could be read."""
+    """Return what the files of variables assign, and whether all of it could be read."""
     assignments: settings.Assignments = {}
     is_valid = True
-    try:
-        for place, text in settings.lines_of(files.sysctl) if files.sysctl else ():
-            try:
-                knob, value = settings.read_assignment(text)
-            except KamexfrmError as error:
-                is_valid = False
-                say(f"kamexfrm boot: {place}: {error}\n")
-            else:
-                assignments[knob] = value
-    except KamexfrmError as error:
-        is_valid = False
-        say(f"kamexfrm boot: {error}\n")
+    for name in files.sysctl:
+        try:
+            for place, text in settings.lines_of(name):
+                try:
+                    knob, value = settings.read_assignment(text)
+                except KamexfrmError as error:
+                    is_valid = False
+                    say(f"kamexfrm boot: {place}: {error}\n")
+                else:
+                    assignments[knob] = value
+        except KamexfrmError as error:
+            is_valid = False
+            say(f"kamexfrm boot: {error}\n")
     return assignments, is_valid
 
 

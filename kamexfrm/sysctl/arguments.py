@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from kamexfrm.command_line import Syntax, UsageError, iter_options
 from kamexfrm.records import NamedTuple
 from kamexfrm.sysctl.settings import shown
@@ -17,7 +19,7 @@ USAGE = """\
 usage: kame-sysctl [-deNnq] [--json] [--netns NAME|PATH|PID] name ...
        kame-sysctl [-eNnqw] [--json] [--preset linux|kame] name=value ...
        kame-sysctl [-dNn] [--json] -a
-       kame-sysctl [-eNnq] [--json] -p [file ...] | -f file
+       kame-sysctl [-eNnq] [--json] -p [file ...] | -f file | --system
 """
 
 HELP = f"""\
@@ -31,7 +33,10 @@ IPv4, net.inet6.ipsec6.* for IPv6, net.key.* for both; see kame-sysctl(8).
   -f FILE             write what a file says; - is the standard input
   -N, --names         print names only
   -n, --values        print values only
-  -p, --load          the operands are such files ({DEFAULT_FILE})
+  -p, --load          the operands are such files ({DEFAULT_FILE}, if it is there)
+  --system            write what the system's files say: *.conf of kamexfrm/sysctl.d below
+                      /run, /etc, /usr/local/lib and /usr/lib by their names, then
+                      {DEFAULT_FILE}
   -q, --quiet         do not print what was written
   -w, --write         all operands are assignments
   --json              print one JSON object
@@ -56,6 +61,7 @@ class Options(NamedTuple):
     write: bool = False
     json: bool = False
     load: bool = False
+    system: bool = False
     preset: str = ""
     netns: str = ""
     files: tuple[str, ...] = ()
@@ -78,6 +84,7 @@ _FLAGS = {
     "--values": "values",
     "-p": "load",
     "--load": "load",
+    "--system": "system",
     "-q": "quiet",
     "--quiet": "quiet",
     "-w": "write",
@@ -107,7 +114,8 @@ def read_options(arguments: list[str]) -> Options:
             operands.append(value)
     if options.load:  # as in procps: all operands are files
         files = (*options.files, *operands)
-        options = options._replace(files=files or (DEFAULT_FILE,))
+        default = (DEFAULT_FILE,) if os.path.exists(DEFAULT_FILE) else ()
+        options = options._replace(files=files or default)
     else:
         options = options._replace(operands=tuple(operands))
     _check(options)
@@ -135,7 +143,7 @@ def _with_option(options: Options, name: str, value: str) -> Options:
 
 def _check(options: Options) -> None:
     """Raise UsageError for what does not go together."""
-    writes = bool(options.files or options.preset)
+    writes = bool(options.files or options.preset or options.load or options.system)
     if not (options.operands or options.all or writes):
         raise UsageError("no variable named")
     if options.names and options.values:

@@ -94,6 +94,8 @@ class _Actions:
         self._describe = options.describe
         for file in options.files:
             self._take_file(file)
+        if options.system:
+            self._take_system(says=not (options.quiet or options.json))
         for operand in options.operands:
             self._take(operand, "=" in operand)
         if options.all and not options.operands:
@@ -117,6 +119,14 @@ class _Actions:
             if not (self._ignore and isinstance(error, settings.UnknownSysctlError)):
                 _complain(f"{where}{error}")
                 self.valid = False
+
+    def _take_system(self, *, says: bool) -> None:
+        from kamexfrm.sysctl.system_files import system_files
+
+        for file in system_files():
+            if says:
+                sys.stdout.write(f"* Applying {printable(file, '')} ...\n")
+            self._take_file(file)
 
     def _take_file(self, file: str) -> None:
         try:

@@ -53,7 +53,7 @@ def test_the_files_are_read_in_order(etc: Path) -> None:
         "kamexfrm/a.conf",
         "kamexfrm/b.conf",
     ]
-    assert files.sysctl.endswith("/sysctl.conf")
+    assert files.sysctl == (str(etc / "kamexfrm" / "sysctl.conf"),)
     assert files.lockdown.endswith("/lockdown.conf")
 
 
@@ -62,6 +62,8 @@ def test_all_files_are_one_load_and_a_reload_deletes_what_is_gone(
 ) -> None:
     (etc / "ipsec-tools.conf").write_text(f"flush; spdflush;\n{A}\n")
     (etc / "ipsec-tools.d" / "b.conf").write_text(f"{B}\n")
+    (etc / "kamexfrm" / "sysctl.d").mkdir()
+    (etc / "kamexfrm" / "sysctl.d" / "9.conf").write_text("net.key.sha256_icv = 96\n")
     (etc / "kamexfrm" / "sysctl.conf").write_text("net.key.sha256_icv = 128\n")
     assert boot(namespace, etc, "load")[0] == 0
     assert policies(namespace) == ["2", "3"]

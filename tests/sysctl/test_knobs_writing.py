@@ -7,6 +7,7 @@ import pytest
 
 from kamexfrm.rig import Host, Rig
 from kamexfrm.sysctl import arguments as command_line
+from kamexfrm.sysctl import system_files
 from kamexfrm.sysctl.command import run
 from tests.sysctl.kame_sysctl import (
     COMMAND,
@@ -241,6 +242,50 @@ def test_p_without_a_file_reads_the_systems(
     monkeypatch.setattr(command_line, "DEFAULT_FILE", str(path))
     assert run(["-p", "-n"]) == 0
     assert capsys.readouterr().out == "1 -> 2\n1 -> 2\n1 -> 1\n"
+
+
+def test_p_without_a_file_does_nothing_where_the_system_has_none(
+    namespace: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command_line, "DEFAULT_FILE", str(tmp_path / "none"))
+    assert run(["-p"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_system_reads_the_files_of_all_folders_by_name_and_the_plain_file_last(
+    namespace: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = [tmp_path / name for name in ("run", "etc", "local", "lib")]
+    run_, etc, local, lib = folders
+    for folder in folders:
+        folder.mkdir()
+    last = tmp_path / "kamexfrm" / "sysctl.conf"
+    last.parent.mkdir()
+    (lib / "10-first.conf").write_text(f"{INET[1]} = 2\n{INET[2]} = 2\n")
+    (etc / "20-second.conf").write_text(f"{INET[1]} = 1\n")
+    (etc / "30-masked.conf").touch()
+    (local / "30-masked.conf").write_text(f"{INET[2]} = 1\n")
+    (run_ / ".hidden.conf").write_text("nonsense\n")
+    (run_ / "40-other.txt").write_text("nonsense\n")
+    last.write_text(f"{INET[3]} = 2\n")
+    monkeypatch.setattr(system_files, "_FOLDERS", tuple(map(str, folders)))
+    monkeypatch.setattr(system_files, "_ETC", str(tmp_path))
+    assert run(["--system"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    read = [lib / "10-first.conf", etc / "20-second.conf", etc / "30-masked.conf", last]
+    assert said[:4] == [f"* Applying {path} ..." for path in read]
+    assert values(namespace) == {**START, INET[2]: 2, INET[3]: 2}
+    assert run(["--system", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    (etc / "20-second.conf").write_text("nonsense\n")
+    assert run(["--system"]) == 1
+    assert f"{etc}/20-second.conf:1: " in capsys.readouterr().err
 
 
 def test_a_wrong_line_is_named_and_nothing_of_the_file_is_written(
