@@ -15,11 +15,12 @@ from kamexfrm.engine.difference import Difference, difference
 from kamexfrm.engine.load import EntryName, Load, LoadPlan
 from kamexfrm.engine.policy_difference import Write
 from kamexfrm.engine.requests import Rejected, SaAdd, SetKnob, SpdAdd, SpdAddRun
-from kamexfrm.engine.sa_difference import SaChange, state_id
+from kamexfrm.engine.sa_difference import SaChange
 from kamexfrm.engine.session import Session
 from kamexfrm.engine.snapshot import Snapshot, put_back, take
 from kamexfrm.engine.spd_add import spd_add
 from kamexfrm.engine.wanted import Wanted
+from kamexfrm.engine.wanted_sas import state_id
 from kamexfrm.engine.writer import Writer
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.kernel.interface import Kernel

@@ -5,23 +5,22 @@ changed in place; an SA that differs in more is replaced in one piece.
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
-from kamexfrm.engine.requests import Rejected, SaAdd, SaAddRun
+from kamexfrm.engine.requests import Rejected, SaAdd
 from kamexfrm.engine.wanted import Wanted
-from kamexfrm.errors import KamexfrmError, KernelError
+from kamexfrm.engine.wanted_sas import WantedSas, state_id
+from kamexfrm.errors import KernelError
 from kamexfrm.kernel.interface import Kernel
-from kamexfrm.model.association import Lifetime, SadEntry, SecurityAssociation
+from kamexfrm.model.association import Lifetime, SadEntry
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Mode
 from kamexfrm.translate.xfrm.interface_policies import may_belong
-from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.sa_restart import is_same
-from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_of_statement, sa_user
-from kamexfrm.xfrm import State, StateId, decode_state
+from kamexfrm.xfrm import UNLIMITED, State, decode_state
 
 #: Two ends of a life that are so near to each other are one: seconds.
 _SLACK = 2
@@ -50,49 +49,34 @@ class SaDifference(NamedTuple):
     foreign: int
 
 
-def state_id(state: State) -> StateId:
-    """Return what the kernel finds a state by."""
-    return StateId(state.destination, state.spi, state.protocol, state.family, mark=state.mark)
-
-
-def wanted_state(association: SecurityAssociation, knobs: Knobs) -> State:
-    """Return the state that an SA becomes, as a transport one for mode any."""
-    association = with_sysctls(association, knobs)
-    mode = Mode.TRANSPORT if association.mode is Mode.ANY else association.mode
-    return sa_to_kernel(association, mode)
-
-
-def _requests(requests: Sequence[SaAdd | SaAddRun]) -> Iterator[SaAdd]:
-    for each in requests:
-        if isinstance(each, SaAdd):
-            yield each
-        else:
-            yield from each.requests()
-
-
 def sa_difference(
     kernel: Kernel, wanted: Wanted, knobs: Knobs, now: int, *, prune: bool
 ) -> SaDifference:
     """Compare the SAD with the wanted SAs; raises KamexfrmError."""
-    names: dict[StateId, tuple[SaAdd, State]] = {}
-    rejected: list[Rejected] = []
-    for request in _requests(wanted.associations):
-        try:
-            state = wanted_state(request.association, knobs)
-        except KamexfrmError as error:
-            rejected.append(Rejected(request, error))
-        else:
-            names[state_id(state)] = request, state
+    names = WantedSas(wanted.associations, knobs)
+    rejected = names.rejected
+
+    def is_unchanged(payload: bytes, request: SaAdd, state: State) -> bool:
+        there = decode_state(payload)
+        if not is_of_statement(there.selector.user) or not there.spi:
+            return False
+        if wanted.moment and there.lifetime != UNLIMITED:
+            return False  # it depends on the SA's age
+        return _compared(there, request, state, wanted.moment, now, ours=True) is None
+
     unchanged = foreign = 0
     changes: list[SaChange] = []
     gone: list[SaChange] = []
-    for payload in kernel.raw_states():
+    for payload in chain.from_iterable(run.payloads() for run in kernel.state_runs()):
+        if names.take_unchanged(payload, is_unchanged):
+            unchanged += 1
+            continue
         there = decode_state(payload)
         if there.protocol not in IPSEC_PROTOCOLS or not (there.spi and there.is_keyed):
             continue
         ours = is_of_statement(there.selector.user)
         foreign += not ours
-        wants = names.pop(state_id(there), None)
+        wants = names.pop(state_id(there))
         if wants is None:
             if ours and prune:
                 gone.append(SaChange(None, there))
@@ -107,7 +91,7 @@ def sa_difference(
         else:
             in_the_way = KernelError(errno.EEXIST, "a foreign SA of this name is in the way")
             rejected.append(Rejected(wants[0], in_the_way))
-    added = [SaChange(request) for request, _ in names.values()]
+    added = map(SaChange, names.left())
     return SaDifference((*added, *changes, *gone), tuple(rejected), unchanged, foreign)
 
 

@@ -14,6 +14,7 @@ from kamexfrm.engine.apply import Applied, Hooks
 from kamexfrm.engine.engine import Engine
 from kamexfrm.engine.policy_difference import PolicyChange
 from kamexfrm.engine.requests import SaAdd, SaAddRun, SetKnob, SpdAdd, SpdAddRun, Write, WriteRun
+from kamexfrm.engine.sa_difference import SaChange
 from kamexfrm.engine.snapshot import put_back, take
 from kamexfrm.engine.wanted import Wanted
 from kamexfrm.engine.wanted_policies import WantedPolicies
@@ -21,6 +22,7 @@ from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure
 from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
+from kamexfrm.model.association_run import AssociationRun
 from kamexfrm.model.knobs import KNOBS, knob
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import Direction, Mode, Owner, SecurityPolicy, Selector
@@ -36,6 +38,7 @@ from kamexfrm.xfrm import (
     ReplayState,
     State,
     XfrmMsg,
+    decode_state,
     encode_policy,
     encode_state,
 )
@@ -558,3 +561,67 @@ def singles_of(wanted: Wanted) -> list[SpdAdd]:
 
 def bare(change: PolicyChange) -> object:
     return change._replace(request=change.request and change.request._replace(cookie=None))
+
+
+def sa_run_of(associations: Sequence[SecurityAssociation]) -> SaAddRun:
+    """Return one request for SAs that differ in addresses, SPIs and keys alone."""
+    keys = [each.encryption.material for each in associations if each.encryption]
+    run = AssociationRun(
+        associations[0],
+        len(associations),
+        b"".join(each.source.packed for each in associations),
+        b"".join(each.destination.packed for each in associations),
+        b"".join(each.spi.to_bytes(4, "big") for each in associations),
+        b"".join(keys),
+    )
+    return SaAddRun(run, lambda at: at)
+
+
+@given(
+    st.lists(associations, max_size=6, unique_by=lambda each: each.spi),
+    st.lists(associations, max_size=6, unique_by=lambda each: each.spi),
+    st.booleans(),
+    st.sampled_from([0, 2000]),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_run_of_sas_is_compared_as_each_is(
+    first: list[SecurityAssociation],
+    second: list[SecurityAssociation],
+    prune: bool,
+    moment: int,
+) -> None:
+    kernel = made(Wanted(associations=tuple(map(SaAdd, first))))
+    kernel.apply(FOREIGN)
+    singles = Wanted(associations=tuple(map(SaAdd, second)), moment=moment)
+    runs = Wanted(associations=tuple(sa_run_of([each]) for each in second), moment=moment)
+    found = Engine(kernel, Clock()).difference(singles, prune=prune).associations
+    other = Engine(kernel, Clock()).difference(runs, prune=prune).associations
+    assert [bare_sa(each) for each in other.changes] == [bare_sa(each) for each in found.changes]
+    assert other[1:] == found[1:]
+    apply(kernel, runs, prune=prune)
+    assert shown(kernel)[1] >= shown(made(singles))[1]  # type: ignore[index]  # a tuple
+
+
+def bare_sa(change: SaChange) -> object:
+    return change._replace(request=change.request and change.request._replace(cookie=None))
+
+
+def test_of_many_sas_only_those_that_differ_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [sa(spi) for spi in range(0x100, 0x300, 2)]
+    kernel = made(Wanted(associations=(sa_run_of(first),)))
+    second = [*first[:70], sa(first[70].spi, key=9), *first[71:150], *first[151:]]
+    decoded = []
+
+    def decode(payload: bytes) -> State:
+        decoded.append(payload)
+        return decode_state(payload)
+
+    monkeypatch.setattr("kamexfrm.engine.sa_difference.decode_state", decode)
+    wanted = Wanted(associations=(sa_run_of(second[:100]), sa_run_of(second[100:])))
+    found = Engine(kernel, Clock()).difference(wanted)
+    assert len(decoded) == 4  # those two, and one to compare with each run
+    assert [each.request and each.request.association for each in found.associations.changes] == [
+        second[70],
+        None,
+    ]
+    assert found.unchanged == len(first) - 2
