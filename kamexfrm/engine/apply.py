@@ -52,19 +52,17 @@ class Hooks(NamedTuple):
     step: Callable[[int], None] = lambda _: None
 
 
-def apply(
-    writer: Writer, kernel: Kernel, wanted: Wanted, now: int, hooks: Hooks, *, prune: bool
-) -> Applied:
+def apply(writer: Writer, kernel: Kernel, wanted: Wanted, hooks: Hooks, *, prune: bool) -> Applied:
     """Bring a namespace to what is wanted, or leave it as it is; raises KamexfrmError.
 
-    EBUSY where another process has the namespace's lock. ``now`` is in seconds since the epoch.
+    EBUSY where another process has the namespace's lock.
     """
     writer.begin_load(LoadPlan(forwards=_forwards(wanted)))
     try:
-        session, load, lock = writer.open_in_load(now)
+        session, load, lock = writer.open_in_load()
         if lock.holder:
             raise KernelError(errno.EBUSY, f"{lock.holder} holds this namespace's lock")
-        found = difference(kernel, wanted, now, prune=prune)
+        found = difference(kernel, wanted, session.now, prune=prune)
         rejected = found.rejected or hooks.check(found)
         if rejected:
             return Applied(found, rejected)
@@ -79,10 +77,10 @@ def apply(
             if done:
                 writer.close(session)
         except BaseException:
-            put_back(kernel, snapshot, now)
+            put_back(kernel, snapshot, session.time())
             raise
         if not done:
-            put_back(kernel, snapshot, now)
+            put_back(kernel, snapshot, session.time())
             return Applied(found, session.transactions.rejected())
         return Applied(found)
     finally:
@@ -195,7 +193,7 @@ def _write_policies(
         session.make_room(
             operation
             for payload, number in policies.moves
-            for operation in moved((decode_policy(payload),), number, session.now)
+            for operation in moved((decode_policy(payload),), number, session.time())
         )
     if policies.writes:
         top = max(policies.writes, key=lambda write: write.place.number)

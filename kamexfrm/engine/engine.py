@@ -124,7 +124,7 @@ class Engine:
         """Write what is queued, then delete what has not come again; see try_flush()."""
         writer = self._get_writer()
         try:
-            return writer.write(self._queue, int(self._clock()), reconcile=True, ends_load=True)
+            return writer.write(self._queue, reconcile=True, ends_load=True)
         finally:
             self._clear_queue()
             writer.end_load()
@@ -146,7 +146,7 @@ class Engine:
 
         self._write_queued()
         writer = self._get_writer()
-        return apply(writer, self._kernel, wanted, int(self._clock()), hooks, prune=prune)
+        return apply(writer, self._kernel, wanted, hooks, prune=prune)
 
     def _is_due(self, reconcile: bool) -> bool:
         return bool(self._queue) or (reconcile and self.pending_reconcile)
@@ -154,7 +154,7 @@ class Engine:
     def _write(self, *, reconcile: bool) -> Written:
         writer = self._get_writer()
         try:
-            return writer.write(self._queue, int(self._clock()), reconcile=reconcile)
+            return writer.write(self._queue, reconcile=reconcile)
         finally:
             self._clear_queue()
 
@@ -171,13 +171,13 @@ class Engine:
         if self._writer is None:
             from kamexfrm.engine.writer import Writer
 
-            self._writer = Writer(self._kernel)
+            self._writer = Writer(self._kernel, self._clock)
         return self._writer
 
     def reconcile(self, known: Marker | None) -> Reconciled:
         """Bring all to what others' changes require; see Writer.reconcile(). Raises KernelError."""
         self._write_queued()
-        return self._get_writer().reconcile(int(self._clock()), known)
+        return self._get_writer().reconcile(known)
 
     def invalidate_routes(self) -> None:
         """Make connected flows look policies and SAs up again. Raises KernelError."""
@@ -186,7 +186,7 @@ class Engine:
     def assign_reqids(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give each `unique` request without a reqid one that is not in use. Raises KernelError."""
         self._write_queued()
-        return self._get_writer().assign_reqids(requests, int(self._clock()))
+        return self._get_writer().assign_reqids(requests)
 
     def with_sa_reqids(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
         """Return a policy's requests, those without a reqid with that of their SA.
@@ -194,7 +194,7 @@ class Engine:
         That is what the kernel needs of a policy that is not in the SPD. Raises KernelError.
         """
         self._write_queued()
-        return self._get_writer().with_sa_reqids(policy, int(self._clock()))
+        return self._get_writer().with_sa_reqids(policy)
 
     def get_spi(self, association: SecurityAssociation, low: int = 0, high: int = 0) -> int:
         """Make a larval SA and return its SPI; see larval()."""

@@ -145,7 +145,7 @@ def _states(session: Session, reqids: Iterable[int]) -> list[State]:
 def _release(session: Session, state: State) -> None:
     """Make an SA anew without its if_id; it is put back if the kernel refuses it."""
     id = StateId(state.destination, state.spi, state.protocol, state.family, mark=state.mark)
-    again = recreate(state, state.mode, session.now)
+    again = recreate(state, state.mode, session.time())
     again = again._replace(selector=state.selector, flags=state.flags)
     free = Operation(XfrmMsg.NEWSA, encode_state(again._replace(if_id=0)))
     gone = Operation(XfrmMsg.DELSA, encode_state_id(id))

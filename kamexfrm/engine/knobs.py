@@ -65,7 +65,7 @@ def finish(session: Session) -> bool:
     plain = plain_rewritten(session.raw_policies(), session.knobs, session.has_reqids)
     session.unserved.clear()
     operations = catch_alls(plain.rest, session.knobs)
-    rewriting = rewritten(plain.rest, session.knobs, session, session.now)
+    rewriting = rewritten(plain.rest, session.knobs, session, session.time())
     rewriting = rewriting._replace(
         operations=[*rewriting.operations, *plain.operations],
         has_any_reqid=rewriting.has_any_reqid or plain.has_any_reqid,

@@ -17,7 +17,7 @@ from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, Default, Operation, XfrmMsg, e
 
 def plan_adoption(kernel: Kernel) -> Adoption:
     """Return what adopt() would do now. Raises KernelError."""
-    return _adoption(Session(kernel, int(time.time())))
+    return _adoption(Session(kernel, time.time))
 
 
 def _adoption(session: Session) -> Adoption:
@@ -35,7 +35,7 @@ def adopt(kernel: Kernel) -> Adoption:
     first policy that the kernel refuses to change; the others are done.
     """
     with kernel.lock() as lock:
-        session = Session(kernel, int(time.time()), lock=lock)
+        session = Session(kernel, time.time, lock=lock)
         found = _adoption(session)
         failures = kernel.apply(found.operations)
         session.priorities.resolve_ties()
@@ -53,7 +53,7 @@ def reset(kernel: Kernel, *, keep: bool) -> int:
     accept if def_policy had set it. Raises KernelError.
     """
     with kernel.lock() as lock:
-        session = Session(kernel, int(time.time()), lock=lock)
+        session = Session(kernel, time.time, lock=lock)
         operations = list(untagged(session.policies(), session.now, keep=keep))
         if session.stored is None:
             del operations[-1]  # which deletes the marker

@@ -163,10 +163,10 @@ def _recreate(session: Session, state: State, mode: int) -> None:
     """Replace an SA by one of another mode; the old one is put back if the kernel refuses it."""
     id = _id_of(state)
     delete = Operation(XfrmMsg.DELSA, encode_state_id(id))
-    again = recreate(state, mode, session.now)
+    again = recreate(state, mode, session.time())
     failures = session.kernel.apply([delete, Operation(XfrmMsg.NEWSA, encode_state(again))])
     if any(f.position == 1 for f in failures):
-        back = recreate(state, state.mode, session.now)
+        back = recreate(state, state.mode, session.time())
         session.kernel.apply([Operation(XfrmMsg.NEWSA, encode_state(back))])
         raise failures[-1].error
     session.mark_sad_changed()

@@ -1,6 +1,6 @@
 """One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
@@ -72,7 +72,7 @@ class Session:
     def __init__(
         self,
         kernel: Kernel,
-        now: int,
+        clock: Callable[[], float],
         cache: SessionCache = SessionCache(),  # noqa: B008 - an immutable tuple
         load: Load | None = None,
         lock: Lock | None = None,
@@ -81,7 +81,9 @@ class Session:
         self.lock = lock
         #: The load that this write is a part of.
         self.load = load
-        self.now = now
+        self._clock = clock
+        #: When the session was opened, in seconds since the epoch: its entries are made then.
+        self.now = int(clock())
         self.transactions = Transactions(kernel)
         self.tunnels_changed = False
         self.knobs_changed = False
@@ -352,7 +354,14 @@ class Session:
         moves = {position: (at, number) for at, (position, number) in enumerate(steps)}
         policies = self.policies()
         self._write_ahead(max((number for _, number in steps), default=0))
-        self.apply(renumbered(policies, moves, self.now))
+        self.apply(renumbered(policies, moves, self.time()))
+
+    def time(self) -> int:
+        """Return the seconds since the epoch, for what is left of a lifetime that is written now.
+
+        A session may have read large databases since it was opened.
+        """
+        return int(self._clock())
 
     def make_room(self, operations: Iterable[Operation]) -> None:
         """Give old entries other kernel priorities; raises the first KernelError."""

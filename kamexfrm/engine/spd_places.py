@@ -176,7 +176,7 @@ def _make_room(session: Session, load: Load, replacement: Replacement) -> None:
         operation
         for move in moves
         if (policy := found.get((move.name, move.direction)))
-        for operation in moved((policy,), move.number, session.now)
+        for operation in moved((policy,), move.number, session.time())
     )
 
 
@@ -251,4 +251,4 @@ def place_staying(session: Session, load: Load, priority: int) -> None:
         load.last = entry.priority, number
         if number != entry.number:
             session.send()
-            session.apply(moved(entry.policies, number, session.now))
+            session.apply(moved(entry.policies, number, session.time()))

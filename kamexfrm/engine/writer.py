@@ -1,7 +1,7 @@
 """The engine's writing half: a queue of requests, carried out under the namespace's lock."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from operator import itemgetter
@@ -65,17 +65,18 @@ class Writer:
     with what was written. It stays set when a write fails.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, clock: Callable[[], float]) -> None:
         self.pending_reconcile = False
         self._kernel = kernel
+        self._clock = clock
         self._cache = SessionCache()
         #: Whether the lock was waited for in vain: it is tried once from then on.
         self._waited = False
         self._load: Load | None = None
         self._lock: Lock | None = None
 
-    def _open(self, now: int, lock: Lock | None = None) -> Session:
-        return Session(self._kernel, now, self._cache, self._load, lock)
+    def _open(self, lock: Lock | None = None) -> Session:
+        return Session(self._kernel, self._clock, self._cache, self._load, lock)
 
     def begin_load(self, plan: LoadPlan) -> None:
         """Begin a load: the lock is held to its end. Raises KernelError."""
@@ -90,11 +91,11 @@ class Writer:
         if lock is not None:
             lock.__exit__(None, None, None)
 
-    def open_in_load(self, now: int) -> tuple[Session, Load, Lock]:
+    def open_in_load(self) -> tuple[Session, Load, Lock]:
         """Return a session of the load that was begun, that load, and its lock."""
         lock, load = self._lock, self._load
         assert lock is not None and load is not None  # noqa: S101, PT018  (a load has both)
-        return self._open(now, lock), load, lock
+        return self._open(lock), load, lock
 
     def finish_earlier(self, session: Session) -> None:
         """Reconcile what a writer that was killed has left; raises KernelError."""
@@ -113,24 +114,24 @@ class Writer:
         session.write_marker()
         self._cache = session.cache()
 
-    def _open_fresh(self, now: int) -> Session:
+    def _open_fresh(self) -> Session:
         """Open a session that looks for SAs with a reqid again."""
-        return Session(self._kernel, now, self._cache._replace(reqids_known=False))
+        return Session(self._kernel, self._clock, self._cache._replace(reqids_known=False))
 
     def write(
-        self, queue: deque[Write | WriteRun], now: int, *, reconcile: bool, ends_load: bool = False
+        self, queue: deque[Write | WriteRun], *, reconcile: bool, ends_load: bool = False
     ) -> Written:
         """Write a queue; then ``reconcile`` what depends on it, or leave that to a later write.
 
         With the last write of a load, ``ends_load``, the old entries go that have not come again.
 
-        ``now`` is in seconds since the epoch. Raises KernelError for what concerns no single
-        request: IncompleteWrite where some were rejected before.
+        Raises KernelError for what concerns no single request: IncompleteWrite where some were
+        rejected before.
         """
         session: Session | None = None
         try:
             with self._held() as lock:
-                session = self._open(now, lock)
+                session = self._open(lock)
                 resynced = self._write(session, queue, reconcile=reconcile, ends=ends_load)
                 if lock.holder:
                     session.priorities.resolve_ties()
@@ -174,33 +175,31 @@ class Writer:
         session.send()
         return self._reconcile_written(session, at_once=reconcile)
 
-    def assign_reqids(
-        self, requests: tuple[IpsecRequest, ...], now: int
-    ) -> tuple[IpsecRequest, ...]:
+    def assign_reqids(self, requests: tuple[IpsecRequest, ...]) -> tuple[IpsecRequest, ...]:
         """Give `unique` requests a reqid, for policies that are not in the SPD."""
         if all(r.level is not Level.UNIQUE or r.reqid for r in requests):
             return requests
         with self._kernel.lock():
-            session = self._open(now)
+            session = self._open()
             found = session.reqids.assign_reqids(requests)
             session.write_marker()
             self._cache = session.cache()
             return found
 
-    def with_sa_reqids(self, policy: SecurityPolicy, now: int) -> tuple[IpsecRequest, ...]:
+    def with_sa_reqids(self, policy: SecurityPolicy) -> tuple[IpsecRequest, ...]:
         """Return the requests of a policy that is not in the SPD, with the reqids of their SAs."""
         if not has_any_reqid(policy):
             return policy.requests
-        return self._open_fresh(now).with_sa_reqids(policy)
+        return self._open_fresh().with_sa_reqids(policy)
 
-    def reconcile(self, now: int, known: Marker | None) -> Reconciled:
+    def reconcile(self, known: Marker | None) -> Reconciled:
         """Bring all entries and SAs to what the knobs and both databases require.
 
         ``known`` is the marker as it was last seen: where there is none now, its knobs are put
         back. Raises KernelError.
         """
         with self._kernel.lock():
-            session = self._open_fresh(now)
+            session = self._open_fresh()
             if session.stored is None and known is not None:
                 session.reset(Marker(known.knobs))
             if MarkerFlag.HAS_INTERFACE in session.marker.flags | session.assumed_flags:

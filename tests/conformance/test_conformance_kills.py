@@ -208,7 +208,7 @@ def written(kernel: NetlinkKernel) -> set[SecurityPolicy]:
 def assert_sound(kernel: NetlinkKernel) -> None:
     """Hold that all acts as it says, and that nothing is half there."""
     policies = list(kernel.policies())
-    session = Session(kernel, int(time.time()))
+    session = Session(kernel, time.time)
     assert not session.marker.flags & MarkerFlag.UNFINISHED
     assert rewritten(policies, session.knobs, session, session.now).operations == []
     assert catch_alls(policies, session.knobs) == []

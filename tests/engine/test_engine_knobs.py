@@ -7,7 +7,7 @@ import pytest
 
 from kamexfrm.engine.requests import SetKnob, SpdAdd, SpdDelete, SpdFlush
 from kamexfrm.errors import UnsupportedError
-from kamexfrm.kernel.fake import FakeKernel
+from kamexfrm.kernel.fake import FakeKernel, FakeLock
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.knobs import KNOBS, FamilyKnobs, Knob, Knobs, knob
 from kamexfrm.model.policy import Direction, IpsecProtocol, Level, Mode, PolicyType
@@ -246,6 +246,33 @@ def test_a_rewritten_entry_ends_when_it_was_unused_as_long_as_was_written() -> N
         assert clock.now + asker.installed(policy).lifetime.hard_use == used + 500
     clock.now += 50
     assert asker.written() == set()
+
+
+class SlowKernel(FakeKernel):
+    """A kernel on a busy machine: its lock and its dumps take seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._clock_by_hand = clock
+
+    def lock(self, *, wait: bool = True) -> FakeLock:
+        self._clock_by_hand.now += 2
+        return super().lock(wait=wait)
+
+    def raw_policies(self) -> list[bytes]:
+        self._clock_by_hand.now += 3
+        return super().raw_policies()
+
+
+def test_a_knob_that_is_written_slowly_prolongs_nothing() -> None:
+    clock = Clock()
+    asker = Asker(SlowKernel(clock), clock)
+    policy = ipsec(0, IN, lifetime=1000)
+    asker.add(policy)
+    ends = clock.now + 1000
+    clock.now += 10
+    asker.turn("esp_trans_deflev", 2)
+    assert clock.now + asker.installed(policy).lifetime.hard_add == ends
 
 
 def test_a_knob_prolongs_nothing() -> None:

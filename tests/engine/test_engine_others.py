@@ -121,7 +121,7 @@ class Dice(random.Random):
 
 def assert_sound(kernel: FakeKernel, clock: Clock) -> None:
     policies = list(kernel.policies())
-    session = Session(kernel, int(clock.now))
+    session = Session(kernel, lambda: clock.now)
     assert not session.marker.flags & MarkerFlag.UNFINISHED
     operations = rewritten(policies, session.knobs, session, session.now).operations
     # A sidecar whose entry somebody else deleted is harmless, and goes at the next look.
