@@ -1,9 +1,13 @@
-"""``kamexfrm guest``: a command in a User-Mode-Linux guest."""
+"""``kamexfrm guest``: a command or a shell in a User-Mode-Linux guest."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
+
+#: The outputs that a command with the terminal has there.
+_OUTPUTS = ("stdout", "stderr")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -28,26 +32,37 @@ import click
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder that the command may write to.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-t", "--tty", is_flag=True, help="Give COMMAND the terminal, as a shell has it.")
+@click.argument("command", nargs=-1, metavar="[COMMAND]...", type=click.UNPROCESSED)
 def guest(
     kernel: str | None,
     memory: str,
     timeout: float | None,
     console: Path | None,
     share: Path | None,
+    tty: bool,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as root of a User-Mode-Linux guest that has ESP, AH, IPComp and AF_KEY.
+
+    Without COMMAND, at a terminal, it is a shell.
 
     The guest sees this machine's files; what COMMAND writes is gone when it ends, but for what is
     in the shared folder. Its standard input is empty. The status is COMMAND's; 124 after
     --timeout, 125 when there is no guest.
     """
     from kamexfrm.rig import guest as guests
+    from kamexfrm.rig import shell
 
+    tty = tty or not command
+    if tty and not (os.isatty(0) and os.isatty(1)):
+        raise click.UsageError(
+            "a shell and --tty take a terminal; without one, name the command: "
+            "kamexfrm guest setkey -D"
+        )
     try:
         status = guests.run_in_guest(
-            command,
+            command or [shell.program()],
             share=share,
             memory=memory,
             timeout=timeout,
@@ -55,6 +70,8 @@ def guest(
             stderr=sys.stderr.buffer,
             console=console,
             program=kernel,
+            on_console=_OUTPUTS if tty else None,
+            environment=shell.environment("guest") if tty else None,
         )
     except guests.GuestTimeoutError as error:
         click.echo(f"kamexfrm guest: {error}", err=True)

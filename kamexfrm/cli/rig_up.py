@@ -78,9 +78,9 @@ def list_rigs() -> None:
 @click.argument("host")
 def enter(name: str, host: str) -> None:
     """Open a shell in HOST."""
-    from kamexfrm.rig.scenario.run.pausing import shell_program
+    from kamexfrm.rig import shell
 
-    _run(name, host, [shell_program()])
+    _run(name, host, [shell.program()])
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -93,11 +93,11 @@ def execute(name: str, host: str, command: tuple[str, ...]) -> None:
 
 
 def _run(name: str, host: str, words: list[str]) -> NoReturn:
+    from kamexfrm.rig import shell
     from kamexfrm.rig.scenario.run import holder
-    from kamexfrm.rig.scenario.run.pausing import shell_environment
 
     try:
-        sys.exit(holder.find(name).run(host, words, shell_environment(host)))
+        sys.exit(holder.find(name).run(host, words, shell.environment(host)))
     except (holder.HolderError, OSError) as error:
         fail(error)
 
@@ -107,8 +107,8 @@ def _run(name: str, host: str, words: list[str]) -> NoReturn:
 @click.argument("hosts", nargs=-1, metavar="[HOST...]")
 def dump(name: str, hosts: tuple[str, ...]) -> None:
     """Show SAs (without keys), policies, variables and Xfrm counters of hosts, or of all."""
+    from kamexfrm.rig import shell
     from kamexfrm.rig.scenario.run import holder
-    from kamexfrm.rig.scenario.run.pausing import shell_environment
 
     try:
         found = holder.find(name)
@@ -121,7 +121,7 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
             ):
                 click.echo(f"{host}# {line}")
                 sys.stdout.flush()
-                found.run(host, ["/bin/sh", "-c", line], shell_environment(host))
+                found.run(host, ["/bin/sh", "-c", line], shell.environment(host))
     except BrokenPipeError:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:

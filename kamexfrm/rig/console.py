@@ -1,8 +1,10 @@
 """Terminals for the guest: our terminal or standard input, relayed to one of its consoles.
 
-The guest's kernel opens the other end of a pty, by a name that exists while the console is in
-use; data is copied between that pty and our own terminal, which is in raw mode meanwhile. Without
-a terminal the standard input is copied as it comes.
+The guest's kernel has the other end of a pty: that of its first console as an open file, those of
+the others by names that exist while they are in use. Data is copied between the pty and our own
+terminal, which is in raw mode meanwhile. The pty follows the size of our terminal; of the open
+file the guest's kernel notices that itself. Without a terminal the standard input is copied as it
+comes.
 """
 
 import contextlib
@@ -24,9 +26,13 @@ NUMBERS = range(1, 10)
 _END_OF_INPUT = b"\x04"  # ^D, as stty's eof
 
 
-def kernel_words(folder: Path) -> list[str]:
-    """Return the words of the guest kernel's command line that give it consoles in a folder."""
-    return [f"con{number}=tty:{path_of(folder, number)}" for number in NUMBERS]
+def kernel_words(folder: Path, first: "Console | None") -> list[str]:
+    """Return the words of the guest kernel's command line that give it consoles in a folder.
+
+    ``first`` is in use from the start: the kernel inherits its file.
+    """
+    words = [f"con{number}=tty:{path_of(folder, number)}" for number in NUMBERS]
+    return [f"con1=fd:{first.slave}", *words[1:]] if first else words
 
 
 def path_of(folder: Path, number: int) -> Path:
@@ -37,22 +43,24 @@ def path_of(folder: Path, number: int) -> Path:
 class Console:
     """A console in use; a context manager that restores the modes of our own terminal.
 
+    ``slave`` is the file number of the guest's end of the pty; ``size`` is that of our
+    terminal, a ``struct winsize``.
+
     Raises FileExistsError when that number is in use.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
         self._path = path_of(folder, number)
-        self._master, self._slave = os.openpty()
+        self._master, self.slave = os.openpty()
         self._before: list[object] | None = None
         self._listening = self._started = False
         self._out = next((number for number in (1, 2) if os.isatty(number)), -1)
-        tty.setraw(self._slave)
-        if self._out >= 0:
-            size = fcntl.ioctl(self._out, termios.TIOCGWINSZ, bytes(8))
-            fcntl.ioctl(self._slave, termios.TIOCSWINSZ, size)
+        tty.setraw(self.slave)
+        self.size = b""
+        self._fit()
         try:
-            self._path.symlink_to(os.ttyname(self._slave))
+            self._path.symlink_to(os.ttyname(self.slave))
         except BaseException:
             self._close()
             raise
@@ -79,7 +87,16 @@ class Console:
 
     def _close(self) -> None:
         os.close(self._master)
-        os.close(self._slave)
+        os.close(self.slave)
+
+    def _fit(self) -> None:
+        """Give the pty the size of our terminal, if that has changed."""
+        if self._out < 0:
+            return
+        size = fcntl.ioctl(self._out, termios.TIOCGWINSZ, bytes(8))
+        if size != self.size:
+            self.size = size
+            fcntl.ioctl(self.slave, termios.TIOCSWINSZ, size)
 
     def listen(self, opened: Path) -> None:
         """Begin with the input once the file ``opened`` shows that a program has the console.
@@ -91,6 +108,7 @@ class Console:
 
     def relay(self, patience: float) -> None:
         """Copy what there is in both directions; wait for it at most ``patience`` seconds."""
+        self._fit()
         files = [self._master, *([0] if self._listening else [])]
         ready = select.select(files, [], [], patience)[0]
         if self._master in ready:

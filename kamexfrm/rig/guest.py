@@ -150,7 +150,7 @@ class Guest:
             f"init={self.folder}/init",
             "con=null",
             "con0=fd:0,fd:1",
-            *kernel_words(self._console_folder),
+            *kernel_words(self._console_folder, self._console),
         ]
 
     def _start(
@@ -173,6 +173,7 @@ class Guest:
                 # becomes its controlling terminal, and ends it by SIGHUP.
                 process_group=0,
                 cwd="/",
+                pass_fds=[self._console.slave] if self._console else [],
             )
 
     def _confinement(self, share: Path | None) -> list[str]:
@@ -293,11 +294,12 @@ def run_in_guest(
     console: Path | None = None,
     program: str | Path | None = None,
     on_console: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Run a command in a guest of its own and return its exit status.
 
     Output goes to the files ``stdout`` and ``stderr`` as it comes; ``console`` names a file that
-    gets the guest's console. ``on_console`` is Guest's ``console``.
+    gets the guest's console. ``on_console`` is Guest's ``console``, ``environment`` its own.
     Raises GuestError, GuestTimeoutError.
     """
     with Guest(
@@ -307,6 +309,7 @@ def run_in_guest(
         timeout=timeout,
         program=program,
         console=on_console,
+        environment=environment,
     ) as guest:
         try:
             return guest.wait(stdout, stderr)

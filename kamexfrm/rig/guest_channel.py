@@ -3,17 +3,20 @@
 The guest polls for ``NUMBER.command``, in JSON, runs it in a host, and writes its output to
 ``NUMBER.stdout`` and ``NUMBER.stderr`` and its exit status to ``NUMBER.status``. The standard
 input comes as ``NUMBER.input.0``, ``.1`` and so on, the empty one last; or all three are a
-console. ``NUMBER.leave`` kills the command, since its caller has ended. These files are the only
-way between guest and machine; each is complete as soon as it has its name.
+console, whose new sizes come as ``NUMBER.size.0`` and so on. ``NUMBER.leave`` kills the command,
+since its caller has ended. These files are the only way between guest and machine; each is
+complete as soon as it has its name.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import select
 import signal
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +65,8 @@ class _Program:
     def __init__(self, path: Path, host: Host, command: GuestCommand) -> None:
         self._path = path
         self._process: subprocess.Popen[bytes] | None = None
+        self._console = command.console
+        self._sizes = 0
         words = command.words
         with contextlib.ExitStack() as stack:
             if command.console:
@@ -115,6 +120,7 @@ class _Program:
         """Whether it has ended; writes its status then."""
         if self._process is None:
             return True
+        self._fit()
         status = self._process.poll()
         abandoned = self._path.with_suffix(".leave").exists()
         if status is None and abandoned:
@@ -125,6 +131,18 @@ class _Program:
         elif status is not None:
             _finish(self._path, status if status >= 0 else 128 - status)
         return status is not None
+
+    def _fit(self) -> None:
+        """Give the console the size that has come."""
+        while (path := self._path.with_suffix(f".size.{self._sizes}")).exists():
+            self._sizes += 1
+            with open(f"/dev/tty{self._console}", "rb+", buffering=0, opener=_no_terminal) as file:
+                fcntl.ioctl(file, termios.TIOCSWINSZ, path.read_bytes())
+
+
+def _no_terminal(path: str, flags: int) -> int:
+    """Open a terminal that does not become this process's own."""
+    return os.open(path, flags | os.O_NOCTTY)
 
 
 def _finish(path: Path, status: int, error: str = "") -> None:
@@ -170,6 +188,7 @@ def call(
         _place(command_file.with_suffix(".caller"), str(os.getpid()).encode())
         _place(command_file, json.dumps(command._asdict()).encode())
         seen = {"stdout": 0, "stderr": 0}
+        sizes = [console.size] if console else []
         while True:
             over = command_file.with_suffix(".status").exists() or not alive()
             for number, name in enumerate(seen, 1):
@@ -179,6 +198,9 @@ def call(
             if console:
                 console.listen(command_file.with_suffix(".opened"))
                 console.relay(_PAUSE)
+                if console.size != sizes[-1]:
+                    _place(command_file.with_suffix(f".size.{len(sizes) - 1}"), console.size)
+                    sizes.append(console.size)
             else:
                 time.sleep(_PAUSE)
         try:

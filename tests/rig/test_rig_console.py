@@ -1,13 +1,16 @@
 """Interactive runs: before each step, in a shell, at the end; in a guest too."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ ping = "alice -> bob"
 say = "that was that"
 """
 RIG = [sys.executable, "-m", "kamexfrm.cli", "rig"]
+GUEST = [sys.executable, "-m", "kamexfrm.cli", "guest"]
 
 KERNELS = pytest.mark.parametrize("kernel", ["host", "guest"])
 
@@ -37,14 +41,18 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "XDG_RUNTIME_DIR": str(folder), "SHELL": "/bin/sh", "TERM": "vt100"}
 
 
+#: A shell's loop that ends when the terminal has the size of the tests.
+UNTIL_RESIZED = "until [ \"$(stty size)\" = '31 97' ]; do :; done; echo re''sized\n"
+
+
 class Terminal:
     """A run on a terminal of its own: what it says is read, what is typed is sent."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, command: list[str] = RIG) -> None:
         self._process, self._master = pty.fork()
         if self._process == 0:
             os.chdir(folder)
-            os.execve(RIG[0], [*RIG, *words], environment(folder))  # noqa: S606 (ours)
+            os.execve(command[0], [*command, *words], environment(folder))  # noqa: S606 (ours)
         self.said = ""
         self._seen = 0
 
@@ -63,6 +71,10 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
+
+    def resize(self, rows: int, columns: int) -> None:
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def end(self) -> int:
         """Wait for its end and return its status."""
@@ -152,8 +164,11 @@ def test_a_shell_in_a_guest_has_our_terminal_and_ends_with_it(up: Path) -> None:
     # One program, so that it has the terminal when it speaks.
     shell.type("sh -c 'tty; exec sleep 4321'\n")
     shell.expect("/dev/tty[0-9]")
+    shell.resize(31, 97)
     shell.type("\x03")  # ^C ends it, not the shell
     shell.expect("bob# ")
+    shell.type(UNTIL_RESIZED)
+    shell.expect("resized")
     shell.type("exec sleep 4321\n")
     shell.kill()
     shell.end()
@@ -162,3 +177,24 @@ def test_a_shell_in_a_guest_has_our_terminal_and_ends_with_it(up: Path) -> None:
     again.type("until ! pgrep -f 'sleep 432[1]'; do :; done; echo g''one; exit 5\n")
     again.expect("gone")
     assert again.end() == 5
+
+
+def test_a_guest_without_a_command_is_a_shell_on_the_terminal(folder: Path) -> None:
+    shell = Terminal(folder, command=GUEST)
+    shell.expect("guest# ")
+    shell.resize(31, 97)
+    shell.type(UNTIL_RESIZED)
+    shell.expect("resized")
+    shell.type("sh -c 'tty; exec sleep 4321'\n")
+    shell.expect("/dev/tty1")
+    shell.type("\x1a")  # ^Z stops it, and the shell goes on
+    shell.expect("Stopped")
+    shell.type("kill -s KILL %1; setkey -DP; exit 7\n")
+    shell.expect("No SPD entries.")
+    assert shell.end() == 7
+
+
+def test_a_guest_without_command_and_terminal_asks_for_a_command(folder: Path) -> None:
+    done = subprocess.run(GUEST, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    assert b"name the command: kamexfrm guest setkey -D" in done.stderr
+    assert done.returncode == 2

@@ -1,16 +1,15 @@
 """Stopping a case for inspection: before each step, in a shell, at the end."""
 
-import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from kamexfrm.rig import guest_channel
+from kamexfrm.rig import guest_channel, shell
 from kamexfrm.rig.scenario.plan import Step
 from kamexfrm.rig.scenario.report.label import label
 from kamexfrm.rig.scenario.result import Failure
-from kamexfrm.rig.scenario.run import holder, steps
+from kamexfrm.rig.scenario.run import holder
 from kamexfrm.rig.scenario.stage.scene import Scene
 
 
@@ -35,7 +34,7 @@ class Pausing:
             return
         if self._enter and self._enter in scene.hosts:
             _print(f"-- a shell on {self._enter}; the case goes on when it ends")
-            shell(scene, self._enter)
+            _run_shell(scene, self._enter)
         if self._keep:
             self._stay(scene)
 
@@ -61,21 +60,10 @@ class Pausing:
             server.join()
 
 
-def shell(scene: Scene, name: str) -> None:
+def _run_shell(scene: Scene, name: str) -> None:
     """Run the user's shell on a host."""
     with scene.hosts[name].enter():
-        subprocess.run([shell_program()], check=False, env=shell_environment(name))
-
-
-def shell_program() -> str:
-    """Return the user's shell."""
-    return os.environ.get("SHELL", "/bin/sh")
-
-
-def shell_environment(name: str) -> dict[str, str]:
-    """Return the environment of a shell on a host: its name in the prompt, our commands in PATH."""
-    prompt = {"PS1": f"{name}# ", "PROMPT_COMMAND": f"PS1='{name}# '"}  # bash's files set PS1 too
-    return {**os.environ, **prompt, "PATH": steps.path(), "KAMEXFRM_HOST": name}
+        subprocess.run([shell.program()], check=False, env=shell.environment(name))
 
 
 def _print(text: str) -> None:

@@ -6,12 +6,10 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import assert_never
 
-from kamexfrm.rig import traffic
+from kamexfrm.rig import shell, traffic
 from kamexfrm.rig.condition import until
 from kamexfrm.rig.host import Completed
 from kamexfrm.rig.scenario.diagnosis import explaining
@@ -169,7 +167,7 @@ class Taken:
 
     def _run(self, run: Run) -> None:
         command = ["/bin/sh", "-c", run.command]
-        environment = {**os.environ, "PATH": path()}
+        environment = {**os.environ, "PATH": shell.path()}
         for name in run.hosts:
             host = self.scene.hosts[name]
             if run.name:
@@ -186,7 +184,7 @@ class Taken:
             return
         host = self.scene.hosts[wait.host]
         command = ["/bin/sh", "-c", wait.command]
-        environment = {**os.environ, "PATH": path()}
+        environment = {**os.environ, "PATH": shell.path()}
 
         def works() -> bool:
             done = host.run(command, timeout=wait.timeout, environment=environment)
@@ -228,8 +226,3 @@ class Taken:
             for counter, value in host.counters().items()
             if value > self.before.counters[name].get(counter, 0)
         ]
-
-
-def path() -> str:
-    """Return PATH with our own commands first, and the folders of ip and tc last."""
-    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
