@@ -32,7 +32,7 @@ _OUTPUTS = ("stdout", "stderr")
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder that the command may write to.",
 )
-@click.option("-t", "--tty", is_flag=True, help="Give COMMAND the terminal, as a shell has it.")
+@click.option("--tty", is_flag=True, help="Give COMMAND the terminal, as a shell has it.")
 @click.argument("command", nargs=-1, metavar="[COMMAND]...", type=click.UNPROCESSED)
 def guest(
     kernel: str | None,

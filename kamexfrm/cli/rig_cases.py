@@ -1,6 +1,5 @@
 """What the commands of ``kamexfrm rig`` share: reading cases, exit statuses and leaving early."""
 
-import fnmatch
 import os
 import shutil
 import sys
@@ -19,27 +18,42 @@ PASSED, FAILED, USAGE, SKIPPED = 0, 1, 2, 4
 
 FILE = click.Path(path_type=Path)
 
+#: What -k does, for help.
+SELECTION = "Only cases whose FILE[CASE] fits: words with and, or, not and parentheses."
 
-def read_cases(files: tuple[Path, ...], pattern: str) -> "list[Case]":
-    """Read all files, so that a mistake in the last is known before the first runs."""
+#: The file name that means the standard input.
+STANDARD_INPUT = Path("-")
+
+
+def read_cases(files: tuple[Path, ...], pattern: str, given: str | None = None) -> "list[Case]":
+    """Read all files, so that a mistake in the last is known before the first runs.
+
+    ``given`` is the text of the standard input, which the file ``-`` means.
+    """
     from kamexfrm.rig.scenario.reading import document
+    from kamexfrm.rig.scenario.reading.files import read_files
+    from kamexfrm.rig.scenario.reading.selection import selection
     from kamexfrm.rig.scenario.report import transcript as report
 
-    cases: list[Case] = []
     try:
-        for file in files:
-            cases += document.read_file(file)
+        chosen = selection(pattern)
+        cases = read_files(files, given)
     except document.ScenarioError as error:
         usage(str(error))
-    glob = pattern if any(c in pattern for c in "*?") else f"*{pattern}*"
-    chosen = [
-        case
-        for case in cases
-        if pattern in report.identity(case) or fnmatch.fnmatch(report.identity(case), glob)
-    ]
-    if not chosen:
-        usage(f"-k {pattern}: none of {len(cases)} cases")
-    return chosen
+    found = [case for case in cases if chosen(report.identity(case))]
+    if not found:
+        usage(f"-k {pattern}: none of {len(cases)} cases; kamexfrm rig list FILE prints them")
+    return found
+
+
+def standard_input(files: tuple[Path, ...]) -> str | None:
+    """Return the text of the standard input if one of the files is ``-``, else None."""
+    if STANDARD_INPUT not in files:
+        return None
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        usage(f"standard input: not UTF-8 at byte {error.start}")
 
 
 def width_of(out: TextIO) -> int:

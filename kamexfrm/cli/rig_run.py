@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kamexfrm.cli import rig_reports as reports
-from kamexfrm.cli.rig_cases import FAILED, FILE, PASSED, read_cases, skip, usage, width_of
+from kamexfrm.cli.rig_cases import (
+    FAILED,
+    FILE,
+    PASSED,
+    SELECTION,
+    read_cases,
+    skip,
+    standard_input,
+    usage,
+    width_of,
+)
 from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
@@ -49,6 +59,7 @@ class Options:
     colour: bool | None
     width: int | None
     shared: Path | None
+    given: Path | None
 
     @property
     def interactive(self) -> bool:
@@ -84,7 +95,7 @@ class Options:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
-@click.option("-k", "pattern", default="", help="Only cases whose FILE[CASE] has this in it.")
+@click.option("-k", "pattern", default="", metavar="EXPR", help=SELECTION)
 @click.option(
     "--kernel",
     default="auto",
@@ -108,8 +119,11 @@ class Options:
 @click.option("--colour/--no-colour", default=None, hidden=True, help="Whether to paint.")
 @click.option("--width", type=int, hidden=True, help="Characters in a line, 0 for any.")
 @click.option("--shared", type=FILE, hidden=True, help="The folder shared with the machine.")
+@click.option("--given", type=FILE, hidden=True, help="The standard input, read before.")
 def run(**options: Any) -> None:
     """Run scenarios: every case of every FILE.
+
+    A folder stands for all scenarios in it, and - for the standard input.
 
     The status is 0 when all passed, 1 when one failed, 2 for a scenario or an option that cannot
     be read, 4 when no kernel here can run them.
@@ -122,7 +136,8 @@ def _run(options: Options) -> int:
     from kamexfrm.rig.scenario.report import transcript as report
     from kamexfrm.rig.scenario.stage import kernels
 
-    cases = read_cases(options.files, options.pattern)
+    given = options.given.read_text() if options.given else standard_input(options.files)
+    cases = read_cases(options.files, options.pattern, given)
     if options.enter and not any(options.enter in case.hosts for case in cases):
         usage(f"--enter {options.enter}: no host of that name")
     if not options.record:
@@ -134,9 +149,9 @@ def _run(options: Options) -> int:
     except kernels.Unable as reason:
         skip(str(reason))
     if where is kernels.Where.USER:
-        _run_unshared()
+        _run_unshared(given)
     if where is kernels.Where.GUEST:
-        return _GuestRun(options, cases, options.words(colour, width)).run()
+        return _GuestRun(options, cases, options.words(colour, width), given).run()
     transcript = report.Transcript(
         sys.stderr if options.as_json else sys.stdout,
         colour=colour,
@@ -179,7 +194,7 @@ def _pause(options: Options) -> "Pause | None":
     )
 
 
-def _run_unshared() -> NoReturn:
+def _run_unshared(given: str | None) -> NoReturn:
     """Run this command once more as root of a user namespace of its own."""
     from kamexfrm.rig import python
     from kamexfrm.rig.scenario.run import holder
@@ -187,17 +202,27 @@ def _run_unshared() -> NoReturn:
     os.environ["KAMEXFRM_UNSHARED"] = "1"
     os.environ.setdefault(holder.FOLDER, str(holder.folder()))
     words = ["unshare", "--map-root-user", "--net", *python.module("kamexfrm.cli")]
+    arguments = sys.argv[1:]
+    if given is not None:
+        file = os.memfd_create("scenario", 0)  # inherited
+        with open(file, "w", closefd=False, encoding="utf-8") as written:
+            written.write(given)
+        after = arguments.index("run") + 1
+        arguments[after:after] = ["--given", f"/proc/self/fd/{file}"]
     sys.stdout.flush()
-    os.execvp(words[0], [*words, *sys.argv[1:]])  # noqa: S606 (our own command line)
+    os.execvp(words[0], [*words, *arguments])  # noqa: S606 (our own command line)
 
 
 class _GuestRun:
     """Runs the same command in a guest; captures and reports come out through a shared folder."""
 
-    def __init__(self, options: Options, cases: "list[Case]", words: list[str]) -> None:
+    def __init__(
+        self, options: Options, cases: "list[Case]", words: list[str], given: str | None
+    ) -> None:
         self._options = options
         self._cases = cases
         self._words = words
+        self._given = given
 
     def run(self) -> int:
         """Run the guest; return the exit status of the command in it."""
@@ -235,6 +260,9 @@ class _GuestRun:
         words += ["--record", str(share / "record.json")] if options.recorded else []
         words += ["--pcap", str(share / "pcap")] if options.pcap else []
         words += ["--shared", str(share)] if options.keep else []
+        if self._given is not None:
+            (share / "given").write_text(self._given)
+            words += ["--given", str(share / "given")]
         command = python.module("kamexfrm.cli", unbuffered=True)
         return [*command, "rig", "run", "--kernel", "host", *words, "--", *map(str, options.files)]
 

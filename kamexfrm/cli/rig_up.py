@@ -1,12 +1,27 @@
 """``kamexfrm rig up``, ``down``, ``ls``, ``enter``, ``exec`` and ``dump``: rigs that stay up."""
 
+import json
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from kamexfrm.cli.options import as_json
 from kamexfrm.cli.rig_cases import FAILED, FILE, fail, read_cases, skip, usage
+from kamexfrm.operator.document import to_text
+from kamexfrm.rig import shell
+
+if TYPE_CHECKING:
+    from kamexfrm.rig.scenario.run.holder import Held
+
+#: What ``dump`` runs in each host.
+_DUMP = (
+    "setkey -D --nokeys",
+    "setkey -DP",
+    "kame-sysctl -a | grep -v unsupported",
+    "grep -v ' 0$' /proc/self/net/xfrm_stat",
+)
 
 _NAME = click.option("--name", default="", help="Which rig, where several are up.")
 
@@ -65,11 +80,17 @@ def down(name: str) -> None:
 
 
 @click.command("ls")
-def list_rigs() -> None:
+@as_json
+def list_rigs(as_json: bool) -> None:
     """List the rigs that are up, with their hosts."""
+    from kamexfrm.cli import rig_documents
     from kamexfrm.rig.scenario.run import holder
 
-    for one in holder.held():
+    rigs = holder.held()
+    if as_json:
+        click.echo(to_text(rig_documents.rigs_document(rigs)), nl=False)
+        return
+    for one in rigs:
         click.echo(f"{one.name}\t{one.case}\t{' '.join(one.hosts)}\t{one.process}")
 
 
@@ -78,8 +99,6 @@ def list_rigs() -> None:
 @click.argument("host")
 def enter(name: str, host: str) -> None:
     """Open a shell in HOST."""
-    from kamexfrm.rig import shell
-
     _run(name, host, [shell.program()])
 
 
@@ -93,7 +112,6 @@ def execute(name: str, host: str, command: tuple[str, ...]) -> None:
 
 
 def _run(name: str, host: str, words: list[str]) -> NoReturn:
-    from kamexfrm.rig import shell
     from kamexfrm.rig.scenario.run import holder
 
     try:
@@ -105,20 +123,18 @@ def _run(name: str, host: str, words: list[str]) -> NoReturn:
 @click.command()
 @_NAME
 @click.argument("hosts", nargs=-1, metavar="[HOST...]")
-def dump(name: str, hosts: tuple[str, ...]) -> None:
+@as_json
+def dump(name: str, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show SAs (without keys), policies, variables and Xfrm counters of hosts, or of all."""
-    from kamexfrm.rig import shell
     from kamexfrm.rig.scenario.run import holder
 
     try:
         found = holder.find(name)
+        if as_json:
+            _print_document(found, hosts)
+            return
         for host in hosts or found.hosts:
-            for line in (
-                "setkey -D --nokeys",
-                "setkey -DP",
-                "kame-sysctl -a | grep -v unsupported",
-                "grep -v ' 0$' /proc/self/net/xfrm_stat",
-            ):
+            for line in _DUMP:
                 click.echo(f"{host}# {line}")
                 sys.stdout.flush()
                 found.run(host, ["/bin/sh", "-c", line], shell.environment(host))
@@ -126,6 +142,17 @@ def dump(name: str, hosts: tuple[str, ...]) -> None:
         sys.exit(FAILED)
     except (holder.HolderError, OSError) as error:
         fail(error)
+
+
+def _print_document(rig: "Held", hosts: tuple[str, ...]) -> None:
+    from kamexfrm.cli import rig_documents
+
+    words = ["kamexfrm", "status", "--json"]
+    statuses = {
+        host: json.loads(rig.read(host, words, shell.environment(host)))
+        for host in hosts or rig.hosts
+    }
+    click.echo(to_text(rig_documents.dump_document(rig, statuses)), nl=False)
 
 
 #: Commands for the group ``kamexfrm rig``.

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kamexfrm.rig import until
+from tests.operator.schemas import valid
 from tests.rig.ordinary_user import (
     SYSTEM_PYTHON,
     interpreter_for_everybody,
@@ -244,6 +245,32 @@ def test_a_new_scenario_passes_at_once(files: Path) -> None:
     assert rig(files, "new", "tunnle").returncode == 2
 
 
+def test_a_new_scenario_overwrites_no_file_unless_it_is_told_to(files: Path) -> None:
+    assert rig(files, "new", "tunnel", "-o", "t.rig.toml").stdout == ""
+    written = (files / "t.rig.toml").read_text()
+    assert written == rig(files, "new", "tunnel").stdout
+    refused = rig(files, "new", "transport", "-o", "t.rig.toml")
+    assert "t.rig.toml is there already: --force overwrites it" in refused.stderr
+    assert refused.returncode == 2
+    assert (files / "t.rig.toml").read_text() == written
+    assert rig(files, "new", "transport", "-o", "t.rig.toml", "--force").returncode == 0
+    assert (files / "t.rig.toml").read_text() != written
+
+
+@pytest.mark.parametrize("kernel", ["host", "guest"])
+def test_a_scenario_may_come_by_the_standard_input(files: Path, kernel: str) -> None:
+    done = subprocess.run(
+        command("run", "--kernel", kernel, "-"),
+        check=False,
+        cwd=files,
+        input=BAD,
+        capture_output=True,
+        text=True,
+    )
+    assert "failed: -: ok, expected lost" in done.stdout, done
+    assert done.returncode == 1
+
+
 @pytest.mark.skipif(
     not any(is_for_everybody(Path(one)) for one in (sys.executable, SYSTEM_PYTHON)),
     reason="no interpreter stands where an ordinary user may reach it",
@@ -283,6 +310,17 @@ def test_cases_are_listed_and_chosen_by_name(files: Path) -> None:
         "m.rig.toml[6-a]",
         "m.rig.toml[6-b]",
     ]
+    document = valid(json.loads(rig(files, "list", "--json", "good.rig.toml", "-k", "good").stdout))
+    assert document["cases"] == [
+        {
+            "file": "good.rig.toml",
+            "case": "",
+            "title": "",
+            "hosts": ["alice", "bob"],
+            "steps": 1,
+            "needs": [],
+        }
+    ]
 
 
 def test_the_graph_shows_hosts_links_and_addresses(files: Path) -> None:
@@ -299,6 +337,8 @@ def test_the_doctor_says_what_there_is() -> None:
     done = subprocess.run(command("doctor", "--json"), check=False, capture_output=True, text=True)
     findings = {finding["key"]: finding for finding in json.loads(done.stdout)}
     assert findings["namespaces"]["well"]
+    assert "wireshark/esp_sa" in findings["tshark"]["note"]
+    assert "-o esp.enable_encryption_decode:TRUE" in findings["tshark"]["note"]
     assert done.returncode == 0
     done = subprocess.run(
         command("doctor"),

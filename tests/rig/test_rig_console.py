@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.operator.schemas import valid
 
 TEXT = """
 links = "alice 10.0.0.1/24 -- 10.0.0.2/24 bob"
@@ -155,6 +158,11 @@ def test_programs_run_in_the_hosts_of_a_guest_as_they_do_here(up: Path) -> None:
     assert (done.stderr, done.returncode) == ("nonsense: No such file or directory\n", 127)
     call(up, "exec", "bob", "setkey", "-c", typed="spdadd 10.0.0.1 10.0.0.2 tcp -P in none;\n")
     assert "in prio def none" in call(up, "dump", "bob").stdout
+    dumped = valid(json.loads(call(up, "dump", "--json").stdout))
+    assert len(dumped["hosts"]["bob"]["policies"]) == 1
+    assert dumped["hosts"]["alice"]["policies"] == []
+    (listed,) = valid(json.loads(call(up, "ls", "--json").stdout))["rigs"]
+    assert (listed["name"], listed["hosts"], listed["guest"]) == ("two", ["alice", "bob"], True)
     assert "two has no host carol" in call(up, "exec", "carol", "true").stderr
 
 

@@ -176,7 +176,11 @@ MISTAKES = [
         "x.rig.toml:4: steps[1].expect: 'fine' is not known; there is lost, ok, refused",
     ),
     (TWO + "[[steps]]\nping = 'alice -> bob'\nmoves = 'x'\n", "HOST [esp|ah|ipcomp] SPI"),
-    (TWO + "[[steps]]\nping = 'alice -> bob'\ncounter = 'bob Xfrmm'\nx=1\n", "steps[1].x: no su"),
+    (
+        TWO + "[[steps]]\nping = 'alice -> bob'\ncounter = 'bob XfrmInNoStats'\n",
+        "steps[1].counter: no counter is called XfrmInNoStats; did you mean XfrmInNoStates?",
+    ),
+    (TWO + "[[steps]]\nping = 'alice -> bob'\nx=1\n", "steps[1].x: no su"),
     (TWO + "[[steps]]\nkill = 'nobody'\n", "x.rig.toml:3: steps[1].kill: nothing is called"),
     (TWO + "[[steps]]\nsetkey = 'flush;'\n", "x.rig.toml:2: steps[1]: on which host?"),
     (TWO + "[matrix]\nfamily = 4\n", "x.rig.toml:3: matrix.family: a list of values"),

@@ -73,7 +73,7 @@ def test_a_run_in_a_user_namespace(trap: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("KAMEXFRM_UNSHARED", "KAMEXFRM_RIGS"):
         monkeypatch.setenv(name, "")  # what the command sets ends with the test
     monkeypatch.setattr(os, "execvp", lambda _, words: ran.append(words))
-    rig_run._run_unshared()
+    rig_run._run_unshared(None)
     python = ran[0][: ran[0].index("kamexfrm.cli") + 1]
     done = subprocess.run([*python, "--version"], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("kamexfrm, version")

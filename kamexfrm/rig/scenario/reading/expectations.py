@@ -2,6 +2,7 @@
 
 import re
 
+from kamexfrm.model.counters import COUNTERS
 from kamexfrm.rig.scenario.plan import Action, Expectation, Kill, Probe
 from kamexfrm.rig.scenario.reading import schema
 from kamexfrm.rig.scenario.reading.context import Context, check_host, link_name
@@ -9,6 +10,7 @@ from kamexfrm.rig.scenario.reading.table import Table, suggestion
 
 _SA = re.compile(r"(\S+)\s+(?:(esp|ah|ipcomp)\s+)?(0x[0-9a-fA-F]+|\d+)$")
 _COUNTER = re.compile(r"(\S+)\s+(Xfrm\w+)(?:\s+\+?(\d+))?$")
+_NAMES = frozenset(counter.name for counter in COUNTERS)
 _PACKETS = re.compile(schema.PACKETS_PATTERN)
 
 
@@ -66,5 +68,7 @@ def _read_counters(table: Table, context: Context) -> tuple[tuple[str, str, int]
         if not match:
             table.fail(f"{word!r}: HOST XfrmCOUNTER [NUMBER] is wanted", "counter")
         check_host(table, "counter", match[1], context)
+        if match[2] not in _NAMES:
+            table.fail(f"no counter is called {match[2]}{suggestion(match[2], _NAMES)}", "counter")
         found.append((match[1], match[2], int(match[3] or 0)))
     return tuple(found)

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,6 +72,22 @@ class Held:
             return guest_channel.call(shared, host, words, environment, lambda: self.alive)
         done = subprocess.run(self.command(host, words), check=False, env=dict(environment))
         return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+    def read(self, host: str, words: list[str], environment: Mapping[str, str]) -> str:
+        """Return what a program prints in a host; raises HolderError when it fails, OSError."""
+        with tempfile.TemporaryFile() as output:
+            standard = os.dup(1)
+            os.dup2(output.fileno(), 1)
+            try:
+                status = self.run(host, words, environment)
+            finally:
+                os.dup2(standard, 1)
+                os.close(standard)
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace")
+        if status:
+            raise HolderError(f"{host}: {' '.join(words)} ended with status {status}")
+        return text
 
     @property
     def alive(self) -> bool:

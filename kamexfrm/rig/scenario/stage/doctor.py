@@ -13,12 +13,13 @@ from kamexfrm.rig.scenario.stage.kernel_notes import notes_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One check and its result; ``cure`` is what to do if it failed."""
+    """One check and its result; ``cure`` is what to do if it failed, ``note`` how to use it."""
 
     key: str
     what: str
     well: bool
     cure: str = ""
+    note: str = ""
 
     def as_json(self) -> dict[str, object]:
         """Return what ``json.dumps`` takes."""
@@ -71,7 +72,17 @@ def findings() -> list[Finding]:
         ("wireshark", "reading captures with --pcap"),
     ):
         found.append(_finding(program, f"{program} ({use})", _has(program), "optional"))
-    return found
+    tshark = _finding("tshark", "tshark (the same, without a window)", _has("tshark"), "optional")
+    return [*found, dataclasses.replace(tshark, note=_key_table_note())]
+
+
+def _key_table_note() -> str:
+    """Return where Wireshark and tshark read keys of ESP, and which option has them decrypt."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return (
+        f"to decrypt ESP, copy the .esp_sa file of --pcap to {base}/wireshark/esp_sa, then: "
+        "tshark -o esp.enable_encryption_decode:TRUE -r FILE.pcap"
+    )
 
 
 def _notes(release: str, which: str) -> list[Finding]:
