@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fuzz soak kernels fix demo bench benchdata docs clean tools dist lock deb deb-test boot-test pythons platforms ansible-test
+.PHONY: help venv test check unit fuzz soak kernels fix demo bench benchdata docs clean tools dist lock deb deb-test boot-test pythons platforms tutorial-test ansible-test
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -170,7 +170,7 @@ deb: tools ## make dist/kamexfrm_VERSION_all.deb, on Debian
 
 # Root alone can make the fresh systems of the following targets; SUITES="trixie" chooses some.
 SUITES ?= bookworm trixie
-deb-test boot-test platforms: TOOLS += debootstrap:debootstrap
+deb-test boot-test platforms tutorial-test: TOOLS += debootstrap:debootstrap
 
 deb-test: venv ## build, lint, install, upgrade and purge the package on fresh Debian systems
 	$(BIN)/python -m tests.packaging.deb deb-test $(SUITES)
@@ -183,6 +183,9 @@ pythons: venv ## run the unit tests on each Python, and with the oldest dependen
 
 platforms: venv ## make demo and make test in a bare clone on fresh Debian systems
 	$(BIN)/python -m tests.packaging.platforms $(SUITES)
+
+tutorial-test: venv ## follow README and tutorial as an ordinary user on fresh Debian systems
+	$(BIN)/python -m tests.packaging.tutorial $(SUITES)
 
 ansible-test: venv ## run the role of contrib/ansible on HOSTS=50 network namespaces, twice
 	$(BIN)/python -m tests.packaging.ansible

@@ -1,0 +1,53 @@
+"""What pages show of a terminal: the commands, and whether what they print is what stands there."""
+
+import re
+from typing import NamedTuple
+
+#: What differs from run to run: times, processes, dates, the kernel's ids; and where the hosts are.
+CHANCE = re.compile(
+    r"\d+\.\d+(?= s\b)|^ *\d+\.\d{3}(?= )|(?<=by process )\d+| in a guest"
+    r"|(?<=created: )[A-Z].*(?=  lastused)|(?<=pid=)\d+|(?<=spid=)\d+|(?<=id )\d+(?=\))"
+)
+
+
+class Dialogue(NamedTuple):
+    """A command after its prompt, and the lines that it is said to print."""
+
+    prompt: str
+    command: str
+    said: tuple[str, ...]
+
+
+def dialogues(text: str) -> list[Dialogue]:
+    """Return the dialogues of a block: lines after ``$``, ``#``, and ``>`` for what goes on."""
+    found: list[Dialogue] = []
+    for line in text.splitlines():
+        if line[:2] in ("$ ", "# "):
+            found.append(Dialogue(line[0], line[2:], ()))
+        elif line.startswith("> "):
+            last = found.pop()
+            found.append(last._replace(command=f"{last.command}\n{line[2:]}"))
+        elif found:
+            last = found.pop()
+            found.append(last._replace(said=(*last.said, line)))
+    return found
+
+
+def fenced(text: str, kind: str = "console") -> list[str]:
+    """Return the fenced blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def is_same(printed: list[str], said: list[str]) -> bool:
+    """Whether all lines are the same, but for chance and white space; ``...`` is any number."""
+    if not said:
+        return not printed
+    if said[0] == "...":
+        return any(is_same(printed[at:], said[1:]) for at in range(len(printed) + 1))
+    return (
+        bool(printed) and _shape(printed[0]) == _shape(said[0]) and is_same(printed[1:], said[1:])
+    )
+
+
+def _shape(line: str) -> str:
+    return " ".join(CHANCE.sub("N", line).split())
