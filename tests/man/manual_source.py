@@ -26,12 +26,23 @@ def section(text: str, heading: str, level: str = "h") -> str:
 
 
 def rows(text: str, first: str) -> list[list[str]]:
-    """Return the rows of the column list whose head begins with a word, without the head."""
+    """Return the rows of the column list whose head begins with a word, without the head.
+
+    A row that is too long for a line goes on in the next one, whose first cell is empty.
+    """
     lists = re.findall(r"^\.Bl -column.*?\n(.*?)^\.El", text, re.MULTILINE | re.DOTALL)
     [found] = [one for one in lists if one.startswith(f".It Sy {first} ")]
     lines = found.splitlines()[1:]
     assert all(line.startswith(".It ") for line in lines)
-    return [[cell.strip() for cell in re.split(r" Ta(?: |$)", line[4:])] for line in lines]
+    cells = [[cell.strip() for cell in re.split(r" ?\bTa(?: |$)", line[4:])] for line in lines]
+    found_rows: list[list[str]] = []
+    for row in cells:
+        if row[0] == r"\&":  # the row before goes on
+            pairs = zip(found_rows[-1], ["", *row[1:]], strict=True)
+            found_rows[-1] = [" ".join(filter(None, pair)) for pair in pairs]
+        else:
+            found_rows.append(row)
+    return found_rows
 
 
 def configure(host: Host, script: str) -> None:

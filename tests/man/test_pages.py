@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import socket
 import string
 import subprocess
@@ -87,6 +88,15 @@ def test_a_page_fits_a_terminal_of_80_columns(path: Path) -> None:
     ).stdout
     lines = re.sub(".\b", "", shown).expandtabs().splitlines()
     assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_man_db_has_nothing_to_warn_of(path: Path) -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("man-db's groff is not installed")
+    command = ["groff", "-ww", "-mdoc", "-Tutf8", "-P-c", path]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
 
 
 def test_every_page_is_installed_in_its_section() -> None:
