@@ -24,6 +24,7 @@ here was not run.
 #: What each target is about, in the order of the page.
 SECTIONS = {
     "platforms": "Distributions",
+    "tutorial-test": "README and tutorial, followed by an ordinary user",
     "deb-test": "The Debian package",
     "boot-test": "Boot",
     "pythons": "Pythons and dependencies",
