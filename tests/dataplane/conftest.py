@@ -1,15 +1,15 @@
 """One network of each kind for all these tests, put back into its first state before each."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.rig import Gateways, Host, TwoHosts, until
+from kamexfrm.rig import Gateways, Host, TwoHosts
 from kamexfrm.rig import gateways as make_gateways
 from kamexfrm.rig import two_hosts as make_two_hosts
+from tests.af_key import load, unload
 from tests.emptying import empty
 
 #: An hour in milliseconds: no neighbour is solicited again during a test that drops the answer.
@@ -68,19 +68,14 @@ def af_key() -> Iterator[Callable[[], None]]:
     """Yield a function that has the kernel speak PF_KEY itself, until the test ends."""
     loaded = []
 
-    def load() -> None:
+    def load_once() -> None:
         if not Path("/sys/module/af_key").exists():
-            if subprocess.run(["modprobe", "af_key"], check=False).returncode:
-                pytest.skip("this kernel has no AF_KEY to compare with")
+            load()
             loaded.append(True)
 
-    def unload() -> bool:
-        done = subprocess.run(["modprobe", "-r", "af_key"], capture_output=True, check=False)
-        return done.returncode == 0
-
-    yield load
+    yield load_once
     if loaded:
-        until(unload, what="the end of all uses of af_key")
+        unload()
 
 
 @pytest.fixture

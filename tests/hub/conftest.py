@@ -1,9 +1,10 @@
 """What the tests of PF_KEY share: the kernel's own, in the guest."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+from tests.af_key import load, unload
 
 
 @pytest.fixture
@@ -12,6 +13,6 @@ def af_key() -> Iterator[None]:
 
     Each of the two asks for the SA in its turn and gives it a number; the last one's stays.
     """
-    subprocess.run(["modprobe", "af_key"], check=True)
+    load()
     yield
-    subprocess.run(["modprobe", "-r", "af_key"], check=True)
+    unload()
