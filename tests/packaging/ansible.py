@@ -1,7 +1,8 @@
 """``make ansible-test``: the role of contrib/ansible on many network namespaces as hosts, twice.
 
 The first run changes each host, the second one nothing. Before them check mode shows on two of them
-what would be done and does nothing; after them one more policy is loaded there by the handler.
+what would be done and does nothing; after them they get one more policy, and what somebody deletes
+there by hand comes back.
 """
 
 import contextlib
@@ -105,6 +106,21 @@ def _runs(folder: Path, inventory: Path) -> list[float]:
         sys.exit(f"the second run has changed something:\n{text[-3000:]}")
     settings["kamexfrm_files"] = {"hosts": policy, "more": policy.replace("10.1.0.1", "10.1.0.2")}
     _play(folder, inventory, settings, ends)
+    _has_two_policies()
+    gone = ["setkey", "-e", "spdflush;"]
+    subprocess.run(
+        ["ip", "netns", "exec", "kamexfrm-ansible-1", BIN / gone[0], *gone[1:]], check=True
+    )
+    changed, text, _ = _play(folder, inventory, settings, "--check", "--diff", ends)
+    if sorted(changed) != [0, 1] or "+spdadd 10.0.0.1 10.1.0.2" not in text:
+        sys.exit(f"check mode does not say that policies were deleted by hand:\n{text[-3000:]}")
+    _play(folder, inventory, settings, ends)
+    _has_two_policies()
+    return [first, second]
+
+
+def _has_two_policies() -> None:
+    """See that the first host and the last one have their policies."""
     for number in (1, HOSTS):
         shown = subprocess.run(
             ["ip", "netns", "exec", f"kamexfrm-ansible-{number}", str(BIN / "setkey"), "-DP"],
@@ -114,7 +130,6 @@ def _runs(folder: Path, inventory: Path) -> list[float]:
         ).stdout
         if shown.count(f"10.0.0.{number}[any] 10.1.0.") != 2:
             sys.exit(f"host {number} has not what the files say:\n{shown}")
-    return [first, second]
 
 
 def _play(

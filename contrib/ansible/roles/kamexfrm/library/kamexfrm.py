@@ -1,23 +1,35 @@
 #!/usr/bin/python
-"""Ansible module: write variables of kame-sysctl(8) where they differ, and gather facts."""
+"""Ansible module: bring a host to what its files and variables say, and gather facts."""
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 ---
 module: kamexfrm
-short_description: Variables and facts of kamexfrm
+short_description: Policies, SAs, variables and facts of kamexfrm
 description:
-  - Writes variables of C(kame-sysctl) that differ from what is wanted, and gathers facts.
-  - What the module writes is in force at once, until the next boot; the role writes the files.
+  - Brings the host to what files of C(setkey) and variables of C(kame-sysctl) say, as
+    C(kamexfrm apply) does it, as a whole or not at all. What is the same is not touched, and what
+    other programs made is left alone.
+  - Variables are in force at once, until the next boot; the role writes the files.
 author: the kamexfrm authors
 options:
   variables:
     description: Names of variables to values, by number or by the name of a value.
     type: dict
     default: {}
+  etc:
+    description:
+      - The folder with C(kamexfrm/) and C(ipsec-tools.conf), whose files are put into force; see
+        kamexfrm-boot(8). Policies of ours that are in none of them are deleted. Without it only the
+        variables are written.
+    type: path
+    default: ""
   gather:
     description: Return the variables and the numbers of policies and SAs as C(ansible_facts).
     type: bool
@@ -33,12 +45,17 @@ EXAMPLES = r"""
   kamexfrm:
     variables:
       net.inet.ipsec.esp_trans_deflev: require
+
+- name: Have in force what the files say
+  kamexfrm:
+    etc: /etc
 """
 
 RETURN = r"""
 changes:
-  description: What was written, or would be, as name to old and new value.
-  type: dict
+  description: What was done, or would be, as kamexfrm-json(7) has it of a plan. No keys are in it.
+  type: list
+  elements: dict
   returned: always
 """
 
@@ -47,6 +64,8 @@ NAMES = {
     "def_policy": {"discard": 0, "none": 1},
     "deflev": {"use": 1, "require": 2},
 }
+
+CLOSED = {"net.inet.ipsec.def_policy": 0, "net.inet6.ipsec6.def_policy": 0}
 
 
 def run(module, name, *words):
@@ -69,32 +88,56 @@ def number(module, name, value):
         module.fail_json(msg=f"{name}: {value!r} is no value of it")
 
 
+def scripts(etc):
+    """Return the files of setkey below a folder, in the order of kamexfrm-boot(8)."""
+    ours = etc / "kamexfrm"
+    lockdown = ours / "lockdown.conf"
+    first = [path for path in (lockdown, etc / "ipsec-tools.conf") if path.exists()]
+    tools = sorted((etc / "ipsec-tools.d").glob("[!.]*.conf"))
+    others = [
+        p for p in sorted(ours.glob("[!.]*.conf")) if p not in (lockdown, ours / "sysctl.conf")
+    ]
+    return [*first, *tools, *others]
+
+
+def bring(module, variables):
+    """Bring the host to what is wanted; return the changes, which check mode does not make."""
+    etc = module.params["etc"]
+    files = scripts(Path(etc)) if etc else []
+    if etc and (Path(etc) / "kamexfrm" / "lockdown.conf").exists():
+        variables = {**CLOSED, **variables}
+    options = ["--json", "--prune" if etc else "--no-prune"]
+    if not module.check_mode:
+        options.append("--yes")
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "sysctl.conf"
+        wanted.write_text("".join(f"{name} = {value}\n" for name, value in variables.items()))
+        command = "plan" if module.check_mode else "apply"
+        names = list(map(str, files)) or [os.devnull]
+        done = run(module, "kamexfrm", command, *options, "--sysctl", str(wanted), *names)
+    return json.loads(done)["changes"]
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "variables": {"type": "dict", "default": {}},
+            "etc": {"type": "path", "default": ""},
             "gather": {"type": "bool", "default": False},
             "bin": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )
-    wanted = {
+    variables = {
         name: number(module, name, value) for name, value in module.params["variables"].items()
     }
-    present = json.loads(run(module, "kame-sysctl", "--json", *wanted)) if wanted else {}
-    changes = {
-        name: {"old": present[name], "new": value}
-        for name, value in wanted.items()
-        if present[name] != value
-    }
-    if changes and not module.check_mode:
-        run(module, "kame-sysctl", "-q", *(f"{name}={c['new']}" for name, c in changes.items()))
+    changes = bring(module, variables) if variables or module.params["etc"] else []
     result = {"changed": bool(changes), "changes": changes}
     if changes:
         result["diff"] = {
-            way: "".join(f"{name} = {c[key]}\n" for name, c in sorted(changes.items()))
-            for way, key in (("before", "old"), ("after", "new"))
+            "before": "".join(f"{c['before']}\n" for c in changes if c["before"]),
+            "after": "".join(f"{c['text']}\n" for c in changes if c["action"] != "delete"),
         }
     if module.params["gather"]:
         result["ansible_facts"] = {"kamexfrm": facts(module)}
@@ -103,10 +146,11 @@ def main():
 
 def facts(module):
     """Return what is in force; no keys."""
+    status = json.loads(run(module, "kamexfrm", "status", "--json"))
     return {
-        "variables": json.loads(run(module, "kame-sysctl", "--json", "-a")),
-        "policies": len(json.loads(run(module, "setkey", "--json", "-DP"))),
-        "associations": len(json.loads(run(module, "setkey", "--json", "--nokeys", "-D"))),
+        "variables": status["knobs"],
+        "policies": len(status["policies"]),
+        "associations": len(status["sas"]),
     }
 
 
