@@ -11,6 +11,7 @@ from random import Random
 from typing import NamedTuple
 from unittest import mock
 
+from kamexfrm.kernel import netlink
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.association import SecurityAssociation
@@ -22,6 +23,7 @@ from kamexfrm.model.statement_text import (
     policy_statement,
     sa_deletion,
 )
+from kamexfrm.setkey import script
 from kamexfrm.setkey.command import main as setkey
 from kamexfrm.sysctl.command import run as kame_sysctl
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
@@ -29,7 +31,7 @@ from kamexfrm.xfrm import Operation, XfrmMsg, encode_state
 from tests.conformance.conformance_case import Case, sa_line
 
 #: Where our commands take their kernel from.
-_KERNELS = ("kamexfrm.kernel.netlink.NetlinkKernel", "kamexfrm.setkey.script.NetlinkKernel")
+_KERNELS = (netlink, script)
 
 
 #: Written as it is: a command that changes nothing, and sees to what others did.
@@ -112,8 +114,8 @@ def carry_out(load: Load, kernel: Kernel) -> Printed:
 def carry_out_in_memory(load: Load, kernel: FakeKernel) -> Printed:
     """Carry out one load with the kernel in memory in the place of the running one."""
     with contextlib.ExitStack() as patches:
-        for name in _KERNELS:
-            patches.enter_context(mock.patch(name, return_value=kernel))
+        for module in _KERNELS:
+            patches.enter_context(mock.patch.object(module, "NetlinkKernel", return_value=kernel))
         patches.enter_context(mock.patch.object(kernel, "close"))
         return carry_out(load, kernel)
 

@@ -21,7 +21,14 @@ COUNTERS = {
     "in_nosa": {"XfrmInNoStates"},
 }
 
-_ALONE = ("six-requests", "ipv4-loopback", "socket-tunnel-use", "acquire-by-time", "fwd-entry")
+_ALONE = (
+    "six-requests",
+    "ipv4-loopback",
+    "socket-tunnel-use",
+    "acquire-by-time",
+    "fwd-entry",
+    "small-mtu",
+)
 KERNEL = frozenset(d.name for d in DIFFERENCES if d.name not in _ALONE)
 
 #: Those of the kernel that runs this.

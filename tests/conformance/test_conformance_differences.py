@@ -276,6 +276,24 @@ def test_a_policy_of_six_requests_drops_what_meets_it_and_one_of_seven_is_refuse
     assert "at most 6 requests" in refused
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=["inet", "inet6"])
+def test_ipv6_in_many_tunnels_is_not_sent_by_older_kernels(network: Network, family: int) -> None:
+    ends = HERE[family], PEER[family]
+    for count in (3, 4, 5):
+        requests = f"ah/tunnel/{ends[0]}-{ends[1]}/require " * count
+        case = Case(
+            out(family),
+            (entry(family, f"out ipsec {requests}"),),
+            (keyed(*ends, AH, 0x1001, TUNNEL),),
+        )
+        seen = network.run(case)
+        result = compare(case, seen)
+        assert result.agrees, result
+        differs = "small-mtu" in OF_THIS_KERNEL and family == AF_INET6 and count > 3
+        assert result.names == (("small-mtu",) if differs else ())
+        assert bool(seen.wire) is not differs
+
+
 def test_ipv4_over_the_loopback_interface_meets_no_policy_and_ipv6_does(network: Network) -> None:
     discards = [entry(f, f"{way} discard") for f in FAMILIES for way in ("in", "out")]
     network.run(Case(out(AF_INET), tuple(discards)))

@@ -3,16 +3,19 @@
 import errno
 from collections.abc import Sequence
 
-from kamexfrm.model.association import SadEntry
+from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.decide_output import SaFinder, decide_output
 from kamexfrm.model.decide_sad import outbound_sa
 from kamexfrm.model.decide_spd import Spd, matches
-from kamexfrm.model.decision import EntryPolicy, OwnPolicy, Rule, SaIndex, Verdict
+from kamexfrm.model.decision import EntryPolicy, Layer, OwnPolicy, Rule, SaIndex, Verdict
 from kamexfrm.model.linux.fate import Fate
 from kamexfrm.model.linux.situation import Situation
 from kamexfrm.model.packet import Path
-from kamexfrm.model.policy import Direction, Mode, SecurityPolicy
-from kamexfrm.net import IPPROTO_TCP, IPPROTO_UDP
+from kamexfrm.model.policy import Direction, IpsecProtocol, Mode, SecurityPolicy
+from kamexfrm.net import AF_INET6, IPPROTO_TCP, IPPROTO_UDP
+
+#: Bytes: what links carry, and what each link of IPv6 carries at least (RFC 8200 section 5).
+_ETHERNET_MTU, _LEAST_MTU = 1500, 1280
 
 #: A policy of so many requests applies to no packet (XFRM_MAX_DEPTH); one of more is refused.
 DEPTH = 6
@@ -49,7 +52,43 @@ def leaving(situation: Situation, kernel: frozenset[str]) -> Fate:
         number, drop = errno.EAGAIN, ""
     acquired = frozenset(int(index.protocol) for index in decision.acquires)
     wire = None if decision.verdict is Verdict.DROPPED else decision.bundle
+    if wire and "small-mtu" in kernel and _is_cramped(situation, wire):
+        return Fate(errno=errno.EINVAL, acquired=acquired)
     return Fate(wire, errno=number, acquired=acquired, drop=drop)
+
+
+def _is_cramped(situation: Situation, bundle: Sequence[Layer]) -> bool:
+    """Whether a bundle's headers leave too little of Ethernet's MTU for IPv6 without TCP."""
+    packet = situation.packet
+    if packet.path is not Path.OUT or packet.family != AF_INET6 or packet.upper == IPPROTO_TCP:
+        return False
+    by_name = {entry.association.id: entry.association for entry in situation.sad}
+    mtu = _ETHERNET_MTU
+    for layer in reversed(bundle):
+        sa = by_name.get(SaId(layer.destination, layer.protocol, layer.spi))
+        mtu = _mtu_within(layer, sa, mtu)
+    return mtu < _LEAST_MTU
+
+
+def _mtu_within(layer: Layer, sa: SecurityAssociation | None, mtu: int) -> int:
+    """Return what a layer leaves of an MTU; source: Linux xfrm_state.c __xfrm_state_mtu()."""
+    if layer.mode is Mode.TUNNEL:
+        mtu -= 40 if layer.source.family == AF_INET6 else 20
+    icv = _bytes(sa.authentication.icv_bits if sa and sa.authentication else 0)
+    match layer.protocol:
+        case IpsecProtocol.ESP:
+            cipher = sa.encryption.algorithm if sa and sa.encryption else None
+            iv = _bytes(cipher.iv_bits if cipher else 0)
+            within = 0 if layer.mode is Mode.TUNNEL else 40
+            return (mtu - 8 - iv - icv - within) // max(4, iv) * max(4, iv) + within - 2
+        case IpsecProtocol.AH:
+            return mtu - (12 + icv + 7) // 8 * 8
+        case _:
+            return mtu
+
+
+def _bytes(bits: int) -> int:
+    return bits // 8
 
 
 def _finder(kernel: frozenset[str], family: int) -> SaFinder:
