@@ -6,6 +6,7 @@ from typing import NamedTuple
 #: What differs from run to run: times, processes, dates, the kernel's ids; and where the hosts are.
 CHANCE = re.compile(
     r"\d+\.\d+(?= s\b)|^ *\d+\.\d{3}(?= )|(?<=by process )\d+| in a guest"
+    r"| \(in a user namespace\)"
     r"|(?<=created: )[A-Z].*(?=  lastused)|(?<=pid=)\d+|(?<=spid=)\d+|(?<=id )\d+(?=\))"
 )
 

@@ -82,20 +82,22 @@ def follow(root: Root, page: list[Typed], source: str) -> None:
     home = root.files / "home" / USER
     (home / "typed.sh").write_text(text)
     root.run(f"rm -rf {HOME}/said; su - {USER} -c 'bash typed.sh'")
+    wrong: list[str] = []
     for number, one in enumerate(mine):
         if one.dialogue.command not in (NAMESPACE, "exit"):
             printed = (home / "said" / str(number)).read_text().splitlines()
             status = int((home / "said" / f"{number}.status").read_text())
-            _check(root, one, printed, status)
+            if not _is_as_shown(one, printed, status):
+                wrong += [f"{root.suite}, {one.page}: {one.dialogue.command}"]
+                wrong += [f"status {status}", *printed, ""]
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
-def _check(root: Root, one: Typed, printed: list[str], status: int) -> None:
-    fails = FAILING.search(one.dialogue.command) is not None
-    well = status == 0 or fails
-    if well and (not one.compares or is_same(printed, [*one.dialogue.said])):
-        return
-    lines = (f"{root.suite}, {one.page}: {one.dialogue.command}", f"status {status}", *printed)
-    sys.exit("\n".join(lines))
+def _is_as_shown(one: Typed, printed: list[str], status: int) -> bool:
+    if status and not FAILING.search(one.dialogue.command):
+        return False
+    return not one.compares or is_same(printed, [*one.dialogue.said])
 
 
 def _checkout(root: Root) -> str:
