@@ -94,7 +94,7 @@ def test_a_page_fits_a_terminal_of_80_columns(path: Path) -> None:
 def test_man_db_has_nothing_to_warn_of(path: Path) -> None:
     if shutil.which("groff") is None:
         pytest.skip("man-db's groff is not installed")
-    command = ["groff", "-ww", "-mdoc", "-Tutf8", "-P-c", path]
+    command = ["groff", "-ww", "-mdoc", "-Tutf8", "-P-c", str(path)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (shown.returncode, shown.stderr) == (0, "")
 
