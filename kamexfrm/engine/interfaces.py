@@ -72,6 +72,9 @@ def add(session: Session, request: InterfaceAdd) -> None:
     session.write_marker()
     made = interface_policies(request.tunnel, session.now)
     session.apply([Operation(XfrmMsg.UPDPOLICY, encode_policy(policy)) for policy in made])
+    if session.knobs.preferred_oldsa:
+        session.set_sa_dependent(MarkerFlag.HAS_OLDEST_SA)
+        session.sad_changed = True  # its policies name no SA yet
     claim(session)
 
 

@@ -9,13 +9,15 @@ from kamexfrm.engine.requests import SetKnob
 from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, UnsupportedError, invalid
 from kamexfrm.net import AF_INET, AF_INET6
-from kamexfrm.translate.xfrm.marker import MarkerFlag
+from kamexfrm.translate.xfrm.marker import NO_FLAGS, MarkerFlag
 from kamexfrm.translate.xfrm.plain_rewrite import plain_rewritten
 from kamexfrm.translate.xfrm.rewrite import Rewriting, catch_alls, rewritten
 from kamexfrm.xfrm import XFRM_USERPOLICY_ACCEPT, XFRM_USERPOLICY_BLOCK, Default, Operation, XfrmMsg
 from kamexfrm.xfrm import encode_default as encode
 
-_FOUND_BY_REWRITING = MarkerFlag.UNFINISHED | MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID
+_FOUND_BY_REWRITING = (
+    MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_ANY_REQID | MarkerFlag.HAS_OLDEST_SA
+)
 
 
 def set_knob(session: Session, request: SetKnob) -> None:
@@ -24,7 +26,8 @@ def set_knob(session: Session, request: SetKnob) -> None:
     Where another process has the lock that is EBUSY: it may be about to write what it knew before.
 
     The entries that it concerns are rewritten at the end of the flush, once for all knobs that are
-    written. The further knobs act on SAs and SPIs when these are made, and never afterwards.
+    written. The further knobs, but for ``preferred_oldsa``, act on SAs and SPIs when these are
+    made, and never afterwards.
     """
     before = session.knobs
     after = before.replace(request.knob, request.value)
@@ -39,7 +42,7 @@ def set_knob(session: Session, request: SetKnob) -> None:
     if session.lock is not None and session.lock.is_taken:
         raise invalid(f"{session.lock.holder} holds this namespace's lock", errno.EBUSY)
     session.send()
-    if not (request.knob.is_policy_knob or rewrites):
+    if not (request.knob.rewrites_policies or rewrites):
         session.set_knobs(after)
         session.write_marker()
         return
@@ -66,26 +69,22 @@ def finish(session: Session) -> bool:
     session.unserved.clear()
     operations = catch_alls(plain.rest, session.knobs)
     rewriting = rewritten(plain.rest, session.knobs, session, session.time())
-    rewriting = rewriting._replace(
-        operations=[*rewriting.operations, *plain.operations],
-        has_any_reqid=rewriting.has_any_reqid or plain.has_any_reqid,
-    )
-    _rewrite(session, operations, rewriting)
+    flags = rewriting.flags | (MarkerFlag.HAS_ANY_REQID if plain.has_any_reqid else NO_FLAGS)
+    rewriting = rewriting._replace(operations=[*rewriting.operations, *plain.operations])
+    carry_out(session, operations, rewriting)
     _write_default(session)
     session.knobs_changed = False
-    session.clear_flags(_FOUND_BY_REWRITING)
-    if rewriting.has_tunnel_use:
-        session.set_flags(MarkerFlag.HAS_TUNNEL_USE)
-    if rewriting.has_any_reqid:
-        session.set_flags(MarkerFlag.HAS_ANY_REQID)
-        if MarkerFlag.HAS_REQID_SA in session.marker.flags and not session.sa_lookup().has_reqids:
-            session.clear_flags(MarkerFlag.HAS_REQID_SA)
+    session.clear_flags(_FOUND_BY_REWRITING | MarkerFlag.UNFINISHED)
+    session.set_flags(flags)
+    asks = MarkerFlag.HAS_ANY_REQID in flags and MarkerFlag.HAS_REQID_SA in session.marker.flags
+    if asks and not session.sa_lookup().has_reqids:
+        session.clear_flags(MarkerFlag.HAS_REQID_SA)
     session.set_sa_digest()
     session.write_marker()
     return bool(operations)
 
 
-def _rewrite(session: Session, before: list[Operation], rewriting: Rewriting) -> None:
+def carry_out(session: Session, before: list[Operation], rewriting: Rewriting) -> None:
     """Carry out operations and a rewriting; raises the first KernelError, once all is tried."""
     operations = [*before, *rewriting.operations]
     after = {len(before) + at for at in rewriting.after}

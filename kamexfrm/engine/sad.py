@@ -6,7 +6,7 @@ tunnel one while some tunnel request of the SPD needs it, and a transport one ot
 
 import errno
 
-from kamexfrm.engine import sad_load
+from kamexfrm.engine import oldest_sa, sad_load
 from kamexfrm.engine.lookup import states_between
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
 from kamexfrm.engine.session import Session
@@ -86,9 +86,10 @@ def sa_delete(session: Session, request: SaDelete) -> None:
     if session.load is not None:
         sad_load.delete(session, session.load, request)
         return
+    id = sa_id_to_kernel(request.id)
+    oldest_sa.release(session, (id,))
     session.mark_sad_changed()
-    payload = encode_state_id(sa_id_to_kernel(request.id))
-    session.transactions.add(request, (Operation(XfrmMsg.DELSA, payload),))
+    session.transactions.add(request, (Operation(XfrmMsg.DELSA, encode_state_id(id)),))
 
 
 def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
@@ -97,17 +98,13 @@ def sa_delete_all(session: Session, request: SaDeleteAll) -> None:
         sad_load.delete_all(session, session.load, request)
         return
     session.send()
-    doomed = [
-        Operation(
-            XfrmMsg.DELSA,
-            encode_state_id(_id_of(s)),
-        )
-        for s in states_between(session.kernel, request)
-    ]
+    doomed = [_id_of(state) for state in states_between(session.kernel, request)]
     if not doomed:
         raise KernelError(errno.ESRCH)
+    oldest_sa.release(session, doomed)
     session.mark_sad_changed()
-    session.transactions.add(request, doomed)
+    operations = [Operation(XfrmMsg.DELSA, encode_state_id(id)) for id in doomed]
+    session.transactions.add(request, operations)
 
 
 def sa_flush(session: Session, request: SaFlush) -> None:
@@ -115,6 +112,7 @@ def sa_flush(session: Session, request: SaFlush) -> None:
     if session.load is not None:
         sad_load.flush(session, session.load, request)
         return
+    oldest_sa.release_all(session, request.protocol or 0)
     session.mark_sad_changed()
     payload = encode_state_flush(request.protocol or _IPSEC_PROTO_ANY)
     session.transactions.add(request, (Operation(XfrmMsg.FLUSHSA, payload),))
@@ -126,7 +124,7 @@ def choose_modes(session: Session) -> None:
     states = [
         (state, payload)
         for state, payload in brief_states(session.kernel.state_runs())
-        if is_mode_any(state.user) and state.has_spi and state.protocol in IPSEC_PROTOCOLS
+        if is_mode_any(state.user) and state.spi and state.protocol in IPSEC_PROTOCOLS
     ]
     if not states:
         session.clear_flags(MarkerFlag.HAS_MODE_ANY)

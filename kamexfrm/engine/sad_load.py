@@ -3,6 +3,7 @@
 import errno
 from os import urandom
 
+from kamexfrm.engine import oldest_sa
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.lookup import states_between
 from kamexfrm.engine.requests import SaAdd, SaDelete, SaDeleteAll, SaFlush
@@ -67,6 +68,7 @@ def add(session: Session, load: Load, request: SaAdd, wanted: State) -> bool:
     if not is_usable(there) or there.protocol == IpsecProtocol.IPCOMP:
         session.transactions.add(request, (gone, again), (back, None))
         return True
+    oldest_sa.release(session, (id,))
     spare = stand_in(there, int.from_bytes(urandom(4), "big") | 1 << 31, urandom)
     made = Operation(XfrmMsg.NEWSA, encode_state(spare))
     unmade = Operation(XfrmMsg.DELSA, encode_state_id(_id_of(spare)))
@@ -84,6 +86,7 @@ def finish(session: Session, load: Load) -> None:
     session.send()
     if not load.states:
         return
+    oldest_sa.release(session, load.states)
     session.mark_sad_changed()
     operations = [Operation(XfrmMsg.DELSA, encode_state_id(id)) for id in load.states]
     for failure in session.kernel.apply(operations):

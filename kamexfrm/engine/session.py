@@ -1,6 +1,6 @@
 """One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kamexfrm.engine import routes
 from kamexfrm.engine.load import Load
@@ -12,7 +12,7 @@ from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.records import NamedTuple
-from kamexfrm.translate.xfrm.brief_state import brief_states
+from kamexfrm.translate.xfrm.brief_state import BriefState, SaName, brief_states
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
     NO_FLAGS,
@@ -22,6 +22,7 @@ from kamexfrm.translate.xfrm.marker import (
     depends_on_sas,
     marker_policy,
 )
+from kamexfrm.translate.xfrm.oldest_sa import OldestSas, may_name_spi
 from kamexfrm.translate.xfrm.order import Order, Position
 from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag, spd_entry_from_kernel
 from kamexfrm.translate.xfrm.rewrite import renumbered
@@ -95,6 +96,7 @@ class Session:
         self.marker = self.stored or _unwritten_marker(kernel)
         self._templates: dict[tuple[int, int, int, int], tuple[object, FastPathTemplate]] = {}
         self._sa_lookup: SaLookup | None = None
+        self._oldest_sas: OldestSas | None = None
         self._interfaces: dict[int, int] = {0: 0}
         #: What policies for many pairs of hosts leave without an SA.
         self.unserved: dict[tuple[int, tuple[object, ...]], Unserved] = {}
@@ -148,12 +150,12 @@ class Session:
     def set_sa_dependent(self, flag: MarkerFlag) -> None:
         """Set a flag for an entry that depends on the SAs, and was written for those of now."""
         if not depends_on_sas(self.marker.flags):
-            self.marker = self.marker._replace(sa_digest=self.sa_lookup().digest)
+            self.marker = self.marker._replace(sa_digest=self._digest())
         self.set_flags(flag)
 
     def set_sa_digest(self) -> None:
         """Write down the SAs that all entries were just reconciled with, if any depends on SAs."""
-        digest = self.sa_lookup().digest if depends_on_sas(self.marker.flags) else 0
+        digest = self._digest() if depends_on_sas(self.marker.flags) else 0
         self.marker = self.marker._replace(sa_digest=digest)
 
     def needs_reconcile(self, flags: MarkerFlag) -> bool:
@@ -164,7 +166,12 @@ class Session:
 
     def is_stale(self, flags: MarkerFlag) -> bool:
         """Whether others have changed SAs since entries were last reconciled with them."""
-        return depends_on_sas(flags) and self.sa_lookup().digest != self.marker.sa_digest
+        return depends_on_sas(flags) and self._digest() != self.marker.sa_digest
+
+    def _digest(self) -> int:
+        """Return a checksum of what entries depend on in the SAD."""
+        digest = self.sa_lookup().digest
+        return digest ^ self.oldest_sas().digest if self.knobs.preferred_oldsa else digest
 
     def template(
         self,
@@ -287,10 +294,22 @@ class Session:
     def sa_lookup(self) -> SaLookup:
         """Return which SA serves which request, read once until an SA is written."""
         if self._sa_lookup is None:
-            self.send()
-            states = brief_states(self.kernel.state_runs())
-            self._sa_lookup = SaLookup(state for state, _ in states)
+            self._sa_lookup = SaLookup(self._states())
         return self._sa_lookup
+
+    def oldest_sas(self) -> OldestSas:
+        """Return the oldest SA of each kind, read once until an SA is written."""
+        if self._oldest_sas is None:
+            self._oldest_sas = OldestSas(self._states())
+        return self._oldest_sas
+
+    def leave_out(self, is_doomed: Callable[[SaName], bool]) -> None:
+        """Count some SAs as deleted already where the oldest is wanted, until that is done."""
+        self._oldest_sas = OldestSas(s for s in self._states() if not is_doomed(s.name))
+
+    def _states(self) -> Iterator[BriefState]:
+        self.send()
+        return (state for state, _ in brief_states(self.kernel.state_runs()))
 
     def has_reqids(self) -> bool:
         """Whether some SA has a reqid; those that others made are looked for once."""
@@ -319,6 +338,24 @@ class Session:
             self.unserved.update(lookup.unserved)
         return found
 
+    def spis(
+        self,
+        policy: SecurityPolicy,
+        requests: Sequence[IpsecRequest],
+        without_sa: Sequence[IpsecRequest] = (),
+    ) -> tuple[int, ...]:
+        """Return the SPIs that the templates of an entry name, none where no oldest SA is wanted.
+
+        ``requests`` are the entry's with the reqids of their SAs.
+        """
+        if not self.names_spis(policy):
+            return ()
+        return self.oldest_sas().spis(policy, requests, without_sa)
+
+    def names_spis(self, policy: SecurityPolicy) -> bool:
+        """Whether the templates of an entry name SPIs, under the knobs in force."""
+        return self.knobs.preferred_oldsa != 0 and may_name_spi(policy)
+
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA now."""
         return self.sa_lookup().without_sa(requests)
@@ -336,7 +373,7 @@ class Session:
         """Drop what is stale once an SA is written: cached routes and the SA lookup."""
         self.sad_changed = True
         self.invalidates_routes = True
-        self._sa_lookup = None
+        self._sa_lookup = self._oldest_sas = None
 
     # What the priority allocator and the reqids read and write
 

@@ -79,7 +79,7 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if replace or special or not template.plain or direction is Direction.FWD:
         _add_with_care(session, request)
         return
-    if template.any_reqid and session.has_reqids():
+    if (template.any_reqid and session.has_reqids()) or session.names_spis(policy):
         _add_with_care(session, request)
         return
     if template.tunnel:
@@ -126,6 +126,10 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     if has_any_reqid(policy):
         session.set_flags(MarkerFlag.HAS_ANY_REQID)
         with_sa_reqids = session.with_sa_reqids(policy, without_sa)
+    spis: tuple[int, ...] = ()
+    if session.names_spis(policy):
+        session.set_sa_dependent(MarkerFlag.HAS_OLDEST_SA)
+        spis = session.spis(policy, with_sa_reqids or policy.requests, without_sa)
     paired = spd_load.makes_twin(load, request)
     if load is not None and load.has_policies():
         direction = direction_to_kernel(policy.direction)
@@ -142,6 +146,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
         companion=policy.direction is Direction.FWD and not request.twin,
         without_sa=without_sa,
         with_sa_reqids=with_sa_reqids,
+        spis=spis,
     )
     if load is not None and installed.sidecar:
         load.sidecars.discard(installed.sidecar.selector)

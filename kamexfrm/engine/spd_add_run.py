@@ -31,6 +31,8 @@ def spd_add_run(session: Session, request: SpdAddRun) -> int:
         return 0
     if any(template.any_reqid for template in plain) and session.has_reqids():
         return 0
+    if session.knobs.preferred_oldsa and any(session.names_spis(g.first) for g in run.groups):
+        return 0
     added = run.total
     if load is not None and load.has_policies():
         added = _keep(load, request, plain)

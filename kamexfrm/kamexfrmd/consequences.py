@@ -94,6 +94,8 @@ def _may_serve(event: Event, flags: MarkerFlag) -> bool:
 
     One of mode any is ours, and the command that wrote or deleted it has reconciled.
     """
+    if flags & MarkerFlag.HAS_OLDEST_SA:
+        return True
     reqid, mode = brief_state(event.payload)
     if flags & MarkerFlag.HAS_ANY_REQID and (reqid or flags & MarkerFlag.HAS_REQID_SA):
         return True

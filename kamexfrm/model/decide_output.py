@@ -6,6 +6,7 @@ ipsec4_output(), ipsec6_output_trans() and ipsec6_output_tunnel() (the bundle).
 
 import errno
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import assert_never
 
 from kamexfrm.model.association import SadEntry
@@ -44,7 +45,7 @@ def decide_output(
     sad: Sequence[SadEntry],
     knobs: Knobs,
     socket: SocketPolicies | None = None,
-    find: SaFinder = outbound_sa,
+    find: SaFinder | None = None,
 ) -> OutputDecision:
     """Decide about a packet that leaves; for a forwarded one no socket is to be given.
 
@@ -77,6 +78,8 @@ def decide_output(
         case PolicyType.IPSEC:
             if not requests:
                 return _without_requests(governing)
+            if find is None:
+                find = partial(outbound_sa, prefers_old=knobs.preferred_oldsa == 1)
             results = _results(packet, requests, sad, knobs, find)
             return _conclusion(packet, governing, results)
         case PolicyType.ENTRUST:

@@ -1,7 +1,6 @@
 """Which SA KAME uses: for an outbound request by its index, for an arriving packet by its SPI.
 
-KAME key.c key_allocsa_policy(), key_do_allocsa_policy(), key_cmpsaidx() and key_allocsa(), with
-net.key.preferred_oldsa at its initial 1.
+KAME key.c key_allocsa_policy(), key_do_allocsa_policy(), key_cmpsaidx() and key_allocsa().
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from kamexfrm.model.policy import IpsecProtocol, Mode
 #: Compression parameter indexes below this are algorithm numbers and need no SA (RFC 3173).
 _FIRST_NEGOTIATED_CPI = 256
 
-#: States of an SA that can be used, in the order in which KAME searches them for output.
+#: States of an SA that can be used, in the order in which KAME searches them for output when the
+#: oldest is wanted; else it searches them in the other order.
 _USABLE = (SaState.DYING, SaState.MATURE)
 
 
@@ -41,23 +41,27 @@ def _head(entry: SadEntry) -> tuple[Mode, int]:
     return entry.association.mode, entry.association.reqid
 
 
-def outbound_sa(sad: Sequence[SadEntry], sought: SaIndex) -> SadEntry | None:
+def outbound_sa(
+    sad: Sequence[SadEntry], sought: SaIndex, prefers_old: bool = False
+) -> SadEntry | None:
     """Return the SA that a request uses, or None.
 
-    SAs with equal protocol, mode, reqid and addresses share a head; only the newest
-    head that matches is searched, even if it has no usable SA. In it the dying come first, then the
-    oldest. Where ``created`` is equal, the sequence counts as the order of creation.
+    SAs with equal protocol, mode, reqid and addresses share a head; only the newest head that
+    matches is searched, even if it has no usable SA. With ``prefers_old``, which is
+    net.key.preferred_oldsa, the dying come first in it, then the oldest; else the mature, then the
+    newest. Where ``created`` is equal, the sequence counts as the order of creation.
     """
-    # Differs on Linux: the newest usable SA is used, a larval one hides nothing, and one declared
-    # with mode any has one mode at a time.
+    # Differs on Linux: a larval SA hides nothing, one declared with mode any has one mode at a
+    # time, and a request whose ends the policy does not name uses the newest.
     matching = [entry for entry in sad if _matches(entry.association, sought)]
     matching.sort(key=lambda entry: entry.created)
     if not matching:
         return None
     heads = list(dict.fromkeys(map(_head, matching)))
-    newest = [entry for entry in matching if _head(entry) == heads[-1]]
-    for state in _USABLE:
-        for entry in newest:
+    found = [entry for entry in matching if _head(entry) == heads[-1]]
+    step = 1 if prefers_old else -1
+    for state in _USABLE[::step]:
+        for entry in found[::step]:
             if entry.state is state:
                 return entry
     return None

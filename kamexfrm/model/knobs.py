@@ -39,8 +39,8 @@ class Knobs(NamedTuple):
     """All knobs of a network namespace.
 
     The further ones, from ``dfbit`` on, start at what Linux does with SAs added by PF_KEY: KAME
-    starts dfbit and both ecn at 0. ``ecn6`` is IPv6's, ``larval_lifetime`` is in seconds,
-    ``sha256_icv`` in bits.
+    starts dfbit and both ecn at 0, preferred_oldsa at 1. ``ecn6`` is IPv6's, ``larval_lifetime`` is
+    in seconds, ``sha256_icv`` in bits.
     """
 
     inet: FamilyKnobs = FamilyKnobs()
@@ -52,6 +52,7 @@ class Knobs(NamedTuple):
     spi_minval: int = 0x100
     spi_maxval: int = 0x0FFFFFFF
     sha256_icv: int = 96
+    preferred_oldsa: int = 0
 
     def of(self, family: int) -> FamilyKnobs:
         """Return the knobs of an address family."""
@@ -98,6 +99,11 @@ class Knob(NamedTuple):
     def is_policy_knob(self) -> bool:
         """Whether it is one of the ten of ``POLICY_KNOBS``, five for each family."""
         return self.field in FamilyKnobs._fields
+
+    @property
+    def rewrites_policies(self) -> bool:
+        """Whether policies that are there are rewritten when it changes."""
+        return self.is_policy_knob or self.field == "preferred_oldsa"
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -260,14 +266,27 @@ FURTHER_KNOBS: tuple[Knob, ...] = (
         linux=96,
         step=SHA256_ICV_BITS[1] - SHA256_ICV_BITS[0],
     ),
+    Knob(
+        "net.key.preferred_oldsa",
+        0,
+        "preferred_oldsa",
+        0,
+        1,
+        ("newest", "oldest"),
+        "Which of several SAs packets are sent with, where a policy names both ends",
+        kame=1,
+        linux=0,
+    ),
 )
 
 KNOBS: tuple[Knob, ...] = POLICY_KNOBS + FURTHER_KNOBS
 
-#: Other spellings: NetBSD's of what FreeBSD and KAME's final release call spi_minval, spi_maxval.
+#: Other spellings: NetBSD's of what FreeBSD and KAME's final release call spi_minval, spi_maxval,
+#: and NetBSD's and KAME's of what FreeBSD calls preferred_oldsa.
 ALIASES = {
     "net.key.spi_min_value": "net.key.spi_minval",
     "net.key.spi_max_value": "net.key.spi_maxval",
+    "net.key.prefered_oldsa": "net.key.preferred_oldsa",
 }
 _BY_NAME = {knob.name: knob for knob in KNOBS}
 

@@ -147,6 +147,11 @@ class Selector(NamedTuple):
         """The address family of both sides."""
         return self.source.family
 
+    @property
+    def is_of_two_hosts(self) -> bool:
+        """Whether both prefixes are whole addresses."""
+        return self.source_prefix == self.destination_prefix == self.source.bits
+
     def __str__(self) -> str:
         return _selector_text(self)
 

@@ -11,7 +11,6 @@ _SPI_TRIES = "Linux tries as many SPIs as the range has"
 _RANDOM = "Linux's random numbers need no such interval"
 _ACQUIRE = "Linux asks for a missing SA once in net.key.larval_lifetime, for any number of packets"
 _PROPOSALS = "Linux leaves it to key managers what to propose"
-_OLD_SA = "Linux always sends with the newest SA"
 
 _DRIVERS = "Linux's crypto API chooses the driver by its priority: see /proc/crypto"
 _CHECKSUMS = "Linux takes the checksum of what comes out of UDP encapsulation as right"
@@ -53,8 +52,6 @@ UNSUPPORTED: dict[str, str] = {
     "net.key.esp_keymin": _PROPOSALS,
     "net.key.esp_auth": _PROPOSALS,
     "net.key.ah_keymin": _PROPOSALS,
-    "net.key.preferred_oldsa": _OLD_SA,
-    "net.key.prefered_oldsa": _OLD_SA,
     "net.inet.ipsec.used": _USED,
     "net.inet6.ipsec6.used": _USED,
     "net.inet.ipsec.crypto_support": _DRIVERS,

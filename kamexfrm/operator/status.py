@@ -95,7 +95,8 @@ def look(kernel: Kernel, most: int | None = None) -> Status:
     """
     now = time.time()
     read = knobs_of_namespace.read(kernel)
-    sad, spd = Sad(kernel, now), Spd(kernel)
+    prefers_old = read.knobs.preferred_oldsa == 1
+    sad, spd = Sad(kernel, now, prefers_old=prefers_old), Spd(kernel)
     unserved = spd.unserved(sad, sys.maxsize if most is None else most)
     who = _daemon() if spd.has_owner(Owner.FOREIGN) else ""
     counters: dict[str, int] = {}

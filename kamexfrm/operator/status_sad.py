@@ -34,7 +34,6 @@ _MOST_COMPARED = 2_000_000
 NEARLY_OVER = 0.9
 
 _at = USERSA_INFO.offset
-_SPI = slice(_at("spi"), _at("spi") + 4)
 _ERRORS = slice(_at("replay_window_errors"), _at("sequence"))
 _NO_ERRORS = bytes(_ERRORS.stop - _ERRORS.start)
 _USER = struct.Struct(f"={_at('selector.user')}xI").unpack_from
@@ -58,10 +57,14 @@ class _Head(NamedTuple):
 
 
 class Sad:
-    """The SAs of a namespace at ``now``, in seconds since the epoch."""
+    """The SAs of a namespace at ``now``, in seconds since the epoch.
 
-    def __init__(self, kernel: Kernel, now: float) -> None:
+    With ``prefers_old`` requests whose ends are known are served by the oldest, else by the newest.
+    """
+
+    def __init__(self, kernel: Kernel, now: float, *, prefers_old: bool = False) -> None:
         self._now = now
+        self._prefers_old = prefers_old
         self._payloads: list[bytes] = []
         self._by_ends: dict[tuple[int, Address, Address], list[_Head]] = {}
         self._budget = _MOST_COMPARED
@@ -71,8 +74,7 @@ class Sad:
             self._payloads.append(payload)
             if state.is_usable:
                 ends = state.protocol, state.source, state.destination
-                spi = int.from_bytes(payload[_SPI], "big")
-                head = _Head(mode_from_kernel(state.mode), state.reqid, spi)
+                head = _Head(mode_from_kernel(state.mode), state.reqid, state.spi)
                 self._by_ends.setdefault(ends, []).append(head)
 
     def __len__(self) -> int:
@@ -125,6 +127,9 @@ class Sad:
         outbound = policy.direction is Direction.OUT
         for request in policy.requests:
             heads = self._heads(request, policy.selector)
+            named = policy.selector.is_of_two_hosts or _ends_of(request) is not None
+            if self._prefers_old and outbound and named:
+                heads = (sas[::-1] for sas in heads)
             found = (_first(sas, request, outbound) for sas in heads)
             yield request, [head.spi for head in found if head]
 
@@ -177,7 +182,7 @@ def _ends_of(request: IpsecRequest) -> tuple[Address, Address] | None:
 
 
 def _first(sas: list[_Head], request: IpsecRequest, outbound: bool) -> _Head | None:
-    """Return the newest of some SAs that serves a request; KAME compares no reqid on input."""
+    """Return the first of some SAs that serves a request; KAME compares no reqid on input."""
     reqid = request.reqid if request.level is Level.UNIQUE and outbound else 0
     return next(
         (sa for sa in sas if sa.mode is request.mode and (not reqid or sa.reqid == reqid)), None

@@ -60,6 +60,8 @@ class _Maker:
 
     def __init__(self, seed: str, family: int, path: Path) -> None:
         self.dice = Random(seed)
+        #: For what was added later: the cases stay the same but for that.
+        self.further_dice = Random(f"{seed} further")
         self.family = family
         self.path = path
         self.inside = path is Path.FORWARDED and self.chance(0.5)
@@ -275,7 +277,8 @@ class _Maker:
             levels = [self.dice.choice([1, 2]) for _ in range(4)]
             return FamilyKnobs(0 if self.chance(0.15) else 1, *levels)
 
-        return Knobs(family(), family())
+        both = Knobs(family(), family())
+        return both._replace(preferred_oldsa=self.further_dice.choice((0, 1)))
 
     def socket(self, packet: Packet, knobs: Knobs) -> SocketPolicies | None:
         if self.path is Path.FORWARDED or not self.chance(0.15):

@@ -12,6 +12,7 @@ import pytest
 import kamexfrm
 from kamexfrm.errors import UnsupportedError
 from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.linux.differences import DIFFERENCES, KAME
 from kamexfrm.model.packet import (
@@ -113,6 +114,7 @@ def _output_cases(f: int) -> dict[str, Case]:
             out(f),
             (entry(f, "out ipsec esp/transport//use"),),
             (to_peer(f, ESP, 0x1001), to_peer(f, ESP, 0x1002)),
+            Knobs(preferred_oldsa=1),
         ),
         "one-mode": Case(
             out(f),

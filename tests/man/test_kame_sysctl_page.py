@@ -27,13 +27,14 @@ def test_the_page_has_the_five_variables_of_a_family() -> None:
 
 
 def test_the_page_has_the_further_variables_with_kames_start_values() -> None:
-    text = section(PAGE, "Variables for new SAs", "s")
+    text = section(PAGE, "Variables for SAs", "s")
     assert rows(text, "Name") == [
         [f"Va {knob.name}", values(knob), str(START.value(knob))] for knob in FURTHER_KNOBS
     ]
-    others = {knob.field for knob in FURTHER_KNOBS if knob.kame != START.value(knob)}
-    names = re.findall(r"^On KAME\n\.Va (\w+)\nand\n\.Va (\w+)\nstart at 0\.$", text, re.M)
-    assert {*names[0]} == {field.rstrip("6") for field in others}
+    others = {k.field.rstrip("6"): k.kame for k in FURTHER_KNOBS if k.kame != START.value(k)}
+    of_kame = r"^On KAME\n\.Va (\w+)\nand\n\.Va (\w+)\nstart at 0, and\n\.Va (\w+)\nstarts at 1\.$"
+    names = re.findall(of_kame, text, re.M)
+    assert dict(zip(names[0], (0, 0, 1), strict=True)) == others
     for alias in ALIASES:
         assert f".Va {alias.rpartition('.')[2]}\n" in text
 

@@ -185,16 +185,24 @@ def test_an_sa_must_have_the_very_addresses() -> None:
     assert out(spd, (there,)).verdict is Verdict.PROTECTED
 
 
-def chosen(*sad: SadEntry) -> list[int]:
-    return spis(out([outward(AF_INET, "esp/transport//require")], sad))
+def chosen(*sad: SadEntry, preferred_oldsa: int = 0) -> list[int]:
+    knobs = Knobs(preferred_oldsa=preferred_oldsa)
+    return spis(out([outward(AF_INET, "esp/transport//require")], sad, knobs))
 
 
-def test_of_sas_alike_the_dying_goes_first_then_the_oldest() -> None:
+def test_of_sas_alike_the_dying_goes_first_then_the_oldest_where_that_is_preferred() -> None:
     old = sa(ESP_REQUIRE, spi=300, created=10)
     new = sa(ESP_REQUIRE, spi=301, created=20)
-    assert chosen(old, new) == chosen(new, old) == [300]
+    assert chosen(old, new, preferred_oldsa=1) == chosen(new, old, preferred_oldsa=1) == [300]
     dying = new._replace(state=SaState.DYING)
-    assert chosen(old, dying) == [301]
+    assert chosen(old, dying, preferred_oldsa=1) == [301]
+
+
+def test_of_sas_alike_the_mature_goes_first_then_the_newest() -> None:
+    old = sa(ESP_REQUIRE, spi=300, created=10)
+    new = sa(ESP_REQUIRE, spi=301, created=20)
+    assert chosen(old, new) == chosen(new, old) == [301]
+    assert chosen(old, new._replace(state=SaState.DYING)) == [300]
 
 
 def test_of_sas_of_different_reqid_or_mode_the_newest_kind_is_taken() -> None:

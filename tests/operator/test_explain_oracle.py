@@ -52,7 +52,7 @@ def explained(machine: Machine, packet: dict[str, Any]) -> dict[str, Any]:
     state = FileState()
     for statement in parse(script(machine)):
         state.take(statement)
-    knobs = Knobs()
+    knobs = Knobs(preferred_oldsa=1)
     for name, value in machine.knobs.items():
         knobs = knobs.replace(knob(name), value)
     headers = [

@@ -16,6 +16,7 @@ DEFLEVS = INET[1:] + INET6[1:]
 DFBIT, ECN, ECN6 = "net.inet.ipsec.dfbit", "net.inet.ipsec.ecn", "net.inet6.ipsec6.ecn"
 LARVAL, SHA256 = "net.key.larval_lifetime", "net.key.sha256_icv"
 SPI_MIN, SPI_MAX = "net.key.spi_minval", "net.key.spi_maxval"
+OLD_SA = "net.key.preferred_oldsa"
 FURTHER = {
     DFBIT: 2,
     ECN: 1,
@@ -24,6 +25,7 @@ FURTHER = {
     SPI_MIN: 0x100,
     SPI_MAX: 0x0FFFFFFF,
     SHA256: 96,
+    OLD_SA: 0,
 }
 NAMES = (*POLICYS, *FURTHER)
 

@@ -18,6 +18,7 @@ from tests.sysctl.kame_sysctl import (
     INET,
     LARVAL,
     NAMES,
+    OLD_SA,
     SHA256,
     SPI_MAX,
     SPI_MIN,
@@ -42,6 +43,7 @@ UNSUPPORTED_ERROR = os.strerror(EOPNOTSUPP)
         (SPI_MAX, "4294967295", 0xFFFFFFFF),
         (SPI_MAX, "0Xabcdef", 0xABCDEF),
         (SHA256, "128", 128),
+        (OLD_SA, "oldest", 1),
     ],
 )
 def test_a_value_is_printed_kept_and_reset(
@@ -89,6 +91,7 @@ def test_a_value_that_linux_cannot_do_is_rejected_with_the_reason(
         (SHA256, "97"),
         (SHA256, "0x60"),
         (SHA256, ""),
+        (OLD_SA, "2"),
         (SPI_MIN, "255"),
         (SPI_MIN, "0xff"),
         (SPI_MIN, "0x"),
@@ -120,6 +123,8 @@ def test_netbsds_spellings_of_the_range_mean_the_same(namespace: Host) -> None:
 def test_an_alias_and_the_name_are_one_sysctl(namespace: Host) -> None:
     result = kame_sysctl(namespace, f"{SPI_MIN}=512", "net.key.spi_min_value=513")
     assert result.stdout == f"{SPI_MIN}: 256 -> 513\n"
+    result = kame_sysctl(namespace, "net.key.prefered_oldsa=1")
+    assert result.stdout == f"{OLD_SA}: 0 -> 1\n"
 
 
 def test_a_subtree_has_the_further_sysctls(namespace: Host) -> None:
@@ -128,6 +133,7 @@ def test_a_subtree_has_the_further_sysctls(namespace: Host) -> None:
         SPI_MIN,
         SPI_MAX,
         SHA256,
+        OLD_SA,
     ]
 
 

@@ -19,6 +19,7 @@ from tests.sysctl.kame_sysctl import (
     INET6,
     LARVAL,
     NAMES,
+    OLD_SA,
     POLICYS,
     SHA256,
     SPI_MIN,
@@ -170,7 +171,7 @@ def test_a_user_namespace_is_enough(namespace: Host) -> None:
 def test_the_presets_set_what_they_say(namespace: Host) -> None:
     kame_sysctl(namespace, f"{INET6[0]}=0")
     result = kame_sysctl(namespace, "--preset", "linux")
-    as_linux = {DFBIT: 2, ECN: 1, ECN6: 1, SHA256: 96}
+    as_linux = {DFBIT: 2, ECN: 1, ECN6: 1, SHA256: 96, OLD_SA: 0}
     assert result.stdout.splitlines() == [
         *(f"{name}: 1 -> 2" for name in DEFLEVS),
         *(f"{name}: {value} -> {value}" for name, value in as_linux.items()),
@@ -178,7 +179,7 @@ def test_the_presets_set_what_they_say(namespace: Host) -> None:
     assert values(namespace) == {**START, **dict.fromkeys(DEFLEVS, 2), INET6[0]: 0}
     kame_sysctl(namespace, f"{SPI_MIN}=0x200", f"{LARVAL}=7", f"{SHA256}=128")
     assert kame_sysctl(namespace, "--preset=kame").status == 0
-    assert values(namespace) == {**START, DFBIT: 0, ECN: 0, ECN6: 0}
+    assert values(namespace) == {**START, DFBIT: 0, ECN: 0, ECN6: 0, OLD_SA: 1}
 
 
 def test_an_assignment_overrides_the_preset_beside_it(namespace: Host) -> None:

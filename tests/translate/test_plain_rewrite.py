@@ -9,6 +9,7 @@ from kamexfrm import xfrm
 from kamexfrm.errors import WireError
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import IpsecRequest, SecurityPolicy
+from kamexfrm.translate.xfrm.marker import NO_FLAGS, MarkerFlag
 from kamexfrm.translate.xfrm.plain_rewrite import plain_rewritten
 from kamexfrm.translate.xfrm.rewrite import Rewriting, catch_alls, rewritten
 from kamexfrm.xfrm import Operation
@@ -34,13 +35,21 @@ class Sas:
         number = 1 + sum(policy.selector.source.packed)
         return tuple(r._replace(reqid=r.reqid or number) for r in policy.requests)
 
+    def spis(
+        self,
+        policy: SecurityPolicy,
+        requests: Sequence[IpsecRequest],
+        without_sa: Sequence[IpsecRequest] = (),
+    ) -> tuple[int, ...]:
+        return tuple(0x1000 + r.reqid if self.there else 0 for r in requests)
+
 
 def _knobs(random: Random) -> Knobs:
     def family() -> FamilyKnobs:
         levels = [random.choice((1, 2)) for _ in range(4)]
         return FamilyKnobs(random.choice((0, 1)), *levels)
 
-    return Knobs(family(), family())
+    return Knobs(family(), family(), preferred_oldsa=random.choice((0, 0, 1)))
 
 
 def _way(
@@ -52,9 +61,9 @@ def _way(
             return catch_alls(decoded, knobs), rewritten(decoded, knobs, sas, NOW)
         plain = plain_rewritten(payloads, knobs, lambda: sas.there)
         found = rewritten(plain.rest, knobs, sas, NOW)
+        any_reqid = MarkerFlag.HAS_ANY_REQID if plain.has_any_reqid else NO_FLAGS
         return catch_alls(plain.rest, knobs), found._replace(
-            operations=[*found.operations, *plain.operations],
-            has_any_reqid=found.has_any_reqid or plain.has_any_reqid,
+            operations=[*found.operations, *plain.operations], flags=found.flags | any_reqid
         )
     except WireError as error:
         return str(error)

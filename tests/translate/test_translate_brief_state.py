@@ -7,6 +7,7 @@ from kamexfrm.model.association import Key, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
 from kamexfrm.translate.xfrm.brief_state import brief_states
+from kamexfrm.translate.xfrm.numbers import is_narrow
 from kamexfrm.translate.xfrm.sa_to_kernel import sa_to_kernel
 from kamexfrm.xfrm import Mark, State, XfrmMsg, encode_state, make_run
 
@@ -25,6 +26,17 @@ STATES = [
     PLAIN._replace(if_id=5, mark=Mark(1, 2), mode=4),
     LARVAL,
     LARVAL._replace(spi=0),
+    *(
+        PLAIN._replace(selector=selector)
+        for selector in (
+            PLAIN.selector._replace(destination_prefix=5),
+            PLAIN.selector._replace(source_prefix=5),
+            PLAIN.selector._replace(protocol=5),
+            PLAIN.selector._replace(interface=5),
+            PLAIN.selector._replace(destination_port_mask=5),
+            PLAIN.selector._replace(source_port_mask=5),
+        )
+    ),
 ]
 
 
@@ -36,6 +48,7 @@ def test_what_is_read_of_a_state_is_what_it_says(states: list[State]) -> None:
     for (brief, _), state in zip(found, states, strict=True):
         assert brief == (
             *(state.selector.user, state.destination, state.protocol, state.source),
-            *(state.reqid, state.mode, state.spi != 0, state.spi != 0 and state.is_keyed),
+            *(state.reqid, state.mode, state.spi, state.spi != 0 and state.is_keyed),
             state.if_id,
+            state.mark is not None or is_narrow(state.selector) or state.selector.interface != 0,
         )

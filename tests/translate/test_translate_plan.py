@@ -59,6 +59,14 @@ class Sas:
     ) -> tuple[IpsecRequest, ...]:
         return policy.requests
 
+    def spis(
+        self,
+        policy: SecurityPolicy,
+        requests: Sequence[IpsecRequest],
+        without_sa: Sequence[IpsecRequest] = (),
+    ) -> tuple[int, ...]:
+        return tuple(0x1000 if self.served else 0 for _ in requests)
+
 
 def installed_kernel(
     policies: list[SecurityPolicy], in_force: Knobs, *, served: bool

@@ -143,6 +143,7 @@ further_knobs = st.builds(
     spis,
     spis,
     st.sampled_from([96, 128]),
+    st.integers(0, 1),
 )
 
 

@@ -4,10 +4,19 @@ import errno
 from collections.abc import Sequence
 
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
-from kamexfrm.model.decide_output import SaFinder, decide_output
+from kamexfrm.model.decide_output import decide_output
 from kamexfrm.model.decide_sad import outbound_sa
-from kamexfrm.model.decide_spd import Spd, matches
-from kamexfrm.model.decision import EntryPolicy, Layer, OwnPolicy, Rule, SaIndex, Verdict
+from kamexfrm.model.decide_spd import Spd, govern, matches
+from kamexfrm.model.decision import (
+    EntryPolicy,
+    Governing,
+    Layer,
+    OwnPolicy,
+    Rule,
+    SaIndex,
+    Verdict,
+)
+from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.linux.fate import Fate
 from kamexfrm.model.linux.situation import Situation
 from kamexfrm.model.packet import Path
@@ -33,10 +42,10 @@ def leaving(situation: Situation, kernel: frozenset[str]) -> Fate:
             nothing = packet.upper in (IPPROTO_TCP, IPPROTO_UDP)
             ports = (None, None) if nothing else (packet.source_port, packet.destination_port)
             packet = packet._replace(path=Path.OUT, source_port=ports[0], destination_port=ports[1])
-    find = _finder(kernel, packet.family)
-    decision = decide_output(
-        packet, Spd.of(spd), situation.sad, situation.knobs, situation.socket, find
-    )
+    ordered, knobs, socket = Spd.of(spd), situation.knobs, situation.socket
+    governing = govern(packet, Direction.OUT, ordered, knobs, socket)
+    find = _Finder(packet.family, knobs, governing, kernel)
+    decision = decide_output(packet, ordered, situation.sad, knobs, socket, find)
     if is_too_deep(decision.governing) and "six-requests" in kernel:
         return Fate(errno=errno.ENOBUFS, drop="?")
     drop = "out_polvio" if "out_polvio" in decision.counters else ""
@@ -91,19 +100,34 @@ def _bytes(bits: int) -> int:
     return bits // 8
 
 
-def _finder(kernel: frozenset[str], family: int) -> SaFinder:
-    def find(sad: Sequence[SadEntry], sought: SaIndex) -> SadEntry | None:
-        other = sought.mode is Mode.TRANSPORT and sought.source.family != family
-        if other and "family-change" in kernel:
-            return None
-        if "one-reqid" in kernel:
-            sad = [entry for entry in sad if entry.association.reqid == sought.reqid]
-        if "newest-sa" not in kernel:
-            return outbound_sa(sad, sought)
-        found = (one for one in reversed(sad) if outbound_sa([one], sought))
-        return next(found, None)
+class _Finder:
+    """Finds the SAs of a policy's requests, which are asked for in order, the innermost first."""
 
-    return find
+    def __init__(
+        self, family: int, knobs: Knobs, governing: Governing, kernel: frozenset[str]
+    ) -> None:
+        self._family = family
+        self._kernel = kernel
+        self._prefers_old = knobs.preferred_oldsa == 1
+        #: Whether the policy names the ends of the next SA: then its template can name the oldest.
+        self._ends_named = isinstance(governing, EntryPolicy) and (
+            governing.policy.selector.is_of_two_hosts
+        )
+        self._is_entry = isinstance(governing, EntryPolicy)
+
+    def __call__(self, sad: Sequence[SadEntry], sought: SaIndex) -> SadEntry | None:
+        other = sought.mode is Mode.TRANSPORT and sought.source.family != self._family
+        if other and "family-change" in self._kernel:
+            return None
+        if "one-reqid" in self._kernel:
+            sad = [entry for entry in sad if entry.association.reqid == sought.reqid]
+        if "newest-sa" not in self._kernel:
+            return outbound_sa(sad, sought, self._prefers_old)
+        usable = [entry for entry in sad if outbound_sa([entry], sought)]
+        if not usable:
+            return None
+        self._ends_named |= self._is_entry and sought.mode is Mode.TUNNEL
+        return usable[0 if self._prefers_old and self._ends_named else -1]
 
 
 def with_ports_matched(

@@ -14,7 +14,8 @@ A family's nine knob bits: def_policy (1), then the deflevs esp_trans, esp_net, 
 at its start value, the marker has one template, which nothing acts on either:
 
 ===========  =================================================================
-source       octets 0 to 3: dfbit, ecn of IPv4, ecn of IPv6, sha256_icv; zero
+source       octets 0 to 4: dfbit, ecn of IPv4, ecn of IPv6, sha256_icv,
+             preferred_oldsa; zero
 destination  zero
 spi, reqid   spi_minval, spi_maxval
 ===========  =================================================================
@@ -50,12 +51,13 @@ class MarkerFlag(IntFlag):
     HAS_ANY_REQID = 0x0010  # some outbound request takes an SA of any reqid
     OWN_DEFAULT = 0x0020  # the namespace's own default was set to block by def_policy
     HAS_INTERFACE = 0x0040  # SAs of some reqid belong to an XFRM interface
+    HAS_OLDEST_SA = 0x0080  # some outbound request is to use the oldest of its SAs
 
 
 NO_FLAGS = MarkerFlag(0)
-_KNOWN_FLAGS = 0x007F
+_KNOWN_FLAGS = 0x00FF
 _SA_REQIDS = MarkerFlag.HAS_REQID_SA | MarkerFlag.HAS_ANY_REQID
-_MODE_OR_TUNNEL = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_TUNNEL_USE
+_ANY_SAS = MarkerFlag.HAS_MODE_ANY | MarkerFlag.HAS_TUNNEL_USE | MarkerFlag.HAS_OLDEST_SA
 
 _NEWER = (
     "this namespace's variables were written by a later version of kamexfrm,"
@@ -72,8 +74,8 @@ FIRST_GENERATED_REQID = 0x4000
 
 
 def depends_on_sas(flags: MarkerFlag) -> bool:
-    """Whether something is to be reconciled when SAs change: modes, tunnels or reqids."""
-    return bool(flags & _MODE_OR_TUNNEL) or _SA_REQIDS in flags
+    """Whether something is to be reconciled when SAs change: modes, tunnels, reqids or SPIs."""
+    return bool(flags & _ANY_SAS) or _SA_REQIDS in flags
 
 
 class Marker(NamedTuple):
@@ -162,7 +164,7 @@ def read_marker_words(words: Words) -> Marker | None:
 
 def _further_template(knobs: Knobs) -> Template:
     # A tunnel template alone may be of another family than its policy's selector.
-    octets = (knobs.dfbit, knobs.ecn, knobs.ecn6, knobs.sha256_icv)
+    octets = (knobs.dfbit, knobs.ecn, knobs.ecn6, knobs.sha256_icv, knobs.preferred_oldsa)
     return Template(
         Address.unspecified(AF_INET6),
         Address(AF_INET6, bytes(octets).ljust(16, b"\0")),
@@ -182,12 +184,13 @@ def _read_further(knobs: Knobs, templates: tuple[Template, ...]) -> Knobs | None
     if not templates:
         return knobs
     template = templates[0]
-    dfbit, ecn, ecn6, sha256_icv = template.source.packed.ljust(4, b"\0")[:4]
+    dfbit, ecn, ecn6, sha256_icv, oldsa = template.source.packed.ljust(5, b"\0")[:5]
     found = knobs._replace(
         dfbit=dfbit,
         ecn=ecn,
         ecn6=ecn6,
         sha256_icv=sha256_icv,
+        preferred_oldsa=oldsa,
         spi_minval=template.spi,
         spi_maxval=template.reqid,
     )

@@ -2,7 +2,7 @@
 
 What a policy becomes is looked up by the bytes that decide it, which are all but addresses, ports,
 order, times and numbers. Where more decides, the policy is left to ``rewrite``: a lifetime, a
-sidecar, a tunnel that depends on its SA, and def_policy's catch-alls.
+sidecar, a tunnel that depends on its SA, a template that names one, and def_policy's catch-alls.
 """
 
 import struct
@@ -12,6 +12,7 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Owner
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.oldest_sa import may_name_spi
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary, spd_entry_from_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import templates_to_kernel, tunnel_uses
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
@@ -95,7 +96,7 @@ def _change(policy: Policy, knobs: Knobs, has_reqids: Callable[[], bool]) -> _Ch
     if written.lifetime or written.validtime or tunnel_uses(written, knobs):
         return _LOOK
     any_reqid = has_any_reqid(written)
-    if any_reqid and has_reqids():
+    if (any_reqid and has_reqids()) or (knobs.preferred_oldsa and may_name_spi(written)):
         return _LOOK
     family = written.selector.family
     wanted = templates_to_kernel(

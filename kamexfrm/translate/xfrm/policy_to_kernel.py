@@ -24,6 +24,7 @@ from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel, mode_to_kernel
+from kamexfrm.translate.xfrm.oldest_sa import with_spis
 from kamexfrm.translate.xfrm.policy_name import (
     mark_to_kernel,
     selector_to_kernel,
@@ -220,13 +221,15 @@ def policy_to_kernel(
     companion: bool = False,
     without_sa: tuple[IpsecRequest, ...] = (),
     with_sa_reqids: tuple[IpsecRequest, ...] | None = None,
+    spis: tuple[int, ...] = (),
     remaining: tuple[int, int] | None = None,
 ) -> Installed:
     """Return what the kernel gets for an entry of ours.
 
     ``created`` is in seconds since the epoch. ``companion`` is for an fwd entry of a program that
     writes its own. ``without_sa`` are those of ``tunnel_uses()`` that have no SA,
-    ``with_sa_reqids`` the requests with the reqids of their SAs.
+    ``with_sa_reqids`` the requests with the reqids of their SAs, ``spis`` those that their
+    templates name.
     ``remaining`` (seconds) replaces lifetime and validtime in the kernel's timers, for an entry
     that is rewritten: UPDPOLICY restarts its clock.
     """
@@ -234,6 +237,7 @@ def policy_to_kernel(
     family = selector.source.family
     asked = requests if with_sa_reqids is None else with_sa_reqids
     templates = templates_to_kernel(type_, asked, direction, family, knobs.of(family), without_sa)
+    templates = with_spis(templates, spis)
     flags = (tags.TWIN if twin else 0) | (tags.COMPANION if companion else 0)
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, without_sa):

@@ -13,6 +13,8 @@ from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple, Protocol
 from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all, stands_for_one
+from kamexfrm.translate.xfrm.marker import NO_FLAGS, MarkerFlag
+from kamexfrm.translate.xfrm.oldest_sa import may_name_spi, with_spis
 from kamexfrm.translate.xfrm.order import Position
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
@@ -43,7 +45,7 @@ from kamexfrm.xfrm import encode_policy_id as encode_id
 
 
 class SaFinder(Protocol):
-    """Finds SAs for requests, as ``sa_lookup.SaLookup`` does."""
+    """Finds SAs for requests, as ``sa_lookup`` and ``oldest_sa`` do."""
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA."""
@@ -55,9 +57,18 @@ class SaFinder(Protocol):
         """Return an entry's requests with the reqids of their SAs."""
         ...
 
+    def spis(
+        self,
+        policy: SecurityPolicy,
+        requests: Sequence[IpsecRequest],
+        without_sa: Sequence[IpsecRequest] = (),
+    ) -> tuple[int, ...]:
+        """Return the SPIs that the templates of an entry name, none for no such."""
+        ...
+
 
 class Rewriting(NamedTuple):
-    """The operations, and what of the entries depends on SAs.
+    """The operations, and the marker's flags for entries that depend on SAs.
 
     ``after`` has the positions of operations that may only be carried out once the one before them
     was: an entry whose sidecar is not written, or whose sidecar is deleted while the entry still
@@ -66,8 +77,7 @@ class Rewriting(NamedTuple):
 
     operations: list[Operation]
     after: frozenset[int] = frozenset()
-    has_tunnel_use: bool = False
-    has_any_reqid: bool = False
+    flags: MarkerFlag = NO_FLAGS
 
 
 def remaining(policy: Policy, entry: SpdEntry, now: int) -> tuple[int, int]:
@@ -100,12 +110,42 @@ def _is_over(policy: Policy, entry: SpdEntry, now: int) -> bool:
     return any(end and end <= now for end in _ends(policy, entry))
 
 
+class _Served(NamedTuple):
+    """What the SAs make of an entry.
+
+    ``flags`` are the marker's for what depends on them. ``without_sa`` are tunnels that are left
+    out, ``requests`` have the reqids of their SAs, ``spis`` are what their templates name.
+    """
+
+    flags: MarkerFlag
+    without_sa: tuple[IpsecRequest, ...]
+    requests: tuple[IpsecRequest, ...]
+    spis: tuple[int, ...]
+
+
+def _served(written: SecurityPolicy, knobs: Knobs, sas: SaFinder) -> _Served:
+    flags = NO_FLAGS
+    without_sa: tuple[IpsecRequest, ...] = ()
+    if uses := tunnel_uses(written, knobs):
+        flags |= MarkerFlag.HAS_TUNNEL_USE
+        without_sa = sas.without_sa(uses)
+    requests = written.requests
+    if has_any_reqid(written):
+        flags |= MarkerFlag.HAS_ANY_REQID
+        requests = sas.with_sa_reqids(written, without_sa)
+    spis: tuple[int, ...] = ()
+    if knobs.preferred_oldsa and may_name_spi(written):
+        flags |= MarkerFlag.HAS_OLDEST_SA
+        spis = sas.spis(written, requests, without_sa)
+    return _Served(flags, without_sa, requests, spis)
+
+
 def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int) -> Rewriting:
     """Return what adapts our entries of a dump to the knobs and to the SAs."""
     sidecars = sidecars_of(policies)
     operations = _orphans(sidecars, policies) if sidecars else []
     after: set[int] = set()
-    any_uses = any_reqid = False
+    found = NO_FLAGS
     for policy in policies:
         if not is_ordinary(policy):
             continue
@@ -113,29 +153,25 @@ def rewritten(policies: Sequence[Policy], knobs: Knobs, sas: SaFinder, now: int)
         if entry.owner is not Owner.OURS:
             continue
         written = entry.policy
-        uses = tunnel_uses(written, knobs)
-        without_sa = sas.without_sa(uses) if uses else ()
-        any_uses |= bool(uses)
-        with_sa_reqids = written.requests
-        if has_any_reqid(written):
-            any_reqid = True
-            with_sa_reqids = sas.with_sa_reqids(written, without_sa)
+        flags, without_sa, requests, spis = served = _served(written, knobs, sas)
+        found |= flags
         family = written.selector.family
         wanted = templates_to_kernel(
-            written.type, with_sa_reqids, written.direction, family, knobs.of(family), without_sa
+            written.type, requests, written.direction, family, knobs.of(family), without_sa
         )
+        wanted = with_spis(wanted, spis)
         if wanted == policy.templates or _is_over(policy, entry, now):
             continue
         if without_sa or has_sidecar(policy):
             has_one = sidecar_selector(policy) in sidecars
-            steps = _rewrite(policy, entry, knobs, without_sa, with_sa_reqids, now, has_one=has_one)
+            steps = _rewrite(policy, entry, knobs, served, now, has_one=has_one)
             after.update(range(len(operations) + 1, len(operations) + len(steps)))
             operations += steps
         else:
             left = _with_remaining(policy, entry, now)
             left = left._replace(templates=wanted)
             operations.append(Operation(XfrmMsg.UPDPOLICY, encode_policy(left)))
-    return Rewriting(operations, frozenset(after), any_uses, any_reqid)
+    return Rewriting(operations, frozenset(after), found)
 
 
 def _orphans(sidecars: Mapping[Selector, Policy], policies: Iterable[Policy]) -> list[Operation]:
@@ -159,14 +195,7 @@ def _with_remaining(policy: Policy, entry: SpdEntry, now: int) -> Policy:
 
 
 def _rewrite(
-    policy: Policy,
-    entry: SpdEntry,
-    knobs: Knobs,
-    without_sa: tuple[IpsecRequest, ...],
-    with_sa_reqids: tuple[IpsecRequest, ...],
-    now: int,
-    *,
-    has_one: bool,
+    policy: Policy, entry: SpdEntry, knobs: Knobs, served: _Served, now: int, *, has_one: bool
 ) -> list[Operation]:
     """Rewrite an entry; its sidecar is written before it, or deleted after it.
 
@@ -179,8 +208,9 @@ def _rewrite(
         placement,
         entry.created,
         twin=entry.twin,
-        without_sa=without_sa,
-        with_sa_reqids=with_sa_reqids,
+        without_sa=served.without_sa,
+        with_sa_reqids=served.requests,
+        spis=served.spis,
         remaining=remaining(policy, entry, now),
     )
     operations = [Operation(XfrmMsg.UPDPOLICY, encode_policy(new.policy))]

@@ -145,9 +145,7 @@ class SaLookup:
         if request.mode in TUNNEL_MODES:
             assert ends is not None  # noqa: S101
             return _newest(self._of(request.mode, protocol, ends))
-        if ends is None and selector.source_prefix == selector.destination_prefix == (
-            selector.source.bits
-        ):
+        if ends is None and selector.is_of_two_hosts:
             ends = (selector.source, selector.destination)
         if ends is not None:
             return _newest(self._of(Mode.TRANSPORT, protocol, ends))
