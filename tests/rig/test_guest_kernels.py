@@ -181,7 +181,7 @@ def test_the_doctor_says_what_is_otherwise_on_a_kernel() -> None:
         for release in ("5.10.46", "6.1.176", "6.12.113", "7.2.13+deb14-amd64")
     }
     assert titles == {
-        "5.10.46": ["no default of the namespace"],
+        "5.10.46": ["IPv6 in many tunnels", "no default of the namespace"],
         "6.1.176": [],
         "6.12.113": ["transport mode outside a tunnel of the other family"],
         "7.2.13+deb14-amd64": [
