@@ -12,6 +12,7 @@ from kamexfrm.engine.requests import SpdAdd, SpdAddRun
 from kamexfrm.model.policy import Direction, SecurityContext
 from kamexfrm.model.policy import Selector as EntrySelector
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.name_index import NameSet
 from kamexfrm.translate.xfrm.replacement import Replacement
 from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
 
@@ -73,7 +74,7 @@ class Load:
         #: one before a run's first.
         self.waiting: list[tuple[int, int, SpdAdd | SpdAddRun]] = []
         #: Hashes of their names and directions.
-        self.waiting_names: set[int] = set()
+        self.waiting_names = NameSet(plan.policies)
         self.number = 0
         #: Whether some waited no longer: a deletion came between, and the order is set at the end.
         self.is_split = False

@@ -1,7 +1,8 @@
 """Policies within a load: deleted and flushed ones stay until the new ones are in place."""
 
 import errno
-from itertools import chain
+from collections.abc import Iterator
+from itertools import islice
 
 from kamexfrm.engine.load import Load
 from kamexfrm.engine.requests import SpdAdd, SpdAddRun, SpdDelete, SpdDeleteId
@@ -16,7 +17,7 @@ from kamexfrm.translate.xfrm.fast_path import group_names
 from kamexfrm.translate.xfrm.interface_policies import refuse_interface
 from kamexfrm.translate.xfrm.marker import FIRST_GENERATED_REQID
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
-from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy, read_old
+from kamexfrm.translate.xfrm.old_policies import OldPolicies, OldPolicy, add_old
 from kamexfrm.translate.xfrm.policy_from_kernel import (
     has_sidecar,
     is_sidecar,
@@ -32,11 +33,27 @@ from kamexfrm.xfrm import (
     XFRM_POLICY_OUT,
     Operation,
     Policy,
+    Run,
     decode_policy,
 )
 
+#: Policies that are deleted at once.
+_AT_ONCE = 1024
+
 #: The highest priority as written.
 PRIORITY_MAX = 0xFFFFFFFF
+
+
+class _Found:
+    """A dump: the entries of the SPD, and the payloads of what read_old() returns besides."""
+
+    def __init__(self) -> None:
+        self.old = OldPolicies()
+        self.others: list[bytes] = []
+
+    def add(self, run: Run) -> None:
+        """Add some answers; raises WireError."""
+        self.others += add_old(self.old, run)
 
 
 def flush(session: Session, load: Load) -> None:
@@ -47,9 +64,8 @@ def flush(session: Session, load: Load) -> None:
     load.deletions.clear()
     load.deleted.clear()
     load.spared.clear()
-    found = session.kernel.map_policies(read_old)
-    old = OldPolicies.joined(entries for entries, _ in found)
-    for payload in chain.from_iterable(others for _, others in found):
+    found = session.kernel.gather_policies(_Found, _Found.add)
+    for payload in found.others:
         policy = decode_policy(payload)
         brief = brief_policy(payload)
         if brief is not None:
@@ -58,7 +74,7 @@ def flush(session: Session, load: Load) -> None:
             load.sidecars.add(policy.selector)
         elif stands_for_one(policy):
             standing.append(policy)
-    load.replacement = Replacement(old, load.todo) if len(old) else None
+    load.replacement = Replacement(found.old, load.todo) if len(found.old) else None
     session.apply(catch_alls(standing, session.knobs))
 
 
@@ -118,9 +134,8 @@ def must_wait(load: Load, request: SpdAdd) -> bool:
         return False
     policy = request.policy
     name = hash((policy_name(policy.selector, policy.label), policy.direction))
-    if name in load.waiting_names:
+    if not load.waiting_names.add_new((name,)):
         raise KernelError(errno.EEXIST)
-    load.waiting_names.add(name)
     load.number += 1
     load.waiting.append((policy.priority, load.number, request))
     return True
@@ -136,9 +151,8 @@ def must_wait_all(load: Load, request: SpdAddRun) -> bool:
         if group.first.selector.scope is None and group.first.label is None
         for name in group_names(group)
     }
-    if len(names) < request.run.total or not names.isdisjoint(load.waiting_names):
+    if len(names) < request.run.total or not load.waiting_names.add_new(names):
         return False
-    load.waiting_names |= names
     for priority, places, run in request.run.by_priority():
         part = request._replace(run=run, places=places)
         load.waiting.append((priority, load.number, part))
@@ -190,6 +204,18 @@ def spare(load: Load, request: SpdAdd) -> None:
         load.spared.add((name, XFRM_POLICY_FWD))
 
 
+def _gone(load: Load) -> Iterator[tuple[int, Operation]]:
+    """Yield direction and deletion of each old policy that goes, the last one first."""
+    if load.replacement is not None:
+        for entry in load.replacement.left():
+            if (entry.name, entry.direction) not in load.spared:
+                yield entry.direction, _deletion(load, entry)
+        return
+    gone = [policy for row, policy in load.deleted.items() if row not in load.spared]
+    for policy in sorted(gone, key=lambda policy: policy.priority, reverse=True):
+        yield policy.direction, delete_by_index(policy)
+
+
 def _deletion(load: Load, entry: OldPolicy) -> Operation:
     special = load.deletions.get((entry.name, entry.direction))
     if special is not None:
@@ -201,22 +227,16 @@ def finish(session: Session, load: Load) -> None:
     """Delete the old policies that have not come again, the last one first; raises KernelError."""
     place_staying(session, load, PRIORITY_MAX)
     session.send()
-    operations = []
-    if load.replacement is not None:
-        left = [e for e in load.replacement.left() if (e.name, e.direction) not in load.spared]
-        operations += [_deletion(load, entry) for entry in left]
-        directions = {entry.direction for entry in left}
-    else:
-        gone = [policy for row, policy in load.deleted.items() if row not in load.spared]
-        old = sorted(gone, key=lambda policy: policy.priority, reverse=True)
-        operations += [delete_by_index(policy) for policy in old]
-        directions = {policy.direction for policy in old}
+    is_outbound = False
+    gone = _gone(load)
+    while some := list(islice(gone, _AT_ONCE)):
+        is_outbound |= any(direction == XFRM_POLICY_OUT for direction, _ in some)
+        for failure in session.kernel.apply([operation for _, operation in some]):
+            if failure.error.errno != errno.ENOENT:
+                raise failure.error
     # A deletion does not make the kernel drop cached routes.
-    if XFRM_POLICY_OUT in directions:
-        operations += session.renewal()
-    for failure in session.kernel.apply(operations) if operations else ():
-        if failure.error.errno != errno.ENOENT:
-            raise failure.error
+    if is_outbound:
+        session.apply(session.renewal())
     _delete_sidecars(session, load)
     if load.replacement is not None:
         session.priorities.set_last(*load.last)

@@ -1,9 +1,8 @@
 """Where the entries of a load go: ahead of the old ones that are left, in the order of matching."""
 
 import errno
-from collections import deque
 from collections.abc import Sequence
-from itertools import chain
+from itertools import islice
 
 from kamexfrm.engine.load import Load, StayingEntry
 from kamexfrm.engine.lookup import find_policy
@@ -36,8 +35,8 @@ from kamexfrm.xfrm import (
     decode_policy,
 )
 
-#: Of more policies that are moved, all are read at once.
-_FEW = 64
+#: Policies that are read and moved at once.
+_AT_ONCE = 128
 
 
 class Slot(NamedTuple):
@@ -164,46 +163,48 @@ def _make_room(session: Session, load: Load, replacement: Replacement) -> None:
     """Move old policies behind what the load has written, and keep their order on the way."""
     session.send()
     moves = replacement.make_room()
+    while some := list(islice(moves, _AT_ONCE)):
+        found = _read_moved(session, some)
+        session.make_room(
+            operation
+            for move in some
+            if (policy := found.get((move.name, move.direction)))
+            for operation in moved((policy,), move.number, session.time())
+        )
+        if load.staying:
+            _renumber_staying(load, some)
+
+
+def _renumber_staying(load: Load, moves: Sequence[Move]) -> None:
+    """Write down the new numbers of entries that stay and have yet to get their places."""
     numbers = {(move.name, move.direction): move.number for move in moves}
-    load.staying = deque(
-        entry._replace(number=numbers.get((entry.name, entry.policies[0].direction), entry.number))
-        if entry.policies
-        else entry
-        for entry in load.staying
-    )
-    found = _read_moved(session, moves)
-    session.make_room(
-        operation
-        for move in moves
-        if (policy := found.get((move.name, move.direction)))
-        for operation in moved((policy,), move.number, session.time())
-    )
+    for at, entry in enumerate(load.staying):
+        if entry.policies:
+            key = entry.name, entry.policies[0].direction
+            load.staying[at] = entry._replace(number=numbers.get(key, entry.number))
 
 
 def _read_moved(session: Session, moves: Sequence[Move]) -> dict[tuple[int, int], Policy]:
     """Return the policies that are to be moved, by their names and directions."""
     found = {}
-    if len(moves) <= _FEW:
-        for move in moves:
-            id = PolicyId(EMPTY_SELECTOR, index=move.id, direction=move.direction)
-            policy = find_policy(session.kernel, id)
-            if policy is None:
-                break  # it has more of a name than a selector
-            found[move.name, move.direction] = policy
-        else:
-            return found
+    for move in moves:
+        id = PolicyId(EMPTY_SELECTOR, index=move.id, direction=move.direction)
+        policy = find_policy(session.kernel, id)
+        if policy is None:
+            break  # it has more of a name than a selector
+        found[move.name, move.direction] = policy
+    else:
+        return found
     wanted = {(move.name, move.direction) for move in moves}
 
-    def read(run: Run) -> list[tuple[tuple[int, int], Policy]]:
-        rows = []
+    def add(found: dict[tuple[int, int], Policy], run: Run) -> None:
         for payload in run.payloads():
             brief = brief_policy(payload)
             name = (hash(brief.name), brief.direction) if brief else (0, -1)
             if name in wanted:
-                rows.append((name, decode_policy(payload)))
-        return rows
+                found[name] = decode_policy(payload)
 
-    return dict(chain.from_iterable(session.kernel.map_policies(read)))
+    return session.kernel.gather_policies(dict, add)
 
 
 def order_all(session: Session, load: Load) -> None:

@@ -42,7 +42,7 @@ from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
 from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 
 #: Requests of a run that are gathered, each with its operations, before they are sent.
-_MOST_GATHERED = 512
+_MOST_GATHERED = 128
 
 
 class Reconciled(NamedTuple):
@@ -285,6 +285,7 @@ def _finish_load(session: Session, load: Load) -> None:
 def _write_waiting(session: Session, load: Load) -> None:
     """Add the policies that wait, in the order of matching."""
     number = session.transactions.number
+    load.waiting_names.clear()
     for _, at, request in sorted(load.waiting, key=itemgetter(0, 1)):
         session.transactions.number = at
         if isinstance(request, SpdAddRun):
@@ -293,7 +294,6 @@ def _write_waiting(session: Session, load: Load) -> None:
             _write(session, request, waits=False)
     session.transactions.number = number
     load.waiting.clear()
-    load.waiting_names.clear()
 
 
 def _write(session: Session, request: Write, *, waits: bool = True) -> None:

@@ -274,9 +274,12 @@ class FakeKernel:
         """Return the SPD as messages."""
         return [make_run(XfrmMsg.NEWPOLICY, self.raw_policies())]
 
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
-        """Return what ``read`` makes of them."""
-        return list(map(read, self.policy_runs()))
+    def gather_policies(self, make: Callable[[], T], add: Callable[[T, Run], None]) -> T:
+        """Return what ``make`` made with the messages added."""
+        found = make()
+        for run in self.policy_runs():
+            add(found, run)
+        return found
 
     def state_runs(self, protocol: int = 0) -> list[Run]:
         """Return the SAD as messages."""

@@ -118,8 +118,11 @@ class Kernel(Protocol):
         """Return what policies() decodes as whole messages, as they were received."""
         ...
 
-    def map_policies(self, read: Callable[[Run], T]) -> Sequence[T]:
-        """Return what ``read`` makes of each of policy_runs(), of which one at a time is held."""
+    def gather_policies(self, make: Callable[[], T], add: Callable[[T, Run], None]) -> T:
+        """Return what ``make`` made, once each of policy_runs() is added: one at a time is held.
+
+        Where the dump has to be repeated, it is begun anew.
+        """
         ...
 
     def state_runs(self, protocol: int = 0) -> Sequence[Run]:

@@ -267,21 +267,20 @@ class NetlinkKernel:
                 return [make_run(c.XFRM_MSG_NEWPOLICY, seen.values())]
         return found
 
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
-        """Return what ``read`` makes of each run of a complete dump; see Kernel.map_policies()."""
-        count = 0
+    def gather_policies(self, make: Callable[[], T], add: Callable[[T, Run], None]) -> T:
+        """Return what ``make`` made, once a complete dump is added; see Kernel."""
+        found = make()
 
-        def counted(run: Run) -> T:
-            nonlocal count
-            count += run.count
-            return read(run)
+        def read(run: Run) -> int:
+            add(found, run)
+            return run.count
 
-        found, interrupted = self._dump_once(
-            c.XFRM_MSG_GETPOLICY, b"", c.XFRM_MSG_NEWPOLICY, counted
-        )
-        if not interrupted and count >= sum(self.spd_info().counts):
-            return found
-        return list(map(read, self.policy_runs()))
+        counts, interrupted = self._dump_once(c.XFRM_MSG_GETPOLICY, b"", c.XFRM_MSG_NEWPOLICY, read)
+        if interrupted or sum(counts) < sum(self.spd_info().counts):
+            found = make()
+            for run in self.policy_runs():
+                add(found, run)
+        return found
 
     def states(self, protocol: int = 0, *, stream: bool = False) -> Iterator[State]:
         """Return the SAD; see Kernel.states()."""

@@ -4,6 +4,7 @@ A file of fifty thousand policies mostly repeats a few policy texts. Held as col
 some ten bytes and no object of its own until somebody asks for it.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -81,7 +82,9 @@ class PolicyRun(NamedTuple):
         priorities = {group.first.priority for group in self.groups}
         for priority in sorted(priorities):
             groups = [group for group in self.groups if group.first.priority == priority]
-            places = sorted(chain.from_iterable(group.at for group in groups))
+            places = array("I", sorted(chain.from_iterable(group.at for group in groups)))
             index = {place: at for at, place in enumerate(places)}
-            moved = (group._replace(at=[index[at] for at in group.at]) for group in groups)
+            moved = (
+                group._replace(at=array("I", map(index.__getitem__, group.at))) for group in groups
+            )
             yield priority, places, PolicyRun(tuple(moved), len(places))

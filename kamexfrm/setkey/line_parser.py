@@ -1,6 +1,6 @@
 """A script as a stream of statements and of runs of plain lines, and what is kept of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.fast_parser import plain_statement
@@ -39,11 +39,8 @@ class WholeScripts:
         """Yield all statements up to the first that cannot be read: raises ScriptError."""
         for script in self._scripts:
             line = 1
-            pieces = list(script.pieces[::-1])
-            if isinstance(script.pieces, list):
-                script.pieces.clear()
-            while pieces:
-                parser = LineParser(pieces.pop(), script.name, line=line, resolve=self._resolve)
+            for piece in _taken(script.pieces):
+                parser = LineParser(piece, script.name, line=line, resolve=self._resolve)
                 yield from self._check_piece(parser)
                 if parser.is_left:
                     break
@@ -74,6 +71,16 @@ class WholeScripts:
             for statement in Parser(text, file, line=line, resolve=self._resolve):
                 if not isinstance(statement, Exit):
                     yield statement
+
+
+def _taken(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield pieces of text, and let go of each as the next one is taken."""
+    if not isinstance(pieces, list):
+        yield from pieces
+        return
+    pieces.reverse()
+    while pieces:
+        yield pieces.pop()
 
 
 class LineParser(Parser):

@@ -316,13 +316,13 @@ def _by_spelling(columns: Sequence[Sequence[str]]) -> list[Sequence[int]]:
 
 
 def _as_range(places: list[int]) -> Sequence[int]:
-    """Return rising places as a range where they are one."""
+    """Return rising places as a range where they are one, else as numbers of four bytes."""
     if len(places) > 1:
         step = places[1] - places[0]
         regular = range(places[0], places[-1] + 1, step)
         if len(regular) == len(places) and all(map(int.__eq__, regular, places)):
             return regular
-    return places
+    return array("I", places)
 
 
 def _read_group(columns: Sequence[Sequence[str]], at: Sequence[int]) -> PolicyGroup | set[int]:

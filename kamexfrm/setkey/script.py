@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from kamexfrm.command_line import printable
@@ -64,14 +64,18 @@ def _run_script(options: Options, kernel: NetlinkKernel | None) -> int:
     try:
         scripts = read_scripts(options)
     except OSError as error:
-        name = printable(error.filename)
-        sys.stderr.write(f"setkey: Can't open `{name}': {error.strerror}\n")
-        return 1
+        return _unreadable(error)
     if options.mode == "e" and any(
         text in sys.argv and _KEY.search(text) for text in options.scripts
     ):
         sys.stderr.write(_VISIBLE)
     return run_scripts(scripts, options, kernel)
+
+
+def _unreadable(error: OSError) -> int:
+    """Say which file cannot be read, and why; return the exit status."""
+    sys.stderr.write(f"setkey: Can't open `{printable(error.filename)}': {error.strerror}\n")
+    return 1
 
 
 def run_scripts(scripts: Sequence[Script], options: Options, kernel: NetlinkKernel | None) -> int:
@@ -134,7 +138,7 @@ def make_executor(
     )
 
 
-def _statements(pieces: Sequence[str], name: str, resolve: Resolver) -> Iterator[Statement]:
+def _statements(pieces: Iterable[str], name: str, resolve: Resolver) -> Iterator[Statement]:
     """Yield the statements of a text in pieces; raises ScriptError, which ends it."""
     line = 1
     for piece in pieces:
@@ -165,10 +169,16 @@ def run_whole(
     """
     resolve = cache(checking_resolver if options.no_action else system_resolver)
     if executor is None or options.no_action or _is_as_read(options):
+        try:
+            scripts = [script._replace(pieces=list(script.pieces)) for script in scripts]
+        except OSError as error:
+            return _unreadable(error)
         return _run(all_statements(scripts, resolve), reporter, executor)
     whole = WholeScripts(scripts, resolve)
     try:
         plans = plans_of(whole.check())
+    except OSError as error:
+        return _unreadable(error)
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)

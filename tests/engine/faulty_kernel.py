@@ -128,9 +128,11 @@ class FaultyKernel:
             raise fails
         return failures
 
-    def map_policies(self, read: Callable[[Run], T]) -> list[T]:
+    def gather_policies(self, make: Callable[[], T], add: Callable[[T, Run], None]) -> T:
         """Read the policies as one run."""
-        return [read(make_run(XfrmMsg.NEWPOLICY, self.raw_policies()))]
+        found = make()
+        add(found, make_run(XfrmMsg.NEWPOLICY, self.raw_policies()))
+        return found
 
     def lock(self, *, wait: bool = True) -> "CountedLock":
         """Return the kernel's lock, counted while it is held."""

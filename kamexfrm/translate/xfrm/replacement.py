@@ -20,8 +20,9 @@ one replaces it, and keeps its number where that is in order already.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from operator import eq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import eq, gt
 
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm.name_index import NameIndex
@@ -152,13 +153,17 @@ class Replacement:
         if self._kept < 0:
             return -1
         first = self._first_left()
-        wanted = bytes(directions)
-        for at in (first, self._find(name, directions[0])):
+        for at in self._candidates(first, name, directions[0]):
             names = self._names[at : at + count]
             if at >= 0 and names.count(name) == count:
-                is_it = self._directions[at : at + count] == wanted and self._may_skip(first, at)
-                return at if is_it else -1
+                is_it = self._directions[at : at + count] == bytes(directions)
+                return at if is_it and self._may_skip(first, at) else -1
         return -1
+
+    def _candidates(self, first: int, name: int, direction: int) -> Iterator[int]:
+        """Yield where an entry may be: mostly it is at the first place, and the index not made."""
+        yield first
+        yield self._find(name, direction)
 
     def _may_skip(self, first: int, at: int) -> bool:
         """Whether an entry is to be kept though old policies are ahead of it, from ``first`` on.
@@ -316,26 +321,26 @@ class Replacement:
         step = min(GAP, room // self._todo)
         return max(self._last + 1, min(bound - step * self._todo, bound - 1))
 
-    def make_room(self) -> list[Move]:
+    def make_room(self) -> Iterator[Move]:
         """Move old policies behind the last new entry, with room ahead of them.
 
         What was skipped is moved, and of the others as few as give room. The moves are in order:
         the old policies keep theirs at every moment. Where one number is not enough for each,
-        there is no room to be made, and the list is empty.
+        there is no room to be made, and no move.
         """
         left = self._all_left()
         found = self._near(left)
         if found is None:
             total = LAST - self._last
             if not left or total < self._todo + len(left):
-                return []
+                return iter(())
             room = min(GAP * self._todo, total - len(left))
             step = max(1, min(GAP, (total - room) // len(left)))
         else:
             left, total = found
             room = total // 2
             step = (total - room) // len(left)
-        moves = []
+        numbers = array("I")
         number = self._last + room
         previous = None
         for at in left:
@@ -343,17 +348,29 @@ class Replacement:
             if self._numbers[at] != previous:
                 number += step
             previous = self._numbers[at]
-            moves.append((at, number))
+            numbers.append(number)
         self._ahead, self._heads = 0, [0, 0, 0]
-        self._moved += len(moves)
+        self._moved += len(left)
         if self._moved > len(self._names):
             self._kept = -1  # the orders differ too much
-        return self._in_order(moves)
+        rise = bytes(map(gt, numbers, map(self._numbers.__getitem__, left)))
+        for at, number in zip(left, numbers, strict=True):
+            self._numbers[at] = number
+        return self._moves(left, rise)
 
-    def _all_left(self) -> list[int]:
-        return [at for at, direction in enumerate(self._directions) if direction != _GONE]
+    def _moves(self, places: Sequence[int], rise: bytes) -> Iterator[Move]:
+        """Yield those first that get a higher number, the last one first, then the others."""
+        old = self._old
+        up = (places[i] for i in range(len(places) - 1, -1, -1) if rise[i])
+        down = (places[i] for i in range(len(places)) if not rise[i])
+        for at in chain(up, down):
+            yield Move(old.names[at], old.directions[at], old.numbers[at], old.ids[at])
 
-    def _near(self, left: Sequence[int]) -> tuple[list[int], int] | None:
+    def _all_left(self) -> "array[int]":
+        directions = self._directions
+        return array("I", (at for at, direction in enumerate(directions) if direction != _GONE))
+
+    def _near(self, left: "array[int]") -> "tuple[array[int], int] | None":
         """Return the policies to move, and how many numbers there are for them; None for all."""
         numbers = self._numbers
         skipped = bisect_left(left, self._ahead)
@@ -363,24 +380,16 @@ class Replacement:
                 size += 1  # policies of one entry
             total = numbers[left[size]] - self._last - 1 if size < len(left) else 0
             if total >= _ROOM + _ROOM_EACH * size:
-                return list(left[:size]), total
+                return left[:size], total
             size += max(1, size - skipped)
         return None
 
-    def _in_order(self, moves: Sequence[tuple[int, int]]) -> list[Move]:
-        up = [move for move in moves if move[1] > self._numbers[move[0]]]
-        down = [move for move in moves if move[1] < self._numbers[move[0]]]
-        for at, new in moves:
-            self._numbers[at] = new
-        old = self._old
-        return [
-            Move(old.names[at], old.directions[at], new, old.ids[at])
-            for at, new in (*up[::-1], *down)
-        ]
-
-    def left(self) -> list[OldPolicy]:
-        """Return the old policies that nothing has replaced, the last one first."""
-        return [self._old[at] for at in reversed(self._all_left())]
+    def left(self) -> Iterator[OldPolicy]:
+        """Yield the old policies that nothing has replaced, the last one first."""
+        directions = self._directions
+        for at in range(len(directions) - 1, -1, -1):
+            if directions[at] != _GONE:
+                yield self._old[at]
 
 
 def _common(new: Iterable[tuple[int, ...]], old: Iterable[tuple[int, ...]]) -> int:
