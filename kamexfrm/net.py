@@ -9,13 +9,9 @@ import _socket as socket  # the module socket takes as long to load as a command
 
 from kamexfrm.records import NamedTuple
 
-TYPE_CHECKING = False  # typing and ipaddress take long to load
+TYPE_CHECKING = False  # ipaddress takes long to load
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
-    from typing import TypeAlias
-
-    #: What is taken for an address.
-    AddressLike: TypeAlias = "Address | IPv4Address | IPv6Address | str"
 
 AF_INET = 2
 AF_INET6 = 10
@@ -64,7 +60,7 @@ class Address(NamedTuple):
             raise ValueError(f"not a numeric address: {text!r}") from None
 
     @classmethod
-    def of(cls, value: AddressLike) -> Address:
+    def of(cls, value: Address | IPv4Address | IPv6Address | str) -> Address:
         """Return an address of text, of an ipaddress object, or of one of ours.
 
         Raises ValueError for what is none.

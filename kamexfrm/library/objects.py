@@ -1,9 +1,6 @@
 """Objects made of what is at hand: addresses as text or ipaddress objects, words, setkey's text."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 from kamexfrm.algorithms import Kind, by_name
 from kamexfrm.errors import KamexfrmError, invalid
@@ -14,8 +11,7 @@ from kamexfrm.net import Address, protocol_number
 from kamexfrm.setkey.parser import parse
 from kamexfrm.setkey.statements import Add, SpdAdd
 
-if TYPE_CHECKING:
-    from kamexfrm.net import AddressLike
+AddressLike = Address | IPv4Address | IPv6Address | str
 
 _PROTOCOLS = {"esp": IpsecProtocol.ESP, "ah": IpsecProtocol.AH, "ipcomp": IpsecProtocol.IPCOMP}
 _MODES = {"any": Mode.ANY, "transport": Mode.TRANSPORT, "tunnel": Mode.TUNNEL}

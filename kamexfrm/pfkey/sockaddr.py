@@ -23,7 +23,7 @@ from kamexfrm.pfkey.layout import (
 )
 
 if TYPE_CHECKING:
-    from kamexfrm.net import AddressLike
+    from ipaddress import IPv4Address, IPv6Address
 
 _V4 = (be16("port"), array("packed", 4), array("zero", 8))
 _V6 = (be16("port"), be32("flowinfo"), array("packed", 16), u32("scope_id"))
@@ -53,7 +53,7 @@ class Sockaddr:
     zero: bytes = b""
 
     @classmethod
-    def of(cls, address: "AddressLike", port: int = 0) -> "Sockaddr":
+    def of(cls, address: "Address | IPv4Address | IPv6Address | str", port: int = 0) -> "Sockaddr":
         """Return a sockaddr of an address as text, an ipaddress object or ours.
 
         Raises ValueError for what is no address.

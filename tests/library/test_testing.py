@@ -1,5 +1,6 @@
 """kamexfrm.testing: what it needs, and what others see of the conformance suite."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,5 +45,5 @@ def test_a_kernel_that_hides_refusals_fails_and_the_values_are_shown(tmp_path: P
         check=False,
         cwd=tmp_path,
     )
-    assert done.stdout.splitlines()[-1].startswith("4 failed, 1 passed")
+    assert re.match(r"\d failed, 1 passed", done.stdout.splitlines()[-1])
     assert "assert [] == [(0, 'EEXIST', '')]" in done.stdout

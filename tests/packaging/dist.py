@@ -17,6 +17,14 @@ TOOLS = ["build", "twine", "pip-audit", "uv"]
 LOCK = ROOT / "packaging" / "requirements.lock"
 COMMANDS = ("setkey", "kame-sysctl", "kamexfrm", "kamexfrmd")
 
+#: Some of what is beside the code.
+INSTALLED = (
+    "lib/systemd/system/kamexfrm.service",
+    "share/man/man8/setkey.8",
+    "share/doc/kamexfrm/examples/add_and_read.py",
+    "etc/kamexfrm/sysctl.conf",
+)
+
 #: A script for setkey that needs no SA of the kernel.
 SCRIPT = "spdadd 10.0.0.1 10.0.0.2 any -P out ipsec esp/transport//require;"
 
@@ -65,7 +73,7 @@ def _try(bin_folder: Path, file: Path) -> None:
     )
     if "esp/transport//require" not in shown:
         sys.exit(f"{file.name}: setkey -DP does not show what setkey -f added: {shown}")
-    for data in ("lib/systemd/system/kamexfrm.service", "share/man/man8/setkey.8"):
+    for data in INSTALLED:
         if not (prefix / data).exists():
             sys.exit(f"{file.name}: has no {data}")
     print(f"{file.name}: installed and used", flush=True)
