@@ -65,6 +65,14 @@ def kernel_has_netem() -> bool:
 
 
 @functools.cache
+def kernel_has_nat() -> bool:
+    """Return whether the running kernel translates addresses (tc-ct(8))."""
+    from kamexfrm.rig import nat
+
+    return _makes(lambda: nat.masquerade("lo", "192.0.2.1"))
+
+
+@functools.cache
 def kernel_has_bridge() -> bool:
     """Return whether the running kernel makes bridges."""
     from kamexfrm.rig import wiring
@@ -91,6 +99,7 @@ ABILITIES: dict[str, Callable[[], bool]] = {
     "ESP": kernel_has_esp,
     "AH": kernel_has_ah,
     "netem": kernel_has_netem,
+    "NAT": kernel_has_nat,
     "bridges": kernel_has_bridge,
     "XFRM interfaces": kernel_has_xfrm_interfaces,
 }

@@ -44,7 +44,7 @@ def up(name: str, mtu: int | None = None) -> None:
     """Bring an interface up; ``mtu`` in bytes."""
     with IPRoute() as route:
         options = {} if mtu is None else {"mtu": mtu}
-        with _os_errors():
+        with os_errors():
             route.link("set", index=_index(name), state="up", **options)
 
 
@@ -108,7 +108,7 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
     if not addresses:
         return
     index = _index(name)
-    with IPRoute() as route, _os_errors():
+    with IPRoute() as route, os_errors():
         for text in addresses:
             interface = ipaddress.ip_interface(text)
             options = {"flags": IFA_F_NODAD} if interface.version == 6 else {}
@@ -123,14 +123,14 @@ def add_addresses(name: str, addresses: tuple[str, ...]) -> None:
 
 def impair(name: str, delay: float, loss: float) -> None:
     """Delay what an interface sends by so many milliseconds, and lose so many percent of it."""
-    with IPRoute() as route, _os_errors():
+    with IPRoute() as route, os_errors():
         options = {"delay": round(delay * 1000), "loss": loss, "limit": 10000}
         route.tc("add", "netem", _index(name), handle="1:", **options)
 
 
 def bridge(name: str, members: list[str]) -> None:
     """Make a bridge of interfaces."""
-    with IPRoute() as route, _os_errors():
+    with IPRoute() as route, os_errors():
         route.link("add", ifname=name, kind="bridge")
         for member in members:
             route.link("set", index=_index(member), master=_index(name))
@@ -151,7 +151,7 @@ def add_route(destination: str, via: str | None, device: str | None, source: str
         options["oif"] = _index(device)
     if source is not None:
         options["prefsrc"] = source
-    with IPRoute() as route, _os_errors():
+    with IPRoute() as route, os_errors():
         route.route("add", **options)
 
 
@@ -177,7 +177,7 @@ def find_route(destination: str, source: str = "") -> tuple[str, str] | None:
 
 
 @contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
+def os_errors() -> Iterator[None]:
     """Turn a NetlinkError into the OSError of its number."""
     try:
         yield

@@ -53,6 +53,61 @@ def test_a_link_has_an_mtu_a_delay_and_loss() -> None:
     assert (link.mtu, link.delay, link.loss) == (1400, 5.0, 1.5)
 
 
+BEHIND_NAT = """
+links = [
+    "a 192.168.1.2/24 -- 192.168.1.1/24 gw",
+    {link},
+    "peer 10.2.0.1/24 -- 10.2.0.2/24 server",
+]
+"""
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '"gw 10.0.0.1/24 -- nat=gw 10.0.0.2/24 peer"',
+        '{ between = "gw 10.0.0.1/24 -- 10.0.0.2/24 peer", nat = "gw" }',
+        '{ between = "peer 10.0.0.2/24 -- 10.0.0.1/24 gw", nat = "gw" }',
+    ],
+)
+def test_an_end_of_a_link_may_be_a_nat_that_has_no_way_in(link: str) -> None:
+    (case,) = read_text(BEHIND_NAT.format(link=link), "x")
+    assert case.links[1].nat == "gw"
+    assert "NAT" in case.needs
+    routes = work_out_routes(case)
+    assert dict(routes["a"]) == {"10.0.0.0/24": "192.168.1.1", "10.2.0.0/24": "192.168.1.1"}
+    assert dict(routes["server"]) == {"10.0.0.0/24": "10.2.0.1"}
+
+
+def test_the_end_with_other_links_is_the_nat() -> None:
+    for link in ("a 10.0.0.1/24 -- nat 10.0.0.2/24 b", "b 10.0.0.2/24 -- nat 10.0.0.1/24 a"):
+        (case,) = read_text(f'links = ["{link}", "b 10.1.0.1/24 -- 10.1.0.2/24 c"]', "x")
+        assert case.links[0].nat == "b"
+
+
+def test_a_host_may_be_called_nat() -> None:
+    (case,) = read_text('links = "a 10.0.0.1/24 -- 10.0.0.2/24 nat"', "x")
+    assert list(case.hosts) == ["a", "nat"]
+    assert case.links[0].nat == ""
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ('"gw 10.0.0.1/24 -- nat 10.0.0.2/24 peer"', "gw and peer have other links; nat=HOST"),
+        ('"gw 10.0.0.1/24 -- nat=pear 10.0.0.2/24 peer"', "no end of gw -- peer; did you mean"),
+        ('"gw fd00::1/64 -- nat=gw fd00::2/64 peer"', "gw has no IPv4 address there"),
+        ('{ between = "gw 10.0.0.1/24 -- 10.0.0.2/24 peer", nta = true }', "did you mean nat"),
+        ('{ between = "gw 10.0.0.1/24 -- 10.0.0.2/24 peer", loss = 101 }', "more than all"),
+        ("{ nat = true }", "between is wanted"),
+        ("3", "chains of hosts are wanted"),
+    ],
+)
+def test_a_nat_or_a_table_that_cannot_be_is_refused(link: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        read_text(BEHIND_NAT.format(link=link), "x")
+
+
 def test_a_matrix_multiplies_and_an_exclusion_takes_away() -> None:
     cases = read_text(
         TWO + '[matrix]\nfamily = [4, 6]\nlevel = ["use", "require"]\n'

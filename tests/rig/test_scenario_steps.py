@@ -153,3 +153,22 @@ def test_links_delay_and_have_an_mtu() -> None:
         head,
     )
     assert result.passed, report.failure_text(result)
+
+
+NAT = """
+links = [
+    "a 192.168.1.2/24 -- 192.168.1.1/24 gw",
+    { between = "gw 203.0.113.1/24 -- 203.0.113.9/24 peer", nat = true },
+    "b 192.168.2.2/24 -- 192.168.2.1/24 gw",
+]
+watch = "gw -- peer"
+"""
+
+
+@pytest.mark.dataplane("NAT")
+def test_a_nat_hides_hosts_and_lets_their_replies_in() -> None:
+    step = '[[steps]]\nudp = "{} -> peer:53"\nsource-port = 500\nexpect = "ok"\nwire = "clear"\n'
+    back = '[[steps]]\nping = "peer -> a"\nexpect = "refused"\nwire = "nothing"\n'
+    tcp = '[[steps]]\ntcp = "b -> peer:80"\nexpect = "ok"\n'
+    result = run(step.format("a") + step.format("b") + tcp + back, NAT)
+    assert result.passed, report.failure_text(result)

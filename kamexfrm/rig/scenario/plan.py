@@ -17,7 +17,10 @@ class End:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LinkPlan:
-    """A link; ``mtu`` in bytes and ``delay`` in milliseconds, 0 for the kernel's own."""
+    """A link; ``mtu`` in bytes and ``delay`` in milliseconds, 0 for the kernel's own.
+
+    ``nat`` is the host that hides what is behind it: what it sends over the link has its address.
+    """
 
     left: End
     right: End
@@ -25,6 +28,7 @@ class LinkPlan:
     delay: float = 0.0
     loss: float = 0.0
     line: int = 1
+    nat: str = ""
 
     @property
     def name(self) -> str:
@@ -219,6 +223,7 @@ class Case:
             *(("ESP", "AH") if self.needs_esp else ()),
             *(("XFRM interfaces",) if self.tunnels else ()),
             *(("netem",) if any(link.delay or link.loss for link in self.links) else ()),
+            *(("NAT",) if any(link.nat for link in self.links) else ()),
             *(("bridges",) if any(host.bridge for host in self.hosts.values()) else ()),
         )
 

@@ -37,7 +37,8 @@ def _keys_of_kinds() -> dict[str, tuple[str, ...]]:
 TOP = tuple(_TOP)
 HOST = tuple(_HOST)
 
-#: The keys of a link that is a table, and their kinds.
+#: The keys of a link that is a table; those of one with a kind, and the kinds.
+LINK = tuple(_DEFINITIONS["link"]["properties"])
 TUNNEL = tuple(_DEFINITIONS["tunnel"]["properties"])
 KINDS_OF_LINKS: tuple[str, ...] = tuple(_DEFINITIONS["tunnel"]["properties"]["kind"]["enum"])
 

@@ -12,11 +12,15 @@ import re
 
 from kamexfrm.rig.scenario.plan import End, Interface, LinkPlan, TunnelPlan
 from kamexfrm.rig.scenario.reading import schema
-from kamexfrm.rig.scenario.reading.table import Table
+from kamexfrm.rig.scenario.reading.table import Table, suggestion
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*$")
 _OPTION = re.compile(r"(mtu|delay|loss)=(\d+(?:\.\d+)?)(ms|%)?$")
 _UNITS = {"mtu": None, "delay": "ms", "loss": "%"}
+_NAT = re.compile(r"nat(?:=(\S+))?$")
+
+#: As the host that translates addresses: the one that has other links.
+_THE_ROUTER = "true"
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,26 +31,74 @@ class _Segment:
     before: list[Interface]
     after: list[Interface]
     options: dict[str, float]
+    nat: str = ""
 
 
 def read_links(table: Table) -> tuple[LinkPlan, ...]:
-    """Read the key ``links``; raises ScenarioError."""
-    links: list[LinkPlan] = []
-    for chain in _chains(table):
-        for part in filter(None, (line.strip() for line in chain.splitlines())):
-            links += _read_chain(table, part)
-    return tuple(links)
-
-
-def _chains(table: Table) -> tuple[str, ...]:
-    """Return the links that are written as chains; the others are tables."""
+    """Read the key ``links``, the tunnels among them left out; raises ScenarioError."""
     value = table.get("links")
     if not isinstance(value, list):
-        return table.words("links")
-    words = [one for one in value if not isinstance(one, dict)]
-    if not all(isinstance(word, str) for word in words):
-        table.fail("chains of hosts are wanted, as strings, and tables with kind", "links")
-    return tuple(words)
+        value = table.words("links")
+    links: list[LinkPlan] = []
+    for at, one in enumerate(value):
+        if isinstance(one, dict):
+            if "kind" not in one:
+                links.append(_read_link(table.element("links", at, one)))
+        elif isinstance(one, str):
+            for part in filter(None, (line.strip() for line in one.splitlines())):
+                links += _read_chain(table, part)
+        else:
+            table.fail("chains of hosts are wanted, as strings, and tables", "links")
+    return tuple(_with_router(table, link, links) for link in links)
+
+
+def _read_link(table: Table) -> LinkPlan:
+    """Read a link that is a table."""
+    table.check_keys(schema.LINK)
+    (link,) = _read_pair(table)
+    nat = link.nat
+    if "nat" in table:
+        value = table.get("nat")
+        nat = value if isinstance(value, str) else _THE_ROUTER * table.flag("nat")
+    if table.number("loss", 0.0) > 100:
+        table.fail("more than all cannot be lost", "loss")
+    return dataclasses.replace(
+        link,
+        mtu=table.integer("mtu", link.mtu),
+        delay=table.number("delay", link.delay),
+        loss=table.number("loss", link.loss),
+        nat=nat,
+    )
+
+
+def _read_pair(table: Table) -> list[LinkPlan]:
+    """Read the key ``between`` of a link that is a table."""
+    chain = table.text("between")
+    if not chain:
+        table.fail('between is wanted: "g1 10.9.0.1/30 -- 10.9.0.2/30 g2"')
+    found = _read_chain(table, chain)
+    if len(found) != 1:
+        table.fail("two hosts and their addresses are wanted", "between")
+    return found
+
+
+def _with_router(table: Table, link: LinkPlan, links: list[LinkPlan]) -> LinkPlan:
+    """Return a link with the name of the host that translates addresses on it, if one does."""
+    if not link.nat:
+        return link
+    ends = {end.host: end for end in (link.left, link.right)}
+    candidates = sorted(routers(tuple(links)) & ends.keys())
+    name = link.nat
+    if name == _THE_ROUTER:
+        if len(candidates) != 1:
+            which = " and ".join(candidates) + " have" if candidates else "neither end has"
+            table.fail(f"nat on {link.name}: {which} other links; nat=HOST names the host", "links")
+        name = candidates[0]
+    if name not in ends:
+        table.fail(f"nat={name}: no end of {link.name}{suggestion(name, ends)}", "links")
+    if not any(one.version == 4 for one in ends[name].addresses):
+        table.fail(f"nat on {link.name}: {name} has no IPv4 address there", "links")
+    return dataclasses.replace(link, nat=name)
 
 
 def read_tunnels(table: Table, links: tuple[LinkPlan, ...]) -> tuple[TunnelPlan, ...]:
@@ -54,25 +106,21 @@ def read_tunnels(table: Table, links: tuple[LinkPlan, ...]) -> tuple[TunnelPlan,
     value = table.get("links")
     tunnels: list[TunnelPlan] = []
     for at, one in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(one, dict):
+        if isinstance(one, dict) and "kind" in one:
             tunnels.append(_read_tunnel(table.element("links", at, one), links))
     return tuple(tunnels)
 
 
 def _read_tunnel(table: Table, links: tuple[LinkPlan, ...]) -> TunnelPlan:
     table.check_keys(schema.TUNNEL)
-    if table.choice("kind", schema.KINDS_OF_LINKS) == "":
-        table.fail('kind = "ipsec" is wanted')
-    chain = table.text("between")
-    if not chain:
-        table.fail('between is wanted: "g1 10.9.0.1/30 -- 10.9.0.2/30 g2"')
-    found = _read_chain(table, chain)
-    if len(found) != 1 or found[0].mtu or found[0].delay or found[0].loss:
+    table.choice("kind", schema.KINDS_OF_LINKS)
+    (found,) = _read_pair(table)
+    if found.mtu or found.delay or found.loss or found.nat:
         table.fail("two hosts and their addresses are wanted", "between")
     reqid = table.integer("reqid", 0)
     if not 0 < reqid < 1 << 32:
         table.fail("a reqid from 1 to 4294967295 is wanted", "reqid")
-    left, right = found[0].left, found[0].right
+    left, right = found.left, found.right
     ends = _ends(table) if "tunnel" in table else _shared_link(table, links, left, right)
     return TunnelPlan(left, right, reqid, ends, table.line)
 
@@ -133,6 +181,7 @@ def _read_chain(table: Table, chain: str) -> list[LinkPlan]:
                 options.get("delay", 0.0),
                 options.get("loss", 0.0),
                 table.line_of("links"),
+                right.nat,
             )
         )
     return links
@@ -140,6 +189,7 @@ def _read_chain(table: Table, chain: str) -> list[LinkPlan]:
 
 def _read_segment(table: Table, chain: str, text: str) -> _Segment:
     segment = _Segment("", [], [], {})
+    names = [word for word in text.split() if _NAME.match(word)]
     for word in text.split():
         if match := _OPTION.match(word):
             if match[3] != _UNITS[match[1]]:
@@ -148,6 +198,8 @@ def _read_segment(table: Table, chain: str, text: str) -> _Segment:
             if match[1] == "loss" and float(match[2]) > 100:
                 table.fail(f"{word!r}: more than all cannot be lost", "links")
             segment.options[match[1]] = float(match[2])
+        elif (match := _NAT.match(word)) and (match[1] or names[1:]) and not segment.host:
+            segment.nat = match[1] or _THE_ROUTER  # a single name is the host's
         elif "/" in word or word[0].isdigit() or ":" in word:
             try:
                 address = ipaddress.ip_interface(word)

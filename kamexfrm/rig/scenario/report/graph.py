@@ -115,6 +115,7 @@ def _options(link: LinkPlan) -> str:
     words = [f" mtu={link.mtu}"] if link.mtu else []
     words += [f" delay={link.delay:g}ms"] if link.delay else []
     words += [f" loss={link.loss:g}%"] if link.loss else []
+    words += [f" nat={link.nat}"] if link.nat else []
     return "".join(words)
 
 

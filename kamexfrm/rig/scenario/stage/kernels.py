@@ -56,6 +56,7 @@ _CURES = {
     "ESP": "modprobe -a esp4 esp6",
     "AH": "modprobe -a ah4 ah6",
     "netem": "modprobe sch_netem",
+    "NAT": "modprobe -a sch_ingress cls_matchall act_ct",
     "bridges": "modprobe bridge",
     "XFRM interfaces": "modprobe xfrm_interface",
 }

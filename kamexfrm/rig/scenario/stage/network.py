@@ -8,7 +8,7 @@ from kamexfrm.engine import route_based
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.net import Address
-from kamexfrm.rig import wiring
+from kamexfrm.rig import nat, wiring
 from kamexfrm.rig.host import Host
 from kamexfrm.rig.rig import Rig
 from kamexfrm.rig.scenario.plan import Case, Interface, LinkPlan
@@ -36,6 +36,7 @@ def _search(
     networks: dict[object, list[tuple[str, Interface]]],
 ) -> list[tuple[str, str]]:
     """Search the networks of one IP version breadth first, from a host on."""
+    outside = _sides_of_nat(case)
     seen_networks: set[object] = set()
     seen_hosts = {start}
     routes = []
@@ -55,8 +56,21 @@ def _search(
             for member, interface in members:
                 if member not in seen_hosts:
                     seen_hosts.add(member)
+                    if (member, network) in outside:
+                        continue  # what is behind it has no route from here
                     queue.append((member, gateway or str(interface.ip)))
     return routes
+
+
+def _sides_of_nat(case: Case) -> set[tuple[str, object]]:
+    """Return hosts that translate addresses, each with the network in which it does."""
+    return {
+        (end.host, one.network)
+        for link in case.links
+        for end in (link.left, link.right)
+        for one in end.addresses
+        if end.host == link.nat and one.version == 4
+    }
 
 
 def build(case: Case, rig: Rig) -> dict[str, Host]:
@@ -96,6 +110,10 @@ def _build_link(rig: Rig, hosts: dict[str, Host], link: LinkPlan) -> None:
         words = " ".join(map(str, end.addresses))
         with _naming(end.host, f"{name} {words}", link.line):
             host.address(name, *map(str, end.addresses))
+        if link.nat == end.host:
+            address = next(str(one.ip) for one in end.addresses if one.version == 4)
+            with _naming(end.host, f"NAT on {name} (act_ct)", link.line):
+                host.call(nat.masquerade, name, address)
         if link.delay or link.loss:
             with _naming(link.name, "delay and loss (sch_netem)", link.line):
                 host.call(wiring.impair, name, link.delay, link.loss)
