@@ -10,7 +10,7 @@ from kamexfrm.kernel.namespace import open_named
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.library.event_stream import Events
 from kamexfrm.library.knobs import KnobAttributes
-from kamexfrm.library.statements import requests_of
+from kamexfrm.library.statements import named_policy, named_sa, requests_of
 from kamexfrm.model.association import SadEntry, SaId, SecurityAssociation
 from kamexfrm.model.decide_spd import Spd
 from kamexfrm.model.decider import decide
@@ -18,6 +18,7 @@ from kamexfrm.model.decision import Decision
 from kamexfrm.model.packet import Packet, SocketPolicies
 from kamexfrm.model.policy import SecurityPolicy, SpdEntry
 from kamexfrm.operator.saving import moment, saved, write_whole
+from kamexfrm.setkey.statements import SpdGetId
 
 Entry = SecurityAssociation | SecurityPolicy | SadEntry | SpdEntry
 
@@ -115,18 +116,27 @@ class Ipsec:
         ]
         return sorted(found, key=lambda entry: (not entry.socket, entry.kernel_priority))
 
-    def get_sa(self, sa: SaId | SecurityAssociation) -> SadEntry:
-        """Return one SA; raises KernelError (ESRCH) where there is none."""
+    def get_sa(self, sa: SaId | SecurityAssociation | str) -> SadEntry:
+        """Return one SA; raises KernelError (ESRCH) where there is none.
+
+        As text it is what stands after setkey's ``get``: ``10.0.0.1 10.0.0.2 esp 0x1000``.
+        """
+        if isinstance(sa, str):
+            return self._engine.sa(named_sa(sa))
         return self._engine.sa(sa if isinstance(sa, SaId) else sa.id)
 
-    def get_policy(self, policy: SecurityPolicy | int) -> SpdEntry:
+    def get_policy(self, policy: SecurityPolicy | int | str) -> SpdEntry:
         """Return one policy, by its selector and direction or by its id.
 
-        Raises KernelError (ENOENT).
+        As text it is what stands after setkey's ``spdget``: ``10.0.0.1 10.0.0.2 any -P out``, or
+        ``spid=9``. Raises KernelError (ENOENT).
         """
         if isinstance(policy, int):
             return self._engine.spd_entry_by_id(policy)
-        return self._engine.spd_entry(policy.selector, policy.direction, policy.label)
+        named = named_policy(policy) if isinstance(policy, str) else policy
+        if isinstance(named, SpdGetId):
+            return self._engine.spd_entry_by_id(named.id)
+        return self._engine.spd_entry(named.selector, named.direction, named.label)
 
     def save(self, path: str, *, keys: bool = True, replay: bool = False) -> list[str]:
         """Write SAs and policies to a file that setkey loads; return what it cannot say.

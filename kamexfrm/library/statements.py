@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kamexfrm.engine import requests
 from kamexfrm.errors import UnsupportedError, invalid
+from kamexfrm.model.association import SaId
 from kamexfrm.setkey import statements as s
 from kamexfrm.setkey.parser import parse
 
@@ -32,6 +33,8 @@ def _of(statement: s.Statement) -> Iterator[requests.Write]:
                 yield requests.SaAdd(association, replace, statement)
         case s.SpdDelete(_, _, selector, direction, label):
             yield requests.SpdDelete(selector, direction, cookie=statement, label=label)
+        case s.SpdDeleteId(_, _, id):
+            yield requests.SpdDeleteId(id, statement)
         case s.SpdFlush():
             yield requests.SpdFlush(statement)
         case s.Delete(_, _, word, _, id):
@@ -48,7 +51,40 @@ def _of(statement: s.Statement) -> Iterator[requests.Write]:
         case s.Tagged():
             raise UnsupportedError("Linux has no packet tags of PF")
         case _:
-            raise invalid(f"line {statement.end_line}: this statement writes nothing: use get()")
+            raise invalid(
+                f"line {statement.end_line}: this statement writes nothing:"
+                " get_sa() and get_policy() read"
+            )
+
+
+def named_sa(text: str) -> SaId:
+    """Return the SA that ``get SRC DST PROTOCOL SPI`` names, with or without ``get`` and ``;``.
+
+    Raises LanguageError, and KamexfrmError (EINVAL) for text that names anything else.
+    """
+    match _only("get", text):
+        case s.Get(ids=(id,)):
+            return id
+    raise invalid("this names not one SA: SRC DST PROTOCOL SPI")
+
+
+def named_policy(text: str) -> s.SpdGet | s.SpdGetId:
+    """Return the policy that ``spdget SELECTOR -P DIRECTION`` names, or ``spdget spid=N``.
+
+    ``spdget`` and ``;`` may be left out. Raises LanguageError, and KamexfrmError (EINVAL) for text
+    that names anything else.
+    """
+    match _only("spdget", text):
+        case (s.SpdGet() | s.SpdGetId()) as found:
+            return found
+    raise invalid("this names not one policy: SELECTOR -P DIRECTION, or spid=N")
+
+
+def _only(word: str, text: str) -> s.Statement | None:
+    """Return the one statement of a text, the first word and the semicolon given or not."""
+    words = text.strip().rstrip(";")
+    found = list(parse(f"{'' if words.startswith(f'{word} ') else f'{word} '}{words};"))
+    return found[0] if len(found) == 1 else None
 
 
 def _need(found: object, word: str) -> None:

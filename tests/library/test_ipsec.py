@@ -77,11 +77,14 @@ def test_what_is_saved_is_what_there_is(ipsec: kamexfrm.Ipsec, tmp_path: Path) -
 
 
 def test_each_way_to_name_what_is_deleted(ipsec: kamexfrm.Ipsec) -> None:
-    for name in ("entry", "object", "id", "text"):
+    for name in ("entry", "object", "id", "text", "dump"):
         ipsec.add(ADD + SPDADD)
         [sa], [policy] = ipsec.sas(), ipsec.policies()
         assert ipsec.get_policy(policy.id) == policy == ipsec.get_policy(policy.policy)
         assert ipsec.get_sa(sa.association.id) == sa == ipsec.get_sa(sa.association)
+        assert ipsec.get_sa("10.0.0.1 10.0.0.2 esp 0x1000") == sa
+        assert ipsec.get_policy("spdget 10.0.0.1 10.0.0.2 any -P out;") == policy
+        assert ipsec.get_policy(f"spid={policy.id}") == policy
         ways: dict[str, tuple[object, object]] = {
             "entry": (sa, policy),
             "object": (sa.association, policy.policy),
@@ -89,6 +92,10 @@ def test_each_way_to_name_what_is_deleted(ipsec: kamexfrm.Ipsec) -> None:
             "text": (
                 "delete 10.0.0.1 10.0.0.2 esp 0x1000;",
                 "spddelete 10.0.0.1 10.0.0.2 any -P out;",
+            ),
+            "dump": (
+                "delete 10.0.0.1 10.0.0.2 esp mode=transport spi=4096(0x00001000);",
+                f"spddelete spid={policy.id};",
             ),
         }
         for way in ways[name]:
@@ -145,6 +152,8 @@ def test_a_script_ends_at_what_is_wrong(ipsec: kamexfrm.Ipsec) -> None:
     ("call", "reason"),
     [
         (lambda: kamexfrm.address("10.1"), "not a numeric address"),
+        (lambda: kamexfrm.Ipsec(FakeKernel()).get_sa("::1 ::2 esp 1; dump"), "not one SA"),
+        (lambda: kamexfrm.Ipsec(FakeKernel()).get_policy("spid=1; spid=2"), "."),
         (lambda: kamexfrm.key("rot13", b"x"), "no algorithm 'rot13'"),
         (lambda: kamexfrm.sa("::1", "::2", "tcp", 1), "an SA is of esp, ah, ipcomp"),
         (lambda: kamexfrm.policy("spdflush"), "."),
