@@ -1,5 +1,6 @@
 """The examples run as they stand and print what they promise."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ PURE = {
         "policy: entry 1 of out: 10.0.0.1 10.0.0.2 any out ipsec esp/transport//require",
         "the sender is told: success",
     ),
-    "pfkey_message": ("SADB_ADD SADB_SATYPE_AH", "KeyAuth(key=Key(bits=160)"),
+    "pfkey_message": ("SADB_ADD: 3", "Address.of('10.0.0.2')", "KeyAuth(key=Key(bits=160)"),
     "xfrm_policy": ("252 bytes: fc 00 00 00 13 00", "from 10.0.0.1 to 10.0.0.2\nTrue\n"),
 }
 TESTS = {"test_with_fake_kernel"}
@@ -90,6 +91,15 @@ def test_what_is_added_is_read_back(two_hosts: TwoHosts) -> None:
     done = two_hosts.a.run(command("add_and_read"))
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["add 10.0.0.1 10.0.0.2 esp 0x1000 -E aes-gcm-16 ...;", ADD]
+
+
+@pytest.mark.parametrize("name", ["live_monitor", "add_and_read", "decide_packet", "pfkey_message"])
+def test_a_task_of_the_library_takes_less_than_ten_lines(name: str) -> None:
+    tree = ast.parse((FOLDER / f"{name}.py").read_text())
+    [work] = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    last = work.body[-1].end_lineno
+    assert last is not None
+    assert last - work.body[1].lineno + 1 < 10  # after the docstring
 
 
 def test_the_examples_are_short_and_typed() -> None:
