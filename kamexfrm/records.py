@@ -31,34 +31,51 @@ else:
         """The base of a class that only says what others have; nobody asks at run time."""
 
 
+_Function = type(lambda: None)  # the module types takes long to load
+
+_globals = {"_new": tuple.__new__, "__builtins__": {}, "__name__": __name__}
+
+#: The code of a constructor by the number of fields, and what reads each field, as made so far.
+_codes: dict[int, Any] = {}
+_all_getters: list[Any] = []
+
+
 def _tuple_class(name: str, body: dict[str, Any]) -> type:
     fields = _fields(body)
     defaults = {field: body[field] for field in fields if field in body}
     if list(defaults) != list(fields)[len(fields) - len(defaults) :]:
         raise TypeError(f"{name}: a field without a default follows one with a default")
-    for at, field in enumerate(fields):
-        body[field] = _tuplegetter(at, f"Alias for field number {at}")
-    names = "".join(f"{field}, " for field in fields)
-    make = eval(  # noqa: S307 (as namedtuple does: a call of such a function is the fastest)
-        f"lambda _cls, {names}: _new(_cls, ({names}))",
-        {"_new": tuple.__new__, "__builtins__": {}, "__name__": f"namedtuple_{name}"},
-    )
-    make.__name__ = "__new__"
-    make.__qualname__ = f"{body['__qualname__']}.__new__"
-    make.__defaults__ = tuple(defaults.values())
+    body |= zip(fields, _getters(len(fields)), strict=True)
+    body |= _METHODS
     body |= {
-        "__slots__": (),
-        "__new__": make,
+        "__new__": _constructor(body["__qualname__"], fields, tuple(defaults.values())),
         "__match_args__": fields,
         "_fields": fields,
         "_field_defaults": defaults,
-        "_make": classmethod(_make),
-        "_replace": _replace,
-        "_asdict": _asdict,
-        "__getnewargs__": _getnewargs,
     }
     body.setdefault("__repr__", _repr)
     return type(name, (tuple,), body)
+
+
+def _constructor(owner: str, fields: tuple[str, ...], defaults: tuple[Any, ...]) -> Any:
+    """Return ``__new__``: one that is compiled for each class would take most of the time."""
+    count = len(fields)
+    code = _codes.get(count)
+    if code is None:
+        names = "".join(f"_{at}, " for at in range(count))
+        # As namedtuple does: a call of such a function is the fastest.
+        code = _codes[count] = eval(f"lambda _cls, {names}: _new(_cls, ({names}))").__code__  # noqa: S307
+    code = code.replace(co_varnames=("_cls", *fields), co_name="__new__")
+    make = _Function(code, _globals, "__new__", defaults)
+    make.__qualname__ = f"{owner}.__new__"
+    return make
+
+
+def _getters(count: int) -> list[Any]:
+    """Return what reads the first fields of a tuple: the same for all classes."""
+    for at in range(len(_all_getters), count):
+        _all_getters.append(_tuplegetter(at, f"Alias for field number {at}"))
+    return _all_getters[:count]
 
 
 def _fields(body: dict[str, Any]) -> tuple[str, ...]:
@@ -97,3 +114,12 @@ def _getnewargs(self: Any) -> tuple[Any, ...]:
 def _repr(self: Any) -> str:
     pairs = zip(self._fields, self, strict=True)
     return f"{type(self).__name__}({', '.join([f'{name}={value!r}' for name, value in pairs])})"
+
+
+_METHODS = {
+    "__slots__": (),
+    "_make": classmethod(_make),
+    "_replace": _replace,
+    "_asdict": _asdict,
+    "__getnewargs__": _getnewargs,
+}

@@ -1,7 +1,6 @@
 """``python -m kamexfrm.setkey`` is the command setkey."""
 
-import sys
-
+from kamexfrm.command_line import leave
 from kamexfrm.setkey.command import main
 
-sys.exit(main())
+leave(main())

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from kamexfrm.sysctl.settings import Assignments
 
 
-def main() -> None:
-    """Run the command and leave with its status."""
+def main() -> int:
+    """Run the command; return its exit status."""
     gc.disable()  # nothing here makes cycles, and a knob may rewrite fifty thousand policies
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:])
 
 
 def run(arguments: list[str]) -> int:
