@@ -1,4 +1,4 @@
-"""Names that are loaded when they are first asked for: those of a package, and how a class prints.
+"""What is loaded when it is first asked for: names of a package, expressions, how a class prints.
 
 Floor 0. A program that writes policies starts without the code that reads events: loading all of
 ``kamexfrm.pfkey`` takes longer than setkey runs. A package gives its public names to type checkers
@@ -12,6 +12,7 @@ import sys
 
 TYPE_CHECKING = False  # typing and collections take long to load
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -66,3 +67,22 @@ def _load(path: str) -> Any:
     # importlib would be one more module to load.
     __import__(path)
     return sys.modules[path]
+
+
+class _Expression:
+    """Compiles a regular expression when one of its methods is first used, and has them then."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __getattr__(self, name: str) -> Any:
+        import re
+
+        found = getattr(re.compile(self._text), name)
+        setattr(self, name, found)
+        return found
+
+
+def expression(text: str) -> re.Pattern[str]:
+    """Return what re.compile() does, at no cost before it is used, and no higher one then."""
+    return _Expression(text)  # type: ignore[return-value]  # whose methods it has

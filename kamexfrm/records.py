@@ -31,7 +31,7 @@ else:
         """The base of a class that only says what others have; nobody asks at run time."""
 
 
-_Function = type(lambda: None)  # the module types takes long to load
+_Function: Any = type(lambda: None)  # the module types takes long to load
 
 _globals = {"_new": tuple.__new__, "__builtins__": {}, "__name__": __name__}
 

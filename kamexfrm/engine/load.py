@@ -6,15 +6,19 @@ packet meets an SPD from which its policy is missing, and a writer that is kille
 policies, the new ones, or both.
 """
 
+from __future__ import annotations
+
 from collections import deque
 
-from kamexfrm.engine.requests import SpdAdd, SpdAddRun
 from kamexfrm.model.policy import Direction, SecurityContext
 from kamexfrm.model.policy import Selector as EntrySelector
 from kamexfrm.records import NamedTuple
-from kamexfrm.translate.xfrm.name_index import NameSet
-from kamexfrm.translate.xfrm.replacement import Replacement
-from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
+
+TYPE_CHECKING = False  # a command without a load does not need them
+if TYPE_CHECKING:
+    from kamexfrm.engine.requests import SpdAdd, SpdAddRun
+    from kamexfrm.translate.xfrm.replacement import Replacement
+    from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
 
 #: What tells entries of one direction apart: selector and LSM's label.
 EntryName = tuple[EntrySelector, SecurityContext | None]
@@ -63,6 +67,8 @@ class Load:
     """What is there and was deleted in this load, but for what has come again."""
 
     def __init__(self, plan: LoadPlan) -> None:
+        from kamexfrm.translate.xfrm.name_index import NameSet
+
         self.plan = plan
         #: Policies still to be added; decides how much room each one gets.
         self.todo = plan.policies

@@ -1,13 +1,18 @@
 """Kernel priorities for new entries, so that the SPD is matched in KAME's order."""
 
+from __future__ import annotations
+
 import errno
-from array import array
-from collections.abc import Callable, Sequence
 
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.translate.xfrm.marker import Marker
 from kamexfrm.translate.xfrm.order import GAP, LAST, Order, Position, after_last
 from kamexfrm.translate.xfrm.tag import ORDER_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Sequence
 
 
 class PriorityAllocator:
@@ -74,12 +79,14 @@ class PriorityAllocator:
         self._newest = newest
         return number, newest
 
-    def place_run(self, priorities: Sequence[int]) -> "tuple[array[int], array[int]] | None":
+    def place_run(self, priorities: Sequence[int]) -> tuple[array[int], array[int]] | None:
         """Return the kernel priorities and insertion numbers of entries in a row.
 
         They are those that place() would give one by one. None, and nothing is given out, where
         the order of all entries has to be known for them or to be changed.
         """
+        from array import array
+
         first = self._newest + 1
         count = len(priorities)
         numbers = self._numbers(priorities)
@@ -93,8 +100,10 @@ class PriorityAllocator:
         self._newest += count
         return numbers, orders
 
-    def _numbers(self, priorities: Sequence[int]) -> "array[int] | None":
+    def _numbers(self, priorities: Sequence[int]) -> array[int] | None:
         """Return the kernel priorities of entries that all go to the end, else None."""
+        from array import array
+
         last_priority, last = self._last_priority, self._last_number
         first = priorities[0]
         if priorities.count(first) == len(priorities):

@@ -13,12 +13,12 @@ from kamexfrm.engine.session import Session
 from kamexfrm.errors import KernelError, invalid
 from kamexfrm.model.association import SecurityAssociation
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Direction, IpsecProtocol, Mode
+from kamexfrm.translate.xfrm.any_reqid import is_any_reqid
 from kamexfrm.translate.xfrm.brief_state import brief_states
 from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.policy_from_kernel import sidecars_of, spd_entries_from_kernel
 from kamexfrm.translate.xfrm.sa_defaults import with_sysctls
-from kamexfrm.translate.xfrm.sa_lookup import is_any_reqid
 from kamexfrm.translate.xfrm.sa_to_kernel import recreate, sa_id_to_kernel, sa_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (

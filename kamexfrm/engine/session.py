@@ -1,18 +1,14 @@
 """One run of writes: the lock is held, the marker is read, and operations are gathered."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from __future__ import annotations
 
-from kamexfrm.engine import routes
-from kamexfrm.engine.load import Load
 from kamexfrm.engine.lookup import default_blocks, find_marker, find_policy, has_interface
 from kamexfrm.engine.priority_allocator import PriorityAllocator
 from kamexfrm.engine.reqids import Reqids
 from kamexfrm.engine.transactions import Transactions
-from kamexfrm.kernel.interface import Failure, Kernel, Lock
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.records import NamedTuple
-from kamexfrm.translate.xfrm.brief_state import BriefState, SaName, brief_states
 from kamexfrm.translate.xfrm.fast_path import FastPathTemplate, fast_path_template
 from kamexfrm.translate.xfrm.marker import (
     NO_FLAGS,
@@ -22,20 +18,25 @@ from kamexfrm.translate.xfrm.marker import (
     depends_on_sas,
     marker_policy,
 )
-from kamexfrm.translate.xfrm.oldest_sa import OldestSas, may_name_spi
 from kamexfrm.translate.xfrm.order import Order, Position
-from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag, spd_entry_from_kernel
-from kamexfrm.translate.xfrm.rewrite import renumbered
-from kamexfrm.translate.xfrm.sa_lookup import SaLookup, Unserved
 from kamexfrm.xfrm import (
     Operation,
     PackedOperations,
     Policy,
     PolicyId,
     XfrmMsg,
-    brief_state,
     encode_policy,
 )
+
+TYPE_CHECKING = False  # what few writes need is loaded where it is used
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from kamexfrm.engine.load import Load
+    from kamexfrm.kernel.interface import Failure, Kernel, Lock
+    from kamexfrm.translate.xfrm.brief_state import BriefState, SaName
+    from kamexfrm.translate.xfrm.oldest_sa import OldestSas
+    from kamexfrm.translate.xfrm.sa_lookup import SaLookup, Unserved
 
 
 def _unwritten_marker(kernel: Kernel) -> Marker:
@@ -210,6 +211,8 @@ class Session:
     def renewal(self) -> tuple[Operation, ...]:
         """Return the operations that make the kernel drop cached routes."""
         if self._renewal is None:
+            from kamexfrm.engine import routes
+
             self._renewal = routes.renewal(self.kernel)
         return self._renewal
 
@@ -294,20 +297,28 @@ class Session:
     def sa_lookup(self) -> SaLookup:
         """Return which SA serves which request, read once until an SA is written."""
         if self._sa_lookup is None:
+            from kamexfrm.translate.xfrm.sa_lookup import SaLookup
+
             self._sa_lookup = SaLookup(self._states())
         return self._sa_lookup
 
     def oldest_sas(self) -> OldestSas:
         """Return the oldest SA of each kind, read once until an SA is written."""
         if self._oldest_sas is None:
+            from kamexfrm.translate.xfrm.oldest_sa import OldestSas
+
             self._oldest_sas = OldestSas(self._states())
         return self._oldest_sas
 
     def leave_out(self, is_doomed: Callable[[SaName], bool]) -> None:
         """Count some SAs as deleted already where the oldest is wanted, until that is done."""
+        from kamexfrm.translate.xfrm.oldest_sa import OldestSas
+
         self._oldest_sas = OldestSas(s for s in self._states() if not is_doomed(s.name))
 
     def _states(self) -> Iterator[BriefState]:
+        from kamexfrm.translate.xfrm.brief_state import brief_states
+
         self.send()
         return (state for state, _ in brief_states(self.kernel.state_runs()))
 
@@ -323,6 +334,8 @@ class Session:
         return self._has_reqids
 
     def _reqids_of_states(self) -> set[int]:
+        from kamexfrm.xfrm import brief_state
+
         # Undecoded, as a SAD may be large and nothing else of it is needed.
         return {brief_state(payload)[0] for payload in self.kernel.raw_states()}
 
@@ -354,7 +367,11 @@ class Session:
 
     def names_spis(self, policy: SecurityPolicy) -> bool:
         """Whether the templates of an entry name SPIs, under the knobs in force."""
-        return self.knobs.preferred_oldsa != 0 and may_name_spi(policy)
+        if not self.knobs.preferred_oldsa:
+            return False
+        from kamexfrm.translate.xfrm.oldest_sa import may_name_spi
+
+        return may_name_spi(policy)
 
     def without_sa(self, requests: Sequence[IpsecRequest]) -> tuple[IpsecRequest, ...]:
         """Return those of some tunnel requests that have no SA now."""
@@ -378,6 +395,8 @@ class Session:
     # What the priority allocator and the reqids read and write
 
     def _read_order(self) -> Order:
+        from kamexfrm.translate.xfrm.policy_from_kernel import placed_tag
+
         self.send()
         positions = set()
         for policy in self.kernel.policies():
@@ -387,6 +406,8 @@ class Session:
 
     def _renumber(self, order: Order) -> None:
         """Give all entries new kernel priorities; the order stays the same at every moment."""
+        from kamexfrm.translate.xfrm.rewrite import renumbered
+
         steps = order.renumber()
         moves = {position: (at, number) for at, (position, number) in enumerate(steps)}
         policies = self.policies()
@@ -417,6 +438,8 @@ class Session:
 
     def _read_reqids(self) -> set[int]:
         """Return the reqids that SAs and entries use, as written and as installed."""
+        from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
+
         self.send()
         used = self._reqids_of_states()
         for policy in self.policies():

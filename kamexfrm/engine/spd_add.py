@@ -1,20 +1,21 @@
-"""Policies are added and replaced: KAME's key_spdadd(), for SPDADD and SPDUPDATE."""
+"""Policies are added and replaced: KAME's key_spdadd(), for SPDADD and SPDUPDATE.
+
+What a plain entry does not need is loaded where it is used.
+"""
+
+from __future__ import annotations
 
 import errno
 
-from kamexfrm.engine import spd_load
 from kamexfrm.engine.requests import MAX_REQUESTS, SpdAdd
-from kamexfrm.engine.session import Session
-from kamexfrm.engine.spd_places import Slot, keep, place, policy_name
-from kamexfrm.engine.transactions import Undo, always
+from kamexfrm.engine.transactions import always
 from kamexfrm.errors import KamexfrmError, KernelError, invalid
 from kamexfrm.model.policy import Direction, IpsecRequest, PolicyType, SecurityPolicy
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.any_reqid import has_any_reqid
 from kamexfrm.translate.xfrm.fast_path import encode_plain, encode_selector, encode_twin
-from kamexfrm.translate.xfrm.interface_policies import refuse_interface
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel
-from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
 from kamexfrm.translate.xfrm.policy_name import (
     name_of,
     policy_id,
@@ -27,8 +28,6 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     policy_to_kernel,
     tunnel_uses,
 )
-from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
-from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.xfrm import (
     XFRM_POLICY_FWD,
     XFRM_POLICY_IN,
@@ -37,6 +36,12 @@ from kamexfrm.xfrm import (
     XfrmMsg,
     encode_policy,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kamexfrm.engine.session import Session
+    from kamexfrm.engine.spd_places import Slot
+    from kamexfrm.engine.transactions import Undo
 
 #: An entry's tag has 32 bits for each of its lifetimes, in seconds: 136 years.
 LIFETIME_MAX = 0xFFFFFFFF
@@ -87,8 +92,14 @@ def spd_add(session: Session, request: SpdAdd) -> None:
     if template.reqids:
         session.reqids.claim(template.reqids)
     load = session.load
-    paired = twin and direction is Direction.IN and spd_load.makes_twin(load, request)
+    paired = twin and direction is Direction.IN
+    if paired and load is not None:
+        from kamexfrm.engine.spd_load import makes_twin
+
+        paired = makes_twin(load, request)
     if load is not None and load.has_policies():
+        from kamexfrm.engine.spd_places import keep, place
+
         name = hash(encode_selector(selector))
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (template.direction,)
         slot = keep(session, load, template, name, policy, directions)
@@ -96,9 +107,10 @@ def spd_add(session: Session, request: SpdAdd) -> None:
             slot = place(session, load, name, directions, priority)
         elif not slot.types:
             return
+        number, order, types = slot
     else:
-        slot = Slot(*session.priorities.place(priority), _NEW_PAIR)
-    number, order, types = slot
+        number, order = session.priorities.place(priority)
+        types = _NEW_PAIR
     entry = Operation(types[0], encode_plain(policy, template, number, order, session.now))
     if paired:
         forward = Operation(types[1], encode_twin(policy, template, number, order, session.now))
@@ -109,6 +121,9 @@ def spd_add(session: Session, request: SpdAdd) -> None:
 
 def _add_with_care(session: Session, request: SpdAdd) -> None:
     """Add or replace a policy that depends on what is there, or needs reqids of its own."""
+    from kamexfrm.engine import spd_load
+    from kamexfrm.engine.spd_places import Slot, place, policy_name
+
     policy = request.policy
     session.tunnels_changed = True
     load = session.load
@@ -184,6 +199,8 @@ def _replace_old(
 
 
 def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -> None:
+    from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
+
     # The sidecar may only be written once it is known that the entry itself is new.
     policy, sidecar = installed
     assert sidecar is not None  # noqa: S101
@@ -203,6 +220,9 @@ def _add_with_sidecar(session: Session, request: SpdAdd, installed: Installed) -
 
 def add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operation) -> None:
     """Add an in entry and its twin to what is sent next; both are there in the end, or none."""
+    from kamexfrm.translate.xfrm.policy_from_kernel import read_tag
+    from kamexfrm.translate.xfrm.rewrite import delete_policy
+
     policy = request.policy
     name = policy_id(policy.selector, Direction.IN, policy.label)
     twin_name = policy_id(policy.selector, Direction.FWD, policy.label)
@@ -230,6 +250,8 @@ def add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operatio
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
+    from kamexfrm.translate.xfrm.policy_from_kernel import read_tag
+
     payload = encode_policy(forward)
 
     def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
@@ -245,6 +267,10 @@ def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:
+    from kamexfrm.translate.xfrm.interface_policies import refuse_interface
+    from kamexfrm.translate.xfrm.policy_from_kernel import has_sidecar, read_tag
+    from kamexfrm.translate.xfrm.rewrite import delete_policy, delete_sidecar
+
     policy, sidecar = installed
     operations: list[Operation] = []
     undo: list[Undo] = []

@@ -1,14 +1,13 @@
-"""The engine's writing half: a queue of requests, carried out under the namespace's lock."""
+"""The engine's writing half: a queue of requests, carried out under the namespace's lock.
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+What carries out a request is loaded with the first of its kind.
+"""
+
+from __future__ import annotations
+
 from itertools import islice
 from operator import itemgetter
-from types import ModuleType
 
-from kamexfrm.engine import knobs, routes, sad, sad_load, spd_load
-from kamexfrm.engine.load import Load, LoadPlan
 from kamexfrm.engine.requests import (
     IncompleteWrite,
     InterfaceAdd,
@@ -24,22 +23,27 @@ from kamexfrm.engine.requests import (
     SpdDelete,
     SpdDeleteId,
     SpdFlush,
-    Write,
-    WriteRun,
     Written,
 )
-from kamexfrm.engine.sad_add_run import sa_add_run
 from kamexfrm.engine.session import Session, SessionCache
 from kamexfrm.engine.spd_add import spd_add
-from kamexfrm.engine.spd_add_run import spd_add_run
-from kamexfrm.engine.spd_delete import spd_delete, spd_delete_id, spd_flush
 from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Kernel, Lock
 from kamexfrm.model.knobs import Knobs
-from kamexfrm.model.policy import IpsecRequest, Level, SecurityPolicy
+from kamexfrm.model.policy import Level
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.any_reqid import has_any_reqid
 from kamexfrm.translate.xfrm.marker import Marker, MarkerFlag
-from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from kamexfrm.engine.load import Load, LoadPlan
+    from kamexfrm.engine.requests import Write, WriteRun
+    from kamexfrm.kernel.interface import Kernel, Lock
+    from kamexfrm.model.policy import IpsecRequest, SecurityPolicy
 
 #: Requests of a run that are gathered, each with its operations, before they are sent.
 _MOST_GATHERED = 128
@@ -80,6 +84,8 @@ class Writer:
 
     def begin_load(self, plan: LoadPlan) -> None:
         """Begin a load: the lock is held to its end. Raises KernelError."""
+        from kamexfrm.engine.load import Load
+
         self._load = Load(plan)
         self._lock = self._kernel.lock(wait=not self._waited)
         self._lock.__enter__()
@@ -101,8 +107,8 @@ class Writer:
         """Reconcile what a writer that was killed has left; raises KernelError."""
         if MarkerFlag.UNFINISHED in session.marker.flags:
             if MarkerFlag.HAS_MODE_ANY in session.marker.flags:
-                sad.choose_modes(session)
-            knobs.finish(session)
+                _choose_modes(session)
+            _finish_knobs(session)
 
     def reconcile_written(self, session: Session) -> None:
         """Reconcile at once what depends on what a session wrote; raises KernelError."""
@@ -128,17 +134,25 @@ class Writer:
         Raises KernelError for what concerns no single request: IncompleteWrite where some were
         rejected before.
         """
+        if self._lock is not None:  # held as long as the load that this write is a part of
+            return self._write_under(self._lock, queue, reconcile=reconcile, ends=ends_load)
+        with self._kernel.lock(wait=not self._waited) as lock:
+            self._waited |= lock.is_taken
+            return self._write_under(lock, queue, reconcile=reconcile, ends=ends_load)
+
+    def _write_under(
+        self, lock: Lock, queue: deque[Write | WriteRun], *, reconcile: bool, ends: bool
+    ) -> Written:
         session: Session | None = None
         try:
-            with self._held() as lock:
-                session = self._open(lock)
-                resynced = self._write(session, queue, reconcile=reconcile, ends=ends_load)
-                if lock.holder:
-                    session.priorities.resolve_ties()
-                    if session.read_marker_again():
-                        knobs.finish(session)
-                session.write_marker()
-                self._cache = session.cache()
+            session = self._open(lock)
+            resynced = self._write(session, queue, reconcile=reconcile, ends=ends)
+            if lock.holder:
+                session.priorities.resolve_ties()
+                if session.read_marker_again():
+                    _finish_knobs(session)
+            session.write_marker()
+            self._cache = session.cache()
         except KernelError as error:
             rejected = session.transactions.rejected() if session else ()
             if rejected:
@@ -146,16 +160,6 @@ class Writer:
             raise
         unserved = tuple(session.unserved.values())
         return Written(session.transactions.rejected(), resynced, lock.holder, unserved)
-
-    @contextmanager
-    def _held(self) -> Iterator[Lock]:
-        """Hold the lock: for this write, or as long as the load that it is a part of."""
-        if self._lock is not None:
-            yield self._lock
-            return
-        with self._kernel.lock(wait=not self._waited) as lock:
-            self._waited |= lock.is_taken
-            yield lock
 
     def _write(
         self, session: Session, queue: deque[Write | WriteRun], *, reconcile: bool, ends: bool
@@ -209,15 +213,17 @@ class Writer:
             if lost:
                 session.set_flags(MarkerFlag.UNFINISHED)
             if MarkerFlag.HAS_MODE_ANY in session.marker.flags | session.assumed_flags:
-                sad.choose_modes(session)
+                _choose_modes(session)
             due = MarkerFlag.UNFINISHED in session.marker.flags
-            mended = knobs.finish(session)
+            mended = _finish_knobs(session)
             self.invalidate_routes()
             self._cache = session.cache()
             return Reconciled(session.stored, lost, mended and not due)
 
     def invalidate_routes(self) -> None:
         """Make connected flows look policies up again: deletion and expiry do not do it."""
+        from kamexfrm.engine import routes
+
         self._kernel.apply(self._cache.renewal or routes.renewal(self._kernel))
 
     def _reconcile_written(self, session: Session, *, at_once: bool) -> bool:
@@ -227,7 +233,7 @@ class Writer:
         ``at_once``, the marker says that something is unfinished. Return whether it was done.
         """
         if session.knobs_changed:
-            knobs.finish(session)
+            _finish_knobs(session)
         flags = session.marker.flags | session.assumed_flags
         if at_once and MarkerFlag.HAS_ANY_REQID in flags and session.has_reqids():
             flags |= MarkerFlag.HAS_REQID_SA
@@ -240,10 +246,22 @@ class Writer:
             session.set_flags(MarkerFlag.UNFINISHED)
             return False
         if MarkerFlag.HAS_MODE_ANY in flags:
-            sad.choose_modes(session)
-        knobs.finish(session)
+            _choose_modes(session)
+        _finish_knobs(session)
         self.pending_reconcile = False
         return True
+
+
+def _choose_modes(session: Session) -> None:
+    from kamexfrm.engine import sad
+
+    sad.choose_modes(session)
+
+
+def _finish_knobs(session: Session) -> bool:
+    from kamexfrm.engine import knobs
+
+    return knobs.finish(session)
 
 
 def _interfaces() -> ModuleType:
@@ -256,12 +274,7 @@ def _interfaces() -> ModuleType:
 def _write_run(session: Session, run: WriteRun, *, waits: bool = True) -> None:
     """Write many requests, at once where none of them needs care."""
     before = session.transactions.number
-    if isinstance(run, SaAddRun):
-        added = run.run.total if sa_add_run(session, run) else 0
-    elif waits and session.load is not None and spd_load.must_wait_all(session.load, run):
-        added = run.run.total
-    else:
-        added = spd_add_run(session, run)
+    added = _write_at_once(session, run, waits=waits)
     if added == run.run.total:
         session.transactions.number = before + added
         return
@@ -273,8 +286,26 @@ def _write_run(session: Session, run: WriteRun, *, waits: bool = True) -> None:
             session.send()
 
 
+def _write_at_once(session: Session, run: WriteRun, *, waits: bool) -> int:
+    """Write the requests that need no care, and return how many: the first ones, or none."""
+    if isinstance(run, SaAddRun):
+        from kamexfrm.engine.sad_add_run import sa_add_run
+
+        return run.run.total if sa_add_run(session, run) else 0
+    from kamexfrm.engine.spd_add_run import spd_add_run
+
+    if waits and session.load is not None:
+        from kamexfrm.engine.spd_load import must_wait_all
+
+        if must_wait_all(session.load, run):
+            return run.run.total
+    return spd_add_run(session, run)
+
+
 def _finish_load(session: Session, load: Load) -> None:
     """Add the policies that wait, then delete what has not come again."""
+    from kamexfrm.engine import sad_load, spd_load
+
     _write_waiting(session, load)
     spd_load.finish(session, load)
     if load.is_split:
@@ -300,30 +331,15 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
     try:
         match request:
             case SpdAdd():
-                if waits and session.load is not None and spd_load.must_wait(session.load, request):
-                    return
-                spd_add(session, request)
-            case SaAdd():
-                sad.sa_add(session, request)
-            case SpdDelete():
-                if session.load is not None and session.load.waiting:
-                    # It may be about one of them.
-                    session.load.is_split = True
-                    _write_waiting(session, session.load)
-                spd_delete(session, request)
-            case SpdDeleteId():
-                spd_delete_id(session, request)
-            case SpdFlush():
-                if session.load is not None:
-                    _write_waiting(session, session.load)
-                spd_flush(session, request)
-            case SaDelete():
-                sad.sa_delete(session, request)
-            case SaDeleteAll():
-                sad.sa_delete_all(session, request)
-            case SaFlush():
-                sad.sa_flush(session, request)
+                if not (waits and session.load is not None and _must_wait(session.load, request)):
+                    spd_add(session, request)
+            case SpdDelete() | SpdDeleteId() | SpdFlush():
+                _delete_policies(session, request)
+            case SaAdd() | SaDelete() | SaDeleteAll() | SaFlush():
+                _write_sas(session, request)
             case SetKnob():
+                from kamexfrm.engine import knobs
+
                 knobs.set_knob(session, request)
             case InterfaceAdd():
                 _interfaces().add(session, request)
@@ -335,5 +351,43 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
                 assert_never(request)
     except KamexfrmError as error:
         if session.load is not None and isinstance(request, SpdAdd):
+            from kamexfrm.engine import spd_load
+
             spd_load.spare(session.load, request)
         session.transactions.reject(request, error)
+
+
+def _must_wait(load: Load, request: SpdAdd) -> bool:
+    from kamexfrm.engine import spd_load
+
+    return spd_load.must_wait(load, request)
+
+
+def _delete_policies(session: Session, request: SpdDelete | SpdDeleteId | SpdFlush) -> None:
+    from kamexfrm.engine import spd_delete
+
+    if isinstance(request, SpdDelete):
+        if session.load is not None and session.load.waiting:
+            # It may be about one of them.
+            session.load.is_split = True
+            _write_waiting(session, session.load)
+        spd_delete.spd_delete(session, request)
+    elif isinstance(request, SpdDeleteId):
+        spd_delete.spd_delete_id(session, request)
+    else:
+        if session.load is not None:
+            _write_waiting(session, session.load)
+        spd_delete.spd_flush(session, request)
+
+
+def _write_sas(session: Session, request: SaAdd | SaDelete | SaDeleteAll | SaFlush) -> None:
+    from kamexfrm.engine import sad
+
+    if isinstance(request, SaAdd):
+        sad.sa_add(session, request)
+    elif isinstance(request, SaDelete):
+        sad.sa_delete(session, request)
+    elif isinstance(request, SaDeleteAll):
+        sad.sa_delete_all(session, request)
+    else:
+        sad.sa_flush(session, request)

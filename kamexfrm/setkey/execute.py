@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.load import LoadPlan
 from kamexfrm.engine.requests import (
     MAX_ACTING,
     MAX_REQUESTS,
@@ -28,7 +25,6 @@ from kamexfrm.engine.requests import (
     Written,
 )
 from kamexfrm.errors import KamexfrmError, Place, UnsupportedError
-from kamexfrm.model.association import SadEntry
 from kamexfrm.model.knobs import Knobs, effective_level
 from kamexfrm.model.policy import (
     IpsecProtocol,
@@ -36,19 +32,21 @@ from kamexfrm.model.policy import (
     Level,
     PolicyType,
     SecurityPolicy,
-    SpdEntry,
 )
 from kamexfrm.pfkey.saflags import SADB_X_EXT_PRAND, SADB_X_EXT_PZERO, SADB_X_EXT_RAWCPI
 from kamexfrm.setkey import statements as s
-from kamexfrm.setkey.error_hints import explain, reason_of, text_of
 from kamexfrm.setkey.plain_lines import Lines, PolicyLines
 from kamexfrm.setkey.reporter import Reporter
-from kamexfrm.setkey.sa_options import with_offload_direction
 
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
+    from kamexfrm.engine.engine import Engine
+    from kamexfrm.engine.load import LoadPlan
+    from kamexfrm.model.association import SadEntry
+    from kamexfrm.model.policy import SpdEntry
     from kamexfrm.setkey.verbose import Tracer
     from kamexfrm.translate.xfrm.sa_lookup import Unserved
 
@@ -142,6 +140,10 @@ class Executor:
             self.unserved.update({(one.protocol, one.selector): one for one in written.unserved})
 
     def _report_rejected(self, rejected: tuple[Rejected, ...]) -> None:
+        if not rejected:
+            return
+        from kamexfrm.setkey.error_hints import explain, text_of
+
         for request, error in rejected:
             statement = request.cookie
             text = text_of(error, policy=isinstance(request, SpdAdd | SpdDelete | SpdFlush))
@@ -151,6 +153,8 @@ class Executor:
 
     def _reject(self, statement: s.Statement, error: KamexfrmError) -> None:
         """Report a statement that did not get as far as the engine."""
+        from kamexfrm.setkey.error_hints import reason_of, text_of
+
         self._write()  # earlier errors come first
         policy = isinstance(statement, s.SpdGet | s.SpdGetId | s.SpdDump | s.Tagged)
         text = text_of(error, policy=policy)
@@ -313,6 +317,8 @@ class Executor:
         for remark in _without_effect(statement):
             self._report.remark(statement.place, remark)
         replace = type(statement) is s.Update
+        from kamexfrm.setkey.sa_options import with_offload_direction
+
         for association in statement.associations:
             self._submit(SaAdd(with_offload_direction(association), replace, statement))
 

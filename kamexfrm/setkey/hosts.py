@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket as socket  # the module socket takes as long to load as a command to run
-import re
 from collections.abc import Callable, Sequence
 
 from kamexfrm.errors import KamexfrmError
+from kamexfrm.lazy import expression
 from kamexfrm.model.policy import ULPROTO_ANY
 from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.net import (
@@ -34,7 +34,7 @@ Resolver = Callable[..., Sequence["tuple[Any, ...]"]]
 _inet_pton = socket.inet_pton
 
 #: What looks like an IPv4 address, and inet_aton(3) may read otherwise: short, octal, hexadecimal.
-_ODD_IPV4 = re.compile(r"(?:0[xX][0-9A-Fa-f]+|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]+|[0-9]+)){1,3}")
+_ODD_IPV4 = expression(r"(?:0[xX][0-9A-Fa-f]+|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]+|[0-9]+)){1,3}")
 
 #: Upper protocols that are not looked up in /etc/protocols, which names some otherwise.
 _UPPERS = {

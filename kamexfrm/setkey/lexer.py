@@ -6,9 +6,8 @@ computed for errors only.
 
 from __future__ import annotations
 
-import re
-
 from kamexfrm.errors import Place
+from kamexfrm.lazy import expression
 from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.statements import PROTOCOL_WORDS, LanguageWarning
@@ -24,26 +23,25 @@ _NUMBER_SIGN = r"(?<=[/\s]unique)#(?=[0-9])|(?<=[/\s]use)#(?=[0-9])"
 _SKIP = r"(?>(?:[ \t\r\n]+|\\\r?\n|#[^\n]*)*)"
 
 #: White space, comments and continued lines.
-SKIP = re.compile(_SKIP)
+SKIP = expression(_SKIP)
 
 #: A whole statement with its semicolon. No match means that the text ends before it does.
 _STATEMENT = rf'(?>(?:[^"#;]+|"[^"]*"|{_NUMBER_SIGN}|#[^\n]*)*);'
-STATEMENT = re.compile(_STATEMENT)
+STATEMENT = expression(_STATEMENT)
 
 #: As many whole statements as there are, up to the last that ends its line, and comments.
-WHOLE_LINES = re.compile(rf"(?:{_STATEMENT})*(?:[ \t]*(?:#[^\n]*)?\r?\n)+")
+WHOLE_LINES = expression(rf"(?:{_STATEMENT})*(?:[ \t]*(?:#[^\n]*)?\r?\n)+")
 
 #: One word after what may be skipped. ``-P`` and the policy text are one word; the last
 #: alternatives are a character that belongs to no word, and the end.
-WORD = re.compile(
-    _SKIP + rf"(-P(?>(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*)"
+WORD = expression(
+    "(?s)" + _SKIP + rf"(-P(?>(?:[A-Za-z0-9:.%_+/ \t\r\n\[\]-]+|\\\r?\n|{_NUMBER_SIGN}|#[^\n]*)*)"
     r'|"[^"]*"'
     r"|-(?:(?:if_id|output-mark|mark|dev|sel|dir|replay|oseq|iseq|ibits"
     r"|nat-keepalive-interval|pcpu-num)(?![A-Za-z0-9:%._-])"
     r"|natt_mtu|natt|esn|hwif|ctx|[lb][hs]|[46n]+|[ACERfmru])"
     r"|(?:spi|spid|reqid)=[0-9A-Fa-fxX]+(?:\(0[xX][0-9A-Fa-f]+\))?|mode=[a-z0-9]+"
     r"|[0-9]*,[0-9,]*|[A-Za-z0-9:_][A-Za-z0-9:%._-]*|.|\Z)",
-    re.DOTALL,
 )
 
 #: The words of one character; any other single character is none.
@@ -58,6 +56,9 @@ COMMANDS = (
 #: Words that cannot be the name of a host.
 KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged"))
 
+#: Keywords that name an upper protocol too; ipsec-tools knows the first two only.
+UPPER_KEYWORDS = frozenset(("any", "tcp", "esp", "ah", "ipcomp"))
+
 #: Characters that word processors and web pages put in the place of plain ones.
 _TYPOGRAPHY = {
     "\ufeff": "this is a byte order mark: save the file without it",
@@ -67,8 +68,12 @@ _TYPOGRAPHY = {
     "\u00a0": "this is a blank that does not break: write a plain one",
 }
 
-_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
-_HEX = re.compile(r"0[xX][0-9A-Fa-f]+")
+#: A numeric address of a plain line, and what ends such a line.
+PLAIN_ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"
+PLAIN_END = r"[ \t]*;[ \t]*(?:#[^\n]*)?\r?\n"
+
+_NAME = expression(r"[A-Za-z0-9:][A-Za-z0-9:%.-]*")
+_HEX = expression(r"0[xX][0-9A-Fa-f]+")
 
 
 def complete_length(text: str) -> int:

@@ -6,7 +6,7 @@ from kamexfrm.records import NamedTuple
 from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.hosts import Resolver
 from kamexfrm.setkey.parser import Parser
-from kamexfrm.setkey.plain_lines import Lines, Stretch, read_block
+from kamexfrm.setkey.plain_lines import FEWEST, Lines, Stretch
 from kamexfrm.setkey.script_file import Script
 from kamexfrm.setkey.statements import Exit, Statement
 
@@ -122,7 +122,7 @@ class LineParser(Parser):
                 return None
         stretch = next(self._stretches, None)
         if stretch is None:
-            found = read_block(self._text, self._at, self._file, self._line)
+            found = _read_block(self._text, self._at, self._file, self._line)
             self._stretches = iter(found)
             stretch = next(self._stretches, None)
             self._block_end = found[-1].end if found else 0
@@ -162,3 +162,27 @@ class LineParser(Parser):
     def is_left(self) -> bool:
         """Whether the script was left with ``exit``."""
         return self._left
+
+
+def _read_block(text: str, at: int, file: str, line: int) -> list[Stretch]:
+    """Return what the lines from ``at`` say that may be a run, nothing where none may be.
+
+    ``at`` begins a statement and a line, the one with number ``line``.
+    """
+    if not text.startswith(("add", "spdadd"), at) or not _has_lines(text, at, FEWEST):
+        return []
+    from kamexfrm.setkey import plain_reading
+
+    if text.startswith("add", at):
+        return plain_reading.read_associations(text, at, file, line)
+    return plain_reading.read_policies(text, at, file, line)
+
+
+def _has_lines(text: str, at: int, count: int) -> bool:
+    """Whether there are so many more lines: no expression is compiled for fewer."""
+    end = at
+    for _ in range(count):
+        end = text.find("\n", end) + 1
+        if not end:
+            return False
+    return True

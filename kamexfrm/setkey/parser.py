@@ -1,15 +1,20 @@
 """A script as a stream of statements, read one by one: those before a syntax error too."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
-from kamexfrm.setkey import sa_commands, spd_commands
+from functools import cache
+
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.fast_parser import plain_statement
 from kamexfrm.setkey.hosts import Resolver, system_resolver
 from kamexfrm.setkey.lexer import COMMANDS, SKIP, STATEMENT, Words
-from kamexfrm.setkey.statements import Exit, Statement
+from kamexfrm.setkey.statements import Exit
 
-_READERS = {**sa_commands.READERS, **spd_commands.READERS}
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kamexfrm.setkey.statements import Statement
 
 #: The longest statement in characters, and how much of a longer one is looked at for the message.
 LONGEST = 1 << 20
@@ -17,6 +22,14 @@ _SHOWN = 1000
 _TOO_LONG = f"a statement of more than {LONGEST >> 20} MiB: a `;' or a quotation mark is missing"
 
 _ENDINGS = ("exit", "quit", "bye")
+
+
+@cache
+def _readers() -> dict[str, Callable[[Words, Resolver], Statement]]:
+    """Return the readers of commands, which plain lines do not need."""
+    from kamexfrm.setkey import sa_commands, spd_commands
+
+    return {**sa_commands.READERS, **spd_commands.READERS}
 
 
 def parse(
@@ -72,6 +85,8 @@ class Parser:
 
     def _skip(self) -> None:
         """Step over white space and comments."""
+        if self._text[self._at : self._at + 1].isalpha():
+            return
         blank = SKIP.match(self._text, self._at)
         if blank:
             self._advance(blank.end())
@@ -104,7 +119,7 @@ class Parser:
 
     def _read(self, words: Words) -> Statement:
         command = words.words[0]
-        reader = _READERS.get(command)
+        reader = _readers().get(command)
         if reader is not None:
             return reader(words, self._resolve)
         if command == "include":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from kamexfrm.command_line import printable
 from kamexfrm.engine.engine import Engine
-from kamexfrm.engine.load import LoadPlan
 from kamexfrm.kernel.netlink import NetlinkKernel
-from kamexfrm.setkey import dump
+from kamexfrm.lazy import expression
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.errors import ScriptError
 from kamexfrm.setkey.execute import Executor
@@ -28,7 +26,12 @@ from kamexfrm.setkey.statements import Exit, Statement
 
 TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
+
+    from kamexfrm.engine.load import LoadPlan
+    from kamexfrm.model.association import SadEntry
+    from kamexfrm.model.policy import SpdEntry
 
 _NOTHING_DONE = (
     "setkey: nothing was changed: a script is read to its end before it is carried out"
@@ -36,7 +39,7 @@ _NOTHING_DONE = (
 )
 
 #: A key in the text of -e, which stands in the command line.
-_KEY = re.compile(r"""-[EA]\s*[a-z0-9_-]+\s+(?:0[xX][0-9A-Fa-f]|"[^"])""")
+_KEY = expression(r"""-[EA]\s*[a-z0-9_-]+\s+(?:0[xX][0-9A-Fa-f]|"[^"])""")
 _VISIBLE = (
     "setkey: WARNING: all users can see the key in the text of -e, by ps(1): use -f - or -c\n"
 )
@@ -122,6 +125,17 @@ def make_executor(
     kernel.spd_info()
     engine = Engine(kernel)
     tracer = announce = None
+
+    def dump_sad(entries: Iterable[SadEntry]) -> bool:
+        from kamexfrm.setkey.dump import dump_sad
+
+        return dump_sad(entries, out, options, announce)
+
+    def dump_spd(entries: Iterable[SpdEntry]) -> bool:
+        from kamexfrm.setkey.dump import dump_spd
+
+        return dump_spd(entries, out, options, announce, err=sys.stderr)
+
     if options.traced:
         from kamexfrm.setkey.verbose import Tracer
 
@@ -131,8 +145,8 @@ def make_executor(
         engine,
         Engine(kernel),
         reporter,
-        lambda entries: dump.dump_sad(entries, out, options, announce),
-        lambda entries: dump.dump_spd(entries, out, options, announce, err=sys.stderr),
+        dump_sad,
+        dump_spd,
         tracer=tracer,
         twins=options.twins,
     )

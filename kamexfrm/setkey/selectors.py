@@ -1,8 +1,8 @@
 """Selectors: what packets a policy or an SA is for, in spdadd and behind an SA's ``sel``."""
 
-import re
 from collections.abc import Set
 
+from kamexfrm.lazy import expression
 from kamexfrm.model.policy import TYPED_UPPERS, ULPROTO_ANY, Mark, Scope, Selector
 from kamexfrm.model.policy_text import decimal, is_decimal
 from kamexfrm.net import (
@@ -23,16 +23,13 @@ from kamexfrm.setkey.hosts import (
     resolve,
     upper_protocol,
 )
-from kamexfrm.setkey.lexer import KEYWORDS, Words, is_hexadecimal, is_name
-
-#: Keywords that name an upper protocol too; ipsec-tools knows the first two only.
-UPPER_KEYWORDS = frozenset(("any", "tcp", "esp", "ah", "ipcomp"))
+from kamexfrm.setkey.lexer import KEYWORDS, UPPER_KEYWORDS, Words, is_hexadecimal, is_name
 
 #: Words that narrow a selector further on Linux; each may have a dash before it.
 SCOPE_WORDS = frozenset(("dev", "mark", "if_id"))
 
 #: The name of a device, as the kernel allows it but for odd characters.
-DEVICE = re.compile(r"[A-Za-z0-9_.:%-]{1,15}")
+DEVICE = expression(r"[A-Za-z0-9_.:%-]{1,15}")
 
 _UINT32 = 0xFFFFFFFF
 

@@ -1,8 +1,8 @@
 """The commands about policies: spdadd, spdupdate, spddelete, spdget, spddump, spdflush."""
 
-import re
 from collections.abc import Callable
 
+from kamexfrm.lazy import expression
 from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import PolicyType, SecurityContext, SecurityPolicy, Selector
 from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_decimal
@@ -31,7 +31,7 @@ from kamexfrm.setkey.statements import (
     Tagged,
 )
 
-_HWIF = re.compile(r"(.*\s)-hwif\s+([A-Za-z0-9:][A-Za-z0-9:%.-]*)\s*", re.DOTALL)
+_HWIF = expression(r"(?s)(.*\s)-hwif\s+([A-Za-z0-9:][A-Za-z0-9:%.-]*)\s*")
 
 
 def read_spdadd(words: Words, resolver: Resolver) -> SpdAdd | SpdUpdate | Tagged:

@@ -4,18 +4,18 @@
 the line that setkey names when the command is rejected.
 """
 
-from kamexfrm.errors import Place
-from kamexfrm.model.association import SaId, SecurityAssociation
-from kamexfrm.model.policy import (
-    Direction,
-    IpsecProtocol,
-    SecurityContext,
-    SecurityPolicy,
-    Selector,
-)
-from kamexfrm.net import Address
+from __future__ import annotations
+
+from kamexfrm.model.policy import IpsecProtocol
 from kamexfrm.pfkey.saflags import SADB_X_EXT_CYCSEQ
 from kamexfrm.records import NamedTuple
+
+TYPE_CHECKING = False  # what a script may hold is loaded where it is read
+if TYPE_CHECKING:
+    from kamexfrm.errors import Place
+    from kamexfrm.model.association import SaId, SecurityAssociation
+    from kamexfrm.model.policy import Direction, SecurityContext, SecurityPolicy, Selector
+    from kamexfrm.net import Address
 
 #: What ``flush``, ``dump`` and ``deleteall`` cover where no protocol is written.
 ALL_PROTOCOLS = (IpsecProtocol.ESP, IpsecProtocol.AH, IpsecProtocol.IPCOMP)

@@ -11,12 +11,22 @@ import struct
 from kamexfrm.errors import WireError
 from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.structs import Buffer, Layout, misfit, short
+from kamexfrm.xfrm.structs import (
+    ADDRESS,
+    Buffer,
+    Layout,
+    check_address,
+    misfit,
+    read_address,
+    short,
+)
 
 TYPE_CHECKING = False  # typing and collections take long to load
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
+
+    from kamexfrm.net import Address
 
 #: ``length`` is that of the header with the payload.
 HEADER = Layout("nlattr", 4, "H length, H type")
@@ -124,3 +134,15 @@ def read_number(layout: Layout, payload: Buffer, span: Span | None, default: int
     if span is None:
         return default
     return read(layout, payload, span, "number")[0]
+
+
+def pack_address(address: Address, family: int, what: str) -> bytes:
+    """Return the payload of an address attribute; raises KamexfrmError."""
+    return ADDRESS.pack(check_address(address, family, what))
+
+
+def read_address_attribute(payload: Buffer, span: Span | None, family: int) -> Address | None:
+    """Read an address attribute where there is one; raises WireError."""
+    if span is None:
+        return None
+    return read_address(family, read(ADDRESS, payload, span, "address")[0])

@@ -5,7 +5,15 @@ import struct
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read, read_number
+from kamexfrm.xfrm.attributes import (
+    collect,
+    encode_attribute,
+    encode_attributes,
+    pack_address,
+    read,
+    read_address_attribute,
+    read_number,
+)
 from kamexfrm.xfrm.policy import tail_attributes
 from kamexfrm.xfrm.selector import (
     Mark,
@@ -17,7 +25,6 @@ from kamexfrm.xfrm.selector import (
     read_mark,
     selector_fields,
 )
-from kamexfrm.xfrm.state_parts import pack_address, read_address_attribute
 from kamexfrm.xfrm.structs import (
     SPI,
     U32,

@@ -5,7 +5,14 @@ import struct
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
-from kamexfrm.xfrm.attributes import collect, encode_attribute, encode_attributes, read_number
+from kamexfrm.xfrm.attributes import (
+    collect,
+    encode_attribute,
+    encode_attributes,
+    pack_address,
+    read_address_attribute,
+    read_number,
+)
 from kamexfrm.xfrm.identities import StateId, unpack_state_id
 from kamexfrm.xfrm.selector import (
     LifetimeCurrent,
@@ -18,10 +25,8 @@ from kamexfrm.xfrm.selector import (
 from kamexfrm.xfrm.state_parts import (
     ReplayState,
     ReplayStateEsn,
-    pack_address,
     pack_replay,
     pack_replay_esn,
-    read_address_attribute,
     read_lifetime,
     read_replay,
     read_replay_esn,

@@ -1,12 +1,13 @@
 """Requests of other kinds: flushes, SPI allocation, the default verdicts, narrowed dumps."""
 
+from __future__ import annotations
+
 import struct
 
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm import constants as c
 from kamexfrm.xfrm.attributes import collect, encode_attribute, read, read_number
-from kamexfrm.xfrm.state import State, decode_state_parts, pack_state_info, state_attributes
 from kamexfrm.xfrm.structs import (
     ADDRESS_FILTER,
     U8,
@@ -20,6 +21,10 @@ from kamexfrm.xfrm.structs import (
     read_address,
     short,
 )
+
+TYPE_CHECKING = False  # most commands have nothing to do with states
+if TYPE_CHECKING:
+    from kamexfrm.xfrm.state import State
 
 
 class AllocSpi(NamedTuple):
@@ -118,6 +123,8 @@ def decode_default(payload: Buffer) -> Default:
 
 def encode_alloc_spi(request: AllocSpi) -> bytes:
     """Return the payload of ALLOCSPI; raises KamexfrmError."""
+    from kamexfrm.xfrm.state import pack_state_info, state_attributes
+
     state, minimum, maximum = request
     try:
         return (
@@ -129,6 +136,8 @@ def encode_alloc_spi(request: AllocSpi) -> bytes:
 
 def decode_alloc_spi(payload: Buffer) -> AllocSpi:
     """Read the payload of ALLOCSPI; raises WireError."""
+    from kamexfrm.xfrm.state import decode_state_parts
+
     end = USERSA_INFO.size + USERSPI_RANGE.size
     if len(payload) < end:
         short("SPI allocation", len(payload), end, 0)

@@ -20,7 +20,15 @@ from kamexfrm.xfrm.algorithms import (
     read_algorithm,
     read_authentication,
 )
-from kamexfrm.xfrm.attributes import Span, collect, encode_attributes, read, read_number
+from kamexfrm.xfrm.attributes import (
+    Span,
+    collect,
+    encode_attributes,
+    pack_address,
+    read,
+    read_address_attribute,
+    read_number,
+)
 from kamexfrm.xfrm.selector import (
     UNLIMITED,
     UNUSED,
@@ -42,11 +50,9 @@ from kamexfrm.xfrm.state_parts import (
     ReplayState,
     ReplayStateEsn,
     Statistics,
-    pack_address,
     pack_encap,
     pack_replay,
     pack_replay_esn,
-    read_address_attribute,
     read_encap,
     read_offload,
     read_replay,

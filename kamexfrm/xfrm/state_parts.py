@@ -7,7 +7,6 @@ from kamexfrm.records import NamedTuple
 from kamexfrm.xfrm.attributes import Span, read
 from kamexfrm.xfrm.selector import LifetimeCurrent
 from kamexfrm.xfrm.structs import (
-    ADDRESS,
     ENCAP_TMPL,
     LIFETIME_CURRENT,
     PORT,
@@ -68,11 +67,6 @@ class OffloadDevice(NamedTuple):
     flags: int = 0
 
 
-def pack_address(address: Address, family: int, what: str) -> bytes:
-    """Return the payload of an address attribute; raises KamexfrmError."""
-    return ADDRESS.pack(check_address(address, family, what))
-
-
 def pack_encap(encap: Encap, family: int) -> bytes:
     """Return an xfrm_encap_tmpl; raises KamexfrmError."""
     type_, source, destination, original = encap
@@ -103,13 +97,6 @@ def pack_replay_esn(replay: ReplayStateEsn) -> bytes:
         return head + struct.pack(f"={len(bitmap)}I", *bitmap)
     except struct.error as error:
         raise misfit("ESN replay state", error) from None
-
-
-def read_address_attribute(payload: Buffer, span: Span | None, family: int) -> Address | None:
-    """Read an address attribute where there is one; raises WireError."""
-    if span is None:
-        return None
-    return read_address(family, read(ADDRESS, payload, span, "address")[0])
 
 
 def read_encap(payload: Buffer, span: Span | None, family: int) -> Encap | None:

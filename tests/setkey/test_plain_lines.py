@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kamexfrm.engine.engine import Engine
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure
-from kamexfrm.setkey import plain_lines
+from kamexfrm.setkey import plain_reading
 from kamexfrm.setkey import script as setkey_script
 from kamexfrm.setkey.arguments import read_options
 from kamexfrm.setkey.errors import ScriptError
@@ -202,8 +202,8 @@ def run(text: str, before: str = "") -> tuple[Recorder, str]:
 def test_lines_written_at_once_are_those_written_one_by_one(before: str, text: str) -> None:
     at_once, said = run(text, before)
     with (
-        patch.object(plain_lines, "_BLOCK", NOTHING),
-        patch.object(plain_lines, "_ADD_BLOCK", NOTHING),
+        patch.object(plain_reading, "_BLOCK", NOTHING),
+        patch.object(plain_reading, "_ADD_BLOCK", NOTHING),
     ):
         one_by_one, wanted = run(text, before)
     assert not one_by_one.packed

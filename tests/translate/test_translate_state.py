@@ -11,7 +11,7 @@ from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.association import Key, Lifetime, SaFlag, SaState, SecurityAssociation
 from kamexfrm.model.policy import IpsecProtocol, Mode
 from kamexfrm.net import Address
-from kamexfrm.translate.xfrm.numbers import sa_flags_from_kernel, sa_flags_to_kernel
+from kamexfrm.translate.xfrm.sa_flags import sa_flags_from_kernel, sa_flags_to_kernel
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
 from kamexfrm.translate.xfrm.sa_to_kernel import (
     REPLAY_WINDOW_MAX,

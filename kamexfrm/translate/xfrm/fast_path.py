@@ -5,7 +5,8 @@ result is that of ``policy_to_kernel()`` and the codec, at a third of the time (
 against 9.4, CPython 3.11), which decides how long a file of fifty thousand lines takes.
 """
 
-from array import array
+from __future__ import annotations
+
 from functools import lru_cache
 
 from kamexfrm.model.knobs import FamilyKnobs, Knobs
@@ -19,15 +20,20 @@ from kamexfrm.model.policy import (
     SecurityPolicy,
     Selector,
 )
-from kamexfrm.model.policy_run import PolicyGroup
 from kamexfrm.net import ADDRESS_BYTES, Address
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.any_reqid import has_any_reqid
 from kamexfrm.translate.xfrm.policy_to_kernel import Placement, policy_to_kernel, tunnel_uses
-from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.translate.xfrm.tag import MAGIC, TWIN, VERSION
-from kamexfrm.xfrm import Column, Operation, RequestGroup, XfrmMsg, pack_templates, select
-from kamexfrm.xfrm.packed import repeat_payload
+from kamexfrm.xfrm import Operation, XfrmMsg, pack_templates
 from kamexfrm.xfrm.structs import PORTS, SELECTOR, USERPOLICY_INFO
+
+TYPE_CHECKING = False  # what many entries at once need is loaded where it is used
+if TYPE_CHECKING:
+    from array import array
+
+    from kamexfrm.model.policy_run import PolicyGroup
+    from kamexfrm.xfrm import Column, RequestGroup
 
 _HEAD = (MAGIC << 8 | VERSION) << 32
 _NO_PORTS = bytes(8)
@@ -144,7 +150,7 @@ def encode_twin(
 def encode_group(
     group: PolicyGroup,
     template: FastPathTemplate,
-    places: tuple["array[int]", "array[int]"],
+    places: tuple[array[int], array[int]],
     created: int,
     *,
     twins: bool,
@@ -154,6 +160,10 @@ def encode_group(
     ``places`` are the kernel priorities and the insertion orders of the run, of which the group
     takes some.
     """
+    from array import array
+
+    from kamexfrm.xfrm import Column, RequestGroup, select
+
     numbers, orders = (select(values, group.at) for values in places)
     encoded = [encode_plain(group.first, template, 0, 0, created)]
     flags = [0]
@@ -174,6 +184,8 @@ def encode_group(
 
 def group_names(group: PolicyGroup) -> list[bytes]:
     """Return the selectors of all entries of a group, as encode_selector() does."""
+    from kamexfrm.xfrm.packed import repeat_payload
+
     one = encode_selector(group.first.selector)
     selectors = bytes(repeat_payload(one, _selector_columns(group, 0), len(group.at)))
     size = len(one)
@@ -182,6 +194,8 @@ def group_names(group: PolicyGroup) -> list[bytes]:
 
 def _selector_columns(group: PolicyGroup, at: int) -> list[Column]:
     """Return the fields of a selector in which the entries of a group differ."""
+    from kamexfrm.xfrm import Column
+
     size = ADDRESS_BYTES[group.first.selector.family]
     columns = [
         Column(at, _DESTINATION, size, group.destinations),

@@ -4,9 +4,7 @@ KAME counts directions and modes from one, with 0 for any; XFRM counts them from
 modes that KAME has no word for are numbers of ``Mode`` without a name.
 """
 
-from kamexfrm.model.association import NO_FLAGS, SaFlag
 from kamexfrm.model.policy import Direction, Mode, SecurityContext
-from kamexfrm.xfrm import XFRM_STATE_AF_UNSPEC, XFRM_STATE_ESN
 from kamexfrm.xfrm import SecurityContext as XfrmSecurityContext
 from kamexfrm.xfrm import Selector as XfrmSelector
 
@@ -49,21 +47,6 @@ def label_to_kernel(label: SecurityContext | None) -> XfrmSecurityContext | None
 def label_from_kernel(label: XfrmSecurityContext | None) -> SecurityContext | None:
     """Return an LSM's label from the kernel's form, as it is stored."""
     return None if label is None else SecurityContext(*label)
-
-
-#: Flags that other fields of an SA imply.
-_IMPLIED = XFRM_STATE_ESN | XFRM_STATE_AF_UNSPEC
-
-
-def sa_flags_to_kernel(flags: SaFlag, *, esn: bool, tunnel: bool) -> int:
-    """Return the XFRM_STATE_* bits of an SA; tunnels take packets of both families."""
-    return int(flags) | (XFRM_STATE_ESN if esn else 0) | (XFRM_STATE_AF_UNSPEC if tunnel else 0)
-
-
-def sa_flags_from_kernel(flags: int) -> SaFlag:
-    """Return an SA's flags without those that its other fields imply."""
-    flags &= ~_IMPLIED
-    return SaFlag(flags) if flags else NO_FLAGS
 
 
 def is_narrow(selector: XfrmSelector) -> bool:

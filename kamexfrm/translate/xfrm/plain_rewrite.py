@@ -12,10 +12,10 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Owner
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
+from kamexfrm.translate.xfrm.any_reqid import has_any_reqid
 from kamexfrm.translate.xfrm.oldest_sa import may_name_spi
 from kamexfrm.translate.xfrm.policy_from_kernel import is_ordinary, spd_entry_from_kernel
 from kamexfrm.translate.xfrm.policy_to_kernel import templates_to_kernel, tunnel_uses
-from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.xfrm import Operation, Policy, XfrmMsg, decode_policy, encode_policy
 from kamexfrm.xfrm.structs import USERPOLICY_INFO
 

@@ -24,7 +24,6 @@ from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.numbers import direction_to_kernel, label_to_kernel, mode_to_kernel
-from kamexfrm.translate.xfrm.oldest_sa import with_spis
 from kamexfrm.translate.xfrm.policy_name import (
     mark_to_kernel,
     selector_to_kernel,
@@ -237,7 +236,10 @@ def policy_to_kernel(
     family = selector.source.family
     asked = requests if with_sa_reqids is None else with_sa_reqids
     templates = templates_to_kernel(type_, asked, direction, family, knobs.of(family), without_sa)
-    templates = with_spis(templates, spis)
+    if spis:
+        from kamexfrm.translate.xfrm.oldest_sa import with_spis
+
+        templates = with_spis(templates, spis)
     flags = (tags.TWIN if twin else 0) | (tags.COMPANION if companion else 0)
     sidecar = None
     if direction is Direction.OUT and _needs_sidecar(policy, without_sa):

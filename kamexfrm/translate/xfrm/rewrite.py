@@ -12,6 +12,7 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IpsecRequest, Owner, SecurityPolicy, SpdEntry
 from kamexfrm.net import AF_INET, AF_INET6
 from kamexfrm.records import NamedTuple, Protocol
+from kamexfrm.translate.xfrm.any_reqid import has_any_reqid
 from kamexfrm.translate.xfrm.catch_all import catch_all, is_catch_all, stands_for_one
 from kamexfrm.translate.xfrm.marker import NO_FLAGS, MarkerFlag
 from kamexfrm.translate.xfrm.oldest_sa import may_name_spi, with_spis
@@ -31,7 +32,6 @@ from kamexfrm.translate.xfrm.policy_to_kernel import (
     templates_to_kernel,
     tunnel_uses,
 )
-from kamexfrm.translate.xfrm.sa_lookup import has_any_reqid
 from kamexfrm.xfrm import (
     XFRM_POLICY_OUT,
     Operation,

@@ -16,8 +16,8 @@ from kamexfrm.translate.xfrm.numbers import (
     is_narrow,
     label_from_kernel,
     mode_from_kernel,
-    sa_flags_from_kernel,
 )
+from kamexfrm.translate.xfrm.sa_flags import sa_flags_from_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any, read_created_tag
 from kamexfrm.xfrm import (
     XFRM_INF,

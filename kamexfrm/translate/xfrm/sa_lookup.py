@@ -13,16 +13,14 @@ from collections.abc import Iterable, Sequence
 
 from kamexfrm.model.policy import (
     TUNNEL_MODES,
-    Direction,
     IpsecRequest,
-    Level,
     Mode,
-    PolicyType,
     SecurityPolicy,
     Selector,
 )
 from kamexfrm.net import Address
 from kamexfrm.records import NamedTuple
+from kamexfrm.translate.xfrm.any_reqid import is_any_reqid
 from kamexfrm.translate.xfrm.brief_state import BriefState
 from kamexfrm.translate.xfrm.numbers import mode_to_kernel
 from kamexfrm.translate.xfrm.tag import is_mode_any
@@ -36,20 +34,6 @@ _MODES = {XFRM_MODE_TRANSPORT, XFRM_MODE_TUNNEL, XFRM_MODE_BEET}
 
 #: The reqids of the SAs between two ends, each with its head's place by time; newest is highest.
 _Heads = dict[int, int]
-
-
-def is_any_reqid(request: IpsecRequest) -> bool:
-    """Whether a request uses an SA of any reqid."""
-    return request.level is not Level.UNIQUE and not request.reqid
-
-
-def has_any_reqid(policy: SecurityPolicy) -> bool:
-    """Whether an entry has outbound requests that use SAs of any reqid."""
-    return (
-        policy.direction is Direction.OUT
-        and policy.type is PolicyType.IPSEC
-        and any(map(is_any_reqid, policy.requests))
-    )
 
 
 def is_usable(state: State) -> bool:

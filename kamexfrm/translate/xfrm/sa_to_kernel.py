@@ -18,9 +18,9 @@ from kamexfrm.translate.xfrm.numbers import (
     is_narrow,
     label_to_kernel,
     mode_to_kernel,
-    sa_flags_to_kernel,
 )
 from kamexfrm.translate.xfrm.policy_name import mark_to_kernel, selector_to_kernel
+from kamexfrm.translate.xfrm.sa_flags import sa_flags_to_kernel
 from kamexfrm.translate.xfrm.tag import created_tag, read_created_tag, sa_user
 from kamexfrm.xfrm import (
     UDP_ENCAP_ESPINUDP,
