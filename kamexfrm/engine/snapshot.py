@@ -7,6 +7,7 @@ used, if it was written over or deleted meanwhile, and an SA's counts of errors.
 import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from os import urandom
 from typing import NamedTuple
 
 from kamexfrm.engine.routes import renewal
@@ -16,7 +17,7 @@ from kamexfrm.model.policy import IPSEC_PROTOCOLS
 from kamexfrm.translate.xfrm import tag as tags
 from kamexfrm.translate.xfrm.policy_from_kernel import spd_entry_from_kernel
 from kamexfrm.translate.xfrm.rewrite import delete_by_index, moved
-from kamexfrm.translate.xfrm.sa_restart import is_same
+from kamexfrm.translate.xfrm.sa_restart import exchanged, is_same
 from kamexfrm.translate.xfrm.sa_to_kernel import replay_ahead, replay_esn_ahead
 from kamexfrm.translate.xfrm.standing_policy import full_name, is_tagged
 from kamexfrm.xfrm import (
@@ -154,9 +155,8 @@ def _states(
             if there.lifetime != state.lifetime:
                 operations.append(Operation(XfrmMsg.UPDSA, encode_state(state)))
             continue
-        if there is not None:
-            operations.append(Operation(XfrmMsg.DELSA, encode_state_id(id)))
-        operations += _made_again(state, id)
+        again = _made_again(state, id)
+        operations += again if there is None else exchanged(there, again, urandom)
     gone = [id for id in after if id not in before]
     return operations, [Operation(XfrmMsg.DELSA, encode_state_id(id)) for id in gone]
 

@@ -98,10 +98,12 @@ def spd_add(session: Session, request: SpdAdd) -> None:
 
         paired = makes_twin(load, request)
     if load is not None and load.has_policies():
+        from kamexfrm.engine.spd_load import refuse_second
         from kamexfrm.engine.spd_places import keep, place
 
         name = hash(encode_selector(selector))
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (template.direction,)
+        refuse_second(session, load, name, request)
         slot = keep(session, load, template, name, policy, directions)
         if slot is None:
             slot = place(session, load, name, directions, priority)
@@ -149,6 +151,7 @@ def _add_with_care(session: Session, request: SpdAdd) -> None:
     if load is not None and load.has_policies():
         direction = direction_to_kernel(policy.direction)
         directions = (XFRM_POLICY_IN, XFRM_POLICY_FWD) if paired else (direction,)
+        spd_load.refuse_second(session, load, name, request)
         slot = place(session, load, name, directions, policy.priority)
     else:
         slot = Slot(*session.priorities.place(policy.priority), _NEW_PAIR)
@@ -250,20 +253,13 @@ def add_pair(session: Session, request: SpdAdd, entry: Operation, twin: Operatio
 
 
 def _add_forward(session: Session, request: SpdAdd, forward: Policy) -> None:
+    """Add an explicit fwd entry, in its turn also where it takes a twin over."""
     from kamexfrm.translate.xfrm.policy_from_kernel import read_tag
 
-    payload = encode_policy(forward)
-
-    def on_failure(failures: dict[int, KernelError]) -> KamexfrmError | None:
-        if failures[0].errno != errno.EEXIST:
-            return failures[0]
-        tag = read_tag(session.kernel.policy(name_of(forward))).tag
-        if tag is None or not tag.flags & tags.TWIN:
-            return failures[0]
-        session.apply([Operation(_UPDATE, payload)])  # an explicit fwd takes the twin over
-        return None
-
-    session.transactions.add(request, (Operation(_NEW, payload),), on_failure=on_failure)
+    there = session.find_policy(name_of(forward))
+    tag = read_tag(there).tag if there else None
+    type_ = _UPDATE if tag and tag.flags & tags.TWIN else _NEW
+    session.transactions.add(request, (Operation(type_, encode_policy(forward)),))
 
 
 def _replace(session: Session, request: SpdAdd, installed: Installed, twin: Policy | None) -> None:

@@ -30,6 +30,7 @@ from kamexfrm.translate.xfrm.rewrite import catch_alls, delete_by_index, delete_
 from kamexfrm.xfrm import (
     EMPTY_SELECTOR,
     XFRM_POLICY_FWD,
+    XFRM_POLICY_IN,
     XFRM_POLICY_OUT,
     Operation,
     Policy,
@@ -192,16 +193,47 @@ def kept_reqids(
     )
 
 
+def refuse_second(session: Session, load: Load, name: int, request: SpdAdd) -> None:
+    """Refuse an in entry that is there, and whose twin alone was deleted: it must not come again.
+
+    Raises KernelError (EEXIST).
+    """
+    policy = request.policy
+    if policy.direction is not Direction.IN or (name, XFRM_POLICY_FWD) not in load.deleted:
+        return
+    if (name, XFRM_POLICY_IN) in load.deleted:
+        return
+    if session.find_policy(policy_id(policy.selector, Direction.IN, policy.label)):
+        raise KernelError(errno.EEXIST)
+
+
 def spare(load: Load, request: SpdAdd) -> None:
     """Let the old policies stay in whose place a rejected one would have come.
 
-    Less would be protected than the load asks for: it asks for a policy of that name.
+    Less would be protected than the load asks for: it asks for a policy of that name. Where that
+    was not deleted, or has come again, none would have come, and a twin that was deleted goes.
     """
     policy = request.policy
     name = policy_name(policy.selector, policy.label)
-    load.spared.add((name, direction_to_kernel(policy.direction)))
+    direction = direction_to_kernel(policy.direction)
+    if not _was_deleted(load, name, direction):
+        return
+    load.spared.add((name, direction))
     if request.twin and policy.direction is Direction.IN:
         load.spared.add((name, XFRM_POLICY_FWD))
+
+
+def _was_deleted(load: Load, name: int, direction: int) -> bool:
+    """Whether a policy was deleted in this load, and nothing has come in its place."""
+    if load.replacement is None:
+        return (name, direction) in load.deleted
+    stays = any(
+        policy.direction == direction
+        for entry in load.staying
+        if entry.name == name
+        for policy in entry.policies
+    )
+    return not stays and (name, direction) in load.replacement
 
 
 def _gone(load: Load) -> Iterator[tuple[int, Operation]]:

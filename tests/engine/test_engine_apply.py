@@ -625,3 +625,29 @@ def test_of_many_sas_only_those_that_differ_are_decoded(monkeypatch: pytest.Monk
         None,
     ]
     assert found.unchanged == len(first) - 2
+
+
+def test_while_a_key_changes_and_is_put_back_an_sa_serves_its_flow() -> None:
+    kernel = made(Wanted(associations=(SaAdd(sa()),)))
+    other = Wanted(associations=(SaAdd(sa(key=1)),))
+    there: list[int] = []
+
+    class Watched:
+        def apply(self, operations: Sequence[Operation], ends: Sequence[int] = ()) -> list[Failure]:
+            failures: list[Failure] = []
+            for operation in operations:
+                failures += kernel.apply([operation])
+                there.append(len(list(kernel.states())))
+            return failures
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(kernel, name)
+
+    watched: Any = Watched()
+    snapshot = take(watched)
+    assert apply(watched, other).rejected == ()
+    changed = only(kernel).encryption
+    put_back(watched, snapshot, 1_700_000_000)
+    assert only(kernel).encryption != changed
+    assert len(there) > 6
+    assert min(there) >= 1

@@ -5,9 +5,11 @@ the same stays: its lifetimes start again, and so does its replay window. Its ou
 on where the cipher would be broken by a number used twice, and nobody is hurt by a jump ahead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from kamexfrm.model.policy import IpsecProtocol
 from kamexfrm.translate.xfrm.numbers import is_narrow
+from kamexfrm.translate.xfrm.sa_lookup import is_usable
 from kamexfrm.translate.xfrm.sa_to_kernel import replay_ahead, replay_esn_ahead
 from kamexfrm.translate.xfrm.tag import is_mode_any
 from kamexfrm.xfrm import (
@@ -23,6 +25,7 @@ from kamexfrm.xfrm import (
     XfrmMsg,
     encode_async_event,
     encode_state,
+    encode_state_id,
 )
 
 
@@ -126,6 +129,22 @@ def stand_in(there: State, spi: int, random_bytes: Callable[[int], bytes]) -> St
         aead=aead and aead._replace(key=random_bytes(len(aead.key))),
         offload=None,
     )
+
+
+def exchanged(
+    there: State, again: Sequence[Operation], random_bytes: Callable[[int], bytes]
+) -> list[Operation]:
+    """Return what deletes a state and makes it ``again``, with a stand-in meanwhile if it has keys.
+
+    The stand-in goes last.
+    """
+    id = StateId(there.destination, there.spi, there.protocol, there.family, mark=there.mark)
+    gone = Operation(XfrmMsg.DELSA, encode_state_id(id))
+    if not is_usable(there) or there.protocol == IpsecProtocol.IPCOMP:
+        return [gone, *again]
+    spare = stand_in(there, int.from_bytes(random_bytes(4), "big") | 1 << 31, random_bytes)
+    unmade = Operation(XfrmMsg.DELSA, encode_state_id(id._replace(spi=spare.spi)))
+    return [Operation(XfrmMsg.NEWSA, encode_state(spare)), gone, *again, unmade]
 
 
 def succeed(there: State, wanted: State) -> State:
