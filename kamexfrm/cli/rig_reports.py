@@ -38,6 +38,7 @@ def _try(file: Path) -> None:
 
 def rest(report: Path | None, scenario: str) -> str:
     """Return where the state of the hosts at a failure is found."""
+    scenario = "FILE" if scenario == "-" else scenario
     where = f"in {report}" if report else "in what --report FILE writes, or -v shows"
     return (
         f"packets, SAs, policies and counters are {where}; kamexfrm rig up {scenario} keeps the "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from kamexfrm.cli import rig_parallel
 from kamexfrm.cli import rig_reports as reports
 from kamexfrm.cli.rig_cases import (
     FAILED,
@@ -24,6 +25,7 @@ from kamexfrm.cli.rig_cases import (
     usage,
     width_of,
 )
+from kamexfrm.cli.rig_parallel import part_of
 from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class Options:
 
     files: tuple[Path, ...]
     pattern: str
+    number: int
+    part: str
     kernel: str
     quiet: bool
     verbose: bool
@@ -81,6 +85,7 @@ class Options:
     def words(self, colour: bool, width: int) -> list[str]:
         """Return the options for the same command in a guest; files that it writes left out."""
         words = ["-k", self.pattern] if self.pattern else []
+        words += ["--part", self.part] if self.part else []
         words += ["--quiet"] if self.quiet else []
         words += ["--verbose"] if self.verbose else []
         words += ["--exitfirst"] if self.exitfirst else []
@@ -92,10 +97,29 @@ class Options:
         words += ["--colour" if colour else "--no-colour", "--width", str(width)]
         return words
 
+    def words_of_part(self) -> list[str]:
+        """Return the options and files for the same command about a part of the cases."""
+        words = ["-k", self.pattern] if self.pattern else []
+        words += ["--kernel", self.kernel]
+        words += ["--exitfirst"] if self.exitfirst else []
+        words += ["--pcap", str(self.pcap)] if self.pcap else []
+        words += ["--timeout", str(self.timeout)] if self.timeout else []
+        return [*words, "--", *map(str, self.files)]
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
 @click.option("-k", "pattern", default="", metavar="EXPR", help=SELECTION)
+@click.option(
+    "-n",
+    "--parallel",
+    "number",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Run the cases in N guests at once, or N at once where the kernel can do it.",
+)
+@click.option("--part", default="", hidden=True, help="Of the cases, NUMBER/OF.")
 @click.option(
     "--kernel",
     default="auto",
@@ -140,6 +164,10 @@ def _run(options: Options) -> int:
     cases = read_cases(options.files, options.pattern, given)
     if options.enter and not any(options.enter in case.hosts for case in cases):
         usage(f"--enter {options.enter}: no host of that name")
+    if options.part:
+        cases = part_of(cases, options.part)
+    if options.number > 1 and options.interactive:
+        usage("-n goes with neither --step, --enter nor --keep")
     if not options.record:
         reports.check(options.junit, options.html, options.report)
     colour = wants_colour(sys.stdout) if options.colour is None else options.colour
@@ -150,8 +178,6 @@ def _run(options: Options) -> int:
         skip(str(reason))
     if where is kernels.Where.USER:
         _run_unshared(given)
-    if where is kernels.Where.GUEST:
-        return _GuestRun(options, cases, options.words(colour, width), given).run()
     transcript = report.Transcript(
         sys.stderr if options.as_json else sys.stdout,
         colour=colour,
@@ -159,7 +185,12 @@ def _run(options: Options) -> int:
         facts=options.verbose,
         width=width,
     )
-    done = _run_here(cases, transcript, options)
+    if options.number > 1 and len(cases) > 1:
+        done = _run_parts(cases, transcript, options, given)
+    elif where is kernels.Where.GUEST:
+        return _GuestRun(options, cases, options.words(colour, width), given).run()
+    else:
+        done = _run_here(cases, transcript, options)
     if options.as_json:
         click.echo(json.dumps(report.as_json(done.results), indent=2))
     if options.junit:
@@ -182,6 +213,21 @@ def _run_here(cases: "list[Case]", transcript: "Transcript", options: Options) -
     seconds = time.monotonic() - begin
     transcript.summary(results, seconds, reports.rest(options.report, cases[0].file))
     return RunResult(tuple(results), os.uname().release, began, seconds)
+
+
+def _run_parts(
+    cases: "list[Case]", transcript: "Transcript", options: Options, given: str | None
+) -> "RunResult":
+    done = rig_parallel.run(
+        cases,
+        options.number,
+        options.words_of_part(),
+        transcript,
+        given,
+        exitfirst=options.exitfirst,
+    )
+    transcript.summary(done.results, done.seconds, reports.rest(options.report, cases[0].file))
+    return done
 
 
 def _pause(options: Options) -> "Pause | None":
@@ -246,7 +292,7 @@ class _GuestRun:
                 shutil.copyfile(report, options.junit)
             if options.recorded and status in (PASSED, FAILED):
                 done = reports.read(share / "record.json", self._cases)
-                reports.write(done, html=options.html, report=options.report)
+                reports.write(done, html=options.html, report=options.report, record=options.record)
             if options.pcap and (share / "pcap").exists():
                 pcap.copy_files(share / "pcap", options.pcap)
         return status

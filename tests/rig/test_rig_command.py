@@ -107,6 +107,45 @@ def test_the_first_failure_may_be_the_last(files: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith("1 failed, 0 passed in")
 
 
+CASES = HERE + "[matrix]\nx = ['one', 'two', 'three']\n"
+CASES += "[[steps]]\nrun = 'test ${x} != two'\nhost = 'alice'\nexpect = 'ok'\n"
+
+
+def test_cases_run_at_once_and_are_told_in_their_order(files: Path) -> None:
+    (files / "m.rig.toml").write_text(CASES)
+    done = rig(files, "run", "-n", "3", "--junit", "j.xml", "m.rig.toml")
+    told = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("m.rig")]
+    assert told == ["m.rig.toml[one]", "m.rig.toml[two]", "m.rig.toml[three]"]
+    assert done.stdout.splitlines()[-1].startswith("1 failed, 2 passed in")
+    assert done.returncode == 1
+    suite = ElementTree.parse(files / "j.xml").getroot()[0]  # noqa: S314 (our own)
+    assert [case.get("name") for case in suite] == ["one", "two", "three"]
+
+
+def test_cases_after_the_first_failure_are_not_told(files: Path) -> None:
+    (files / "m.rig.toml").write_text(CASES)
+    done = rig(files, "run", "-x", "-n", "3", "m.rig.toml")
+    assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--kernel", "guest"), 4, "/nonexistent is no program"),
+        (("--step",), 2, "-n goes with neither --step, --enter nor --keep"),
+    ],
+    ids=["no guest", "a terminal for several"],
+)
+def test_cases_that_cannot_run_at_once_say_why_once(
+    files: Path, words: tuple[str, ...], status: int, said: str
+) -> None:
+    (files / "m.rig.toml").write_text(CASES)
+    names = {"KAMEXFRM_GUEST_KERNEL": "/nonexistent"}
+    done = rig(files, "run", "-n", "2", *words, "m.rig.toml", **names)
+    assert done.stderr.count(said) == 1
+    assert done.returncode == status
+
+
 def test_quiet_shows_failures_only(files: Path) -> None:
     done = rig(files, "run", "-q", "bad.rig.toml", "good.rig.toml")
     assert done.stdout.startswith("bad.rig.toml\n")

@@ -132,7 +132,7 @@ def identity(case: Case) -> str:
 def failure_text(result: CaseResult) -> str:
     """Return a case as a transcript without colour, with the state of the hosts if it failed."""
     out = io.StringIO()
-    _retell(Transcript(out, colour=False, facts=True), result)
+    retell(Transcript(out, colour=False, facts=True), result)
     return out.getvalue()
 
 
@@ -141,12 +141,13 @@ def run_text(run: RunResult) -> str:
     out = io.StringIO()
     transcript = Transcript(out, colour=False, facts=True)
     for result in run.results:
-        _retell(transcript, result)
+        retell(transcript, result)
     transcript.summary(run.results, run.seconds)
     return out.getvalue()
 
 
-def _retell(transcript: Transcript, result: CaseResult) -> None:
+def retell(transcript: Transcript, result: CaseResult) -> None:
+    """Tell a transcript of a case that has been run."""
     transcript.begin(result.case)
     for step in result.steps:
         transcript.step(step)
