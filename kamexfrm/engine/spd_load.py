@@ -278,7 +278,8 @@ def _delete_sidecars(session: Session, load: Load) -> None:
     """Delete the sidecars to which no entry refers any more; raises KernelError."""
     if not load.sidecars:
         return
-    kept = {sidecar_selector(p) for p in session.policies() if has_sidecar(p)}
+    session.send()
+    kept = {sidecar_selector(p) for p in session.kernel.policies() if has_sidecar(p)}
     for selector in load.sidecars:
         if selector not in kept:
             session.kernel.apply([delete_sidecar(selector)])
