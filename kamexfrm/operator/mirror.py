@@ -30,4 +30,5 @@ def _resolve(
     host: str, port: str | None, family: int, kind: int, protocol: int, flags: int
 ) -> Sequence[tuple[Any, ...]]:
     wanted = socket.AF_INET6 if family == socket.AF_INET6 or ":" in host else socket.AF_INET
-    return [(wanted, kind, protocol, "", (_STAND_IN[wanted], 1 if port else 0))]
+    place = (1, 0, 1) if wanted == socket.AF_INET6 else (1,)  # a port, a flow, a device
+    return [(wanted, kind, protocol, "", (_STAND_IN[wanted], *place))]

@@ -31,6 +31,11 @@ def test_mirror_reads_a_file_or_the_standard_input(tmp_path: Path) -> None:
     assert run("mirror", given=script) == wanted
 
 
+def test_mirror_swaps_what_is_of_a_device() -> None:
+    script = "spdadd 10.0.0.1 10.0.0.2 any dev lo -P out none;\n"
+    assert run("mirror", given=script) == script.replace("-P out", "-P in")
+
+
 def test_mirror_does_not_print_half_a_file() -> None:
     output = run("mirror", given="flush;\nspdadd 10.0.0.1 10.0.0.2 any -P owt none;\n", status=1)
     assert "-:2:" in output
