@@ -264,3 +264,17 @@ def test_a_variable_decides_about_default(tmp_path: Path) -> None:
     assert "level use" in CliRunner().invoke(main, arguments).output
     arguments += ["--sysctl", str(tmp_path / "k")]
     assert "level use" not in CliRunner().invoke(main, arguments).output
+
+
+def test_ports_that_ip_has_no_words_for_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text(
+        "add 10.0.0.1 10.0.0.2 esp 0x100 sel 10.0.0.1[500] 10.0.0.2 any -E null;\n"
+        "spdadd 10.0.0.1[80] 10.0.0.2 any -P out none;\n"
+        "spdadd 10.0.0.1[80] 10.0.0.2 89 -P out none;\n"
+        "spdadd 10.0.0.1[80] 10.0.0.2 sctp -P out none;\n"
+    )
+    done = CliRunner().invoke(main, ["translate", "--to", "ip", str(file)])
+    assert [line.split()[3:5] for line in done.stdout.splitlines()] == [["add", "src"]]
+    assert "proto sctp sport 80" in done.stdout
+    assert done.stderr.count("no words for ports of this protocol: left out") == 3

@@ -46,15 +46,25 @@ _UPPERS = {
 #: An SA's own direction, newer kernels have (linux/xfrm.h XFRM_SA_DIR_IN, XFRM_SA_DIR_OUT).
 _SA_DIRECTIONS = {1: "in", 2: "out"}
 
-_WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, 132)
+#: Upper protocols for which ip(8) takes ports, or a type and a code, or a key in their place.
+_WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, 132, *ICMP_UPPERS, IPPROTO_GRE)
+_NO_PORTS = "ip(8) has no words for ports of this protocol: left out"
 
 
 def lines(objects: Objects, remarks: list[Remark]) -> Iterator[str]:
     """Yield a line for each object; ``remarks`` gets what ip(8) has no words for."""
     for state in objects.states:
+        if _lacks_words(state.selector):
+            name = f"SA {state.spi:#x} to {state.destination}"
+            remarks.append(Remark(None, f"{name}: {_NO_PORTS}"))
+            continue
         words = ["ip", "xfrm", "state", "add", *_state(state, remarks)]
         yield " ".join(map(shlex.quote, words))
     for policy in objects.policies:
+        if _lacks_words(policy.selector):
+            name = " ".join((*_selector(policy.selector), "dir", DIRECTIONS[policy.direction]))
+            remarks.append(Remark(None, f"policy {name}: {_NO_PORTS}"))
+            continue
         words = ["ip", "xfrm", "policy", "add", *_policy(policy, remarks)]
         yield " ".join(map(shlex.quote, words))
 
@@ -166,6 +176,12 @@ def _policy(policy: Policy, remarks: list[Remark]) -> Iterator[str]:
             yield from ("reqid", str(template.reqid))
         if template.optional:
             yield from ("level", "use")
+
+
+def _lacks_words(selector: Selector) -> bool:
+    """Whether a selector has ports of a protocol for which ip(8) takes none."""
+    has_ports = selector.source_port_mask or selector.destination_port_mask
+    return bool(has_ports) and selector.protocol not in _WITH_PORTS
 
 
 def _selector(selector: Selector) -> Iterator[str]:
