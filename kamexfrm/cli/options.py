@@ -4,6 +4,7 @@ Each is a decorator for a click command. ``netns`` hands nothing to the function
 the namespace when it starts.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,6 +13,8 @@ import click
 
 from kamexfrm.command_line import wants_colour
 from kamexfrm.errors import KernelError
+
+_NAMESPACES = "`ip netns` lists those with a name; the path of one serves, and a process id"
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -25,7 +28,9 @@ def _enter(context: click.Context, option: click.Parameter, name: str | None) ->
     try:
         enter(name)
     except KernelError as error:
-        raise Trouble(f"--netns: {error}") from None
+        denied = error.errno in (errno.EPERM, errno.EACCES)
+        cure = "this needs CAP_SYS_ADMIN: be root" if denied else _NAMESPACES
+        raise Trouble(f"--netns: {error}: {cure}") from None
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -65,10 +65,15 @@ def _wanted_options(function: _Function) -> _Function:
 
 def _wanted(files: Sequence[str], variables: str | None) -> Wanted:
     """Read the files; raises KamexfrmError."""
-    from kamexfrm.operator.wanted import read_wanted
+    from kamexfrm.operator.wanted import WantedError, read_wanted
 
     gc.disable()  # nothing here makes cycles, and there may be fifty thousand entries
-    return read_wanted(files, variables, warn=lambda text: say(f"kamexfrm: {printable(text)}\n"))
+    try:
+        return read_wanted(
+            files, variables, warn=lambda text: say(f"kamexfrm: {printable(text)}\n")
+        )
+    except WantedError as error:
+        raise Trouble(*error.lines) from None
 
 
 @click.command(cls=Command)

@@ -14,10 +14,10 @@ from kamexfrm.kernel.netlink import NetlinkKernel
 
 
 class Trouble(click.ClickException):
-    """What went wrong, printed as ``kamexfrm COMMAND: text``; the status is 1."""
+    """What went wrong, printed as ``kamexfrm COMMAND: text`` and more lines; the status is 1."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text, ""))
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(printable(line, "") for line in lines))
         self.command = click.get_current_context().command_path
 
     def show(self, file: IO[Any] | None = None) -> None:

@@ -40,10 +40,10 @@ def saved(
     Lifetimes are what is left of them at ``now``, in seconds since the epoch. Without ``keys`` SAs
     are comments. ``warn`` gets what setkey's language cannot say.
     """
+    knobs = knobs_of(kernel)
     yield f"{SAVED_AT}{now}"
     yield from _HEAD
     yield "#"
-    knobs = knobs_of(kernel)
     for knob in KNOBS:
         yield f"# {knob.name} = {knobs.value(knob)}"
     foreign = 0

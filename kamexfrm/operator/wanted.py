@@ -45,6 +45,11 @@ class WantedError(KamexfrmError):
         super().__init__(text or "\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
+    @property
+    def lines(self) -> list[str]:
+        """What to print, line by line."""
+        return str(self).split("\n")
+
 
 def read_wanted(
     files: Sequence[str],

@@ -104,7 +104,8 @@ def test_what_no_state_can_be_made_of_is_named_with_its_place(files: tuple[Path,
     assert re.findall(rf"{first},(\d+): a second policy", done.stderr) == ["8", "9", "10"]
     first.write_text("spdadd 10.0.0.1 10.0.0.2 any -P oUt none;")
     done = run("apply", first, status=1)
-    assert f"{first},1: " in done.stderr
+    assert f"\n{first},1: " in done.stderr
+    assert f"\n    {first.read_text()}\n" in done.stderr
     assert "did you mean out" in done.stderr
     missing = run("plan", first.parent / "none", status=1)
     assert missing.stderr.endswith("none: No such file or directory\n")

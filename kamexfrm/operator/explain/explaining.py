@@ -193,8 +193,8 @@ def socket_policies(texts: Iterable[str], *, privileged: bool = True) -> SocketP
             policy = parse_policy(text)
             action = SocketAction(policy.type) if policy.type is not None else None
         except (PolicyError, ValueError) as error:
-            reason = error.text if isinstance(error, PolicyError) else _socket_cure(text)
-            raise KamexfrmError(f"--socket '{text}': {reason}") from None
+            reason = f"{error.text}: " if isinstance(error, PolicyError) else ""
+            raise KamexfrmError(f"--socket '{text}': {reason}{_socket_cure(text)}") from None
         if action is None or policy.direction not in rules:
             raise KamexfrmError(f"--socket '{text}': {_socket_cure(text)}")
         rules[policy.direction] = SocketRule(action, policy.requests)
