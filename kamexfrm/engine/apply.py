@@ -27,6 +27,7 @@ from kamexfrm.kernel.interface import Kernel
 from kamexfrm.model.policy import Direction, SecurityPolicy
 from kamexfrm.translate.xfrm.marker import MarkerFlag
 from kamexfrm.translate.xfrm.rewrite import moved
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
 from kamexfrm.xfrm import State, decode_policy
 
 #: Requests that are sent before the next ones are made.
@@ -170,9 +171,9 @@ def _add_sas(
     session: Session, load: Load, changes: Sequence[SaChange], step: Callable[[int], None]
 ) -> None:
     load.states = {
-        state_id(change.there): change.there
+        sa_id_to_kernel(change.request.association.id): change.there
         for change in changes
-        if change.replaces and change.there is not None
+        if change.replaces and change.request is not None and change.there is not None
     }
     for at, (request, there, replaces) in enumerate(changes):
         if request is None:

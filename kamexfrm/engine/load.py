@@ -99,6 +99,8 @@ class Load:
         self.sidecars: set[Selector] = set()
         #: SAs that were deleted or flushed.
         self.states: dict[StateId, State] = {}
+        #: The names of those with a mark by what they are without; None until it is asked for.
+        self.marked: dict[StateId, StateId] | None = None
         #: Where each entry goes, by the name and direction of its first policy: of a difference,
         #: which has chosen the places of all.
         self.places: dict[tuple[int, int], ChosenPlace] | None = None

@@ -5,6 +5,8 @@ changed in place; an SA that differs in more is replaced in one piece.
 """
 
 import errno
+import os
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,7 +20,8 @@ from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import IPSEC_PROTOCOLS, Mode
 from kamexfrm.translate.xfrm.interface_policies import may_belong
 from kamexfrm.translate.xfrm.sa_from_kernel import sad_entry_from_kernel
-from kamexfrm.translate.xfrm.sa_restart import is_same
+from kamexfrm.translate.xfrm.sa_restart import as_kept, is_same
+from kamexfrm.translate.xfrm.sa_to_kernel import sa_id_to_kernel
 from kamexfrm.translate.xfrm.tag import is_of_statement, sa_user
 from kamexfrm.xfrm import UNLIMITED, State, decode_state
 
@@ -91,8 +94,23 @@ def sa_difference(
         else:
             in_the_way = KernelError(errno.EEXIST, "a foreign SA of this name is in the way")
             rejected.append(Rejected(wants[0], in_the_way))
-    added = map(SaChange, names.left())
+    added, gone = _replaced(names.left(), gone)
     return SaDifference((*added, *changes, *gone), tuple(rejected), unchanged, foreign)
+
+
+def _replaced(
+    added: Iterable[SaAdd], gone: Sequence[SaChange]
+) -> tuple[list[SaChange], list[SaChange]]:
+    """Let an SA replace one that goes where the kernel takes them for one: one has no mark."""
+    old = {state_id(change.there): change.there for change in gone if change.there is not None}
+    marked = {id._replace(mark=None): id for id in old if id.mark is not None}
+    changes = []
+    for request in added:
+        id = sa_id_to_kernel(request.association.id)
+        other = marked.get(id) if id.mark is None else id._replace(mark=None)
+        there = old.pop(other, None) if other is not None else None
+        changes.append(SaChange(request, there, replaces=there is not None))
+    return changes, [SaChange(None, state) for state in old.values()]
 
 
 def _compared(
@@ -105,7 +123,7 @@ def _compared(
         there = there._replace(selector=there.selector._replace(user=user))
     if there.if_id and there.if_id == state.reqid and may_belong(state):
         state = state._replace(if_id=there.if_id)  # it serves an XFRM interface
-    if not is_same(there, state):
+    if not is_same(there, as_kept(state, os.uname().release)):
         return SaChange(request, there, replaces=True)
     entry = sad_entry_from_kernel(there, now)
     recreated = entry.created != there.current.add_time

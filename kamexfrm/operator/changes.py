@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from kamexfrm.engine.difference import Difference, KnobChange
 from kamexfrm.engine.policy_difference import PolicyChange
 from kamexfrm.engine.sa_difference import SaChange
-from kamexfrm.model.association import SecurityAssociation
+from kamexfrm.model.association import LinuxParts, SecurityAssociation
 from kamexfrm.model.policy import Direction, SecurityPolicy
 from kamexfrm.model.policy_text import format_priority
 from kamexfrm.model.statement_text import (
@@ -185,6 +185,8 @@ def _sa_reason(there: SecurityAssociation, wanted: SecurityAssociation, state: S
             ("use of ESN", there.esn, wanted.esn),
             ("encapsulation in UDP", there.nat_traversal, wanted.nat_traversal),
             ("security context", there.label, wanted.label),
+            ("mark", there.id.mark, wanted.id.mark),
+            ("sel, dev, if_id, dir or offload", _linux_parts(there), _linux_parts(wanted)),
         )
         if one != other
     ]
@@ -194,6 +196,10 @@ def _sa_reason(there: SecurityAssociation, wanted: SecurityAssociation, state: S
     elif _materials(there) != _materials(wanted):
         found.append("its key differs")
     return ", ".join(found) or "its ICV or its flags differ (see kame-sysctl)"
+
+
+def _linux_parts(sa: SecurityAssociation) -> LinuxParts:
+    return (sa.linux or LinuxParts())._replace(mark=None, numbers=None)
 
 
 def _algorithms(sa: SecurityAssociation) -> list[str]:

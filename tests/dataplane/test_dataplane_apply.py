@@ -112,3 +112,20 @@ def test_what_is_saved_with_its_numbers_goes_on(two_hosts: TwoHosts, tmp_path: P
     assert [line.partition("oseq")[2] for line in bare] == [
         line.partition("oseq")[2] for line in strip
     ]
+
+
+@pytest.mark.dataplane
+def test_an_sa_with_a_mark_takes_the_place_of_one_without(
+    two_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    """To the kernel they have one name, and both cannot be there at once."""
+    left, right = ENDS["inet"]
+    bare = f"add {left} {right} esp 0x100 -m transport {ESP_KEYS};\n"
+    marked = bare.replace("transport", "transport mark 1")
+    file = tmp_path / "file"
+    for text in (bare, marked, bare):
+        apply(two_hosts.a, file, text)
+        assert apply(two_hosts.a, file, text).difference.is_empty
+    file.write_text(f"flush;\n{marked}")
+    setkey(two_hosts.a, "-f", str(file))
+    assert apply(two_hosts.a, file, marked).difference.is_empty

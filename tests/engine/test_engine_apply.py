@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from kamexfrm.engine.wanted_policies import WantedPolicies
 from kamexfrm.errors import KernelError
 from kamexfrm.kernel.fake import FakeKernel
 from kamexfrm.kernel.interface import Failure
-from kamexfrm.model.association import Key, Lifetime, SecurityAssociation
+from kamexfrm.model.association import Key, Lifetime, LinuxParts, SecurityAssociation
 from kamexfrm.model.association_run import AssociationRun
 from kamexfrm.model.knobs import KNOBS, knob
 from kamexfrm.model.language import parse_policy
@@ -324,6 +325,16 @@ def test_other_lifetimes_are_set_in_place() -> None:
     apply(kernel, Wanted(associations=(SaAdd(limited),)))
     assert only(kernel).replay == ReplayState(10, 0, 0)
     assert (only(kernel).lifetime.hard_add, only(kernel).lifetime.hard_bytes) == (60, 5000)
+
+
+def test_what_a_kernel_does_not_keep_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = made(Wanted(associations=(SaAdd(sa()),)))
+    wanted = Wanted(associations=(SaAdd(sa(linux=LinuxParts(direction=Direction.IN))),))
+    system = os.uname()
+    monkeypatch.setattr("os.uname", lambda: os.uname_result((*system[:2], "6.9.7", *system[3:])))
+    assert Engine(kernel, Clock()).difference(wanted).is_empty
+    monkeypatch.setattr("os.uname", lambda: os.uname_result((*system[:2], "6.10.0", *system[3:])))
+    assert not Engine(kernel, Clock()).difference(wanted).is_empty
 
 
 def test_limits_that_were_saved_later_are_those_that_are_left() -> None:

@@ -7,6 +7,7 @@ on where the cipher would be broken by a number used twice, and nobody is hurt b
 
 from collections.abc import Callable, Sequence
 
+from kamexfrm.model.linux.kernel_range import holds_for
 from kamexfrm.model.policy import IpsecProtocol
 from kamexfrm.translate.xfrm.numbers import is_narrow
 from kamexfrm.translate.xfrm.sa_lookup import is_usable
@@ -44,6 +45,21 @@ def has_same_keys(there: State, wanted: State) -> bool:
 def is_same(there: State, wanted: State) -> bool:
     """Whether a state of the kernel is what is wanted, but for lifetimes and numbers."""
     return has_same_keys(there, wanted) and _terms(there) == _terms(wanted)
+
+
+def as_kept(state: State, release: str) -> State:
+    """Return a state as a kernel of a release keeps it: without what it has no field for.
+
+    Source: Linux xfrm_user.c, where XFRMA_SA_DIR came with 6.10, XFRMA_NAT_KEEPALIVE_INTERVAL with
+    6.11 and XFRMA_SA_PCPU with 6.13.
+    """
+    if state.direction and holds_for("<6.10", release):
+        state = state._replace(direction=0)
+    if state.nat_keepalive_interval and holds_for("<6.11", release):
+        state = state._replace(nat_keepalive_interval=0)
+    if state.pcpu is not None and holds_for("<6.13", release):
+        state = state._replace(pcpu=None)
+    return state
 
 
 def _keys(state: State) -> tuple[object, ...]:
