@@ -18,6 +18,8 @@ from kamexfrm.net import (
     IPPROTO_ICMPV6,
     IPPROTO_IPIP,
     IPPROTO_MH,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
     Address,
     protocol_number,
 )
@@ -180,7 +182,7 @@ class UnknownHostError(KamexfrmError):
     def hints(self) -> tuple[str, ...]:
         """Return hints for people."""
         if self.service:
-            return ("services are looked up as those of udp: write the port's number",)
+            return ("/etc/services has no such service of that protocol: write the port's number",)
         return ()
 
 
@@ -321,10 +323,11 @@ def doubtful_address(name: str, address: Address) -> str:
     return f"{name} is read as {address}"
 
 
-def resolve(host: Host, flags: Flags, resolver: Resolver) -> Resolved:
+def resolve(host: Host, flags: Flags, resolver: Resolver, upper: int = IPPROTO_UDP) -> Resolved:
     """Return what a host is; raises UnknownHostError.
 
-    Services are looked up as UDP's, as setkey does for every protocol.
+    Services are looked up as UDP's, as setkey does for every protocol; those of TCP that UDP has
+    not, such as smtp, are found where the ``upper`` protocol is TCP.
     """
     port = 0
     service: str | None = None
@@ -336,17 +339,7 @@ def resolve(host: Host, flags: Flags, resolver: Resolver) -> Resolved:
     address = numeric_address(host.name)
     if address is not None and service is None and flags.family in (0, address.family):
         return Resolved((address,), port)
-    mode = socket.AI_NUMERICHOST if flags.numeric else 0
-    try:
-        found = resolver(
-            host.name, service, flags.family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, mode
-        )
-    except socket.gaierror as error:
-        raise UnknownHostError(
-            error.strerror or str(error), service=error.errno == socket.EAI_SERVICE
-        ) from None
-    except (OSError, UnicodeError, ValueError):
-        raise UnknownHostError("Name or service not known") from None
+    found = _look_up(host.name, service, flags, resolver, upper)
     addresses = []
     interface = 0
     for family, _, _, _, sockaddr in found:
@@ -358,6 +351,25 @@ def resolve(host: Host, flags: Flags, resolver: Resolver) -> Resolved:
     if not addresses:
         raise UnknownHostError("Name or service not known")
     return Resolved(tuple(addresses), port, interface)
+
+
+def _look_up(
+    name: str, service: str | None, flags: Flags, resolver: Resolver, upper: int
+) -> Sequence[tuple[Any, ...]]:
+    mode = socket.AI_NUMERICHOST if flags.numeric else 0
+    try:
+        try:
+            return resolver(name, service, flags.family, socket.SOCK_DGRAM, IPPROTO_UDP, mode)
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_SERVICE or upper != IPPROTO_TCP:
+                raise
+            return resolver(name, service, flags.family, socket.SOCK_STREAM, IPPROTO_TCP, mode)
+    except socket.gaierror as error:
+        raise UnknownHostError(
+            error.strerror or str(error), service=error.errno == socket.EAI_SERVICE
+        ) from None
+    except (OSError, UnicodeError, ValueError):
+        raise UnknownHostError("Name or service not known") from None
 
 
 def is_local(address: Address) -> bool:

@@ -118,7 +118,7 @@ def resolve_selector(
     interface = 0
     for side in (written.source, written.destination):
         try:
-            addresses, port, index = resolve(side.host, written.flags, resolver)
+            addresses, port, index = resolve(side.host, written.flags, resolver, written.upper)
         except UnknownHostError as error:
             at = error.culprit(side.host)
             words.fail(error.text, at=at, token=token, hints=error.hints())

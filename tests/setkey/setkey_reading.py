@@ -22,6 +22,7 @@ NAMES = {
     "10.0.0.1": ("10.0.0.1",),
 }
 SERVICES: dict[str | None, int] = {None: 0, "domain": 53, "isakmp": 500}
+TCP_SERVICES: dict[str | None, int] = {**SERVICES, "http": 80}
 DEVICES = {"lo": 1, "eth0": 2}
 NUMERIC_FLAG = socket.AI_NUMERICHOST
 
@@ -33,9 +34,9 @@ def resolve(
     host: str, service: str | None, family: int, kind: int, protocol: int, flags: int
 ) -> list[Found]:
     """Answer as socket.getaddrinfo() of a system with the names above."""
-    assert kind == socket.SOCK_DGRAM
-    assert protocol == socket.IPPROTO_UDP
-    if service not in SERVICES:
+    is_tcp = (kind, protocol) == (socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    assert is_tcp or (kind, protocol) == (socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+    if service not in (TCP_SERVICES if is_tcp else SERVICES):
         raise socket.gaierror(-8, "Servname not supported for ai_socktype")
     if host.startswith("fe80::%"):  # the index of a device
         name = host.partition("%")[2]
@@ -51,7 +52,7 @@ def resolve(
     for text in NAMES[host]:
         known = socket.AF_INET6 if ":" in text else socket.AF_INET
         if family in (0, known):
-            port, scope = SERVICES[service], DEVICES.get(text.partition("%")[2], 0)
+            port, scope = TCP_SERVICES[service], DEVICES.get(text.partition("%")[2], 0)
             address = (text, port) if known == socket.AF_INET else (text, port, 0, scope)
             found.append((known, kind, protocol, "", address))
     if not found:

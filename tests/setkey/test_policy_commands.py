@@ -119,10 +119,14 @@ def test_type_code_and_key_out_of_place_or_range_are_refused(words: str) -> None
     assert error.place.column == 26 + len(words.split()[0]) + 1
 
 
-def test_ports_are_numbers_names_of_udp_or_any() -> None:
+def test_ports_are_numbers_any_or_names_of_udp_or_of_tcp_where_that_is_the_protocol() -> None:
     statement = read(SpdAdd, "spdadd 10.0.0.1[domain] 10.0.0.2[0] tcp -P out none;")
     assert statement.policy.selector.source_port == 53
     assert statement.policy.selector.destination_port is None
+    statement = read(SpdAdd, "spdadd 10.0.0.2 10.0.0.1[http] tcp -P out none;")
+    assert statement.policy.selector.destination_port == 80
+    error = script_error("spdadd 10.0.0.2 10.0.0.1[http] udp -P out none;")
+    assert error.reason == "Servname not supported for ai_socktype"
     error = script_error("spdadd 10.0.0.1[nosuch] 10.0.0.2 tcp -P out none;")
     assert error.reason == "Servname not supported for ai_socktype"
     assert error.place == Place("f", 1, 17)

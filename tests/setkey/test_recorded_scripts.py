@@ -213,7 +213,8 @@ RECORDED = (
     Recorded(
         120,
         "spdadd 10.0.0.1[http] 10.0.2.0/24 tcp -P out none;",
-        error=(1, "Servname not supported for ai_socktype", " out none;"),
+        SPD,
+        better="a service of TCP alone is found where the protocol is TCP",
     ),
     Recorded(
         122,
