@@ -49,7 +49,7 @@ PARTS = {
     "server": Part(("tests/hub",), without_af_key=True),
     "exec": Part(("tests/exec",), on_machines=True, without_af_key=True),
     "order": Part(("tests/dataplane/test_dataplane_order.py",), on_machines=True),
-    "iked": Part(("tests/dataplane/test_dataplane_ike.py",), on_machines=True),
+    "iked": Part(("tests/dataplane/test_dataplane_ike.py",), on_machines=True, without_af_key=True),
     "leaks": Part(("tests/conformance/test_conformance_leaks.py",), on_machines=True),
     "random": Part(
         (
