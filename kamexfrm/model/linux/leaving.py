@@ -71,6 +71,8 @@ def _is_cramped(situation: Situation, bundle: Sequence[Layer]) -> bool:
     packet = situation.packet
     if packet.path is not Path.OUT or packet.family != AF_INET6 or packet.upper == IPPROTO_TCP:
         return False
+    if bundle[0].mode is not Mode.TUNNEL:  # the MTU asked for is then the device's
+        return False
     by_name = {entry.association.id: entry.association for entry in situation.sad}
     mtu = _ETHERNET_MTU
     for layer in reversed(bundle):
