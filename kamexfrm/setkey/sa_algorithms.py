@@ -1,5 +1,7 @@
 """The algorithms of an SA with their keys: ``-E aes-cbc 0x... -A hmac-sha1 0x...``."""
 
+from __future__ import annotations
+
 from kamexfrm.algorithms import Algorithm, Kind, by_name, of_another_system, spellings, written_icv
 from kamexfrm.model.association import Key
 from kamexfrm.pfkey.saflags import (
@@ -8,9 +10,13 @@ from kamexfrm.pfkey.saflags import (
     SADB_X_EXT_OLD,
     SADB_X_EXT_RAWCPI,
 )
-from kamexfrm.setkey.lexer import Words, is_hexadecimal
+from kamexfrm.setkey.lexer import Words, is_hexadecimal, is_name
 from kamexfrm.setkey.sa_options import SA_OPTIONS, SaOptions
 from kamexfrm.setkey.statements import LanguageWarning
+
+TYPE_CHECKING = False  # typing takes long to load
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: Flavours of DES that are flags for the kernel: word, flag, whether it wants esp-old.
 _DES_FLAVOURS = {"des-deriv": (SADB_X_EXT_DERIV, False), "des-32iv": (SADB_X_EXT_IV4B, True)}
@@ -78,29 +84,35 @@ def _of_another_system(words: Words, name: str) -> tuple[Algorithm, int]:
     kinds = (Kind.ENCRYPTION, Kind.AEAD)
     found = next(filter(None, (of_another_system(kind, name) for kind in kinds)), None)
     if found is None:
-        words.unexpected(among=(*_workable(Kind.ENCRYPTION), *_workable(Kind.AEAD), *_DES_FLAVOURS))
+        from kamexfrm.setkey.foreign_algorithms import meant_encryption  # for errors only
+
+        among = (*_workable(Kind.ENCRYPTION), *_workable(Kind.AEAD), *_DES_FLAVOURS)
+        _unknown(words, meant_encryption(_as_written(words)), among)
     return found
+
+
+def _as_written(words: Words) -> str:
+    """Return the next word with what is no part of a word of the language, as in ``cbc(aes)``."""
+    return words.text[words.offset(words.at) :].split(maxsplit=1)[0].rstrip(";")
+
+
+def _unknown(words: Words, meant: str, among: tuple[str, ...]) -> NoReturn:
+    """Raise ScriptError about the next word, which is no algorithm; its hint leads to one."""
+    from kamexfrm import spelling  # loads difflib
+
+    word = words.words[words.at]
+    head, underscore, _ = word.partition("_")
+    if not is_name(head):
+        words.unexpected()
+    near = (spelling.did_you_mean((meant,)),) if meant else spelling.hints(word, among)
+    hints = near or ("setkey(8) has a table of all algorithms",)
+    words.fail("syntax error", token=head if underscore else None, hints=hints)
 
 
 def _workable(kind: Kind) -> tuple[str, ...]:
     """Return the names of a kind that Linux has, to be suggested."""
     return tuple(name for name in spellings(kind) if (row := by_name(kind, name)) and row.kernel)
 
-
-#: Bare names of hashes, and what is meant where an algorithm is wanted.
-_HASHES = {
-    "sha": "hmac-sha1",
-    "sha1": "hmac-sha1",
-    "hmac-sha": "hmac-sha1",
-    "sha256": "hmac-sha256-128, or hmac-sha256 with an ICV of 96 bits",
-    "sha2-256": "hmac-sha256-128, or hmac-sha256 with an ICV of 96 bits",
-    "sha384": "hmac-sha384",
-    "sha512": "hmac-sha512",
-    "ripemd160": "hmac-ripemd160",
-    "rmd160": "hmac-ripemd160",
-    "cmac": "aes-cmac",
-    "xcbc": "aes-xcbc-mac",
-}
 
 #: What there is in place of what Linux has not.
 _INSTEAD = {
@@ -114,10 +126,10 @@ def _authentication(words: Words, options: SaOptions, word: str) -> Key:
     name = words.words[words.at]
     algorithm = by_name(Kind.AUTHENTICATION, name)
     if algorithm is None:
-        meant = _HASHES.get(name)
-        if meant:
-            words.unexpected(f"did you mean {meant}?")
-        words.unexpected(among=_workable(Kind.AUTHENTICATION))
+        from kamexfrm.setkey.foreign_algorithms import meant_authentication  # for errors only
+
+        meant = meant_authentication(_as_written(words))
+        _unknown(words, meant, _workable(Kind.AUTHENTICATION))
     if (name == _TCP_MD5) != (word == "tcp"):
         words.fail("algorithm mismatched", hints=("tcp-md5 and the protocol tcp go together",))
     words.at += 1
