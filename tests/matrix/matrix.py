@@ -155,7 +155,7 @@ def without_af_key(word: str) -> str:
 def run_part(kernel: str, program: str, release: str, name: str, patience: int) -> Row:
     """Run the tests of a part in a guest with a kernel, and once more those that did not pass.
 
-    What passes then has failed for want of time: the machine is busy, or the kernel is emulated.
+    What passes then has failed for lack of time: the machine is busy, or the kernel is emulated.
     """
     part = PARTS[name]
     seed = secrets.token_hex(4) if part.draws else ""
@@ -257,7 +257,7 @@ _HEAD = """# Kernels
 What was run on which kernel, and when. `make kernels` makes this page from
 [kernels.json](kernels.json); it is not edited by hand. A number is that of tests that passed;
 `N of M` says that some did not, and they are below; those that passed at a second try had failed
-for want of time, on a busy machine. What is empty was not run. The part `random`
+for lack of time, on a busy machine. What is empty was not run. The part `random`
 is 3,000 random packets, 3,000 random files of setkey with a packet each, which must print nothing
 that they do not print on Linux 6.1, six tests each, and each known difference from KAME by itself;
 each run draws others.
