@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from kamexfrm.cli.waiting import booting
 from kamexfrm.command_line import wants_colour
 
 
@@ -32,13 +33,17 @@ def demo(kernel: str) -> None:
                 err=True,
             )
             sys.exit(1)
-    click.echo("This runs in a User-Mode-Linux guest, whose kernel has ESP; it boots in seconds.")
     variable = "FORCE_COLOR" if wants_colour(sys.stdout) else "NO_COLOR"
     command = ["env", f"{variable}=1", *python.module("kamexfrm.cli.demo", unbuffered=True)]
     try:
-        status = guests.run_in_guest(
-            command, stdout=sys.stdout.buffer, stderr=sys.stderr.buffer, timeout=300
-        )
+        with booting("kamexfrm demo") as begun:
+            status = guests.run_in_guest(
+                command,
+                stdout=sys.stdout.buffer,
+                stderr=sys.stderr.buffer,
+                timeout=300,
+                begun=begun,
+            )
     except guests.GuestError as error:
         click.echo(f"kamexfrm demo: {error}", err=True)
         status = guests.STATUS_NO_GUEST

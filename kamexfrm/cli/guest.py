@@ -2,9 +2,12 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
+
+from kamexfrm.cli.waiting import booting
 
 #: The outputs that a command with the terminal has there.
 _OUTPUTS = ("stdout", "stderr")
@@ -61,18 +64,23 @@ def guest(
             "kamexfrm guest setkey -D"
         )
     try:
-        status = guests.run_in_guest(
-            command or [shell.program()],
-            share=share,
-            memory=memory,
-            timeout=timeout,
-            stdout=sys.stdout.buffer,
-            stderr=sys.stderr.buffer,
-            console=console,
-            program=kernel,
-            on_console=_OUTPUTS if tty else None,
-            environment=shell.environment("guest") if tty else None,
-        )
+        with (
+            # The standard error of a script is the command's alone.
+            booting("kamexfrm guest", spinner=not tty) if os.isatty(2) else nullcontext() as begun
+        ):
+            status = guests.run_in_guest(
+                command or [shell.program()],
+                share=share,
+                memory=memory,
+                timeout=timeout,
+                stdout=sys.stdout.buffer,
+                stderr=sys.stderr.buffer,
+                console=console,
+                program=kernel,
+                on_console=_OUTPUTS if tty else None,
+                environment=shell.environment("guest") if tty else None,
+                begun=begun,
+            )
     except guests.GuestTimeoutError as error:
         click.echo(f"kamexfrm guest: {error}", err=True)
         status = guests.STATUS_TIMEOUT

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -52,12 +52,14 @@ def run(
     words: Sequence[str],
     transcript: "Transcript",
     given: str | None,
+    begun: Callable[[], None] | None = None,
     *,
     exitfirst: bool,
 ) -> "RunResult":
     """Run cases in so many processes at once and tell them to ``transcript``, in order.
 
-    ``words`` are the options and files of the command. Leaves with a process's message and status
+    ``words`` are the options and files of the command; ``begun`` is called before the first case is
+    told. Leaves with a process's message and status
     when that could not run its part.
     """
     from kamexfrm.rig.reaper import WatchedFolder
@@ -75,6 +77,8 @@ def run(
             for part in parts:
                 done = _finished(part)
                 kernel = done.kernel
+                if begun is not None:
+                    begun()
                 for result in done.results:
                     retell(transcript, result)
                 results += done.results

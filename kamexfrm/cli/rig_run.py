@@ -26,6 +26,7 @@ from kamexfrm.cli.rig_cases import (
     width_of,
 )
 from kamexfrm.cli.rig_parallel import part_of
+from kamexfrm.cli.waiting import booting
 from kamexfrm.command_line import wants_colour
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Options:
     html: Path | None
     report: Path | None
     record: Path | None
+    observe: bool
     pcap: Path | None
     step: bool
     enter: str | None
@@ -77,11 +79,6 @@ class Options:
             return None
         return self.timeout or _GUEST_TIMEOUT
 
-    @property
-    def recorded(self) -> bool:
-        """Whether a file is written for which each step is observed."""
-        return bool(self.html or self.report or self.record)
-
     def words(self, colour: bool, width: int) -> list[str]:
         """Return the options for the same command in a guest; files that it writes left out."""
         words = ["-k", self.pattern] if self.pattern else []
@@ -90,10 +87,10 @@ class Options:
         words += ["--verbose"] if self.verbose else []
         words += ["--exitfirst"] if self.exitfirst else []
         words += ["--json"] if self.as_json else []
+        words += ["--observe"] if self.observe or self.html else []
         words += ["--step"] if self.step else []
         words += ["--enter", self.enter] if self.enter else []
         words += ["--keep"] if self.keep else []
-        words += ["--report", str(self.report)] if self.report else []
         words += ["--colour" if colour else "--no-colour", "--width", str(width)]
         return words
 
@@ -102,6 +99,7 @@ class Options:
         words = ["-k", self.pattern] if self.pattern else []
         words += ["--kernel", self.kernel]
         words += ["--exitfirst"] if self.exitfirst else []
+        words += ["--observe"] if self.html else []
         words += ["--pcap", str(self.pcap)] if self.pcap else []
         words += ["--timeout", str(self.timeout)] if self.timeout else []
         return [*words, "--", *map(str, self.files)]
@@ -135,6 +133,7 @@ class Options:
 @click.option("--html", type=FILE, metavar="FILE", help="Write a page with packets and causes.")
 @click.option("--report", type=FILE, metavar="FILE", help="Write a text with all of failures.")
 @click.option("--record", type=FILE, hidden=True, help="Write the run for the process outside.")
+@click.option("--observe", is_flag=True, hidden=True, help="Record packets and what moved.")
 @click.option("--pcap", type=FILE, help="Write captures and ESP keys into a folder.")
 @click.option("--step", is_flag=True, help="Wait for Enter before each step.")
 @click.option("--enter", metavar="HOST", help="Open a shell in a host at the end of each case.")
@@ -186,9 +185,10 @@ def _run(options: Options) -> int:
         width=width,
     )
     if options.number > 1 and len(cases) > 1:
-        done = _run_parts(cases, transcript, options, given)
+        number = min(options.number, len(cases)) if where is kernels.Where.GUEST else 0
+        done = _run_parts(cases, transcript, options, given, number)
     elif where is kernels.Where.GUEST:
-        return _GuestRun(options, cases, options.words(colour, width), given).run()
+        return _GuestRun(options, cases, transcript, given).run()
     else:
         done = _run_here(cases, transcript, options)
     if options.as_json:
@@ -204,28 +204,41 @@ def _run_here(cases: "list[Case]", transcript: "Transcript", options: Options) -
     from kamexfrm.rig.scenario.run.runner import Runner
 
     began, begin = time.time(), time.monotonic()
-    runner = Runner(transcript, pcap=options.pcap, pause=_pause(options), observe=options.recorded)
+    runner = Runner(
+        transcript,
+        pcap=options.pcap,
+        pause=_pause(options),
+        observe=options.observe or bool(options.html),
+    )
     results: list[CaseResult] = []
     for case in cases:
         results.append(runner.run(case))
         if options.exitfirst and not results[-1].passed:
             break
     seconds = time.monotonic() - begin
-    transcript.summary(results, seconds, reports.rest(options.report, cases[0].file))
+    if not options.record:  # the process outside tells how a run in a guest ended
+        transcript.summary(results, seconds, reports.rest(options.report, cases[0].file))
     return RunResult(tuple(results), os.uname().release, began, seconds)
 
 
 def _run_parts(
-    cases: "list[Case]", transcript: "Transcript", options: Options, given: str | None
+    cases: "list[Case]",
+    transcript: "Transcript",
+    options: Options,
+    given: str | None,
+    guests: int,
 ) -> "RunResult":
-    done = rig_parallel.run(
-        cases,
-        options.number,
-        options.words_of_part(),
-        transcript,
-        given,
-        exitfirst=options.exitfirst,
-    )
+    """Run the cases in processes of their own, of which each boots a guest where there are any."""
+    with booting("kamexfrm rig", guests) if guests else nullcontext() as begun:
+        done = rig_parallel.run(
+            cases,
+            options.number,
+            options.words_of_part(),
+            transcript,
+            given,
+            begun,
+            exitfirst=options.exitfirst,
+        )
     transcript.summary(done.results, done.seconds, reports.rest(options.report, cases[0].file))
     return done
 
@@ -263,20 +276,25 @@ class _GuestRun:
     """Runs the same command in a guest; captures and reports come out through a shared folder."""
 
     def __init__(
-        self, options: Options, cases: "list[Case]", words: list[str], given: str | None
+        self,
+        options: Options,
+        cases: "list[Case]",
+        transcript: "Transcript",
+        given: str | None,
     ) -> None:
         self._options = options
         self._cases = cases
-        self._words = words
+        self._transcript = transcript
         self._given = given
 
     def run(self) -> int:
-        """Run the guest; return the exit status of the command in it."""
+        """Run the guest, and say how all cases ended; return the exit status."""
         from kamexfrm.rig import guest as guests
         from kamexfrm.rig.reaper import WatchedFolder
         from kamexfrm.rig.scenario.stage import pcap
 
         options = self._options
+        begin = time.monotonic()
         with WatchedFolder("kamexfrm-rig.") as watched:
             share = watched.path
             try:
@@ -290,20 +308,25 @@ class _GuestRun:
             report = share / "junit.xml"
             if options.junit and report.is_file() and not report.is_symlink():
                 shutil.copyfile(report, options.junit)
-            if options.recorded and status in (PASSED, FAILED):
-                done = reports.read(share / "record.json", self._cases)
-                reports.write(done, html=options.html, report=options.report, record=options.record)
             if options.pcap and (share / "pcap").exists():
                 pcap.copy_files(share / "pcap", options.pcap)
-        return status
+            if status not in (PASSED, FAILED):
+                return status
+            done = reports.read(share / "record.json", self._cases)
+        done = dataclasses.replace(done, seconds=time.monotonic() - begin)
+        reports.write(done, html=options.html, report=options.report, record=options.record)
+        if not options.record:
+            rest = reports.rest(options.report, self._cases[0].file)
+            self._transcript.summary(done.results, done.seconds, rest)
+        return FAILED if done.failed else PASSED
 
     def _command(self, share: Path) -> list[str]:
         from kamexfrm.rig import python
 
         options = self._options
-        words = [*self._words]
+        words = options.words(colour=self._transcript.colour, width=self._transcript.width)
         words += ["--junit", str(share / "junit.xml")] if options.junit else []
-        words += ["--record", str(share / "record.json")] if options.recorded else []
+        words += ["--record", str(share / "record.json")]
         words += ["--pcap", str(share / "pcap")] if options.pcap else []
         words += ["--shared", str(share)] if options.keep else []
         if self._given is not None:
@@ -319,15 +342,18 @@ class _GuestRun:
         options = self._options
         outputs = (sys.stdout, sys.stderr)
         names = [n for n, f in zip(("stdout", "stderr"), outputs, strict=True) if f.isatty()]
-        with guests.Guest(
-            command,
-            share=share,
-            timeout=options.guest_timeout,
-            program=kernels.guest_kernel(options.kernel),
-            console=names if options.interactive else None,
-            consoles=share,
-        ) as guest:
-            return guest.wait(sys.stdout.buffer, sys.stderr.buffer)
+        with (
+            booting("kamexfrm rig", spinner=not options.interactive) as begun,
+            guests.Guest(
+                command,
+                share=share,
+                timeout=options.guest_timeout,
+                program=kernels.guest_kernel(options.kernel),
+                console=names if options.interactive else None,
+                consoles=share,
+            ) as guest,
+        ):
+            return guest.wait(sys.stdout.buffer, sys.stderr.buffer, begun)
 
     def _announced(self, share: Path) -> AbstractContextManager[None]:
         """Let ``kamexfrm rig enter`` find the hosts that are kept in the guest."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -9,6 +10,7 @@ import click
 
 from kamexfrm.cli.options import as_json
 from kamexfrm.cli.rig_cases import FAILED, FILE, fail, read_cases, skip, usage
+from kamexfrm.cli.waiting import booting
 from kamexfrm.operator.document import to_text
 from kamexfrm.rig import shell
 
@@ -60,7 +62,8 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
         skip(str(reason))
     prefix = ["unshare", "--map-root-user", "--net"] if where is kernels.Where.USER else []
     try:
-        made = holder.up(file, case.name, name, prefix, program if in_guest else None)
+        with booting("kamexfrm rig") if in_guest else nullcontext():
+            made = holder.up(file, case.name, name, prefix, program if in_guest else None)
     except holder.HolderError as error:
         fail(error)
     place = " in a guest" if made.shared else ""

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -221,10 +221,15 @@ class Guest:
             )
         return self._status
 
-    def wait(self, stdout: BinaryIO | None = None, stderr: BinaryIO | None = None) -> int:
+    def wait(
+        self,
+        stdout: BinaryIO | None = None,
+        stderr: BinaryIO | None = None,
+        begun: Callable[[], None] | None = None,
+    ) -> int:
         """Return the command's exit status, its output copied to the two files as it comes.
 
-        Raises what ``poll`` raises.
+        ``begun`` is called before the first output. Raises what ``poll`` raises.
         """
         copies = [(n, f) for n, f in (("stdout", stdout), ("stderr", stderr)) if f is not None]
         with contextlib.ExitStack() as stack:
@@ -237,6 +242,9 @@ class Guest:
                 finally:
                     for name, file in copies:
                         if data := self.output(name):
+                            if begun is not None:
+                                begun()
+                                begun = None
                             file.write(data)
                             file.flush()
                 if status is not None:
@@ -295,11 +303,13 @@ def run_in_guest(
     program: str | Path | None = None,
     on_console: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> int:
     """Run a command in a guest of its own and return its exit status.
 
     Output goes to the files ``stdout`` and ``stderr`` as it comes; ``console`` names a file that
-    gets the guest's console. ``on_console`` is Guest's ``console``, ``environment`` its own.
+    gets the guest's console. ``on_console`` is Guest's ``console``, ``environment`` its own, and
+    ``begun`` its ``wait``'s.
     Raises GuestError, GuestTimeoutError.
     """
     with Guest(
@@ -312,7 +322,7 @@ def run_in_guest(
         environment=environment,
     ) as guest:
         try:
-            return guest.wait(stdout, stderr)
+            return guest.wait(stdout, stderr, begun)
         finally:
             if console is not None:
                 console.write_text(guest.console())

@@ -18,6 +18,8 @@ TYPE_CHECKING = False  # typing takes long to load
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from kamexfrm.setkey.progress import Progress
+
 
 class Reporter:
     """Writes errors and warnings; ``interactive`` is the form of -c and of -D, -F and -x.
@@ -28,8 +30,12 @@ class Reporter:
     def __init__(self, out: TextIO, err: TextIO, *, interactive: bool = False) -> None:
         self.rejections = 0
         self._out = out
-        self._err = err
+        self._err: TextIO | Progress = err
         self._interactive = interactive
+
+    def write_through(self, progress: Progress) -> None:
+        """Write errors and warnings through a bar from now on, which is then taken away."""
+        self._err = progress
 
     def rejected(self, place: Place, end_line: int, text: str, details: Iterable[str] = ()) -> None:
         """Report that the kernel, or the engine, rejected a command."""

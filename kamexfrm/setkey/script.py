@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from kamexfrm.model.association import SadEntry
     from kamexfrm.model.policy import SpdEntry
 
+#: Statements that may take more than a second.
+_MANY = 1000
+
 _NOTHING_DONE = (
     "setkey: nothing was changed: a script is read to its end before it is carried out"
     " (--as-read carries out what comes before an error)\n"
@@ -189,16 +192,42 @@ def run_whole(
             return _unreadable(error)
         return _run(all_statements(scripts, resolve), reporter, executor)
     whole = WholeScripts(scripts, resolve)
+    count = _Count()
     try:
-        plans = plans_of(whole.check())
+        parts = whole.check()
+        is_watched = options.verbose or sys.stderr.isatty()
+        plans = plans_of(count.over(parts) if is_watched else parts)
     except OSError as error:
         return _unreadable(error)
     except ScriptError as error:
         reporter.script_error(error)
         sys.stderr.write(_NOTHING_DONE)
         return 1
-    _load(whole.statements(), plans, executor)
+    if count.total < _MANY:
+        _load(whole.statements(), plans, executor)
+        return 0
+    from kamexfrm.setkey.progress import Progress
+
+    progress = Progress(sys.stderr, count.total)
+    reporter.write_through(progress)
+    try:
+        _load(progress.followed(whole.statements()), plans, executor)
+    finally:
+        progress.close()
     return 0
+
+
+class _Count:
+    """Counts the statements of a script as it is read."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def over(self, parts: Iterable[Statement | Lines]) -> Iterator[Statement | Lines]:
+        """Yield the parts of a script, and count them."""
+        for part in parts:
+            self.total += part.run.total if isinstance(part, Lines) else 1
+            yield part
 
 
 def _load(

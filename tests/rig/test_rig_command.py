@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -215,6 +216,9 @@ def test_the_guest_tells_the_same_and_hands_out_its_files(files: Path) -> None:
     assert "FAILED step 1, line 3: ok, expected lost" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 failed, 1 passed in")
     assert done.returncode == 1
+    assert done.stderr == "kamexfrm rig: booting a guest\n"
+    of_case, of_run = map(float, re.findall(r"passed in ([\d.]+) s", done.stdout))
+    assert of_run > of_case  # the guest had to boot
     assert (files / "j.xml").exists()
     assert (files / "p/good.alice----bob.pcap").stat().st_size > 24
     assert "counters are in r.txt;" in done.stdout

@@ -34,20 +34,20 @@ class Transcript:
         facts: bool = False,
         width: int = 0,
     ) -> None:
+        self.colour = colour
+        self.width = width
         self._out = out
-        self._colour = colour
         self._quiet = quiet
         self._facts = facts
-        self._width = width
         self._held: list[str] = []
 
     def paint(self, text: str, code: str) -> str:
         """Return a text in a colour, or as it is."""
-        return f"\033[{code}m{text}\033[0m" if self._colour else text
+        return f"\033[{code}m{text}\033[0m" if self.colour else text
 
     def _print(self, text: str, code: str = "", more: int = 2) -> None:
         """Print a text, folded and then painted; what a terminal takes for a command is shown."""
-        for line in fold(printable(text), self._width, more):
+        for line in fold(printable(text), self.width, more):
             self._put(self.paint(line, code) if code else line)
 
     def _put(self, line: str) -> None:
@@ -59,7 +59,7 @@ class Transcript:
     def begin(self, case: Case) -> None:
         """Print the name of the case."""
         self._held.clear()
-        name, *rest = fold(_title(case), self._width)
+        name, *rest = fold(_title(case), self.width)
         shown = printable(identity(case))
         painted = name.startswith(shown)
         self._put(self.paint(shown, _BOLD) + name[len(shown) :] if painted else name)
@@ -71,11 +71,11 @@ class Transcript:
         number = f"{result.number:2} " if result.number else "   "
         line = f"  {result.seconds:7.3f}  {number}{printable(result.label)}"
         seen = printable(result.seen)
-        if seen and self._width and len(f"{line:<55} {seen}") > self._width:
+        if seen and self.width and len(f"{line:<55} {seen}") > self.width:
             self._print(line, more=14)
             self._print(" " * 14 + seen, _FAINT, more=2)
         else:
-            for text in fold(line, self._width, 14) if not seen else [f"{line:<55}"]:
+            for text in fold(line, self.width, 14) if not seen else [f"{line:<55}"]:
                 self._put(f"{text} {self.paint(seen, _FAINT)}" if seen else text)
         if result.failure:
             self._quiet, quiet = False, self._quiet
@@ -94,7 +94,7 @@ class Transcript:
         where = f"step {result.number}, " if result.number else ""
         first, *more = failure.message.splitlines()
         self._print(f"  FAILED {where}line {result.line}: {first}", _RED)
-        for line in crop([f"    {line}" for line in more], self._width):
+        for line in crop([f"    {line}" for line in more], self.width):
             self._print(line)
         for cause in failure.causes:
             self._print(f"    because {cause}")
