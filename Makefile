@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit fuzz soak kernels fix demo bench benchdata docs clean tools dist lock deb deb-test boot-test pythons platforms tutorial-test ansible-test
+.PHONY: help venv test check unit fuzz soak kernels fix demo bench benchdata docs recording clean tools dist lock deb deb-test boot-test pythons platforms tutorial-test ansible-test
 
 # Programs of the system that we use: program:package. linux.uml is the guest kernel that has ESP,
 # modprobe loads its modules.
@@ -148,6 +148,9 @@ bench: venv ## compare our speed with ip(8)'s, and programs with and without kam
 
 benchdata: venv ## compare what a packet costs with our policies and with those of ip xfrm
 	unshare $(if $(filter 0,$(shell id -u)),,--map-root-user) --net $(BIN)/python tests/bench/data.py
+
+recording: venv ## make docs/tour.svg, the recording in README.md, again
+	$(BIN)/python -m tests.docs.recording docs/tour.svg
 
 docs: venv ## build the API pages in build/api
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
