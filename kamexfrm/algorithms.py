@@ -56,9 +56,6 @@ class Algorithm(NamedTuple):
 
 _A, _E, _X, _C = Kind.AUTHENTICATION, Kind.ENCRYPTION, Kind.AEAD, Kind.COMPRESSION
 
-#: ICV of hmac-sha256: 96 bits as setkey on Linux always made, 128 as RFC 4868 says.
-SHA256_ICV_BITS = (96, 128)
-
 
 def _sha2(bits: int) -> tuple[str, ...]:
     """Return the other names of hmac-sha384 and hmac-sha512: with 2, with half the bits."""

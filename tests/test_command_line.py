@@ -1,5 +1,8 @@
 """Options as all commands read them, and text that no terminal takes for a command."""
 
+import subprocess
+import sys
+
 import pytest
 
 from kamexfrm.command_line import Syntax, UsageError, iter_options, printable
@@ -62,3 +65,18 @@ def test_what_comes_before_an_error_is_read() -> None:
 def test_text_is_safe_on_a_terminal() -> None:
     assert printable("é\x1b[m\udcff\n\u202e") == "é\\x1b[m\\xff\n\\u202e"
     assert printable("a\nb\tc", "") == "a\\nb\\tc"
+
+
+@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/full"])
+def test_a_command_leaves_with_its_status_and_what_it_printed(output: str) -> None:
+    code = f"""
+import sys
+from kamexfrm.command_line import leave
+sys.stdout = open({output!r}, "w")
+print("done")
+sys.stderr.write("odd")
+leave(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "odd")
+    assert done.stdout == ("done\n" if output == "/dev/stdout" else "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 
-from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.errors import KamexfrmError
 from kamexfrm.model.policy import TUNNEL_MODES, IpsecProtocol, IpsecRequest, Level
 from kamexfrm.model.unsupported_knobs import FIXED, UNSUPPORTED
@@ -205,6 +204,9 @@ _SECONDS_MAX = 0x7FFFFFFF
 
 #: The lowest SPI that is not reserved (RFC 4303 section 2.1), and the greatest.
 _SPI_FIRST, _SPI_LAST = 0x100, 0xFFFFFFFF
+
+#: ICV of hmac-sha256: 96 bits as setkey on Linux always made, 128 as RFC 4868 says.
+SHA256_ICV_BITS = (96, 128)
 
 #: The ten of ipsec(4): what policies mean.
 POLICY_KNOBS: tuple[Knob, ...] = _policy_knobs()

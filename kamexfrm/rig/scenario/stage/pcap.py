@@ -11,8 +11,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from kamexfrm.algorithms import SHA256_ICV_BITS
 from kamexfrm.model.association import Key, SecurityAssociation
+from kamexfrm.model.knobs import SHA256_ICV_BITS
 from kamexfrm.model.policy import IpsecProtocol
 from kamexfrm.rig.packet import ETH_P_IP, ETH_P_IPV6, Packet
 from kamexfrm.rig.scenario.plan import Case
