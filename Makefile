@@ -16,6 +16,7 @@ unit fix: TOOLS :=
 test soak kernels: TOOLS += iked:openiked /usr/lib/ipsec/charon:strongswan-charon \
 	swanctl:strongswan-swanctl
 test: TOOLS += chromium-headless-shell:chromium-headless-shell
+bench: TOOLS += iperf3:iperf3
 
 export PATH := $(PATH):/usr/sbin:/sbin
 # A real interpreter, 3.11 or later; make PYTHON=... takes another one.
@@ -142,9 +143,8 @@ fix: venv ## let ruff correct and format all files
 demo: venv ## two hosts, setkey on each, ESP on the wire
 	$(AS_ROOT) $(BIN)/kamexfrm demo
 
-bench: venv ## compare our speed with ip(8)'s, and programs with and without kamexfrm exec
+bench: venv ## compare our speed with ip(8)'s and AF_KEY's, and write docs/bench.md
 	$(AS_ROOT) $(BIN)/python -m tests.bench.bench --page docs/bench.md
-	$(AS_ROOT) $(BIN)/python tests/bench/exec.py
 
 benchdata: venv ## compare what a packet costs with our policies and with those of ip xfrm
 	unshare $(if $(filter 0,$(shell id -u)),,--map-root-user) --net $(BIN)/python tests/bench/data.py

@@ -1,6 +1,6 @@
 """What ``kamexfrm exec`` costs a program: each system call under each barrier, and without.
 
-    unshare -n .venv/bin/python tests/bench/exec.py
+    unshare -n .venv/bin/python -m tests.bench.exec
 
 Prints microseconds per call, and how often that is what the same call takes without the filter. A
 request here is a DUMP of an empty SAD.

@@ -27,16 +27,30 @@ def _ip(count: int, verb: str = "add") -> str:
     )
 
 
+#: What a tunnel is for.
+_INNER = "192.0.2.0/25 192.0.2.128/25"
+
+
+def _tunnel(other_end: str) -> str:
+    ends = f"203.0.113.1-{other_end}"
+    return f"spdadd {_INNER} any -P out ipsec esp/tunnel/{ends}/require;\n"
+
+
 def write_inputs(folder: Path, count: int) -> dict[str, str]:
-    """Write the files; return their paths by name. ``tenth`` has a tenth of the entries."""
+    """Write the files; return their paths by name. ``fifth`` has a fifth of the entries."""
     texts = {
         "setkey": _setkey(count, "require"),
-        "tenth": _setkey(count // 10, "require"),
+        "fiftieth": _setkey(count // 50, "require"),
+        "fifth": _setkey(count // 5, "require"),
+        "fourfold": _setkey(count * 4, "require"),
         "double": _setkey(count * 2, "require"),
         "default": _setkey(count, "default"),
         "ip": _ip(count),
         "ip update": _ip(count, "update"),
         "reload": "spdflush;\n" + _setkey(count, "require"),
+        "tunnel": _tunnel("198.51.100.1"),
+        "among": _setkey(count, "require") + _tunnel("198.51.100.1"),
+        "swap": f"spddelete {_INNER} any -P out;\n" + _tunnel("198.51.100.2"),
         "one": "spdadd 192.0.2.1 192.0.2.2 any -P out ipsec esp/transport//require;\n",
     }
     names = {}

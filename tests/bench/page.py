@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Line(NamedTuple):
     peer_name: str
     peer: Cost
     ratio: float
-    processor_ratio: float
+    processor_ratio: float | None
     must: float | None
     aim: float | None
 
@@ -41,7 +42,7 @@ def machine() -> str:
     )
 
 
-def imports(command: list[str]) -> list[str]:
+def imports(title: str, command: Sequence[str]) -> str:
     """Return what a command loads, from ``python -X importtime``."""
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-X", "importtime", *command],
@@ -57,18 +58,28 @@ def imports(command: list[str]) -> list[str]:
     after = [name for name, _ in found].index("site") + 1
     theirs = [(n, t) for n, t in found[after:] if not n.startswith("kamexfrm")]
     ours = [(n, t) for n, t in found[after:] if n.startswith("kamexfrm")]
-    return [
-        f"`setkey -D` loads {len(ours)} modules of kamexfrm in {sum(t for _, t in ours) / 1e3:.1f}"
+    return (
+        f"`{title}` loads {len(ours)} modules of kamexfrm in {sum(t for _, t in ours) / 1e3:.1f}"
         f" ms and {len(theirs)} of Python's in {sum(t for _, t in theirs) / 1e3:.1f} ms: "
         + ", ".join(f"{n} {t / 1e3:.1f}" for n, t in sorted(theirs, key=lambda each: -each[1])[:6])
         + "; of ours "
         + ", ".join(f"{n} {t / 1e3:.1f}" for n, t in sorted(ours, key=lambda each: -each[1])[:6])
         + "."
-    ]
+    )
 
 
 #: What `make benchdata` found, and what follows from it; the rest of the page does not.
 PACKETS = Path(__file__).with_name("packets.md")
+
+
+def _amount(cost: Cost) -> str:
+    """Return a time, and the memory where it is known."""
+    seconds = cost.seconds
+    if seconds < 1e-3:
+        time = f"{seconds * 1e6:.0f} us"
+    else:
+        time = f"{seconds * 1e3:,.{int(seconds < 0.01)}f} ms"
+    return f"{time} {cost.memory / 1024:.0f} MB" if cost.memory else time
 
 
 def _cell(number: float | None) -> str:
@@ -88,18 +99,17 @@ class Page:
         """Print what stands above the table."""
         print(self._about)
         print(
-            f"{'work':32}{'ours':>18}  {'peer':>34}{'ratio':>7}{'cpu':>6}{'must':>6}{'aim':>6}",
+            f"{'work':40}{'ours':>18}  {'peer':>34}{'ratio':>7}{'cpu':>6}{'must':>6}{'aim':>6}",
             flush=True,
         )
 
     def add(self, line: Line) -> None:
         """Print a row and keep it."""
-        ours = f"{line.ours.seconds * 1e3:.0f} ms {line.ours.memory / 1024:.0f} MB"
-        theirs = f"{line.peer.seconds * 1e3:.0f} ms {line.peer.memory / 1024:.0f} MB"
+        ours, theirs = _amount(line.ours), _amount(line.peer)
         numbers = (line.ratio, line.processor_ratio, line.must, line.aim)
         ratio, processor, must, aim = map(_cell, numbers)
         print(
-            f"{line.work:32}{ours:>18}  {line.peer_name + ' ' + theirs:>34}"
+            f"{line.work:40}{ours:>18}  {line.peer_name + ' ' + theirs:>34}"
             f"{ratio:>7}{processor:>6}{must:>6}{aim:>6}",
             flush=True,
         )
@@ -112,6 +122,16 @@ class Page:
         """Print lines under a heading and keep them."""
         print("", title, *lines, sep="\n", flush=True)
         self._sections.append("\n".join([f"## {title}", "", *(f"* {line}" for line in lines), ""]))
+
+    def add_block(self, title: str, text: str) -> None:
+        """Print a text as it is under a heading and keep it."""
+        print("", title, text, sep="\n", flush=True)
+        self._sections.append(f"## {title}\n\n```\n{text.rstrip()}\n```\n")
+
+    def add_time(self, seconds: float) -> None:
+        """Print and keep how long all took."""
+        self._about += f" All of it took {seconds / 60:.0f} minutes."
+        print(f"\n{seconds:.0f} s")
 
     def text(self) -> str:
         """Return the page."""
