@@ -13,6 +13,9 @@ from kamexfrm.net import Address
 
 SCHEMA = "kamexfrm/setkey-x/1"
 
+#: The beginnings of the names of bytes that carry nothing.
+_ROOM = ("reserved", "padding", "zero")
+
 
 def message_document(message: pfkey.SadbMsg, time: float) -> str:
     """Return a message that came at a time, in seconds since the Epoch, as one line without keys.
@@ -40,7 +43,7 @@ def _extension(extension: pfkey.Extension) -> dict[str, Any]:
 
 def _fields(value: Any) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(value)]
-    return {name: _value(getattr(value, name)) for name in names if not name.startswith("reserved")}
+    return {name: _value(getattr(value, name)) for name in names if not name.startswith(_ROOM)}
 
 
 def _value(value: Any) -> Any:
