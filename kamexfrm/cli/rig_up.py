@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from kamexfrm.cli.options import as_json
-from kamexfrm.cli.rig_cases import FAILED, FILE, fail, read_cases, skip, usage
+from kamexfrm.cli.rig_cases import FAILED, FILE, STANDARD_INPUT, fail, read_cases, skip, usage
 from kamexfrm.cli.waiting import booting
 from kamexfrm.operator.document import to_text
 from kamexfrm.rig import shell
@@ -48,8 +48,10 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     from kamexfrm.rig.scenario.run import holder
     from kamexfrm.rig.scenario.stage import kernels
 
+    if file == STANDARD_INPUT:
+        usage("up takes a file: the standard input can be read once only")
     case = read_cases((file,), pattern)[0]
-    name = name or holder.name_of(str(file))
+    name = name or holder.name_of(case.file)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         usage(f"--name {name}: letters, digits and .-_ are wanted")
     try:
@@ -63,7 +65,9 @@ def up(file: Path, pattern: str, kernel: str, name: str) -> None:
     prefix = ["unshare", "--map-root-user", "--net"] if where is kernels.Where.USER else []
     try:
         with booting("kamexfrm rig") if in_guest else nullcontext():
-            made = holder.up(file, case.name, name, prefix, program if in_guest else None)
+            made = holder.up(
+                Path(case.file), case.name, name, prefix, program if in_guest else None
+            )
     except holder.HolderError as error:
         fail(error)
     place = " in a guest" if made.shared else ""
@@ -110,8 +114,14 @@ def enter(name: str, host: str) -> None:
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, host: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in HOST; the status is COMMAND's."""
-    _run(name, host, list(command))
+    """Run COMMAND in HOST; the status is COMMAND's.
+
+    A -- may stand before COMMAND: kamexfrm rig exec alice -- ip -s xfrm state
+    """
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise click.UsageError("Missing argument 'COMMAND...'.")
+    _run(name, host, list(words))
 
 
 def _run(name: str, host: str, words: list[str]) -> NoReturn:

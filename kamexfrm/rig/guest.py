@@ -98,7 +98,10 @@ class Guest:
     ) -> None:
         kernel = find_kernel(program)
         if kernel.emulated and console is not None:
-            raise GuestError("a guest that QEMU runs has no console for the command")
+            raise GuestError(
+                "QEMU runs this kernel, and such a guest has no terminal: name a command without "
+                "--tty, or take a User-Mode-Linux kernel"
+            )
         self.command = tuple(command)
         self.timeout = timeout
         self._status: int | None = None

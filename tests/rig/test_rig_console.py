@@ -154,12 +154,15 @@ def test_programs_run_in_the_hosts_of_a_guest_as_they_do_here(up: Path) -> None:
     assert "10.0.0.2/24" in call(up, "exec", "bob", "ip", "-br", "addr").stdout
     done = call(up, "exec", "alice", "sh", "-c", "cat; echo err >&2; exit 7", typed="one\ntwo\n")
     assert (done.stdout, done.stderr, done.returncode) == ("one\ntwo\n", "err\n", 7)
+    assert "10.0.0.1/24" in call(up, "exec", "alice", "--", "ip", "-br", "addr").stdout
+    assert "Missing argument" in call(up, "exec", "alice", "--").stderr
     done = call(up, "exec", "alice", "nonsense")
     assert (done.stderr, done.returncode) == ("nonsense: No such file or directory\n", 127)
     call(up, "exec", "bob", "setkey", "-c", typed="spdadd 10.0.0.1 10.0.0.2 tcp -P in none;\n")
     assert "in prio def none" in call(up, "dump", "bob").stdout
     dumped = valid(json.loads(call(up, "dump", "--json").stdout))
-    assert len(dumped["hosts"]["bob"]["policies"]) == 1
+    policies = dumped["hosts"]["bob"]["policies"]
+    assert [policy["direction"] for policy in policies] == ["in", "fwd"]
     assert dumped["hosts"]["alice"]["policies"] == []
     (listed,) = valid(json.loads(call(up, "ls", "--json").stdout))["rigs"]
     assert (listed["name"], listed["hosts"], listed["guest"]) == ("two", ["alice", "bob"], True)

@@ -68,11 +68,16 @@ def findings() -> list[Finding]:
         found += _notes(guest.release(), "guest")
     for program, use in (
         ("ip", "iproute2: looking around"),
-        ("tc", "iproute2: NAT and loss"),
+        ("tc", "iproute2: traffic control by hand"),
         ("wireshark", "reading captures with --pcap"),
     ):
         found.append(_finding(program, f"{program} ({use})", _has(program), "optional"))
-    tshark = _finding("tshark", "tshark (the same, without a window)", _has("tshark"), "optional")
+    tshark = _finding(
+        "tshark",
+        "tshark (the same, without a window)",
+        _has("tshark"),
+        "optional: Debian's package tshark",
+    )
     return [*found, dataclasses.replace(tshark, note=_key_table_note())]
 
 
