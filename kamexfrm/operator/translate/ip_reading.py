@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Iterator
 
 from kamexfrm.errors import KamexfrmError, Place
-from kamexfrm.operator.translate.ip_entries import read_policy, read_state
+from kamexfrm.operator.translate.ip_policies import read_policy
+from kamexfrm.operator.translate.ip_states import read_state
 from kamexfrm.operator.translate.objects import Objects, Remark, ordinary
 from kamexfrm.xfrm import Policy, State
 
