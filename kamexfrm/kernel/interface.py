@@ -9,6 +9,8 @@ print a whole database take ``policy_runs`` and ``state_runs``.
 
 from __future__ import annotations
 
+import errno
+
 from kamexfrm.errors import KernelError
 from kamexfrm.records import NamedTuple, Protocol
 
@@ -73,6 +75,16 @@ class Events(Protocol):
     def close(self) -> None:
         """End the subscription."""
         ...
+
+
+def received(events: Events) -> list[Event] | None:
+    """Return the events that wait, perhaps none; None where some were lost. Raises KernelError."""
+    try:
+        return events.receive()
+    except KernelError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        return None
 
 
 class Kernel(Protocol):

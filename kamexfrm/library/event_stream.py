@@ -1,14 +1,13 @@
 """What happens in a namespace, one event after the other, with and without asyncio."""
 
 import asyncio
-import errno
 import select
 import time
 import weakref
 from collections import deque
 
-from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Kernel
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.interface import Kernel, received
 from kamexfrm.kernel.netlink import NetlinkKernel
 from kamexfrm.library.namespace import opened
 from kamexfrm.model.event import Event, LostEvent, OtherEvent
@@ -39,11 +38,8 @@ class Events:
     def receive(self) -> list[Event]:
         """Return the events that wait, perhaps none; LostEvent stands for some that were lost."""
         found, self._waiting = list(self._waiting), deque()
-        try:
-            arrived = self._events.receive()
-        except KernelError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
+        arrived = received(self._events)
+        if arrived is None:
             return [*found, LostEvent()]
         for type_, payload, _, pid in arrived:
             try:

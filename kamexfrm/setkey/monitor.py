@@ -1,13 +1,12 @@
 """setkey -x: the messages that a PF_KEY socket would receive, made from netlink events."""
 
-import errno
 import os
 import select
 import time
 from typing import TextIO
 
-from kamexfrm.errors import KamexfrmError, KernelError
-from kamexfrm.kernel.interface import Event, Kernel
+from kamexfrm.errors import KamexfrmError
+from kamexfrm.kernel.interface import Event, Kernel, received
 from kamexfrm.pfkey import SadbMsg, SadbSatype, SadbType
 from kamexfrm.setkey.arguments import Options
 from kamexfrm.setkey.hexdump import format_hexdump
@@ -69,11 +68,8 @@ class Monitor:
 
     def print_events(self) -> None:
         """Print the events that are waiting; raises KernelError if the socket fails."""
-        try:
-            events = self._events.receive()
-        except KernelError as problem:
-            if problem.errno != errno.ENOBUFS:
-                raise
+        events = received(self._events)
+        if events is None:
             self._err.write(_LOST)
             self._err.flush()
             return
