@@ -47,7 +47,11 @@ _TOKEN = re.compile(
 
 #: Words that begin a statement of setkey: before one, a policy's semicolon is missing.
 _COMMANDS = frozenset(
-    ("add", "delete", "flush", "spdadd", "spdupdate", "spddelete", "spdflush", "spddump", "dump")
+    (
+        *("add", "update", "getspi", "get", "delete", "deleteall", "flush", "dump"),
+        *("spdadd", "spdupdate", "spddelete", "spdget", "spddump", "spdflush"),
+        *("exit", "quit", "bye"),
+    )
 )
 
 

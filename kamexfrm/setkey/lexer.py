@@ -59,15 +59,6 @@ KEYWORDS = frozenset((*COMMANDS, *filter(None, PROTOCOL_WORDS), "any", "tagged")
 #: Keywords that name an upper protocol too; ipsec-tools knows the first two only.
 UPPER_KEYWORDS = frozenset(("any", "tcp", "esp", "ah", "ipcomp"))
 
-#: Characters that word processors and web pages put in the place of plain ones.
-_TYPOGRAPHY = {
-    "\ufeff": "this is a byte order mark: save the file without it",
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "this is no plain minus sign: write -"),
-    **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", 'this is no plain quotation mark: write "'),
-    **dict.fromkeys("\u2018\u2019", "this is no plain apostrophe"),
-    "\u00a0": "this is a blank that does not break: write a plain one",
-}
-
 #: A numeric address of a plain line, and what ends such a line.
 PLAIN_ADDRESS = r"([0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*)"
 PLAIN_END = r"[ \t]*;[ \t]*(?:#[^\n]*)?\r?\n"
@@ -95,11 +86,6 @@ def is_name(word: str) -> bool:
 def is_hexadecimal(word: str) -> bool:
     """Whether a word is a hexadecimal number with its ``0x``."""
     return _HEX.fullmatch(word) is not None
-
-
-def odd_character(word: str) -> str:
-    """Return a hint about a character that stands in the place of a plain one, or nothing."""
-    return _TYPOGRAPHY.get(word, "")
 
 
 class Words:
@@ -214,8 +200,6 @@ class Words:
             hints = (f"there is no option -{self.shown(self.at + 1)[:20]}",)
         elif word == "\\":
             hints = ("a backslash must be the last character of its line: a blank follows it",)
-        else:
-            hints = tuple(filter(None, (odd_character(word),)))
         if len(word) > 1:  # only the name of a device may have an underscore
             offset = self.offset(self.at) + word.index("_")
             self.fail("Syntax error", token=word[word.index("_")], offset=offset, fatal=True)
@@ -238,7 +222,10 @@ class Words:
         place of the culprit in the statement's text, where it is not a word's first character.
         """
         from kamexfrm.setkey.masking import masked
+        from kamexfrm.setkey.odd_characters import odd_character_in
 
+        odd = odd_character_in(self.text, masked(self.text))
+        hints = (odd,) if odd else hints  # whatever else is wrong follows from it
         at = self.at if at is None else at
         token = self.shown(at) if token is None else masked(token)
         if offset is None:

@@ -7,7 +7,7 @@ from kamexfrm.model.language import parse_policy
 from kamexfrm.model.policy import PolicyType, SecurityContext, SecurityPolicy, Selector
 from kamexfrm.model.policy_text import PolicyError, PolicyText, decimal, is_decimal
 from kamexfrm.setkey.hosts import Resolver
-from kamexfrm.setkey.lexer import Words, odd_character
+from kamexfrm.setkey.lexer import Words
 from kamexfrm.setkey.sa_options import read_context
 from kamexfrm.setkey.selectors import (
     ScopeWords,
@@ -149,7 +149,7 @@ def _read_policy(words: Words) -> tuple[PolicyText, str]:
             token=word[2:],
             offset=words.offset(words.at) + 2 + error.offset,
             before=(error.detail,) if error.detail else (),
-            hints=(*filter(None, (odd_character(words.words[words.at + 1]),)), *error.hints),
+            hints=error.hints,
         )
     words.at += 1
     return policy, interface
