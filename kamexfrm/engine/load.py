@@ -16,6 +16,8 @@ from kamexfrm.records import NamedTuple
 
 TYPE_CHECKING = False  # a command without a load does not need them
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kamexfrm.engine.requests import SpdAdd, SpdAddRun
     from kamexfrm.translate.xfrm.replacement import Replacement
     from kamexfrm.xfrm import Operation, Policy, Selector, State, StateId
@@ -31,13 +33,17 @@ class LoadPlan(NamedTuple):
     the priority as written never falling. ``forwards`` are the names of those that are added for
     fwd and not deleted: an in policy of the same name gets no twin, which would only be replaced.
     ``deleted`` are the names of those that are deleted, where some of them overlap and others are
-    added afterwards: then the order of all has to be kept on the way.
+    added afterwards: then the order of all has to be kept on the way. ``flushed`` is how many are
+    added before the last flush, and ``again`` has the names of others that are deleted after they
+    were added, with how many were added by then: none of these is written.
     """
 
     policies: int = 0
     is_sorted: bool = True
     forwards: frozenset[EntryName] = frozenset()
     deleted: frozenset[tuple[EntryName, Direction]] = frozenset()
+    flushed: int = 0
+    again: Mapping[tuple[EntryName, Direction], int] = {}
 
 
 class StayingEntry(NamedTuple):
@@ -82,6 +88,10 @@ class Load:
         #: Hashes of their names and directions.
         self.waiting_names = NameSet(plan.policies)
         self.number = 0
+        #: How many policies were added so far, and the names of those that go again, each with
+        #: whether it is an automatic twin.
+        self.added = 0
+        self.fleeting: dict[tuple[int, int], bool] = {}
         #: Whether some waited no longer: a deletion came between, and the order is set at the end.
         self.is_split = False
         #: Entries that stay, in the order of matching, and have yet to get their places.

@@ -65,6 +65,7 @@ def flush(session: Session, load: Load) -> None:
     load.deletions.clear()
     load.deleted.clear()
     load.spared.clear()
+    load.fleeting.clear()
     found = session.kernel.gather_policies(_Found, _Found.add)
     for payload in found.others:
         policy = decode_policy(payload)
@@ -79,6 +80,41 @@ def flush(session: Session, load: Load) -> None:
     session.apply(catch_alls(standing, session.knobs))
 
 
+def is_fleeting(load: Load, request: SpdAdd) -> bool:
+    """Count a policy as added, and return whether this load deletes it again."""
+    load.added += 1
+    policy = request.policy
+    name = (policy.selector, policy.label), policy.direction
+    return load.added <= max(load.plan.flushed, load.plan.again.get(name, 0))
+
+
+def add_fleeting(session: Session, load: Load, request: SpdAdd) -> None:
+    """Take a policy that goes again for added, without writing it: no packet may meet it.
+
+    Raises KamexfrmError: EEXIST where one of its name is there.
+    """
+    policy = request.policy
+    name = policy_name(policy.selector, policy.label), direction_to_kernel(policy.direction)
+    is_taken = name in load.fleeting and not load.fleeting[name]
+    if is_taken or (not request.replace and _is_there(session, load, request, name)):
+        raise KernelError(errno.EEXIST)
+    load.fleeting[name] = False
+    twin = name[0], XFRM_POLICY_FWD
+    if makes_twin(load, request) and not _is_there(session, load, request, twin):
+        load.fleeting.setdefault(twin, True)
+
+
+def _is_there(session: Session, load: Load, request: SpdAdd, name: tuple[int, int]) -> bool:
+    """Whether an entry of a name is there that this load has not deleted."""
+    if load.replacement is not None or name in load.deleted:
+        return False
+    id = policy_id(request.policy.selector, request.policy.direction, request.policy.label)
+    there = session.find_policy(id._replace(direction=name[1]))
+    tag = read_tag(there).tag if there else None
+    is_twin = tag is not None and tag.flags & tags.TWIN != 0
+    return there is not None and not is_twin
+
+
 def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     """Count a policy and its twin as old; raises KernelError (ENOENT).
 
@@ -89,19 +125,35 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     load.spared.difference_update(((name, direction), (name, XFRM_POLICY_FWD)))
     if load.plan.deleted and load.replacement is None:
         order_all(session, load)
+    was_fleeting = (name, direction) in load.fleeting
+    load.fleeting.pop((name, direction), None)
+    if (
+        request.twin
+        and request.direction is Direction.IN
+        and load.fleeting.get((name, XFRM_POLICY_FWD))
+    ):
+        del load.fleeting[name, XFRM_POLICY_FWD]
     if load.expected.pop((name, direction), None) is not None:
         session.tunnels_changed = True
-        if request.twin and load.expected.get((name, XFRM_POLICY_FWD)):
+        is_pair = request.twin and request.direction is Direction.IN
+        if is_pair and load.expected.get((name, XFRM_POLICY_FWD)):
             del load.expected[name, XFRM_POLICY_FWD]
         return True
     if load.replacement is not None:
         if (name, direction) in load.replacement:
+            if was_fleeting:
+                return True
             raise KernelError(errno.ENOENT)
-        return False
+        id = policy_id(request.selector, request.direction, request.label)
+        return was_fleeting and session.find_policy(id) is None
     if (name, direction) in load.deleted:
+        if was_fleeting:
+            return True
         raise KernelError(errno.ENOENT)
     there = session.find_policy(policy_id(request.selector, request.direction, request.label))
     refuse_interface(there)
+    if there is None and was_fleeting:
+        return True
     if there is None:
         raise KernelError(errno.ENOENT)
     session.tunnels_changed = True
@@ -227,13 +279,17 @@ def _was_deleted(load: Load, name: int, direction: int) -> bool:
     """Whether a policy was deleted in this load, and nothing has come in its place."""
     if load.replacement is None:
         return (name, direction) in load.deleted
-    stays = any(
+    return not _stays(load, name, direction) and (name, direction) in load.replacement
+
+
+def _stays(load: Load, name: int, direction: int) -> bool:
+    """Whether an entry of a name has yet to get its place, since it stays."""
+    return any(
         policy.direction == direction
         for entry in load.staying
         if entry.name == name
         for policy in entry.policies
     )
-    return not stays and (name, direction) in load.replacement
 
 
 def _gone(load: Load) -> Iterator[tuple[int, Operation]]:

@@ -26,7 +26,7 @@ from kamexfrm.engine.requests import (
     Written,
 )
 from kamexfrm.engine.session import Session, SessionCache
-from kamexfrm.engine.spd_add import spd_add
+from kamexfrm.engine.spd_add import check, spd_add
 from kamexfrm.errors import KamexfrmError, KernelError
 from kamexfrm.model.knobs import Knobs
 from kamexfrm.model.policy import Level
@@ -297,9 +297,15 @@ def _write_at_once(session: Session, run: WriteRun, *, waits: bool) -> int:
     if waits and session.load is not None:
         from kamexfrm.engine.spd_load import must_wait_all
 
+        if session.load.plan.again or session.load.added < session.load.plan.flushed:
+            return 0  # some go again
         if must_wait_all(session.load, run):
+            session.load.added += run.run.total
             return run.run.total
-    return spd_add_run(session, run)
+    added = spd_add_run(session, run)
+    if waits and session.load is not None:
+        session.load.added += added
+    return added
 
 
 def _finish_load(session: Session, load: Load) -> None:
@@ -331,7 +337,7 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
     try:
         match request:
             case SpdAdd():
-                if not (waits and session.load is not None and _must_wait(session.load, request)):
+                if not (waits and session.load is not None and _is_put_off(session, request)):
                     spd_add(session, request)
             case SpdDelete() | SpdDeleteId() | SpdFlush():
                 _delete_policies(session, request)
@@ -357,9 +363,16 @@ def _write(session: Session, request: Write, *, waits: bool = True) -> None:
         session.transactions.reject(request, error)
 
 
-def _must_wait(load: Load, request: SpdAdd) -> bool:
+def _is_put_off(session: Session, request: SpdAdd) -> bool:
+    """Whether a load writes a policy later, or never as it goes again."""
     from kamexfrm.engine import spd_load
 
+    load = session.load
+    assert load is not None  # noqa: S101
+    if spd_load.is_fleeting(load, request):
+        check(request.policy)
+        spd_load.add_fleeting(session, load, request)
+        return True
     return spd_load.must_wait(load, request)
 
 

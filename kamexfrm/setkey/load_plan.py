@@ -14,9 +14,6 @@ _READS = (s.Get, s.Dump, s.SpdGet, s.SpdGetId, s.SpdDump, s.GetSpi, s.SpdDeleteI
 #: Of more entries that are deleted, some are taken to overlap.
 _MOST_COMPARED = 200
 
-#: Of more entries that are added beside deletions, it is not looked which are deleted again.
-_MOST_ADDED = 5000
-
 
 def reads(statement: s.Statement) -> bool:
     """Whether a statement ends a part of a script."""
@@ -27,7 +24,8 @@ def plans_of(statements: Iterable[s.Statement | Lines]) -> list[LoadPlan | None]
     """Return what each part of a script is; raises ScriptError where it cannot be read.
 
     A part ends with the next statement that reads. It is a load where something is deleted before
-    something of the same database is added.
+    something of the same database is added, or a policy after it was added, and where policies do
+    not come in the order of matching.
     """
     plans = []
     counter = _Counter()
@@ -56,16 +54,16 @@ class _Counter:
         self._is_sorted = True
         self._forwards: set[EntryName] = set()
         self._deletes_forwards = self._flushes = False
-        self._deletes_added = False
+        self._flushed = 0
+        self._again: dict[tuple[EntryName, Direction], int] = {}
         self._deleted: set[tuple[EntryName, Direction]] = set()
-        self._added: set[tuple[EntryName, Direction]] = set()
         self._deletes_policies = self._deletes_sas = self._is_load = False
 
     def count_lines(self, lines: PolicyLines) -> None:
         """Count the statements of some lines."""
         groups = lines.run.groups
         is_plain = all(group.first.direction is not Direction.FWD for group in groups)
-        if not is_plain or (self._deleted and len(self._added) < _MOST_ADDED):
+        if not is_plain:
             for statement in lines.statements():
                 self.count(statement)
             return
@@ -86,9 +84,6 @@ class _Counter:
             self._is_sorted &= priority >= self._last_priority
             self._last_priority = priority
             self._policies += 1
-            if self._deleted and len(self._added) < _MOST_ADDED:
-                policy = statement.policy
-                self._added.add(((policy.selector, policy.label), policy.direction))
             if statement.policy.direction is Direction.FWD:
                 self._forwards.add((statement.policy.selector, statement.policy.label))
             self._is_load |= self._deletes_policies
@@ -96,12 +91,14 @@ class _Counter:
             self._deletes_policies = True
             name = (statement.selector, statement.label), statement.direction
             self._deleted.add(name)
-            self._deletes_added |= name in self._added
+            if self._policies:
+                self._again[name] = self._policies
             if statement.direction is Direction.FWD and self._policies:
                 self._deletes_forwards = True
         elif kind is s.SpdFlush:
             self._deletes_policies = self._flushes = True
             self._deleted.clear()
+            self._flushed = self._policies
             self._last_priority, self._is_sorted = -1, True
             self._forwards.clear()
             self._deletes_forwards |= self._policies > 0
@@ -112,12 +109,20 @@ class _Counter:
 
     def plan(self) -> LoadPlan | None:
         """Return what was counted, None for no load."""
-        if not self._is_load:
+        if not (self._is_load or self._again or self._flushed) and self._is_sorted:
             return None
         forwards = frozenset(() if self._deletes_forwards else self._forwards)
-        alone = not (self._flushes or self._deletes_added or len(self._added) == _MOST_ADDED)
-        deleted = self._deleted if alone and _overlap(self._deleted) else ()
-        return LoadPlan(self._policies, self._is_sorted, forwards, frozenset(deleted))
+        moving = self._deleted | {(name, Direction.FWD) for name in self._forwards}
+        comes_first = not (self._flushes or self._again)
+        is_difference = comes_first and self._deleted and _overlap(moving)
+        return LoadPlan(
+            self._policies,
+            self._is_sorted,
+            forwards,
+            frozenset(self._deleted if is_difference else ()),
+            self._flushed,
+            self._again,
+        )
 
 
 def _overlap(deleted: Collection[tuple[EntryName, Direction]]) -> bool:

@@ -60,20 +60,24 @@ def plan_of(requests: Sequence[Write]) -> LoadPlan:
         forwards.clear()
     deleted = () if flushes else [r for r in requests if isinstance(r, SpdDelete)]
     names = frozenset(((r.selector, r.label), r.direction) for r in deleted)
-    seen: set[object] = set()
-    for r in requests:
-        if isinstance(r, SpdAdd):
-            seen.add((r.policy.selector, r.policy.direction))
-        elif isinstance(r, SpdDelete) and (r.selector, r.direction) in seen:
-            deleted = []
+    going = {(r.selector, r.direction) for r in deleted}
+    going |= {(selector, Direction.FWD) for selector, _ in forwards}
     if not any(
-        (a.direction is b.direction or Direction.OUT not in (a.direction, b.direction))
-        and a != b
-        and a.selector.overlaps(b.selector)
-        for a, b in combinations(deleted, 2)
+        (a[1] is b[1] or Direction.OUT not in (a[1], b[1])) and a[0].overlaps(b[0])
+        for a, b in combinations(going, 2)
     ):
         names = frozenset()
-    return LoadPlan(count, priorities == sorted(priorities), frozenset(forwards), names)
+    flushed = sum(isinstance(r, SpdAdd) for r in requests[: flushes[-1]]) if flushes else 0
+    again: dict[Any, int] = {}
+    number = 0
+    for r in requests:
+        number += isinstance(r, SpdAdd)
+        if isinstance(r, SpdDelete) and number:
+            again[(r.selector, r.label), r.direction] = number
+    if again:
+        names = frozenset()
+    is_sorted = priorities == sorted(priorities)
+    return LoadPlan(count, is_sorted, frozenset(forwards), names, flushed, again)
 
 
 def load(asker: Asker, *requests: Write) -> list[str]:
@@ -416,3 +420,28 @@ def test_a_twin_that_was_deleted_goes_though_its_entry_is_refused_again(flushes:
     assert [row[0].direction for row in shown(asker) if row[0].selector == inbound.selector] == [
         Direction.IN
     ]
+
+
+@pytest.mark.parametrize("ends", ["spddelete", "spdflush"])
+def test_what_one_load_adds_and_deletes_is_never_there(ends: str) -> None:
+    kernel = FakeKernel()
+    Asker(kernel).add(*PAIR)
+    passing = policy("in none", "10.0.0.0", 24)
+    gone = SpdFlush() if ends == "spdflush" else SpdDelete(passing.selector, Direction.IN)
+    seen: set[object] = set()
+
+    def look() -> None:
+        seen.update(p.selector for p in kernel.policies())
+
+    asker = Asker(Watched(kernel, look))
+    assert load(asker, SpdAdd(passing), gone, SpdAdd(policy("out none", "10.0.0.8"))) == []
+    assert seen
+    assert selector_to_kernel(passing.selector) not in seen
+
+
+def test_what_goes_again_is_refused_as_it_would_be_one_by_one() -> None:
+    asker = Asker(FakeKernel())
+    asker.add(PAIR[0])
+    gone = SpdDelete(PAIR[0].selector, PAIR[0].direction)
+    assert load(asker, SpdAdd(PAIR[0]), gone, gone, SpdAdd(PAIR[2])) == ["EEXIST", "ENOENT"]
+    assert [row[0] for row in shown(asker)] == [PAIR[2]]
