@@ -62,7 +62,9 @@ def apply(writer: Writer, kernel: Kernel, wanted: Wanted, hooks: Hooks, *, prune
     try:
         session, load, lock = writer.open_in_load()
         if lock.holder:
-            raise KernelError(errno.EBUSY, f"{lock.holder} holds this namespace's lock")
+            raise KernelError(
+                errno.EBUSY, f"{lock.holder} holds this namespace's lock: try again once it is done"
+            )
         found = difference(kernel, wanted, session.now, prune=prune)
         rejected = found.rejected or hooks.check(found)
         if rejected:

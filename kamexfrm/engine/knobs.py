@@ -40,7 +40,8 @@ def set_knob(session: Session, request: SetKnob) -> None:
     if after == before and not rewrites:
         return
     if session.lock is not None and session.lock.is_taken:
-        raise invalid(f"{session.lock.holder} holds this namespace's lock", errno.EBUSY)
+        text = f"{session.lock.holder} holds this namespace's lock: try again once it is done"
+        raise invalid(text, errno.EBUSY)
     session.send()
     if not (request.knob.rewrites_policies or rewrites):
         session.set_knobs(after)
