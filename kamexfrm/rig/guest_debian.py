@@ -112,6 +112,8 @@ class _Apt:
             "Dir::Cache::srcpkgcache=",
             "APT::Sandbox::User=",
             "Acquire::Languages=none",
+            # A mirror may stand still for longer than the lists of sid are valid.
+            "Acquire::Check-Valid-Until=false",
         ]
         with_options = [word for option in options for word in ("-o", option)]
         return _run([program, "-qq", *with_options, *words], self._what, state / "packages")
