@@ -3,12 +3,14 @@
 import re
 from typing import NamedTuple
 
-#: What differs from run to run: times, processes, dates, the kernel's ids; and where the hosts are.
+#: What differs from run to run: times, processes, dates, the kernel's ids.
 CHANCE = re.compile(
-    r"\d+\.\d+(?= s\b)|^ *\d+\.\d{3}(?= )|(?<=by process )\d+| in a guest"
-    r"| \(in a user namespace\)"
+    r"\d+\.\d+(?= s\b)|^ *\d+\.\d{3}(?= )|(?<=by process )\d+"
     r"|(?<=created: )[A-Z].*(?=  lastused)|(?<=pid=)\d+|(?<=spid=)\d+|(?<=id )\d+(?=\))"
 )
+
+#: Where the hosts are: that depends on the kernel, and on who runs it.
+PLACE = re.compile(r" in a guest| \(in a user namespace\)")
 
 #: What is said where the running kernel lacks ESP.
 BOOTING = "kamexfrm rig: booting a guest"
@@ -56,4 +58,4 @@ def _match(printed: list[str], said: list[str]) -> bool:
 
 
 def _shape(line: str) -> str:
-    return " ".join(CHANCE.sub("N", line).split())
+    return " ".join(CHANCE.sub("N", PLACE.sub("", line)).split())
