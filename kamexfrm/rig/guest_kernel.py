@@ -49,7 +49,8 @@ def find(word: str | os.PathLike[str] | None) -> GuestKernel:
     path = guest_debian.fetch(word) if guest_debian.is_named(word) else Path(word)
     program = str(path.resolve())
     if not os.path.isfile(program):
-        raise GuestError(f"{word} is no program", errno=errno.ENOENT)
+        wanted = "" if "/" in word else ": debian:SUITE, or the path of a kernel, is wanted"
+        raise GuestError(f"{word} is no program{wanted}", errno=errno.ENOENT)
     if _is_for_machines(program):
         return GuestKernel(program, _modules_of_machine(program), emulated=True)
     if not os.access(program, os.X_OK):
