@@ -6,6 +6,7 @@ KAMEXFRM_TRANSLATE_CASES is the number of random files that are tried in a guest
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -278,3 +279,13 @@ def test_ports_that_ip_has_no_words_for_are_not_passed_over_in_silence(tmp_path:
     assert [line.split()[3:5] for line in done.stdout.splitlines()] == [["add", "src"]]
     assert "proto sctp sport 80" in done.stdout
     assert done.stderr.count("no words for ports of this protocol: left out") == 3
+
+
+def test_the_code_of_a_mobility_header_is_read_as_ip_prints_it() -> None:
+    order = socket.htons(1)
+    text = (
+        f"src ::1/128 dst ::2/128 proto mobility-header type 3 (dport) 0x{order:04x} uid 0\n"
+        "\tdir out action allow index 9 priority 0 share any flag (0x00000000)\n"
+    )
+    done = CliRunner().invoke(main, ["translate", "--from", "ip", "--to", "setkey"], input=text)
+    assert done.stdout == "spdadd ::1 ::2 135 3,1 -P out none;\n"

@@ -180,6 +180,8 @@ class SelectorReader:
                 self._upper = _upper(words.take())
             case "sport" | "dport" | "type" | "code":
                 self._numbers[word] = words.number()
+            case "(dport)":  # how `ip -s' prints a mobility header's code: in network order
+                self._numbers["code"] = socket.ntohs(words.number())
             case "key":
                 self._key(words.take())
             case "dev":
