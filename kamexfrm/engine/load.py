@@ -35,7 +35,8 @@ class LoadPlan(NamedTuple):
     ``deleted`` are the names of those that are deleted, where some of them overlap and others are
     added afterwards: then the order of all has to be kept on the way. ``flushed`` is how many are
     added before the last flush, and ``again`` has the names of others that are deleted after they
-    were added, with how many were added by then: none of these is written.
+    were added, with how many were added by then: none of these is written. ``only_adds`` says that
+    no policy is deleted, and that they are not sorted.
     """
 
     policies: int = 0
@@ -44,6 +45,7 @@ class LoadPlan(NamedTuple):
     deleted: frozenset[tuple[EntryName, Direction]] = frozenset()
     flushed: int = 0
     again: Mapping[tuple[EntryName, Direction], int] = {}
+    only_adds: bool = False
 
 
 class StayingEntry(NamedTuple):

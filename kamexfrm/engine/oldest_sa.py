@@ -32,6 +32,8 @@ def _release(session: Session, is_doomed: Callable[[SaName], bool]) -> None:
     session.send()
     if not any(map(is_doomed, session.oldest_sas().names())):
         return
+    session.set_flags(MarkerFlag.UNFINISHED)  # for who comes after a kill before the deletion
+    session.write_marker()
     session.leave_out(is_doomed)
     policies = session.policies()
     carry_out(session, [], rewritten(policies, session.knobs, session, session.time()))

@@ -181,13 +181,16 @@ def goes_along(request: SpdDelete | SpdDeleteId, forward: Policy) -> bool:
 def must_wait(load: Load, request: SpdAdd) -> bool:
     """Whether a policy waits for the end of the load, to be written in the order of matching.
 
-    Raises KernelError (EEXIST) for the second of a name.
+    One that replaces another that waits does not. Raises KernelError (EEXIST) for the second of a
+    name.
     """
     if load.plan.is_sorted:
         return False
     policy = request.policy
     name = hash((policy_name(policy.selector, policy.label), policy.direction))
     if not load.waiting_names.add_new((name,)):
+        if request.replace:
+            return False
         raise KernelError(errno.EEXIST)
     load.number += 1
     load.waiting.append((policy.priority, load.number, request))

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 #: Requests of a run that are gathered, each with its operations, before they are sent.
 _MOST_GATHERED = 128
 
+#: Policies for fwd in an SPD without entries: the marker.
+_MARKERS = 1
+
 
 class Reconciled(NamedTuple):
     """What a reconciliation found.
@@ -83,13 +86,21 @@ class Writer:
         return Session(self._kernel, self._clock, self._cache, self._load, lock)
 
     def begin_load(self, plan: LoadPlan) -> None:
-        """Begin a load: the lock is held to its end. Raises KernelError."""
+        """Begin a load: the lock is held to its end. Raises KernelError.
+
+        Where none is there and none is deleted, no flow is protected yet: the policies are then
+        written as they stand, and dumps list them so.
+        """
         from kamexfrm.engine.load import Load
 
-        self._load = Load(plan)
         self._lock = self._kernel.lock(wait=not self._waited)
         self._lock.__enter__()
         self._waited |= self._lock.is_taken
+        if plan.only_adds:
+            there = self._kernel.spd_info()
+            if not there.in_count + there.out_count and there.fwd_count <= _MARKERS:
+                plan = plan._replace(is_sorted=True)
+        self._load = Load(plan)
 
     def end_load(self) -> None:
         """Give the lock back; what a failed load has left undone stays so."""
@@ -333,6 +344,13 @@ def _write_waiting(session: Session, load: Load) -> None:
     load.waiting.clear()
 
 
+def _stop_waiting(session: Session, load: Load) -> None:
+    """Add the policies that wait before their time: what comes next may be about one of them."""
+    if load.waiting:
+        load.is_split = True
+        _write_waiting(session, load)
+
+
 def _write(session: Session, request: Write, *, waits: bool = True) -> None:
     try:
         match request:
@@ -373,17 +391,19 @@ def _is_put_off(session: Session, request: SpdAdd) -> bool:
         check(request.policy)
         spd_load.add_fleeting(session, load, request)
         return True
-    return spd_load.must_wait(load, request)
+    if spd_load.must_wait(load, request):
+        return True
+    if request.replace:
+        _stop_waiting(session, load)
+    return False
 
 
 def _delete_policies(session: Session, request: SpdDelete | SpdDeleteId | SpdFlush) -> None:
     from kamexfrm.engine import spd_delete
 
     if isinstance(request, SpdDelete):
-        if session.load is not None and session.load.waiting:
-            # It may be about one of them.
-            session.load.is_split = True
-            _write_waiting(session, session.load)
+        if session.load is not None:
+            _stop_waiting(session, session.load)
         spd_delete.spd_delete(session, request)
     elif isinstance(request, SpdDeleteId):
         spd_delete.spd_delete_id(session, request)

@@ -122,6 +122,7 @@ class _Counter:
             frozenset(self._deleted if is_difference else ()),
             self._flushed,
             self._again,
+            not (self._is_sorted or self._deletes_policies),
         )
 
 

@@ -93,7 +93,8 @@ def _of_another_system(words: Words, name: str) -> tuple[Algorithm, int]:
 
 def _as_written(words: Words) -> str:
     """Return the next word with what is no part of a word of the language, as in ``cbc(aes)``."""
-    return words.text[words.offset(words.at) :].split(maxsplit=1)[0].rstrip(";")
+    rest = words.text[words.offset(words.at) :].split(maxsplit=1)
+    return rest[0].rstrip(";") if rest else ""
 
 
 def _unknown(words: Words, meant: str, among: tuple[str, ...]) -> NoReturn:

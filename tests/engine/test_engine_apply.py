@@ -610,7 +610,8 @@ def test_a_run_of_sas_is_compared_as_each_is(
     assert [bare_sa(each) for each in other.changes] == [bare_sa(each) for each in found.changes]
     assert other[1:] == found[1:]
     apply(kernel, runs, prune=prune)
-    assert shown(kernel)[1] >= shown(made(singles))[1]  # type: ignore[index]  # a tuple
+    if not moment:  # what was saved then has lived since
+        assert shown(kernel)[1] >= shown(made(singles))[1]  # type: ignore[index]  # a tuple
 
 
 def bare_sa(change: SaChange) -> object:

@@ -77,7 +77,8 @@ def plan_of(requests: Sequence[Write]) -> LoadPlan:
     if again:
         names = frozenset()
     is_sorted = priorities == sorted(priorities)
-    return LoadPlan(count, is_sorted, frozenset(forwards), names, flushed, again)
+    only_adds = not is_sorted and all(isinstance(r, SpdAdd) for r in requests)
+    return LoadPlan(count, is_sorted, frozenset(forwards), names, flushed, again, only_adds)
 
 
 def load(asker: Asker, *requests: Write) -> list[str]:
@@ -394,6 +395,7 @@ def test_at_every_moment_of_deletions_too(
 def test_at_every_moment_of_additions_too(
     old: list[SecurityPolicy], new: list[SecurityPolicy]
 ) -> None:
+    assume(old)
     kernel, fresh = FakeKernel(), FakeKernel()
     for one in (kernel, fresh):
         Asker(one).ask(*map(SpdAdd, old))
@@ -407,6 +409,28 @@ def test_at_every_moment_of_additions_too(
 
     load(Asker(Watched(kernel, look)), *map(SpdAdd, new))
     assert verdicts(kernel) == after
+
+
+def test_what_is_added_to_nothing_is_listed_as_it_was_written() -> None:
+    first, second = policy("out none"), policy("out prio high discard", OTHERS)
+    asker, plain = Asker(FakeKernel()), Asker(FakeKernel())
+    plain.add(first, second)
+    assert load(asker, SpdAdd(first), SpdAdd(second)) == []
+    assert [row[0] for row in shown(asker)] == [second, first]
+    assert [e.policy for e in asker.entries()] == [e.policy for e in plain.entries()]
+
+
+@pytest.mark.parametrize("replaces", ["what waits", "nothing"])
+def test_an_update_of_what_the_same_load_adds(replaces: str) -> None:
+    asker = Asker(FakeKernel())
+    asker.add(policy("in none", OTHERS))
+    low, high = policy("out prio low none"), policy("out prio high none")
+    other = policy("out prio low none", OTHERS)
+    requests = [SpdAdd(low), SpdAdd(policy("in prio high none"))]
+    requests.append(SpdAdd(high if replaces == "what waits" else other, replace=True))
+    assert load(asker, *requests) == []
+    found = [row[0] for row in shown(asker) if row[0].direction is Direction.OUT]
+    assert found == ([high] if replaces == "what waits" else [low, other])
 
 
 @pytest.mark.parametrize("flushes", [False, True])

@@ -25,7 +25,7 @@ NAME = (
         ("", [None]),
         (ADD + SPDADD, [None]),
         (SPDADD + LOW, [None]),
-        (LOW + SPDADD, [LoadPlan(2, is_sorted=False)]),
+        (LOW + SPDADD, [LoadPlan(2, is_sorted=False, only_adds=True)]),
         ("flush; spdflush;", [None]),
         (SPDADD + "spdflush;", [LoadPlan(1, flushed=1)]),
         (SPDADD + SPDDELETE, [LoadPlan(1, again={NAME: 1})]),

@@ -86,7 +86,7 @@ def run(mode: list[str], data: bytes, megabytes: int) -> subprocess.CompletedPro
         ("-f", b"flush;\n", "longer than 256 MiB"),
         ("-f", b"flush;", "a statement or line longer than 4 MiB"),
         ("-f", b'"flush\n', "a statement or line longer than 4 MiB"),
-        ("-c", b"\0", "a statement of more than 1 MiB"),
+        ("-c", b"\0", "a character that does not show, U+0000"),
         ("-c", b'"flush\n', "a statement of more than 1 MiB"),
     ],
 )
