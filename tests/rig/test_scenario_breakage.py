@@ -222,7 +222,8 @@ MUTATIONS = {
     "no SA": (r"^add .*", "", "there is no (esp|ah) SA|has no SA"),
     "no policy": (r"^spdadd .*", "", "it has no outbound policy|has no inbound policy"),
     "policy's source": (r"^spdadd \S+", "spdadd 192.0.2.7", "has no (in|out)bound policy"),
-    "policy's protocol": (r" any ", " sctp ", "has no (in|out)bound policy"),
+    # Through a NAT what is sent in clear is answered so: the sender drops that.
+    "policy's protocol": (r" any ", " sctp ", "has no (in|out)bound policy|came: clear"),
     "level": (r"/require", "/use", "//?use|/\\S+/use"),
     "none": (r"ipsec .*;", "none;", "-P (in|out) none"),
     "discard": (r"ipsec .*;", "discard;", "discards .* by"),
