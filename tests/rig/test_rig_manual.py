@@ -49,8 +49,6 @@ def test_the_page_names_each_command_and_each_option() -> None:
         assert f"kamexfrm rig {name}" in PAGE, name
         for option in command.params:
             for word in option.opts:
-                if word in ("--color", "--version"):  # of every command: kamexfrm(8) has them
-                    continue
                 if word.startswith("--") and not getattr(option, "hidden", False):
                     short = [one for one in option.opts if re.fullmatch("-.", one)]
                     named = any(re.search(rf"Fl {one[1:]}\b", PAGE) for one in (word, *short))
