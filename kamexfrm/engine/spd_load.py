@@ -125,17 +125,12 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     load.spared.difference_update(((name, direction), (name, XFRM_POLICY_FWD)))
     if load.plan.deleted and load.replacement is None:
         order_all(session, load)
-    was_fleeting = (name, direction) in load.fleeting
-    load.fleeting.pop((name, direction), None)
-    if (
-        request.twin
-        and request.direction is Direction.IN
-        and load.fleeting.get((name, XFRM_POLICY_FWD))
-    ):
+    is_pair = request.twin and request.direction is Direction.IN
+    was_fleeting = load.fleeting.pop((name, direction), None) is not None
+    if is_pair and load.fleeting.get((name, XFRM_POLICY_FWD)):
         del load.fleeting[name, XFRM_POLICY_FWD]
     if load.expected.pop((name, direction), None) is not None:
         session.tunnels_changed = True
-        is_pair = request.twin and request.direction is Direction.IN
         if is_pair and load.expected.get((name, XFRM_POLICY_FWD)):
             del load.expected[name, XFRM_POLICY_FWD]
         return True
@@ -160,7 +155,7 @@ def delete(session: Session, load: Load, request: SpdDelete) -> bool:
     load.deleted[name, direction] = there
     if has_sidecar(there):
         load.sidecars.add(sidecar_selector(there))
-    if request.twin and request.direction is Direction.IN:
+    if is_pair:
         twin = session.find_policy(name_of(there, XFRM_POLICY_FWD))
         if twin and goes_along(request, twin):
             load.deleted[name, XFRM_POLICY_FWD] = twin
